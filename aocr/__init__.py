@@ -1,0 +1,35 @@
+"""Attention OCR: train a word reader on your own images, and run it.
+
+    import aocr
+    reader = aocr.load("checkpoints")
+    for prediction in reader.predict(["a.png", "b.png"]):
+        print(prediction.text, prediction.confidence)
+
+Names are imported when first used, so that ``import aocr`` stays light.
+"""
+
+from importlib import import_module
+
+__version__ = "1.0.0.dev0"
+
+_HOMES = {
+    "AocrError": "aocr.errors",
+    "Charset": "aocr.charset",
+    "ModelConfig": "aocr.config",
+    "TrainConfig": "aocr.config",
+    "Prediction": "aocr.results",
+    "Predictor": "aocr.engine.predictor",
+    "load": "aocr.engine.predictor",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'aocr' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,123 @@
+"""The symbols a model can read, and how text becomes ids and back."""
+
+from __future__ import annotations
+
+import os
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aocr.errors import CharsetError, ConfigError
+
+PAD, GO, EOS = 0, 1, 2
+"""Ids of the special symbols: padding, start of text, end of text. As in aocr 0.7.6."""
+NUM_SPECIALS = 3
+
+NAMES = {
+    "digits": string.digits,
+    "uppercase": string.ascii_uppercase,
+    "lowercase": string.ascii_lowercase,
+    "alphanumeric": string.digits + string.ascii_uppercase,
+    "alphanumeric-lower": string.digits + string.ascii_lowercase,
+    "alphanumeric-both": string.digits + string.ascii_uppercase + string.ascii_lowercase,
+    "full-ascii": "".join(map(chr, range(32, 127))),
+}
+"""Charsets known by name. ``alphanumeric`` and ``full-ascii`` are the two of aocr 0.7.6, in its order."""
+
+
+def normalise(text: str) -> str:
+    """Return `text` in Unicode's composed form (NFC), as all labels and predictions are held."""
+    return unicodedata.normalize("NFC", text)
+
+
+@dataclass(frozen=True)
+class Charset:
+    """An ordered set of symbols, each one Unicode code point.
+
+    Ids 0, 1 and 2 are PAD, GO and EOS; symbol i of the string has id i + 3.
+
+    Args:
+      symbols: the symbols in the order of their ids, each once.
+
+    Raises:
+      ConfigError: there is no symbol, or one stands twice.
+    """
+
+    symbols: str
+
+    def __post_init__(self):
+        twice = [char for char, count in Counter(self.symbols).items() if count > 1]
+        if twice:
+            raise ConfigError("charset", self.symbols, f"{twice[0]!r} stands in it twice. List it once.")
+        if not self.symbols:
+            raise ConfigError("charset", "", "it has no symbol. Give at least one label or symbol.")
+        object.__setattr__(self, "_ids", {char: i + NUM_SPECIALS for i, char in enumerate(self.symbols)})
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __contains__(self, char: str) -> bool:
+        return char in self._ids
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V: the number of symbols with PAD, GO and EOS."""
+        return len(self.symbols) + NUM_SPECIALS
+
+    def missing(self, text: str) -> str:
+        """The characters of `text` that the charset lacks, each once, in the order met."""
+        return "".join(dict.fromkeys(char for char in text if char not in self._ids))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the characters of `text`, without GO and EOS.
+
+        Raises:
+          CharsetError: `text` has a character outside the charset.
+        """
+        text = normalise(text)
+        if missing := self.missing(text):
+            raise CharsetError(missing, text)
+        return [self._ids[char] for char in text]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids` up to the first EOS; PAD and GO print nothing."""
+        chars = []
+        for i in ids:
+            if i == EOS:
+                break
+            if i >= NUM_SPECIALS:
+                chars.append(self.symbols[i - NUM_SPECIALS])
+        return "".join(chars)
+
+    @classmethod
+    def from_labels(cls, labels: Iterable[str]) -> Charset:
+        """The charset of all characters of `labels`, in the order of their code points."""
+        chars: set[str] = set()
+        for label in labels:
+            chars.update(normalise(label))
+        return cls("".join(sorted(chars)))
+
+    @classmethod
+    def from_name_or_file(cls, name: str) -> Charset:
+        """A charset known by name, or all characters of a UTF-8 text file except line breaks.
+
+        Raises:
+          ConfigError: there is no such name or file, or the file is not UTF-8.
+        """
+        if name in NAMES:
+            return cls(NAMES[name])
+        if not os.path.isfile(name):
+            raise ConfigError(
+                "--charset",
+                name,
+                f"neither a file nor one of {', '.join(['auto', *NAMES])}. Check the spelling.",
+            )
+        try:
+            with open(name, encoding="utf-8-sig") as file:
+                text = file.read()
+        except UnicodeDecodeError:
+            raise ConfigError("--charset", name, "the file is not UTF-8. Save it as UTF-8.") from None
+        chars = normalise(text).replace("\n", "").replace("\r", "")
+        return cls("".join(dict.fromkeys(chars)))

@@ -1,0 +1,162 @@
+"""The two settings records: what fixes the network, and how it is trained."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from aocr.charset import Charset
+from aocr.errors import ConfigError
+
+IMAGE_HEIGHT = 32
+"""Height in pixels that every image is brought to."""
+COLUMN_PIXELS = 4
+"""Pixels of the 32 px high image that one memory column stands for, in both networks."""
+NETWORK_WIDTH_CAP = 2560
+"""Widest image in pixels at height 32 that a limit taken from data may ask for."""
+
+ARCHS = ("default", "classic")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+OPTIMIZERS = {"adamw": 2e-3, "adam": 2e-3, "adadelta": 1.0, "sgd": 0.05}
+"""Optimizers by name, each with its learning rate where none is given."""
+
+ARCH_DEFAULTS: dict[str, dict[str, Any]] = {
+    "default": {"attn_num_layers": 1, "target_embedding_size": 32},
+    "classic": {"attn_num_layers": 2, "target_embedding_size": 10},
+}
+"""What an architecture prefers where nothing is said (classic: as aocr 0.7.6)."""
+
+
+def _check_known(cls: type, values: dict[str, Any]) -> None:
+    known = [f.name for f in fields(cls)]
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
+            raise ConfigError(name, values[name], f"unknown setting. {hint}")
+
+
+def _check_positive(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(name, value, "must be a whole number of 1 or more.")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that fixes the shape or the meaning of a network's tensors.
+
+    Attributes:
+      charset: the symbols it can read.
+      arch: `default` or `classic` (the network of aocr 0.7.6).
+      channels: 1 reads grey, 3 reads colour.
+      max_width, max_height: in pixels; together they set the widest image: an image of this size fills the
+        network, a wider one (by its aspect) is shrunk to fit.
+      max_prediction: longest text in characters.
+      attn_num_hidden: units of a decoder layer (U).
+      attn_num_layers: decoder layers.
+      target_embedding_size: width of a symbol's embedding.
+      use_gru: GRU cells in the decoder in place of LSTM.
+    """
+
+    charset: Charset
+    arch: str = "default"
+    channels: int = 1
+    max_width: int = 160
+    max_height: int = 60
+    max_prediction: int = 8
+    attn_num_hidden: int = 128
+    attn_num_layers: int = 1
+    target_embedding_size: int = 32
+    use_gru: bool = False
+
+    def __post_init__(self):
+        if self.arch not in ARCHS:
+            raise ConfigError("arch", self.arch, f"must be one of {', '.join(ARCHS)}.")
+        if self.channels not in (1, 3):
+            raise ConfigError("channels", self.channels, "must be 1 (grey) or 3 (colour).")
+        _check_positive(
+            self,
+            *("max_width", "max_height", "max_prediction"),
+            *("attn_num_hidden", "attn_num_layers", "target_embedding_size"),
+        )
+        if self.arch == "classic" and self.attn_num_layers < 2:
+            raise ConfigError(
+                "attn_num_layers",
+                self.attn_num_layers,
+                "the classic network needs 2 or more (as aocr 0.7.6 did).",
+            )
+
+    @property
+    def network_width(self) -> int:
+        """W: the widest image in pixels at height 32."""
+        return math.ceil(self.max_width / self.max_height * IMAGE_HEIGHT)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for model.json; the charset as its string of symbols."""
+        return {**asdict(self), "charset": self.charset.symbols}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """The inverse of `to_dict`.
+
+        Raises:
+          ConfigError: a name is unknown, the charset is missing, or a value is impossible.
+        """
+        _check_known(cls, values)
+        if not isinstance(values.get("charset"), str):
+            raise ConfigError("charset", values.get("charset"), "must be the string of all symbols.")
+        return cls(**{**values, "charset": Charset(values["charset"])})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a network is trained. All of it may change when a training is resumed.
+
+    Attributes:
+      batch_size: images a step, over all devices together.
+      num_epoch: passes over the training data at the most, counted over all calls.
+      max_time: training time in seconds at the most, counted over all calls; None: no limit.
+      patience: how many validations in a row without a better result end the search; the learning rate then
+        falls to zero and training ends.
+      steps_per_checkpoint: steps between two checkpoints, and between two validations.
+      optimizer: a name of `OPTIMIZERS`.
+      initial_learning_rate: after warm-up; None: the optimizer's own.
+      max_gradient_norm: global norm that gradients are clipped to.
+      clip_gradients: whether they are clipped at all.
+      augment: whether training images are varied.
+      precision: a name of `PRECISIONS`.
+      seed: fixes first weights, the order of the data, augmentation and dropout.
+    """
+
+    batch_size: int = 65
+    num_epoch: int = 1000
+    max_time: float | None = None
+    patience: int = 10
+    steps_per_checkpoint: int = 100
+    optimizer: str = "adamw"
+    initial_learning_rate: float | None = None
+    max_gradient_norm: float = 5.0
+    clip_gradients: bool = True
+    augment: bool = True
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self):
+        _check_positive(self, "batch_size", "num_epoch", "patience", "steps_per_checkpoint")
+        if self.optimizer not in OPTIMIZERS:
+            raise ConfigError("optimizer", self.optimizer, f"must be one of {', '.join(OPTIMIZERS)}.")
+        if self.precision not in PRECISIONS:
+            raise ConfigError("precision", self.precision, f"must be one of {', '.join(PRECISIONS)}.")
+        for name in ("initial_learning_rate", "max_gradient_norm", "max_time"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ConfigError(name, value, "must be a number above 0.")
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate in force after warm-up."""
+        return self.initial_learning_rate or OPTIMIZERS[self.optimizer]

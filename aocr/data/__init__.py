@@ -1,0 +1,1 @@
+"""Floor 3: records, the image transform and batches (TensorFlow)."""

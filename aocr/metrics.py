@@ -1,0 +1,88 @@
+"""Scores of read text against labels. Pure Python; all rates are fractions."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+import distance
+
+from aocr.results import EvalReport, Sample
+
+
+def edit_distance(a: str, b: str) -> int:
+    """Levenshtein distance in code points."""
+    if not a or not b:
+        return max(len(a), len(b))
+    return distance.levenshtein(a, b)
+
+
+def normalised_edit_distance(text: str, label: str) -> float:
+    """Edit distance / length of the longer text, 0 (equal; also two empty texts) to 1."""
+    longest = max(len(text), len(label))
+    return edit_distance(text, label) / longest if longest else 0.0
+
+
+def alnum_lower(text: str) -> str:
+    """Only the letters and digits of `text`, without case: how scene text sets are compared.
+
+    Marks (Unicode categories M*) stay: in many scripts they are part of a letter.
+    """
+    return "".join(c for c in text.casefold() if c.isalnum() or unicodedata.category(c).startswith("M"))
+
+
+def upstream_score(text: str, label: str, use_distance: bool = True) -> float:
+    """The score aocr 0.7.6 gives one image: 1 - edit distance / label length, at least 0.
+
+    Without `use_distance`: 1 where the texts are equal, else 0. An empty label scores 1 or 0.
+    """
+    if not use_distance or not label:
+        return float(text == label)
+    return 1.0 - min(1.0, edit_distance(text, label) / len(label))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Arithmetic mean; NaN of nothing."""
+    return math.fsum(values) / len(values) if values else float("nan")
+
+
+def perplexity(samples: Sequence[Sample]) -> float:
+    """exp(-log-likelihood / symbols) over the samples that have a likelihood; EOS counts as a symbol."""
+    scored = [s for s in samples if not math.isnan(s.log_likelihood)]
+    symbols = sum(len(s.label) + 1 for s in scored)
+    if not symbols:
+        return float("nan")
+    return math.exp(min(700.0, -math.fsum(s.log_likelihood for s in scored) / symbols))
+
+
+def score(
+    samples: Sequence[Sample],
+    *,
+    use_distance: bool = True,
+    images_per_second: float = float("nan"),
+    skipped: dict[str, int] | None = None,
+) -> EvalReport:
+    """Scores of `samples`.
+
+    Args:
+      samples: read images with their labels.
+      use_distance: whether `upstream_accuracy` counts edit distance or whole words.
+      images_per_second: passed on.
+      skipped: passed on.
+    """
+    pairs = [(s.prediction.text, s.label) for s in samples]
+    label_chars = sum(len(label) for _, label in pairs)
+    errors = sum(edit_distance(text, label) for text, label in pairs)
+    return EvalReport(
+        num_images=len(pairs),
+        word_accuracy=mean([float(text == label) for text, label in pairs]),
+        word_accuracy_alnum=mean([float(alnum_lower(text) == alnum_lower(label)) for text, label in pairs]),
+        cer=errors / label_chars if label_chars else float(errors > 0),
+        one_minus_ned=mean([1.0 - normalised_edit_distance(text, label) for text, label in pairs]),
+        upstream_accuracy=mean([upstream_score(text, label, use_distance) for text, label in pairs]),
+        mean_confidence=mean([s.prediction.confidence for s in samples]),
+        perplexity=perplexity(samples),
+        images_per_second=images_per_second,
+        skipped=dict(skipped or {}),
+    )

@@ -1,0 +1,25 @@
+"""Packaging of aocr. Tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "aocr/__init__.py").read_text("utf-8"))[1]
+
+setup(
+    name="aocr",
+    version=VERSION,
+    description="Attention OCR: train a word reader on your own images, and run it.",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["aocr", "aocr.*"]),
+    python_requires=">=3.10",
+    install_requires=(HERE / "requirements.txt").read_text("utf-8").split(),
+    extras_require={"test": ["pytest>=8"]},
+    entry_points={"console_scripts": ["aocr = aocr.cli.main:entry_point"]},
+    keywords=["ocr", "attention", "tensorflow", "captcha", "number plates", "tfrecords"],
+)
