@@ -1,0 +1,97 @@
+"""The one image transform, in graph: encoded image -> picture of height 32 with its aspect kept."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from aocr.config import IMAGE_HEIGHT, ModelConfig
+
+
+def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
+    """Encoded png, jpeg, bmp or gif (first frame) -> (H, W, channels) uint8.
+
+    Args:
+      data: scalar string.
+      channels: 1 (grey) or 3.
+    """
+
+    def by_colour():
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        image.set_shape((None, None, 3))
+        return image if channels == 3 else tf.image.rgb_to_grayscale(image)
+
+    def direct():
+        return tf.io.decode_png(data, channels=channels)  # reads jpeg too
+
+    # bmp and gif cannot be decoded to grey directly
+    is_bmp_or_gif = tf.strings.regex_full_match(tf.strings.substr(data, 0, 2), "BM|GI")
+    image = tf.cond(is_bmp_or_gif, by_colour, direct)
+    image.set_shape((None, None, channels))
+    return image
+
+
+
+def _aspect_width(height, width):
+    """Width in pixels at height 32: ceil(width / height * 32)."""
+    ratio = tf.cast(width, tf.float64) / tf.cast(height, tf.float64)
+    return tf.cast(tf.math.ceil(ratio * IMAGE_HEIGHT), tf.int32)
+
+
+def _shrunk_height(network_width: int, width):
+    """Height in pixels of an image that is `width` wide at height 32, once shrunk to the network's width."""
+    ratio = tf.cast(network_width, tf.float64) / tf.cast(width, tf.float64)
+    return tf.maximum(1, tf.cast(tf.math.ceil(ratio * IMAGE_HEIGHT), tf.int32))
+
+
+def _classic(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """As aocr 0.7.6: TensorFlow 1 bicubic, images of height 32 or less left as they are if they fit."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    aspect = _aspect_width(height, width)
+    fits = aspect <= network_width
+    target = tf.cond(
+        fits,
+        lambda: tf.cond(
+            height <= IMAGE_HEIGHT, lambda: tf.stack([height, width]), lambda: tf.stack([IMAGE_HEIGHT, aspect])
+        ),
+        lambda: tf.stack([_shrunk_height(network_width, aspect), network_width]),
+    )
+    resized = tf.compat.v1.image.resize_bicubic(image[None], target)[0]
+    padded = tf.image.pad_to_bounding_box(resized, 0, 0, IMAGE_HEIGHT, network_width)
+    return padded, target[1]
+
+
+def _default(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Antialiased bilinear to height 32; a wider image than the network's is shrunk and centred in height."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    aspect = _aspect_width(height, width)
+    target = tf.cond(
+        aspect <= network_width,
+        lambda: tf.stack([IMAGE_HEIGHT, aspect]),
+        lambda: tf.stack([_shrunk_height(network_width, aspect), network_width]),
+    )
+    resized = tf.image.resize(image, target, antialias=True)
+    above = (IMAGE_HEIGHT - target[0]) // 2
+    rest = IMAGE_HEIGHT - target[0] - above
+    padded = tf.pad(resized, [[above, rest], [0, 0], [0, 0]], constant_values=128.0)
+    return padded, target[1]
+
+
+def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Decode, scale and normalise one image.
+
+    Args:
+      data: scalar string, an encoded png, jpeg, bmp or gif.
+      config: its channels, limits and architecture.
+
+    Returns:
+      image: (32, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, under
+        `classic` always the network's.
+      width: scalar int32, valid pixels of W.
+      scale: scalar float32, pixels of the original image that a pixel of `image` spans.
+    """
+    image = decode_image(data, config.channels)
+    resize = _classic if config.arch == "classic" else _default
+    scaled, width = resize(image, config.network_width)
+    scaled.set_shape((IMAGE_HEIGHT, config.network_width if config.arch == "classic" else None, config.channels))
+    scale = tf.cast(tf.shape(image)[1], tf.float32) / tf.cast(width, tf.float32)
+    return (scaled - 128.0) / 128.0, width, scale

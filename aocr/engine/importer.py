@@ -1,0 +1,137 @@
+"""Reading checkpoints of aocr 0.7.6: names, shapes and gate orders turned into ours."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from aocr.charset import Charset
+from aocr.config import ModelConfig
+from aocr.errors import CheckpointError, ConfigError
+
+_DECODER = "embedding_attention_decoder/attention_decoder"
+_CELL = f"{_DECODER}/multi_rnn_cell/cell_0"
+
+
+def _lstm(kernel: np.ndarray, bias: np.ndarray, inputs: int) -> dict[str, np.ndarray]:
+    """BasicLSTMCell's [input, state] x [i j f o] -> Keras's input and state kernels x [i f c o]."""
+
+    def reorder(array):
+        i, j, f, o = np.split(array, 4, axis=-1)
+        return np.concatenate([i, f, j, o], axis=-1)
+
+    kernel = reorder(kernel)
+    return {"kernel": kernel[:inputs], "recurrent_kernel": kernel[inputs:], "bias": reorder(bias)}
+
+
+def _gru(gates: tuple, candidate: tuple, inputs: int) -> dict[str, np.ndarray]:
+    """GRUCell's gates [r u] and candidate -> Keras's kernels x [z r h]."""
+    (gate_kernel, gate_bias), (kernel, bias) = gates, candidate
+
+    def join(gate, rest):
+        r, u = np.split(gate, 2, axis=-1)
+        return np.concatenate([u, r, rest], axis=-1)
+
+    joined = join(gate_kernel, kernel)
+    return {"kernel": joined[:inputs], "recurrent_kernel": joined[inputs:], "bias": join(gate_bias, bias)}
+
+
+class _OldCheckpoint:
+    """Variables of a checkpoint of aocr 0.7.6 under their TensorFlow 1 names, whichever program wrote it."""
+
+    def __init__(self, path: str):
+        try:
+            self.reader = tf.train.load_checkpoint(path)
+        except (tf.errors.OpError, ValueError) as error:
+            reason = "there is no checkpoint of aocr 0.7.6 here, or one of its files is missing or damaged"
+            raise CheckpointError(path, f"{reason} ({str(error).splitlines()[0]}). Copy the whole folder.") from None
+        self.path = path
+        self.shapes = self.reader.get_variable_to_shape_map()
+        self.used: set[str] = set()
+
+    def _find(self, name: str) -> str:
+        port = name.replace("/BatchNorm/", "/batch_normalization/")
+        if name.startswith(_DECODER) and not name.startswith(_CELL):
+            port = port.replace("/kernel", "/weights").replace("/bias", "/biases")
+        for spelling in (name, port):
+            if spelling in self.shapes:
+                return spelling
+        raise CheckpointError(self.path, f"not a checkpoint of aocr 0.7.6: it has no variable {name!r}.")
+
+    def has(self, name: str) -> bool:
+        return name in self.shapes
+
+    def shape(self, name: str) -> list[int]:
+        return self.shapes[self._find(name)]
+
+    def get(self, name: str) -> np.ndarray:
+        return self.reader.get_tensor(self._find(name))
+
+    def pair(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+        return self.get(f"{prefix}/kernel"), self.get(f"{prefix}/bias")
+
+
+def read_config(checkpoint: _OldCheckpoint, charset: Charset, limits: dict[str, int]) -> ModelConfig:
+    """The settings that the variables' shapes reveal, with `charset` and `limits` for what they cannot.
+
+    Args:
+      checkpoint: to read shapes from.
+      charset: the symbols in the order of their ids.
+      limits: max_width, max_height, max_prediction.
+
+    Raises:
+      CheckpointError: it is another program's.
+      ConfigError: the charset has not as many symbols as the checkpoint.
+    """
+    vocabulary, embedding = checkpoint.shape("embedding_attention_decoder/embedding")
+    if vocabulary != charset.vocabulary_size:
+        raise ConfigError(
+            "--charset",
+            charset.symbols,
+            f"it has {len(charset)} symbols, but the checkpoint reads {vocabulary - 3}. "
+            "Give the charset it was trained with (--full-ascii has 95 symbols).",
+        )
+    hidden = checkpoint.shape(f"{_DECODER}/kernel")[1]
+    return ModelConfig(
+        charset=charset,
+        arch="classic",
+        channels=checkpoint.shape("conv_conv1/W")[2],
+        attn_num_hidden=hidden,
+        attn_num_layers=checkpoint.shape("bidirectional_rnn/fw/basic_lstm_cell/bias")[0] // (4 * hidden),
+        target_embedding_size=embedding,
+        use_gru=checkpoint.has(f"{_CELL}/gru_cell/gates/kernel"),
+        **limits,
+    )
+
+
+def read_variables(checkpoint: _OldCheckpoint, config: ModelConfig) -> dict[str, np.ndarray]:
+    """All weights under our names (`Variable.path` without the model's name), float32."""
+    found: dict[str, np.ndarray] = {}
+    for i in range(1, 8):
+        found[f"cnn/conv{i}/kernel"] = checkpoint.get(f"conv_conv{i}/W")
+    for i in (3, 5, 7):
+        for part in ("gamma", "beta", "moving_mean", "moving_variance"):
+            found[f"cnn/norm{i}/{part}"] = checkpoint.get(f"conv_conv{i}/BatchNorm/{part}")
+    parts = {}
+    for old, new in (("fw", "forward"), ("bw", "backward")):
+        kernel, bias = checkpoint.pair(f"bidirectional_rnn/{old}/basic_lstm_cell")
+        parts[f"encoder/lstm/{new}_lstm/lstm_cell"] = _lstm(kernel, bias, kernel.shape[0] - bias.shape[0] // 4)
+    hidden = config.attn_num_hidden
+    if config.use_gru:
+        gates, candidate = (checkpoint.pair(f"{_CELL}/gru_cell/{part}") for part in ("gates", "candidate"))
+        parts["decoder/cell0"] = _gru(gates, candidate, hidden)
+    else:
+        parts["decoder/cell0"] = _lstm(*checkpoint.pair(f"{_CELL}/basic_lstm_cell"), hidden)
+    for old, new in (
+        (_DECODER, "input_projection"),
+        (f"{_DECODER}/Attention_0", "attention/query"),
+        (f"{_DECODER}/AttnOutputProjection", "output_projection"),
+    ):
+        kernel, bias = checkpoint.pair(old)
+        parts[f"decoder/{new}"] = {"kernel": kernel, "bias": bias}
+    for prefix, arrays in parts.items():
+        found.update({f"{prefix}/{name}": array for name, array in arrays.items()})
+    found["decoder/embedding/embeddings"] = checkpoint.get("embedding_attention_decoder/embedding")
+    found["key/kernel"] = checkpoint.get(f"{_DECODER}/AttnW_0")[0, 0]
+    found["decoder/attention/v"] = checkpoint.get(f"{_DECODER}/AttnV_0")[:, None]
+    return found

@@ -1,0 +1,134 @@
+"""The sliding CNN: an image 32 px high becomes a row of feature columns, one every 4 px."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from aocr.config import COLUMN_PIXELS
+from aocr.model.layers import BatchNorm
+
+
+def _conv(filters: int, kernel, strides, name: str, dtype) -> layers.Conv2D:
+    return layers.Conv2D(
+        filters,
+        kernel,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name,
+        dtype=dtype,
+    )
+
+
+def num_columns(width):
+    """S: memory columns of an image `width` pixels wide (an integer or an integer tensor)."""
+    return (width + COLUMN_PIXELS - 1) // COLUMN_PIXELS
+
+
+def column_mask(widths, num: int, pixels: int):
+    """Which of `num` columns of `pixels` pixels hold some of the image: (B,) widths -> (B, num) boolean."""
+    return ops.arange(num, dtype="int32")[None, :] * pixels < ops.cast(widths, "int32")[:, None]
+
+
+class ClassicCNN(layers.Layer):
+    """The seven convolutions of Attention-OCR as aocr 0.7.6 builds them.
+
+    (B, 32, W, C) images in about [-1, 1] -> (B, ceil(W / 4), 512) float32 features. No masks: what stands
+    right of an image is treated as image.
+    """
+
+    features = 512
+
+    def __init__(self, cnn_dtype="float32", **kwargs):
+        super().__init__(**kwargs)
+        plan = ((64, 3, 0), (128, 3, 0), (256, 3, 1), (256, 3, 0), (512, 3, 1), (512, 3, 0), (512, 2, 1))
+        pools = ((2, 2), (2, 2), None, (2, 1), None, (2, 1), (2, 1))
+        self.convs, self.norms, self.pools = [], [], []
+        for i, (filters, kernel, normed) in enumerate(plan, 1):
+            self.convs.append(_conv(filters, kernel, 1, f"conv{i}", cnn_dtype))
+            norm = BatchNorm(momentum=0.99, epsilon=1e-3, name=f"norm{i}", dtype=cnn_dtype) if normed else None
+            self.norms.append(norm)
+            pool = pools[i - 1]
+            self.pools.append(layers.MaxPooling2D(pool, padding="same", dtype=cnn_dtype) if pool else None)
+        self.dropout = layers.Dropout(0.5, dtype=cnn_dtype, seed=1)
+
+    def call(self, images, widths=None, training=False):
+        x = images
+        for conv, norm, pool in zip(self.convs, self.norms, self.pools, strict=True):
+            x = conv(x)
+            if norm is not None:
+                x = norm(x, training=training)
+            x = ops.relu(x)
+            if pool is not None:
+                x = pool(x)
+        x = self.dropout(x, training=training)
+        return ops.cast(ops.squeeze(x, axis=1), "float32")  # (B, 1, S, 512) -> (B, S, 512)
+
+
+class ResidualBlock(layers.Layer):
+    """Two 3x3 convolutions and a shortcut (He et al., 2016), with padding columns held at zero.
+
+    Args:
+      filters: output channels.
+      strides: of the first convolution, (rows, columns).
+      cnn_dtype: dtype policy of the convolutions.
+    """
+
+    def __init__(self, filters: int, strides=(1, 1), cnn_dtype="float32", **kwargs):
+        super().__init__(dtype=cnn_dtype, **kwargs)
+        self.filters, self.strides = filters, strides
+        self.conv1 = _conv(filters, 3, strides, "conv1", cnn_dtype)
+        self.norm1 = BatchNorm(momentum=0.9, name="norm1", dtype=cnn_dtype)
+        self.conv2 = _conv(filters, 3, 1, "conv2", cnn_dtype)
+        self.norm2 = BatchNorm(momentum=0.9, name="norm2", dtype=cnn_dtype, gamma_initializer="zeros")
+        self.project = None
+
+    def build(self, input_shape):
+        if tuple(self.strides) != (1, 1) or input_shape[-1] != self.filters:
+            self.project = _conv(self.filters, 1, self.strides, "project", self.dtype_policy)
+            self.norm = BatchNorm(momentum=0.9, name="norm", dtype=self.dtype_policy)
+
+    def call(self, x, mask, training=False):
+        y = ops.relu(self.norm1(self.conv1(x), training=training)) * mask
+        y = self.norm2(self.conv2(y), training=training)
+        if self.project is not None:
+            x = self.norm(self.project(x), training=training)
+        return ops.relu(x + y) * mask
+
+
+class ResidualCNN(layers.Layer):
+    """A small residual CNN with a strided stem; an image reads the same however wide its batch is.
+
+    (B, 32, W, C) images in [-1, 1], (B,) valid widths -> (B, ceil(W / 4), 256) float32 features. After every
+    convolution what lies right of the image is set to zero, as the padding at an image's edge is.
+    """
+
+    features = 256
+
+    def __init__(self, cnn_dtype="float32", **kwargs):
+        super().__init__(**kwargs)
+        self.stem = _conv(32, 3, 2, "stem", cnn_dtype)
+        self.stem_norm = BatchNorm(momentum=0.9, name="stem_norm", dtype=cnn_dtype)
+        self.block1 = ResidualBlock(64, cnn_dtype=cnn_dtype, name="block1")
+        self.block2 = ResidualBlock(128, (2, 2), cnn_dtype=cnn_dtype, name="block2")
+        self.block3 = ResidualBlock(256, (2, 1), cnn_dtype=cnn_dtype, name="block3")
+        self.collapse = _conv(self.features, (4, 1), (4, 1), "collapse", cnn_dtype)
+        self.collapse_norm = BatchNorm(momentum=0.9, name="collapse_norm", dtype=cnn_dtype)
+        self.cnn_dtype = self.stem.compute_dtype
+
+    def _mask(self, x, widths, pixels: int):
+        mask = column_mask(widths, ops.shape(x)[2], pixels)
+        return ops.cast(mask, self.cnn_dtype)[:, None, :, None]  # (B, W') -> (B, 1, W', 1)
+
+    def call(self, images, widths, training=False):
+        x = self.stem(images)  # (B, 16, W / 2, 32)
+        mask = self._mask(x, widths, 2)
+        x = ops.relu(self.stem_norm(x, training=training)) * mask
+        x = self.block1(x, mask, training=training)
+        mask = mask[:, :, ::2]
+        x = self.block2(x, mask, training=training)  # (B, 8, W / 4, 128)
+        x = self.block3(x, mask, training=training)  # (B, 4, W / 4, 256)
+        x = ops.relu(self.collapse_norm(self.collapse(x), training=training))
+        return ops.cast(ops.squeeze(x, axis=1), "float32")  # (B, 1, S, 256) -> (B, S, 256)

@@ -1,0 +1,122 @@
+"""The attention decoder: one symbol a step. `step` serves training, reading and export alike."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from keras import layers, ops
+
+from aocr.charset import GO
+from aocr.model.attention import AdditiveAttention
+from aocr.model.layers import collect_steps
+
+
+class Memory(NamedTuple):
+    """What the decoder reads from. B images, S columns.
+
+    Attributes:
+      values: (B, S, M).
+      keys: (B, S, A), the attention's view of `values`.
+      mask: (B, S) boolean, False on padding; None attends to every column.
+      states: the encoder's final states, forward (h, c) then backward (h, c), each (B, M / 2).
+    """
+
+    values: object
+    keys: object
+    mask: object
+    states: tuple
+
+
+class Decoder(layers.Layer):
+    """LSTM (or GRU) layers that attend to the memory after each step and feed the context back.
+
+    x = [embedding, context] W + b; cells; context, weights = attention(all states); logits = [output,
+    context] W + b (Vinyals et al., 2015, "Grammar as a foreign language").
+
+    Args:
+      vocabulary_size: V.
+      units: U, of each layer.
+      num_layers: number of layers.
+      embedding_size: width of a symbol's embedding.
+      attention_units: A.
+      use_gru: GRU cells in place of LSTM.
+      classic: as aocr 0.7.6 does: all layers share one set of weights, forget bias 0, and the first state
+        is the encoder's final forward state; else each layer its own, bias 1, zero state.
+      dropout: share of the cell output and context dropped before the logits in training.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        units: int,
+        num_layers: int,
+        embedding_size: int,
+        attention_units: int,
+        use_gru: bool = False,
+        classic: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units, self.num_layers, self.use_gru, self.classic = units, num_layers, use_gru, classic
+        self.embedding = layers.Embedding(vocabulary_size, embedding_size, name="embedding")
+        self.input_projection = layers.Dense(units, name="input_projection")
+        num_cells = 1 if classic else num_layers
+        self.cells = [self._cell(f"cell{i}") for i in range(num_cells)] * (num_layers if classic else 1)
+        self.attention = AdditiveAttention(attention_units, name="attention")
+        self.output_projection = layers.Dense(vocabulary_size, name="output_projection")
+
+    def _cell(self, name: str):
+        if self.use_gru:
+            return layers.GRUCell(self.units, reset_after=False, name=name)
+        return layers.LSTMCell(self.units, unit_forget_bias=not self.classic, name=name)
+
+    @property
+    def state_size(self) -> int:
+        """Width of the flat state: [c1 h1 c2 h2 ...] of LSTM, [h1 h2 ...] of GRU."""
+        return self.units * self.num_layers * (1 if self.use_gru else 2)
+
+    def initial_state(self, memory: Memory) -> tuple:
+        """The state before the first step: (flat cell state (B, state_size), context (B, M))."""
+        context = ops.zeros_like(memory.values[:, 0, :])
+        if not self.classic:
+            return ops.zeros((ops.shape(context)[0], self.state_size)), context
+        forward_h, forward_c, *_ = memory.states
+        return ops.concatenate([forward_c, forward_h], axis=1)[:, : self.state_size], context
+
+    def _run_cells(self, x, flat, training):
+        """x (B, U), flat state (B, state_size) -> output (B, U), flat state."""
+        parts = ops.split(flat, self.state_size // self.units, axis=1)
+        new = []
+        for i, cell in enumerate(self.cells):
+            if self.use_gru:
+                x, (h,) = cell(x, [parts[i]], training=training)
+                new.append(h)
+            else:
+                x, (h, c) = cell(x, [parts[2 * i + 1], parts[2 * i]], training=training)
+                new += [c, h]
+        return x, ops.concatenate(new, axis=1)
+
+    def step(self, token, state: tuple, memory: Memory, training: bool = False):
+        """One step: token (B,) int, state, memory -> logits (B, V), attention (B, S), state."""
+        flat, context = state
+        x = self.input_projection(ops.concatenate([self.embedding(token), context], axis=1))
+        output, flat = self._run_cells(x, flat, training)
+        context, weights = self.attention(memory.values, memory.keys, flat, mask=memory.mask)
+        logits = self.output_projection(ops.concatenate([output, context], axis=1))
+        return logits, weights, (flat, context)
+
+    def call(self, memory: Memory, tokens, training: bool = False):
+        """Teacher forcing: tokens (B, T), GO first -> logits (B, T, V), attention (B, T, S)."""
+        by_step = ops.transpose(tokens)  # (B, T) -> (T, B)
+
+        def step(i, state):
+            logits, weights, state = self.step(by_step[i], state, memory, training=training)
+            return (logits, weights), state
+
+        steps = ops.shape(by_step)[0]
+        (logits, weights), _ = collect_steps(step, self.initial_state(memory), steps)
+        return ops.transpose(logits, (1, 0, 2)), ops.transpose(weights, (1, 0, 2))  # (T, B, .) -> (B, T, .)
+
+    def go_tokens(self, memory: Memory):
+        """The token before the first step: (B,) of GO."""
+        return ops.full((ops.shape(memory.values)[0],), GO, dtype="int32")

@@ -1,0 +1,43 @@
+"""What training minimises."""
+
+from __future__ import annotations
+
+from keras import ops
+
+from aocr.charset import PAD
+
+
+def sequence_loss(logits, targets, weights):
+    """Cross-entropy summed over symbols, and the number of symbols.
+
+    Args:
+      logits: (B, T, V).
+      targets: (B, T) int, the symbols and EOS.
+      weights: (B, T), 1 on symbols and EOS, 0 on padding.
+
+    Returns:
+      Two float32 scalars, so that several replicas can sum both before dividing.
+    """
+    log_probs = ops.log_softmax(ops.cast(logits, "float32"))
+    picked = ops.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]  # (B, T, V) -> (B, T)
+    return -ops.sum(picked * weights), ops.sum(weights)
+
+
+def ctc_loss(logits, columns, targets, lengths):
+    """Connectionist temporal classification (Graves et al., 2006), summed over images; blank is PAD.
+
+    An image whose columns are too few for its label counts nothing.
+
+    Args:
+      logits: (B, S, V).
+      columns: (B,) int, valid columns of each image.
+      targets: (B, T) int, the symbols without EOS, then anything.
+      lengths: (B,) int, number of symbols.
+    """
+    inside = ops.arange(ops.shape(targets)[1], dtype="int32")[None, :] < lengths[:, None]
+    targets = ops.where(inside, targets, PAD)
+    repeats = ops.sum(ops.cast((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:], "int32"), axis=1)
+    possible = columns >= lengths + repeats
+    lengths = ops.where(possible, lengths, 0)  # an impossible label would give an infinite loss
+    losses = ops.ctc_loss(targets, ops.cast(logits, "float32"), lengths, columns, mask_index=PAD)
+    return ops.sum(ops.where(possible, losses, 0.0))
