@@ -30,7 +30,6 @@ def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
     return image
 
 
-
 def _aspect_width(height, width):
     """Width in pixels at height 32: ceil(width / height * 32)."""
     ratio = tf.cast(width, tf.float64) / tf.cast(height, tf.float64)
@@ -51,11 +50,13 @@ def _classic(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor
     target = tf.cond(
         fits,
         lambda: tf.cond(
-            height <= IMAGE_HEIGHT, lambda: tf.stack([height, width]), lambda: tf.stack([IMAGE_HEIGHT, aspect])
+            height <= IMAGE_HEIGHT,
+            lambda: tf.stack([height, width]),
+            lambda: tf.stack([IMAGE_HEIGHT, aspect]),
         ),
         lambda: tf.stack([_shrunk_height(network_width, aspect), network_width]),
     )
-    resized = tf.compat.v1.image.resize_bicubic(image[None], target)[0]
+    resized = tf.raw_ops.ResizeBicubic(images=image[None], size=target)[0]
     padded = tf.image.pad_to_bounding_box(resized, 0, 0, IMAGE_HEIGHT, network_width)
     return padded, target[1]
 
@@ -92,6 +93,8 @@ def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tens
     image = decode_image(data, config.channels)
     resize = _classic if config.arch == "classic" else _default
     scaled, width = resize(image, config.network_width)
-    scaled.set_shape((IMAGE_HEIGHT, config.network_width if config.arch == "classic" else None, config.channels))
+    scaled.set_shape(
+        (IMAGE_HEIGHT, config.network_width if config.arch == "classic" else None, config.channels)
+    )
     scale = tf.cast(tf.shape(image)[1], tf.float32) / tf.cast(width, tf.float32)
     return (scaled - 128.0) / 128.0, width, scale

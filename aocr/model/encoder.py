@@ -22,6 +22,6 @@ class Encoder(layers.Layer):
         self.lstm = layers.Bidirectional(lstm, name="lstm")
 
     def call(self, features, mask=None, training=False):
-        """(B, S, F) features, (B, S) boolean mask -> memory (B, S, M), final states (h, c, h, c) forward first."""
+        """(B, S, F), mask (B, S) -> memory (B, S, M), final states (h, c, h, c), forward first."""
         memory, *states = self.lstm(features, mask=mask, training=training)
         return memory, tuple(states)

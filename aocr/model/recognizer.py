@@ -22,7 +22,7 @@ class Recognizer(keras.Model):
 
     def __init__(self, config: ModelConfig, cnn_dtype: str = "float32"):
         super().__init__(name="recognizer")
-        self.config = config
+        self.config, self.cnn_dtype = config, cnn_dtype
         classic = config.arch == "classic"
         units = config.attn_num_hidden * (config.attn_num_layers if classic else 1)
         self.cnn = (ClassicCNN if classic else ResidualCNN)(cnn_dtype, name="cnn")
@@ -44,7 +44,11 @@ class Recognizer(keras.Model):
     def encode(self, images, widths, training: bool = False) -> Memory:
         """Images (B, 32, W, C), valid widths (B,) -> memory of S = ceil(W / 4) columns."""
         features = self.cnn(images, widths, training=training)
-        mask = None if self.config.arch == "classic" else column_mask(widths, keras.ops.shape(features)[1], COLUMN_PIXELS)
+        mask = (
+            None
+            if self.config.arch == "classic"
+            else column_mask(widths, keras.ops.shape(features)[1], COLUMN_PIXELS)
+        )
         values, states = self.encoder(features, mask=mask, training=training)
         return Memory(values, self.key(values), mask, states)
 

@@ -1,0 +1,69 @@
+"""The machine: devices, precision, strategy, seeds."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow starts: its start-up chatter
+
+import keras
+import tensorflow as tf
+
+from aocr.errors import ConfigError
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+
+
+def use_gpu(gpu_id: int) -> None:
+    """Let TensorFlow see one GPU only; a negative number hides them all. Call before anything runs.
+
+    Raises:
+      ConfigError: there are GPUs, but none of this number.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return
+    if gpu_id >= len(gpus):
+        raise ConfigError("--gpu-id", gpu_id, f"this machine has {len(gpus)} GPUs, numbered from 0.")
+    tf.config.set_visible_devices(gpus[gpu_id : gpu_id + 1] if gpu_id >= 0 else [], "GPU")
+
+
+def _cpu_flags() -> set[str]:
+    with suppress(OSError), open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith(("flags", "Features")):
+                return set(line.split(":", 1)[1].split())
+    return set()
+
+
+def choose_precision(asked: str) -> tuple[str, str]:
+    """Precision of the convolutions for this machine, and why in a few words.
+
+    Args:
+      asked: `auto` or a precision, which is taken as it is.
+    """
+    if asked != "auto":
+        return asked, "asked for"
+    gpus = tf.config.get_visible_devices("GPU")
+    if gpus:
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        if capability >= (8, 0):
+            return "bfloat16", f"GPU of compute capability {capability[0]}.{capability[1]}"
+        if capability >= (7, 0):
+            return "float16", f"GPU of compute capability {capability[0]}.{capability[1]}"
+        return "float32", "the GPU has no fast 16-bit arithmetic"
+    if _cpu_flags() & {"avx512_bf16", "amx_bf16"}:
+        return "bfloat16", "the CPU has bfloat16 instructions"
+    return "float32", "the CPU has no bfloat16 instructions"
+
+
+def set_seed(seed: int) -> None:
+    """Fix Python's, numpy's and TensorFlow's random numbers and the order of summation."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def strategy() -> tf.distribute.Strategy:
+    """Where the training step runs: TensorFlow's default strategy, one device."""
+    return tf.distribute.get_strategy()

@@ -1,0 +1,99 @@
+"""One optimisation step, compiled, under a distribution strategy."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from aocr.config import IMAGE_HEIGHT, TrainConfig
+from aocr.data.pipeline import Batch
+from aocr.model.cnn import num_columns
+from aocr.model.losses import ctc_loss, sequence_loss
+from aocr.model.recognizer import Recognizer
+
+CTC_WEIGHT = 0.5
+"""Weight of the CTC loss on the encoder beside the decoder's (joint training, Kim et al., 2017)."""
+
+
+def make_optimizer(config: TrainConfig, model: Recognizer) -> keras.optimizers.Optimizer:
+    """The optimizer with its slots made."""
+    rate = config.learning_rate
+    if config.optimizer == "adadelta":
+        optimizer = keras.optimizers.Adadelta(rate, rho=0.95, epsilon=1e-8)
+    elif config.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+    elif config.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(rate)
+    else:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-2)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embeddings"])
+    if model.cnn_dtype == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+class TrainStep:
+    """One compiled optimisation step under a distribution strategy.
+
+    Args:
+      model: whose weights are moved.
+      optimizer: that moves them.
+      config: clipping.
+      strategy: where it runs.
+    """
+
+    def __init__(self, model: Recognizer, optimizer, config: TrainConfig, strategy: tf.distribute.Strategy):
+        self.model, self.optimizer, self.config, self.strategy = model, optimizer, config, strategy
+        self._seeds = [v.value for v in model.variables if v.path.endswith("seed_generator_state")]
+        self._run = tf.function(
+            self._distributed,
+            input_signature=(
+                tf.TensorSpec((None, IMAGE_HEIGHT, None, model.config.channels), tf.float32),
+                tf.TensorSpec((None,), tf.int32),
+                tf.TensorSpec((None, None), tf.int32),
+                tf.TensorSpec((None, None), tf.int32),
+                tf.TensorSpec((None, None), tf.float32),
+                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((), tf.int64),
+            ),
+        )
+
+    def __call__(self, batch: Batch, rate: float, step: int) -> tf.Tensor:
+        """Train on a batch; returns the decoder's loss a symbol, a scalar tensor."""
+        tensors = (batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
+        return self._run(*tensors, tf.constant(rate), tf.constant(step, tf.int64))
+
+    def _distributed(self, images, widths, tokens, targets, weights, rate, step):
+        self.optimizer.learning_rate.assign(rate)
+        for i, seed in enumerate(self._seeds):  # dropout follows from the seed and the step alone
+            value = tf.stack([step * len(self._seeds) + i, tf.constant(self.config.seed, tf.int64)])
+            seed.assign(tf.cast(value, seed.dtype))
+        per_replica = self.strategy.run(self._replica, (images, widths, tokens, targets, weights))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+
+    def _replica(self, images, widths, tokens, targets, weights):
+        replica = tf.distribute.get_replica_context()
+        symbols = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
+        with tf.GradientTape() as tape:
+            logits, _, ctc_logits = self.model(images, widths, tokens, training=True)
+            loss, _ = sequence_loss(logits, targets, weights)
+            loss /= symbols
+            total = loss
+            if ctc_logits is not None:
+                lengths = tf.cast(tf.reduce_sum(weights, 1), tf.int32) - 1
+                total += CTC_WEIGHT * ctc_loss(ctc_logits, num_columns(widths), targets, lengths) / symbols
+            scaled = self.optimizer.scale_loss(total)
+        gradients = tape.gradient(scaled, self.model.trainable_variables)
+        self.optimizer.apply_gradients(
+            zip(self._clipped(gradients), self.model.trainable_variables, strict=True)
+        )
+        return loss
+
+    def _clipped(self, gradients):
+        if not self.config.clip_gradients:
+            return gradients
+        scale = getattr(self.optimizer, "dynamic_scale", 1.0)  # of a LossScaleOptimizer
+        return tf.clip_by_global_norm(gradients, self.config.max_gradient_norm * tf.cast(scale, tf.float32))[
+            0
+        ]

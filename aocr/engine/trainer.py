@@ -1,0 +1,329 @@
+"""The training loop: steps, validations, checkpoints, and when to stop."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from dataclasses import asdict, dataclass
+
+import tensorflow as tf
+
+from aocr.config import TrainConfig
+from aocr.data.pipeline import Batches
+from aocr.engine import schedule
+from aocr.engine.checkpoint import Checkpoints
+from aocr.engine.evaluator import Evaluator
+from aocr.engine.progress import Progress, log
+from aocr.engine.train_step import TrainStep, make_optimizer
+from aocr.errors import TrainingError
+from aocr.model.recognizer import Recognizer
+from aocr.results import EvalReport
+
+LOG_STEPS = 10
+ENOUGH = 1e-3
+"""Without validation, a training loss a symbol at which nothing is left to learn."""
+LESS = 0.99
+"""A loss or perplexity counts as better when it falls below this share of the best."""
+
+GOING, BY_EPOCHS, BY_TIME, BY_PATIENCE = range(4)
+"""Why the learning rate falls, and then why a training has ended; GOING: neither."""
+
+
+@dataclass
+class TrainState:
+    """Where a training stands; saved with every checkpoint.
+
+    Attributes:
+      step, epoch: done so far.
+      batch: batches done of the epoch under way.
+      elapsed: seconds of training.
+      waited: checks in a row without progress.
+      best_word_accuracy, best_cer: of the best validation.
+      best_loss: lowest validation perplexity, or training loss where there is no validation.
+      loss_sum, loss_steps: training loss since the last check.
+      fall_start, fall_end: steps between which the learning rate falls; negative start: not yet.
+      fall_reason: why it falls.
+      patience: in force when it began to.
+      finished: why the training has ended.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    elapsed: float = 0.0
+    waited: int = 0
+    best_word_accuracy: float = -1.0
+    best_cer: float = 1e9
+    best_loss: float = 1e9
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    fall_start: int = -1
+    fall_end: int = 0
+    fall_reason: int = GOING
+    patience: int = 0
+    finished: int = GOING
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `Trainer.run` ended.
+
+    Attributes:
+      reason: in words.
+      interrupted: whether a signal ended it (everything is saved).
+      step: steps done in all.
+      report: the last validation's scores; None where there was none.
+    """
+
+    reason: str
+    interrupted: bool
+    step: int
+    report: EvalReport | None
+
+
+class _Signals:
+    """Turns Ctrl-C and SIGTERM into a flag; a second one acts as usual."""
+
+    def __init__(self):
+        self.caught = None
+        self._old = {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._catch)
+        return self
+
+    def _catch(self, number, frame):
+        self.caught = signal.Signals(number).name
+        signal.signal(number, self._old[number])
+
+    def __exit__(self, *exc):
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+
+class Trainer:
+    """Trains a model until its budget is spent or it stops getting better.
+
+    Args:
+      model: to train.
+      config: how.
+      model_dir: where checkpoints go.
+      training: batches to learn from.
+      evaluator: of the validation set; None: none.
+      steps_per_epoch: batches an epoch.
+      strategy: where steps run.
+    """
+
+    def __init__(
+        self,
+        model: Recognizer,
+        config: TrainConfig,
+        model_dir: str,
+        training: Batches,
+        evaluator: Evaluator | None,
+        steps_per_epoch: int,
+        strategy: tf.distribute.Strategy,
+    ):
+        self.config, self.training, self.evaluator = config, training, evaluator
+        self.model_dir, self.steps_per_epoch = model_dir, steps_per_epoch
+        optimizer = make_optimizer(config, model)
+        self.state = TrainState()
+        self.report: EvalReport | None = None
+        self._train_step = TrainStep(model, optimizer, config, strategy)
+        self._saved = {
+            name: tf.Variable(
+                value, dtype=tf.float64 if isinstance(value, float) else tf.int64, trainable=False
+            )
+            for name, value in asdict(self.state).items()
+        }
+        self._checkpoints = Checkpoints(model_dir, model, optimizer, self._saved)
+        self._losses: list[tf.Tensor] = []
+        self._saved_step = -1
+        self._start = 0.0
+
+    def restore(self) -> str | None:
+        """Go on from the newest checkpoint, if there is one; returns its path."""
+        path = self._checkpoints.restore_newest()
+        if path:
+            self.state = TrainState(**{name: v.numpy().item() for name, v in self._saved.items()})
+            self._saved_step = self.state.step
+        return path
+
+    @property
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._start
+
+    # When to stop -----------------------------------------------------------------------------------------
+
+    def _reopen(self) -> bool:
+        """Whether there is anything to do: a finished training goes on only where its budget was raised."""
+        state, config = self.state, self.config
+        if state.finished == GOING:
+            return True
+        raised = {
+            BY_EPOCHS: config.num_epoch * self.steps_per_epoch > state.step,
+            BY_TIME: config.max_time is None or config.max_time > state.elapsed + 1,
+            BY_PATIENCE: config.patience > state.patience,
+        }[state.finished]
+        if raised:
+            state.finished = state.fall_reason = GOING
+            state.fall_start = -1
+            state.waited = 0
+        return raised
+
+    def _start_fall(self, reason: int, steps: int | None = None) -> None:
+        state = self.state
+        if state.fall_start >= 0:
+            return
+        steps = steps or schedule.fall_length(state.step)
+        state.fall_start, state.fall_end = state.step, state.step + steps
+        state.fall_reason, state.patience = reason, self.config.patience
+        log.info("Step %d: the learning rate now falls to zero over %d steps.", state.step, steps)
+
+    def _watch_budget(self) -> None:
+        """Begin the fall so that it ends with the budget; note the end."""
+        state, config = self.state, self.config
+        left = config.num_epoch * self.steps_per_epoch - state.step
+        if left <= schedule.fall_length(state.step):
+            self._start_fall(BY_EPOCHS, max(1, left))
+        if config.max_time and self._elapsed * (1 + schedule.FALL_SHARE) >= config.max_time:
+            self._start_fall(BY_TIME)
+        if config.max_time and self._elapsed >= config.max_time:
+            state.finished = BY_TIME
+        elif state.fall_start >= 0 and state.step >= state.fall_end:
+            state.finished = state.fall_reason
+
+    def _reason(self) -> str:
+        state = self.state
+        return {
+            BY_EPOCHS: f"{state.epoch + (state.batch > 0)} epochs are done (--num-epoch)",
+            BY_TIME: f"{state.elapsed / 60:.1f} minutes of training are spent (--max-time)",
+            BY_PATIENCE: f"it got no better for {state.patience} checks in a row (--patience)",
+        }[state.finished]
+
+    # Checks and saving ------------------------------------------------------------------------------------
+
+    def _check(self, progress: Progress) -> None:
+        """Validate (or look at the training loss), keep the best, count checks without progress."""
+        self._collect_losses()
+        better = self._validate(progress) if self.evaluator else self._loss_fell()
+        self.state.loss_sum, self.state.loss_steps = 0.0, 0
+        self.state.waited = 0 if better else self.state.waited + 1
+        if self.state.waited >= self.config.patience:
+            self._start_fall(BY_PATIENCE)
+
+    def _validate(self, progress: Progress) -> bool:
+        state = self.state
+        report = self.report = self.evaluator.report([sample for _, sample in self.evaluator.samples()])
+        best = (report.word_accuracy, -report.cer) > (state.best_word_accuracy, -state.best_cer)
+        progress.validation(state.step, report, best)
+        if best:
+            self._checkpoints.save_best(
+                state.step, {"word_accuracy": report.word_accuracy, "cer": report.cer}
+            )
+            state.best_word_accuracy, state.best_cer = report.word_accuracy, report.cer
+        clearer = report.perplexity < LESS * state.best_loss
+        if clearer:
+            state.best_loss = report.perplexity
+        return best or clearer
+
+    def _loss_fell(self) -> bool:
+        loss = self.state.loss_sum / max(1, self.state.loss_steps)
+        fell = ENOUGH < loss < LESS * self.state.best_loss
+        if fell:
+            self.state.best_loss = loss
+        return fell
+
+    def _collect_losses(self) -> float:
+        """Mean loss of the steps since the last call, which it adds to the state; checks that it is finite."""
+        if not self._losses:
+            return float("nan")
+        total, count = float(tf.add_n(self._losses)), len(self._losses)
+        self._losses.clear()
+        if not math.isfinite(total):
+            raise TrainingError(
+                f"Step {self.state.step}: the loss is not a finite number. The last checkpoint is kept; run again "
+                "with a lower --initial-learning-rate or --precision float32."
+            )
+        self.state.loss_sum += total
+        self.state.loss_steps += count
+        return total / count
+
+    def _save(self) -> None:
+        if self._saved_step == self.state.step:
+            return
+        self._collect_losses()
+        self.state.elapsed = self._elapsed
+        for name, value in asdict(self.state).items():
+            self._saved[name].assign(value)
+        self._checkpoints.save(self.state.step)
+        self._saved_step = self.state.step
+
+    # The loop ---------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Train to the end of the budget.
+
+        Raises:
+          TrainingError: the loss is not finite, or a checkpoint cannot be written.
+        """
+        state = self.state
+        if not self._reopen():
+            return Outcome(f"had ended before: {self._reason()}", False, state.step, None)
+        progress = Progress(f"{self.model_dir}/logs", state.step)
+        self._start = time.monotonic() - state.elapsed
+        try:
+            with _Signals() as signals:
+                while state.finished == GOING and not signals.caught:
+                    self._epoch(progress, signals)
+                if not signals.caught and self._saved_step != state.step:
+                    self._check(progress)
+                self._save()
+        finally:
+            progress.close()
+        if signals.caught:
+            return Outcome(f"stopped by {signals.caught}", True, state.step, self.report)
+        return Outcome(self._reason(), False, state.step, self.report)
+
+    def _epoch(self, progress: Progress, signals: _Signals) -> None:
+        """Train on the rest of the epoch under way."""
+        state, config = self.state, self.config
+        done, images, paused, since = 0, 0, 0.0, time.monotonic()
+        for batch in self.training.epoch(state.epoch, config.seed, state.batch, config.augment):
+            rate = config.learning_rate * schedule.factor(state.step, state.fall_start, state.fall_end)
+            self._losses.append(self._train_step(batch, rate, state.step))
+            state.step, state.batch = state.step + 1, state.batch + 1
+            done, images = done + 1, images + batch.widths.shape[0]
+            if state.step % LOG_STEPS == 0:
+                loss, seconds = self._collect_losses(), time.monotonic() - since - paused
+                progress.steps(
+                    state.step, done, seconds / done, loss, images / seconds, rate, self._left(seconds / done)
+                )
+                done, images, paused, since = 0, 0, 0.0, time.monotonic()
+            self._watch_budget()
+            if state.step % config.steps_per_checkpoint == 0:
+                before = time.monotonic()
+                self._check(progress)
+                self._save()
+                paused += time.monotonic() - before
+            if state.finished != GOING or signals.caught:
+                return
+        if state.batch == 0:
+            raise TrainingError("The training set gives no batch: every record was left out.")
+        state.epoch, state.batch = state.epoch + 1, 0
+
+    def _left(self, seconds: float) -> float | None:
+        """Seconds until the end, where it is known; `seconds` a step."""
+        state, config = self.state, self.config
+        if state.fall_start >= 0:
+            return (state.fall_end - state.step) * seconds
+        left = []
+        if config.num_epoch != TrainConfig.num_epoch:
+            left.append((config.num_epoch * self.steps_per_epoch - state.step) * seconds)
+        if config.max_time:
+            left.append(config.max_time - self._elapsed)
+        return max(0.0, min(left)) if left else None
