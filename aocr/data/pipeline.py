@@ -98,7 +98,7 @@ def network_widths(sizes: np.ndarray, config: ModelConfig) -> np.ndarray:
 
 
 def _encode_labels(config: ModelConfig):
-    """A function: scalar label string -> (length of max_prediction + 1 ids with EOS then PAD, length, known)."""
+    """A function: scalar label -> (max_prediction + 1 ids: symbols, EOS, PAD; number of symbols; known)."""
     symbols = [ord(char) for char in config.charset.symbols]
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(
@@ -257,28 +257,35 @@ class Batches:
         examples = self._examples if self._cached else self._load(self._examples)
         return self._group(examples).map(self._finish).prefetch(2)
 
-    def epoch(self, epoch: int, seed: int, skip: int = 0, augmented: bool = False) -> tf.data.Dataset:
-        """The batches of one epoch in random order.
+    def endless(self, epoch: int, skip: int, seed: int, augmented: bool) -> tf.data.Dataset:
+        """Epoch after epoch, each in its own random order, without end and without a pause between them.
 
         Args:
-          epoch: number of the epoch, from 0; with `seed` it fixes order and augmentation.
+          epoch: number of the first epoch, from 0; with `seed` it fixes order and augmentation.
+          skip: batches of the first epoch to leave out (they were trained on before a restart).
           seed: of the training.
-          skip: batches at the start to leave out (they were trained on before a restart).
           augmented: whether images are varied.
+
+        Returns:
+          Elements (epoch, number of the batch in it, Batch).
         """
-        mixed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0] & 0x7FFFFFFF)
-        examples = self._examples.shuffle(self._buffer, seed=mixed, reshuffle_each_iteration=False)
-        if not self._cached:
-            examples = self._load(examples)
-        batches = self._group(examples).map(self._finish).enumerate().skip(skip)
-        if augmented:
-            batches = batches.map(
-                lambda i, batch: (
-                    i,
-                    batch._replace(
-                        images=augment(batch.images, batch.widths, tf.stack([mixed, tf.cast(i, tf.int32)]))
-                    ),
-                ),
-                num_parallel_calls=tf.data.AUTOTUNE,
+
+        def one_epoch(number):
+            mixed = (number * 1_000_003 + seed * 7_919) % (2**31 - 1)
+            examples = self._examples.shuffle(self._buffer, seed=mixed, reshuffle_each_iteration=False)
+            if not self._cached:
+                examples = self._load(examples)
+            batches = (
+                self._group(examples).enumerate().skip(tf.where(number == epoch, tf.cast(skip, tf.int64), 0))
             )
-        return batches.map(lambda i, batch: batch).prefetch(2)
+            return batches.map(lambda i, parts: (number, i, mixed, parts))
+
+        def finish(number, i, mixed, parts):
+            batch = self._finish(*parts)
+            if augmented:
+                images = augment(batch.images, batch.widths, tf.cast(tf.stack([mixed, i]), tf.int32))
+                batch = batch._replace(images=images)
+            return number, i, batch
+
+        epochs = tf.data.Dataset.range(epoch, 2**31).flat_map(one_epoch)
+        return epochs.map(finish, num_parallel_calls=2).prefetch(2)

@@ -15,6 +15,10 @@ log = logging.getLogger("aocr")
 steps_log = logging.getLogger("aocr.steps")
 """Lines that the bar makes superfluous on a terminal; they always go to the log file."""
 
+_SCALARS = tf.compat.v1.SummaryMetadata(
+    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class=1
+)
+
 
 def safe_exp(value: float) -> float:
     """exp, infinity where it overflows."""
@@ -64,10 +68,12 @@ class Progress:
           left: seconds until training ends, if known.
         """
         perplexity = safe_exp(loss)
-        text = f"Step {step}: {seconds:.3f}s, loss: {loss:.6f}, perplexity: {perplexity:.6g}, {images:.0f} images/s"
-        steps_log.info(text)
+        speed = f"{images:.0f} images/s"
+        steps_log.info(
+            "Step %d: %.3fs, loss: %.6f, perplexity: %.6g, %s", step, seconds, loss, perplexity, speed
+        )
         ends = "" if left is None else f", {clock(left)} left"
-        state = f"loss {loss:.3f}, perplexity {perplexity:.2f}, {images:.0f} images/s{self._validation}{ends}"
+        state = f"loss {loss:.3f}, perplexity {perplexity:.2f}, {speed}{self._validation}{ends}"
         self._bar.set_postfix_str(state, refresh=False)
         self._bar.update(done)
         self._scalars(
@@ -78,17 +84,18 @@ class Progress:
         """Show the scores of a validation."""
         self._validation = f", validation {report.word_accuracy:.1%}"
         scores = (
-            f"word accuracy {report.word_accuracy:.2%}, CER {report.cer:.2%}, 1-NED {report.one_minus_ned:.2%}, "
-            f"perplexity {report.perplexity:.3f}"
+            f"word accuracy {report.word_accuracy:.2%}, CER {report.cer:.2%}, "
+            f"1-NED {report.one_minus_ned:.2%}, perplexity {report.perplexity:.3f}"
         )
         log.info("Step %d: validation %s%s", step, scores, " (best so far)" if best else "")
         values = ("word_accuracy", "cer", "one_minus_ned", "perplexity", "mean_confidence")
         self._scalars(step, {f"validation/{name}": getattr(report, name) for name in values})
 
     def _scalars(self, step: int, values: dict[str, float]) -> None:
+        # tf.summary.scalar would need the tensorboard package; the record it writes does not
         with self._writer.as_default(step=step):
             for name, value in values.items():
-                tf.summary.scalar(name, value)
+                tf.summary.write(name, tf.constant(value, tf.float32), metadata=_SCALARS)
 
     def close(self) -> None:
         """Take the bar away and finish TensorBoard's file."""

@@ -61,6 +61,7 @@ def choose_precision(asked: str) -> tuple[str, str]:
 def set_seed(seed: int) -> None:
     """Fix Python's, numpy's and TensorFlow's random numbers and the order of summation."""
     keras.utils.set_random_seed(seed)
+    tf.random.set_seed(1 + seed % (2**31 - 2))  # with 0, Dataset.shuffle refuses a seed that is a tensor
     tf.config.experimental.enable_op_determinism()
 
 

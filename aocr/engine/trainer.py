@@ -36,8 +36,8 @@ class TrainState:
     """Where a training stands; saved with every checkpoint.
 
     Attributes:
-      step, epoch: done so far.
-      batch: batches done of the epoch under way.
+      step: steps done.
+      epoch, batch: number of the epoch under way, from 0, and how many of its batches are done.
       elapsed: seconds of training.
       waited: checks in a row without progress.
       best_word_accuracy, best_cer: of the best validation.
@@ -200,7 +200,7 @@ class Trainer:
     def _reason(self) -> str:
         state = self.state
         return {
-            BY_EPOCHS: f"{state.epoch + (state.batch > 0)} epochs are done (--num-epoch)",
+            BY_EPOCHS: f"{state.epoch + 1} epochs are done (--num-epoch)",
             BY_TIME: f"{state.elapsed / 60:.1f} minutes of training are spent (--max-time)",
             BY_PATIENCE: f"it got no better for {state.patience} checks in a row (--patience)",
         }[state.finished]
@@ -239,15 +239,15 @@ class Trainer:
         return fell
 
     def _collect_losses(self) -> float:
-        """Mean loss of the steps since the last call, which it adds to the state; checks that it is finite."""
+        """Mean loss of the steps since the last call; adds them to the state, checks that they are finite."""
         if not self._losses:
             return float("nan")
         total, count = float(tf.add_n(self._losses)), len(self._losses)
         self._losses.clear()
         if not math.isfinite(total):
             raise TrainingError(
-                f"Step {self.state.step}: the loss is not a finite number. The last checkpoint is kept; run again "
-                "with a lower --initial-learning-rate or --precision float32."
+                f"Step {self.state.step}: the loss is not a finite number. The last checkpoint is kept; "
+                "run again with a lower --initial-learning-rate or --precision float32."
             )
         self.state.loss_sum += total
         self.state.loss_steps += count
@@ -278,8 +278,7 @@ class Trainer:
         self._start = time.monotonic() - state.elapsed
         try:
             with _Signals() as signals:
-                while state.finished == GOING and not signals.caught:
-                    self._epoch(progress, signals)
+                self._steps(progress, signals)
                 if not signals.caught and self._saved_step != state.step:
                     self._check(progress)
                 self._save()
@@ -289,20 +288,21 @@ class Trainer:
             return Outcome(f"stopped by {signals.caught}", True, state.step, self.report)
         return Outcome(self._reason(), False, state.step, self.report)
 
-    def _epoch(self, progress: Progress, signals: _Signals) -> None:
-        """Train on the rest of the epoch under way."""
+    def _steps(self, progress: Progress, signals: _Signals) -> None:
+        """Train step by step until the end or a signal."""
         state, config = self.state, self.config
         done, images, paused, since = 0, 0, 0.0, time.monotonic()
-        for batch in self.training.epoch(state.epoch, config.seed, state.batch, config.augment):
+        for epoch, number, batch in self.training.endless(
+            state.epoch, state.batch, config.seed, config.augment
+        ):
             rate = config.learning_rate * schedule.factor(state.step, state.fall_start, state.fall_end)
             self._losses.append(self._train_step(batch, rate, state.step))
-            state.step, state.batch = state.step + 1, state.batch + 1
+            state.step, state.epoch, state.batch = state.step + 1, int(epoch), int(number) + 1
             done, images = done + 1, images + batch.widths.shape[0]
             if state.step % LOG_STEPS == 0:
                 loss, seconds = self._collect_losses(), time.monotonic() - since - paused
-                progress.steps(
-                    state.step, done, seconds / done, loss, images / seconds, rate, self._left(seconds / done)
-                )
+                left = self._left(seconds / done)
+                progress.steps(state.step, done, seconds / done, loss, images / seconds, rate, left)
                 done, images, paused, since = 0, 0, 0.0, time.monotonic()
             self._watch_budget()
             if state.step % config.steps_per_checkpoint == 0:
@@ -312,9 +312,6 @@ class Trainer:
                 paused += time.monotonic() - before
             if state.finished != GOING or signals.caught:
                 return
-        if state.batch == 0:
-            raise TrainingError("The training set gives no batch: every record was left out.")
-        state.epoch, state.batch = state.epoch + 1, 0
 
     def _left(self, seconds: float) -> float | None:
         """Seconds until the end, where it is known; `seconds` a step."""

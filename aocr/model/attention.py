@@ -20,6 +20,7 @@ class AdditiveAttention(layers.Layer):
     def __init__(self, units: int, **kwargs):
         super().__init__(**kwargs)
         self.units = units
+        self.supports_masking = True
         self.query = layers.Dense(units, name="query")
 
     def build(self, memory_shape, keys_shape, query_shape):
@@ -27,7 +28,7 @@ class AdditiveAttention(layers.Layer):
         self.v = self.add_weight(shape=(self.units, 1), initializer="glorot_uniform", name="v")
 
     def call(self, memory, keys, query, mask=None):
-        """Memory (B, S, M), keys U m (B, S, A), query (B, Q), mask (B, S) -> context (B, M), weights (B, S)."""
+        """Memory (B, S, M), keys (B, S, A), query (B, Q), mask (B, S) -> context (B, M), weights (B, S)."""
         hidden = ops.tanh(keys + self.query(query)[:, None, :])
         scores = ops.squeeze(ops.matmul(hidden, self.v), axis=-1)  # (B, S, A) -> (B, S)
         if mask is not None:

@@ -57,6 +57,7 @@ class Decoder(layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.units, self.num_layers, self.use_gru, self.classic = units, num_layers, use_gru, classic
         self.embedding = layers.Embedding(vocabulary_size, embedding_size, name="embedding")
         self.input_projection = layers.Dense(units, name="input_projection")

@@ -15,6 +15,7 @@ class Encoder(layers.Layer):
 
     def __init__(self, units: int, unit_forget_bias: bool = True, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True
 
         lstm = layers.LSTM(
             units, return_sequences=True, return_state=True, unit_forget_bias=unit_forget_bias, name="lstm"

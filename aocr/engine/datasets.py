@@ -1,0 +1,90 @@
+"""Datasets as commands name them: records of aocr as they are, anything else through the builder first."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import tensorflow as tf
+
+from aocr.data.builder import BuildOptions, BuildReport, build_records
+from aocr.data.pipeline import Summary, summarise
+from aocr.data.tfrecord import expand_datasets, is_tfrecord, is_verified
+from aocr.engine.progress import log
+from aocr.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records ready for the pipeline.
+
+    Attributes:
+      name: as the user wrote it.
+      paths: TFRecord files whose images have been checked.
+      summary: of all records.
+      skipped: reason -> number of lines or records that could not be used.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    summary: Summary
+    skipped: dict[str, int] = field(default_factory=dict)
+
+
+def _sources(patterns: Sequence[str]) -> list[str]:
+    """Folders as they are; everything else expanded to files."""
+    folders = [pattern for pattern in patterns if tf.io.gfile.isdir(pattern)]
+    files = [pattern for pattern in patterns if pattern not in folders]
+    return folders + (expand_datasets(files) if files else [])
+
+
+def _tell(source: str, report: BuildReport) -> None:
+    for reason, count in report.num_dropped.items():
+        first = next(drop for drop in report.drops if drop.reason == reason)
+        log.warning("%s: %d left out (%s), the first is %s", source, count, reason, first)
+
+
+@contextmanager
+def open_dataset(patterns: Sequence[str], data_base_dir: str | None = None) -> Iterator[Dataset]:
+    """Make the datasets ready; what had to be built is removed on leaving.
+
+    Args:
+      patterns: TFRecords (globs, shards), annotation files, or folders whose file names are the labels.
+      data_base_dir: where the paths of annotation files may start.
+
+    Raises:
+      AnnotationError, DatasetError: a file is missing, damaged, of another program, or has no usable line.
+    """
+    with tempfile.TemporaryDirectory(prefix="aocr-") as folder:
+        paths, skipped = [], {}
+        for source in _sources(patterns):
+            is_folder = tf.io.gfile.isdir(source)
+            if not is_folder and is_tfrecord(source) and is_verified([source]):
+                paths.append(source)
+                continue
+            options = BuildOptions(
+                data_base_dir=data_base_dir, label_from_filename=is_folder, save_filename=True, log_step=0
+            )
+            path = os.path.join(folder, f"{len(paths)}.tfrecords")
+            log.info("Checking the images of %s", source)
+            report = build_records(source, path, options)
+            _tell(source, report)
+            for reason, count in report.num_dropped.items():
+                skipped[reason] = skipped.get(reason, 0) + count
+            paths.append(path)
+        name = ", ".join(patterns)
+        summary = _summarise(name, paths)
+        yield Dataset(name, tuple(paths), summary, skipped)
+
+
+def _summarise(name: str, paths: list[str]) -> Summary:
+    try:
+        return summarise(paths)
+    except tf.errors.DataLossError as error:
+        reason = f"a record is cut off or damaged ({error.message.splitlines()[0][:120]})"
+        raise DatasetError(name, f"{reason}. Build it again with aocr dataset.") from None
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
+        raise DatasetError(name, "has records of another program. Build it with aocr dataset.") from None

@@ -1,0 +1,136 @@
+"""Reading images with a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aocr.config import ModelConfig
+from aocr.data.preprocess import preprocess
+from aocr.engine import checkpoint, runtime
+from aocr.engine.reading import Reader, to_prediction
+from aocr.errors import CheckpointError, ImageError
+from aocr.images import image_to_bytes
+from aocr.model.recognizer import Recognizer, build_recognizer
+from aocr.results import Prediction
+
+WINDOW = 8
+"""Batches' worth of images that are looked at together, so that images of like width share a batch."""
+
+
+class Predictor:
+    """A trained model, ready to read.
+
+    Args:
+      model: with its weights.
+      config: of the model.
+      model_dir: where it comes from.
+      checkpoint_used: which checkpoint, in words.
+      batch_size: images read together.
+    """
+
+    def __init__(
+        self,
+        model: Recognizer,
+        config: ModelConfig,
+        model_dir: str = "",
+        checkpoint_used: str = "",
+        batch_size: int = 64,
+    ):
+        self.model, self.config = model, config
+        self.model_dir, self.checkpoint_used = model_dir, checkpoint_used
+        self.batch_size = batch_size
+        self.reader = Reader(model, config)
+        self._preprocess = tf.function(
+            lambda data: preprocess(data, config), input_signature=(tf.TensorSpec((), tf.string),)
+        )
+
+    def predict(self, images: Sequence[Any]) -> list[Prediction]:
+        """Read images.
+
+        Args:
+          images: paths, encoded bytes, PIL images, or arrays (H, W), (H, W, 1) or (H, W, 3), uint8 or float
+            in 0 to 1.
+
+        Returns:
+          One Prediction an image, in order.
+
+        Raises:
+          ImageError: one of them cannot be read.
+        """
+        if isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
+            images = [images]
+        results = list(self.predict_each(images))
+        for result in results:
+            if isinstance(result, ImageError):
+                raise result
+        return results
+
+    def predict_each(self, images: Iterable[Any]) -> Iterator[Prediction | ImageError]:
+        """As `predict`, one after the other and without end: an image that cannot be read gives its error."""
+        window: list[Any] = []
+        for image in images:
+            window.append(self._load(image))
+            if len(window) == WINDOW * self.batch_size:
+                yield from self._read(window)
+                window = []
+        yield from self._read(window)
+
+    def _load(self, image: Any) -> tuple | ImageError:
+        """(32, W, C) array, valid width, scale and original width."""
+        try:
+            data = image_to_bytes(image)
+        except ImageError as error:
+            return error
+        pixels, width, scale = self._preprocess(data.data)
+        return pixels.numpy(), int(width), float(scale), data.width
+
+    def _read(self, window: list) -> Iterator[Prediction | ImageError]:
+        results = dict(enumerate(window))
+        order = sorted(
+            (i for i, loaded in enumerate(window) if not isinstance(loaded, ImageError)),
+            key=lambda i: window[i][0].shape[1],
+        )
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            results.update(zip(chosen, self._read_batch([window[i] for i in chosen]), strict=True))
+        yield from (results[i] for i in range(len(window)))
+
+    def _read_batch(self, loaded: list[tuple]) -> list[Prediction]:
+        pixels, widths, scales, original = zip(*loaded, strict=True)
+        wide = (
+            -(-max(p.shape[1] for p in pixels) // 16) * 16
+            if self.config.arch != "classic"
+            else pixels[0].shape[1]
+        )
+        images = np.zeros((len(pixels), pixels[0].shape[0], wide, self.config.channels), np.float32)
+        for row, image in zip(images, pixels, strict=True):
+            row[:, : image.shape[1]] = image
+        reading = self.reader.read(tf.constant(images), tf.constant(widths, tf.int32))
+        rows = zip(*(part.numpy() for part in reading), scales, original, strict=True)
+        return [to_prediction(*row, self.config.charset) for row in rows]
+
+
+def load(model_dir: str = "checkpoints", *, precision: str = "float32", batch_size: int = 64) -> Predictor:
+    """Load a trained model: the best checkpoint on validation, else the newest.
+
+    Args:
+      model_dir: the model folder.
+      precision: of the convolutions: float32, bfloat16, float16 or auto (the machine's fastest).
+      batch_size: images read together.
+
+    Raises:
+      CheckpointError: the folder is missing, empty, damaged, of a newer aocr or of another program.
+    """
+    config = checkpoint.read_config(model_dir)
+    if config is None:
+        state = "is empty or not a model folder" if tf.io.gfile.isdir(model_dir) else "does not exist"
+        raise CheckpointError(model_dir, f"{state}. Train first (aocr train DATASET), or give --model-dir.")
+    chosen = checkpoint.choose(model_dir)
+    chosen_precision, _ = runtime.choose_precision(precision)
+    model = build_recognizer(config, runtime.POLICIES[chosen_precision])
+    checkpoint.load_weights(chosen.prefix, model)
+    return Predictor(model, config, model_dir, f"{chosen.prefix}, the {chosen.why}", batch_size)

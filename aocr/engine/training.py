@@ -1,0 +1,288 @@
+"""A training from start to end: data, limits, network, checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import aocr
+from aocr.charset import Charset
+from aocr.config import ARCH_DEFAULTS, IMAGE_HEIGHT, NETWORK_WIDTH_CAP, ModelConfig, TrainConfig
+from aocr.data.pipeline import Batches, Summary, network_widths, plan_batches
+from aocr.engine import checkpoint, runtime
+from aocr.engine.datasets import Dataset, open_dataset
+from aocr.engine.evaluator import Evaluator
+from aocr.engine.progress import log
+from aocr.engine.reading import Reader
+from aocr.engine.trainer import Outcome, Trainer
+from aocr.engine.transfer import start_from
+from aocr.errors import CharsetError, ConfigError, DatasetError
+from aocr.model.recognizer import build_recognizer
+
+SPLIT_FROM = 200
+"""Images from which on a share of the training set is held out for validation by itself."""
+BATCH_COLUMNS = 65 * 512
+"""Pixel columns a batch should not exceed where its size is ours to choose."""
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What the user asked for.
+
+    Attributes:
+      datasets: what to learn from.
+      validation: what to validate on; empty: a hash split of `datasets` where it is large enough.
+      model_dir: the model folder.
+      typed: fields of ModelConfig that were typed, other than the charset.
+      charset: `auto`, a name or a file; None: not typed.
+      config: how to train.
+      batch_size_typed: whether `config.batch_size` was typed.
+      resume: whether to go on with what the folder holds.
+      init_from: model folder whose weights are the start.
+      charset_policy: `fail`, `union` or `new`: what happens where `init_from` has another charset.
+      data_base_dir: where paths of annotation files may start.
+    """
+
+    datasets: Sequence[str]
+    validation: Sequence[str] = ()
+    model_dir: str = "checkpoints"
+    typed: dict[str, Any] = field(default_factory=dict)
+    charset: str | None = None
+    config: TrainConfig = field(default_factory=TrainConfig)
+    batch_size_typed: bool = False
+    resume: bool = True
+    init_from: str | None = None
+    charset_policy: str = "union"
+    data_base_dir: str | None = None
+
+
+def _limits_from_data(summaries: Sequence[Summary], typed: dict[str, Any]) -> dict[str, int]:
+    """Limits not typed: the longest label, and the widest image unless it is far wider than the rest."""
+    limits = {}
+    if "max_prediction" not in typed:
+        limits["max_prediction"] = max(1, max(len(label) for s in summaries for label in s.labels))
+    if "max_width" not in typed and "max_height" not in typed:
+        sizes = np.concatenate([s.sizes for s in summaries])
+        widths = np.ceil(sizes[:, 0] / np.maximum(sizes[:, 1], 1) * IMAGE_HEIGHT)
+        usual = 2 * np.percentile(widths, 99)
+        limits["max_width"] = int(
+            min(max(widths.max(), IMAGE_HEIGHT), max(usual, IMAGE_HEIGHT), NETWORK_WIDTH_CAP)
+        )
+        limits["max_height"] = IMAGE_HEIGHT
+    return limits
+
+
+def _new_config(request: TrainRequest, summaries: Sequence[Summary]) -> ModelConfig:
+    """The network for a first training on this data."""
+    typed = dict(request.typed)
+    base = checkpoint.read_config(request.init_from) if request.init_from else None
+    if request.init_from and base is None:
+        raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr.")
+    if request.charset in (None, "auto"):
+        charset = _charset_from_data(summaries)
+    else:
+        charset = Charset.from_name_or_file(request.charset)
+    limits = _limits_from_data(summaries, typed)
+    if base is None:
+        arch = typed.pop("arch", "default")
+        return ModelConfig(charset=charset, arch=arch, **{**ARCH_DEFAULTS.get(arch, {}), **limits, **typed})
+    free = {"max_width", "max_height", "max_prediction"}
+    checkpoint.check_typed(request.init_from, base, {k: v for k, v in typed.items() if k not in free})
+    chosen = {**limits, **{k: v for k, v in typed.items() if k in free}}
+    return replace(base, charset=_merge_charsets(base.charset, charset, request), **chosen)
+
+
+def _charset_from_data(summaries: Sequence[Summary]) -> Charset:
+    labels = [label for s in summaries for label in s.labels]
+    if not any(labels):
+        raise ConfigError(
+            "--charset", "auto", "every label is empty. Check the annotation file's second column."
+        )
+    return Charset.from_labels(labels)
+
+
+def _merge_charsets(old: Charset, new: Charset, request: TrainRequest) -> Charset:
+    missing = old.missing(new.symbols)
+    if request.charset_policy == "fail" and missing:
+        raise CharsetError(missing, new.symbols, "Choose --charset-policy union or new.")
+    if request.charset_policy == "new":
+        return new
+    return Charset(old.symbols + missing)
+
+
+def _resume_config(request: TrainRequest) -> ModelConfig | None:
+    """The folder's network, if there is one to go on with."""
+    if not request.resume:
+        checkpoint.clear(request.model_dir)
+        return None
+    config = checkpoint.read_config(request.model_dir)
+    if config is None:
+        return None
+    typed = dict(request.typed)
+    if request.charset not in (None, "auto"):
+        typed["charset"] = Charset.from_name_or_file(request.charset)
+    checkpoint.check_typed(request.model_dir, config, typed)
+    return config
+
+
+def _automatic_batch_size(widths: np.ndarray) -> int:
+    """65 as in aocr 0.7.6; fewer for small sets (8 steps an epoch) and for long lines."""
+    by_count = max(8, len(widths) // 8)
+    by_width = max(8, BATCH_COLUMNS // max(1, int(np.median(widths))))
+    return min(TrainConfig.batch_size, by_count, by_width)
+
+
+def _unusable(labels: Sequence[str], config: ModelConfig) -> np.ndarray:
+    """Which labels the network cannot be taught."""
+    return np.array(
+        [len(label) > config.max_prediction or bool(config.charset.missing(label)) for label in labels]
+    )
+
+
+def _describe(config: ModelConfig, data: Dataset, training: np.ndarray, validation: str) -> None:
+    """Say at the start what the network will and will not see."""
+    widths = np.ceil(data.summary.sizes[:, 0] / np.maximum(data.summary.sizes[:, 1], 1) * IMAGE_HEIGHT)
+    symbols = config.charset.symbols
+    shown = symbols if len(symbols) <= 100 else f"{symbols[:100]}..."
+    log.info("Charset: %d symbols: %s", len(symbols), shown)
+    log.info(
+        "Limits: text of %d characters, images %d px wide at height %d "
+        "(--max-prediction, --max-width, --max-height)",
+        config.max_prediction,
+        config.network_width,
+        IMAGE_HEIGHT,
+    )
+    shrunk = int((widths > config.network_width).sum())
+    if shrunk:
+        log.warning(
+            "%d of %d images are wider and are shrunk to fit, their aspect kept.", shrunk, len(widths)
+        )
+    log.info("Training on %d images, %s", int(training.sum()), validation)
+
+
+class _Data:
+    """Training and validation batches for a network."""
+
+    def __init__(self, request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None):
+        summary = data.summary
+        labels = np.array(summary.labels, dtype=object)
+        self.unusable = _unusable(labels, config)
+        split = held is None and len(labels) >= SPLIT_FROM
+        in_training = ~(summary.held_out & split) & ~self.unusable
+        if not in_training.any():
+            odd = summary.labels[int(np.argmax(self.unusable))]
+            if missing := config.charset.missing(odd):
+                raise CharsetError(missing, odd)
+            raise DatasetError(
+                data.name, f"no usable label: all are longer than {config.max_prediction} characters."
+            )
+        widths = network_widths(summary.sizes, config)
+        self.in_training = in_training
+        size = (
+            request.config.batch_size
+            if request.batch_size_typed
+            else _automatic_batch_size(widths[in_training])
+        )
+        self.batch_size = size
+        plan = plan_batches(widths[in_training], size, config)
+        part = "training" if split else "all"
+        self.training = Batches(data.paths, config, plan, summary, part, drop_unknown=True)
+        self.steps_per_epoch = plan.num_batches(widths[in_training])
+        self.validation, self.described = None, "without validation (--validation DATASET)"
+        if split or held is not None:
+            source, part = (data, "validation") if split else (held, "all")
+            chosen = source.summary.held_out if split else np.ones(len(source.summary.labels), bool)
+            widths = network_widths(source.summary.sizes[chosen], config)
+            plan = plan_batches(widths, request.config.batch_size, config, per_bucket=1)
+            self.validation = Batches(source.paths, config, plan, source.summary, part)
+            where = "a fixed 5 % of them held out" if split else source.name
+            self.described = f"validating on {int(chosen.sum())} ({where})"
+
+
+def _tell_unusable(data: _Data, dataset: Dataset, config: ModelConfig) -> None:
+    for i in np.flatnonzero(data.unusable)[:5]:
+        label = dataset.summary.labels[i]
+        missing = config.charset.missing(label)
+        reason = f"outside the charset: {missing}" if missing else f"longer than {config.max_prediction}"
+        log.warning("%s: record %d left out, label %r is %s", dataset.name, i + 1, label, reason)
+    if (count := int(data.unusable.sum())) > 5:
+        log.warning("%s: %d records left out in all for their labels", dataset.name, count)
+
+
+def train(request: TrainRequest) -> Outcome:
+    """Train a model, or go on with one, and leave it in the model folder.
+
+    Raises:
+      AocrError: bad data, settings that contradict the folder, a loss that is not finite, a full disk.
+    """
+    config = _resume_config(request)
+    runtime.set_seed(request.config.seed)
+    with ExitStack() as stack:
+        data = stack.enter_context(open_dataset(request.datasets, request.data_base_dir))
+        held = None
+        if request.validation:
+            held = stack.enter_context(open_dataset(request.validation, request.data_base_dir))
+        fresh = config is None
+        if fresh:
+            config = _new_config(request, [d.summary for d in (data, held) if d])
+        return _train(request, config, data, held, fresh)
+
+
+def _train(
+    request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None, fresh: bool
+) -> Outcome:
+    batches = _Data(request, config, data, held)
+    _describe(config, data, batches.in_training, batches.described)
+    _tell_unusable(batches, data, config)
+    precision, why = runtime.choose_precision(request.config.precision)
+    strategy = runtime.strategy()
+    with strategy.scope():
+        model = build_recognizer(config, runtime.POLICIES[precision])
+        if request.init_from and fresh:
+            start_from(request.init_from, model, config)
+        evaluator = None
+        if batches.validation:
+            evaluator = Evaluator(Reader(model, config), batches.validation, config.charset)
+        trainer = Trainer(
+            model,
+            request.config,
+            request.model_dir,
+            batches.training,
+            evaluator,
+            batches.steps_per_epoch,
+            strategy,
+        )
+    if fresh:
+        checkpoint.write_config(request.model_dir, config)
+    restored = trainer.restore()
+    log.info("Resuming from %s" if restored else "A new model in %s", restored or request.model_dir)
+    log.info(
+        "%s network, %s parameters, %s (%s); %s, learning rate %g, batches of %d, %d steps an epoch",
+        config.arch,
+        f"{model.count_params():,}",
+        precision,
+        why,
+        request.config.optimizer,
+        request.config.learning_rate,
+        batches.batch_size,
+        batches.steps_per_epoch,
+    )
+    _record(request, data, batches, precision)
+    return trainer.run()
+
+
+def _record(request: TrainRequest, data: Dataset, batches: _Data, precision: str) -> None:
+    values = {
+        "train": {**asdict(request.config), "batch_size": batches.batch_size, "precision": precision},
+        "datasets": list(request.datasets),
+        "validation": list(request.validation),
+        "num_images": len(data.summary.labels),
+        "init_from": request.init_from,
+        "versions": {"aocr": aocr.__version__, "tensorflow": tf.__version__},
+    }
+    checkpoint.write_json(checkpoint.path_in(request.model_dir, "train.json"), values)

@@ -1,0 +1,48 @@
+"""Fine-tuning: the weights of one model as the start of another, whose charset may differ."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aocr.charset import NUM_SPECIALS, Charset
+from aocr.config import ModelConfig
+from aocr.engine import checkpoint
+from aocr.engine.progress import log
+from aocr.model.recognizer import Recognizer
+
+VOCABULARY_AXES = {
+    "decoder/embedding/embeddings": 0,
+    "decoder/output_projection/kernel": 1,
+    "decoder/output_projection/bias": 0,
+    "ctc/kernel": 1,
+    "ctc/bias": 0,
+}
+"""Variables with one row or column a symbol, and the axis it stands on."""
+
+
+def _rows(old: Charset, new: Charset) -> tuple[list[int], list[int]]:
+    """Ids of the symbols both have, specials included: (in the old, in the new)."""
+    shared = [symbol for symbol in new.symbols if symbol in old]
+    specials = list(range(NUM_SPECIALS))
+    return specials + [old.encode(s)[0] for s in shared], specials + [new.encode(s)[0] for s in shared]
+
+
+def start_from(model_dir: str, model: Recognizer, config: ModelConfig) -> None:
+    """Put the weights of the model in `model_dir` into `model`; rows of symbols it lacks stay fresh.
+
+    Raises:
+      CheckpointError: the folder has no checkpoint, or it is damaged.
+    """
+    old = checkpoint.read_config(model_dir)
+    chosen = checkpoint.choose(model_dir)
+    found = checkpoint.read_weights(chosen.prefix)
+    theirs, ours = _rows(old.charset, config.charset)
+    for name, variable in checkpoint.weights_of(model).items():
+        if name not in VOCABULARY_AXES:
+            variable.assign(found[name])
+            continue
+        value = np.moveaxis(variable.numpy().copy(), VOCABULARY_AXES[name], 0)
+        value[ours] = np.moveaxis(found[name], VOCABULARY_AXES[name], 0)[theirs]
+        variable.assign(np.moveaxis(value, 0, VOCABULARY_AXES[name]))
+    new = len(config.charset) - (len(ours) - NUM_SPECIALS)
+    log.info("Starting from %s, the %s: %d symbols new", model_dir, chosen.why, new)
