@@ -82,9 +82,7 @@ def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     )
     per_image = (num, 1, 1, 1)
     varied += draw(per_image, -BLUR, BLUR) * (_blurred(varied) - varied)
-    varied = varied * draw(per_image, 1.0 - CONTRAST, 1.0 + CONTRAST) + draw(
-        per_image, -BRIGHTNESS, BRIGHTNESS
-    )
+    varied = varied * draw(per_image, 1.0 - CONTRAST, 1.0 + CONTRAST) + draw(per_image, -BRIGHTNESS, BRIGHTNESS)
     varied += draw(per_image, 0.0, NOISE) * draw(tf.shape(images), -1.7, 1.7)
     inside = tf.range(width)[None, None, :, None] < widths[:, None, None, None]
     return tf.where(inside, tf.clip_by_value(varied, -1.0, 1.0), images)

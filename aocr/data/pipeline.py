@@ -275,9 +275,7 @@ class Batches:
             examples = self._examples.shuffle(self._buffer, seed=mixed, reshuffle_each_iteration=False)
             if not self._cached:
                 examples = self._load(examples)
-            batches = (
-                self._group(examples).enumerate().skip(tf.where(number == epoch, tf.cast(skip, tf.int64), 0))
-            )
+            batches = self._group(examples).enumerate().skip(tf.where(number == epoch, tf.cast(skip, tf.int64), 0))
             return batches.map(lambda i, parts: (number, i, mixed, parts))
 
         def finish(number, i, mixed, parts):

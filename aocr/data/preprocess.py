@@ -77,6 +77,23 @@ def _default(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor
     return padded, target[1]
 
 
+def scale_image(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Scale and normalise one decoded image.
+
+    Args:
+      image: (H, W, C) values 0 to 255.
+      config: its limits and architecture.
+
+    Returns:
+      As `preprocess`.
+    """
+    resize = _classic if config.arch == "classic" else _default
+    scaled, width = resize(image, config.network_width)
+    scaled.set_shape((IMAGE_HEIGHT, config.network_width if config.arch == "classic" else None, config.channels))
+    scale = tf.cast(tf.shape(image)[1], tf.float32) / tf.cast(width, tf.float32)
+    return (scaled - 128.0) / 128.0, width, scale
+
+
 def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Decode, scale and normalise one image.
 
@@ -90,11 +107,4 @@ def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tens
       width: scalar int32, valid pixels of W.
       scale: scalar float32, pixels of the original image that a pixel of `image` spans.
     """
-    image = decode_image(data, config.channels)
-    resize = _classic if config.arch == "classic" else _default
-    scaled, width = resize(image, config.network_width)
-    scaled.set_shape(
-        (IMAGE_HEIGHT, config.network_width if config.arch == "classic" else None, config.channels)
-    )
-    scale = tf.cast(tf.shape(image)[1], tf.float32) / tf.cast(width, tf.float32)
-    return (scaled - 128.0) / 128.0, width, scale
+    return scale_image(decode_image(data, config.channels), config)

@@ -47,9 +47,7 @@ def write_json(path: str, value: dict[str, Any]) -> None:
             file.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except (tf.errors.OpError, OSError) as error:
-        raise TrainingError(
-            f"{path}: cannot be written ({_first_line(error)}). Free space or check rights."
-        ) from None
+        raise TrainingError(f"{path}: cannot be written ({_first_line(error)}). Free space or check rights.") from None
 
 
 def _first_line(error: Exception) -> str:
@@ -68,9 +66,7 @@ def read_json(path: str) -> dict[str, Any] | None:
         with tf.io.gfile.GFile(path, "r") as file:
             value = json.loads(file.read())
     except (ValueError, tf.errors.OpError) as error:
-        raise CheckpointError(
-            path, f"is damaged ({_first_line(error)}). Restore it, or train anew."
-        ) from None
+        raise CheckpointError(path, f"is damaged ({_first_line(error)}). Restore it, or train anew.") from None
     if not isinstance(value, dict):
         raise CheckpointError(path, "is not a model description of aocr.")
     return value
@@ -97,13 +93,9 @@ def read_config(model_dir: str) -> ModelConfig | None:
     if value is None:
         if tf.io.gfile.isdir(model_dir) and tf.io.gfile.glob(path_in(model_dir, "*.ckpt-*.index")):
             reason = "a checkpoint of aocr 0.7.6 or another program, without model.json."
-            raise CheckpointError(
-                model_dir, f"holds {reason} Turn it into a model folder, or choose another folder."
-            )
+            raise CheckpointError(model_dir, f"holds {reason} Turn it into a model folder, or choose another folder.")
         if tf.io.gfile.isdir(model_dir) and tf.io.gfile.glob(path_in(model_dir, "saved_model.pb")):
-            raise CheckpointError(
-                model_dir, "holds a SavedModel, not a model folder. Give the folder of training."
-            )
+            raise CheckpointError(model_dir, "holds a SavedModel, not a model folder. Give the folder of training.")
         return None
     if value.get("format") != FORMAT or "model" not in value:
         if isinstance(value.get("format"), int) and value["format"] > FORMAT:
@@ -133,19 +125,13 @@ def check_typed(model_dir: str, config: ModelConfig, typed: dict[str, Any]) -> N
         if value != kept:
             shown = getattr(kept, "symbols", kept)
             value = getattr(value, "symbols", value)
-            reason = (
-                f"the model in {model_dir} has {shown!r}. Leave the flag out, or train anew with --no-resume."
-            )
+            reason = f"the model in {model_dir} has {shown!r}. Leave the flag out, or train anew with --no-resume."
             raise ConfigError(f"--{name.replace('_', '-')}", value, reason)
 
 
 def weights_of(model: keras.Model) -> dict[str, tf.Variable]:
     """The model's variables by name; random number states are left out, they follow from the step."""
-    return {
-        v.path.split("/", 1)[1]: v.value
-        for v in model.variables
-        if not v.path.endswith("seed_generator_state")
-    }
+    return {v.path.split("/", 1)[1]: v.value for v in model.variables if not v.path.endswith("seed_generator_state")}
 
 
 def _key(group: str, name: str) -> str:
@@ -162,15 +148,11 @@ def load_weights(prefix: str, model: keras.Model) -> None:
     found = read_weights(prefix)
     if set(found) != set(weights):
         odd = sorted(set(found) ^ set(weights))[0]
-        raise CheckpointError(
-            prefix, f"does not fit model.json: {odd!r} is in one only. Restore the folder whole."
-        )
+        raise CheckpointError(prefix, f"does not fit model.json: {odd!r} is in one only. Restore the folder whole.")
     for name, variable in weights.items():
         if tuple(found[name].shape) != tuple(variable.shape):
             shapes = f"{tuple(found[name].shape)} against {tuple(variable.shape)}"
-            raise CheckpointError(
-                prefix, f"does not fit model.json: {name!r} is {shapes}. Restore the folder whole."
-            )
+            raise CheckpointError(prefix, f"does not fit model.json: {name!r} is {shapes}. Restore the folder whole.")
         variable.assign(found[name])
 
 
@@ -182,9 +164,7 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
     """
     try:
         reader = tf.train.load_checkpoint(prefix)
-        names = [
-            key for key in reader.get_variable_to_shape_map() if key.startswith("model/") and _VALUE in key
-        ]
+        names = [key for key in reader.get_variable_to_shape_map() if key.startswith("model/") and _VALUE in key]
         return {key[len("model/") : -len(_VALUE)].replace(".S", "/"): reader.get_tensor(key) for key in names}
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise CheckpointError(prefix, f"is missing or damaged ({_first_line(error)}).") from None
@@ -212,14 +192,10 @@ def choose(model_dir: str) -> Chosen:
     best = read_json(path_in(model_dir, "best.json"))
     if best and tf.io.gfile.exists(path_in(model_dir, f"{best.get('checkpoint')}.index")):
         score = f"word accuracy {best['word_accuracy']:.2%}, CER {best['cer']:.2%}"
-        return Chosen(
-            path_in(model_dir, best["checkpoint"]), f"best on validation ({score} at step {best['step']})"
-        )
+        return Chosen(path_in(model_dir, best["checkpoint"]), f"best on validation ({score} at step {best['step']})")
     newest = tf.train.latest_checkpoint(model_dir)
     if newest is None:
-        raise CheckpointError(
-            model_dir, "has no checkpoint. Train first: aocr train DATASET --model-dir DIR."
-        )
+        raise CheckpointError(model_dir, "has no checkpoint. Train first: aocr train DATASET --model-dir DIR.")
     return Chosen(newest, "newest (there was no validation)")
 
 
@@ -252,9 +228,7 @@ class Checkpoints:
         try:
             self._all.restore(newest).assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
-            reason = (
-                f"does not fit ({_first_line(error)}). With another --optimizer, start anew with --no-resume."
-            )
+            reason = f"does not fit ({_first_line(error)}). With another --optimizer, start anew with --no-resume."
             raise CheckpointError(newest, reason) from None
         return newest
 
@@ -276,9 +250,7 @@ class Checkpoints:
             write()
         except (tf.errors.OpError, OSError) as error:
             reason = f"cannot be written ({_first_line(error)})"
-            advice = (
-                "Free space or check rights, then run the same command: it resumes from the last checkpoint."
-            )
+            advice = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
             raise TrainingError(f"{self.model_dir}: a checkpoint {reason}. {advice}") from None
 
 

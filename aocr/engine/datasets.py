@@ -62,12 +62,10 @@ def open_dataset(patterns: Sequence[str], data_base_dir: str | None = None) -> I
         paths, skipped = [], {}
         for source in _sources(patterns):
             is_folder = tf.io.gfile.isdir(source)
-            if not is_folder and is_tfrecord(source) and is_verified([source]):
+            if not is_folder and is_tfrecord(source) and is_verified(source):
                 paths.append(source)
                 continue
-            options = BuildOptions(
-                data_base_dir=data_base_dir, label_from_filename=is_folder, save_filename=True, log_step=0
-            )
+            options = BuildOptions(data_base_dir=data_base_dir, label_from_filename=is_folder, save_filename=True)
             path = os.path.join(folder, f"{len(paths)}.tfrecords")
             log.info("Checking the images of %s", source)
             report = build_records(source, path, options)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 
 from aocr.charset import Charset
-from aocr.data.pipeline import Batch, Batches
+from aocr.data.pipeline import Batch, Batches, network_widths, plan_batches
+from aocr.engine.datasets import Dataset
+from aocr.engine.predictor import Predictor
 from aocr.engine.reading import Reader, to_prediction
 from aocr.metrics import score
 from aocr.results import EvalReport, Sample
@@ -85,3 +88,32 @@ class Evaluator:
         """Scores of `samples`, with the reading speed seen while they were made."""
         speed = self.num_timed / self.seconds if self.seconds else float("nan")
         return score(samples, use_distance=use_distance, images_per_second=speed, skipped=skipped)
+
+
+def evaluate(
+    predictor: Predictor, dataset: Dataset, *, use_distance: bool = True, keep_source: bool = False
+) -> tuple[EvalReport, list[Sample]]:
+    """Score a model on a dataset.
+
+    Args:
+      predictor: to read with.
+      dataset: images and labels.
+      use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
+      keep_source: whether samples keep the encoded image and the attention.
+
+    Returns:
+      Scores, and the samples in the dataset's order.
+    """
+    config = predictor.config
+    widths = network_widths(dataset.summary.sizes, config)
+    plan = plan_batches(widths, predictor.batch_size, config, per_bucket=1)
+    batches = Batches(dataset.paths, config, plan, dataset.summary, keep_source=True)
+    evaluator = Evaluator(predictor.reader, batches, config.charset)
+    samples: list[Sample | None] = [None] * len(dataset.summary.labels)
+    for index, sample in evaluator.samples():
+        samples[index] = sample if keep_source else _light(sample)
+    return evaluator.report(samples, use_distance, dataset.skipped), samples
+
+
+def _light(sample: Sample) -> Sample:
+    return dataclasses.replace(sample, image=b"", prediction=dataclasses.replace(sample.prediction, attention=None))

@@ -44,9 +44,7 @@ class _OldCheckpoint:
             self.reader = tf.train.load_checkpoint(path)
         except (tf.errors.OpError, ValueError) as error:
             reason = "there is no checkpoint of aocr 0.7.6 here, or one of its files is missing or damaged"
-            raise CheckpointError(
-                path, f"{reason} ({str(error).splitlines()[0]}). Copy the whole folder."
-            ) from None
+            raise CheckpointError(path, f"{reason} ({str(error).splitlines()[0]}). Copy the whole folder.") from None
         self.path = path
         self.shapes = self.reader.get_variable_to_shape_map()
         self.used: set[str] = set()
@@ -117,9 +115,7 @@ def read_variables(checkpoint: _OldCheckpoint, config: ModelConfig) -> dict[str,
     parts = {}
     for old, new in (("fw", "forward"), ("bw", "backward")):
         kernel, bias = checkpoint.pair(f"bidirectional_rnn/{old}/basic_lstm_cell")
-        parts[f"encoder/lstm/{new}_lstm/lstm_cell"] = _lstm(
-            kernel, bias, kernel.shape[0] - bias.shape[0] // 4
-        )
+        parts[f"encoder/lstm/{new}_lstm/lstm_cell"] = _lstm(kernel, bias, kernel.shape[0] - bias.shape[0] // 4)
     hidden = config.attn_num_hidden
     if config.use_gru:
         gates, candidate = (checkpoint.pair(f"{_CELL}/gru_cell/{part}") for part in ("gates", "candidate"))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from aocr.config import ModelConfig
 from aocr.data.preprocess import preprocess
 from aocr.engine import checkpoint, runtime
-from aocr.engine.reading import Reader, to_prediction
+from aocr.engine.reading import Reader, padded_width, to_prediction
 from aocr.errors import CheckpointError, ImageError
 from aocr.images import image_to_bytes
 from aocr.model.recognizer import Recognizer, build_recognizer
@@ -101,11 +101,8 @@ class Predictor:
 
     def _read_batch(self, loaded: list[tuple]) -> list[Prediction]:
         pixels, widths, scales, original = zip(*loaded, strict=True)
-        wide = (
-            -(-max(p.shape[1] for p in pixels) // 16) * 16
-            if self.config.arch != "classic"
-            else pixels[0].shape[1]
-        )
+        widest = max(p.shape[1] for p in pixels)
+        wide = widest if self.config.arch == "classic" else padded_width(widest)
         images = np.zeros((len(pixels), pixels[0].shape[0], wide, self.config.channels), np.float32)
         for row, image in zip(images, pixels, strict=True):
             row[:, : image.shape[1]] = image

@@ -69,16 +69,12 @@ class Progress:
         """
         perplexity = safe_exp(loss)
         speed = f"{images:.0f} images/s"
-        steps_log.info(
-            "Step %d: %.3fs, loss: %.6f, perplexity: %.6g, %s", step, seconds, loss, perplexity, speed
-        )
+        steps_log.info("Step %d: %.3fs, loss: %.6f, perplexity: %.6g, %s", step, seconds, loss, perplexity, speed)
         ends = "" if left is None else f", {clock(left)} left"
         state = f"loss {loss:.3f}, perplexity {perplexity:.2f}, {speed}{self._validation}{ends}"
         self._bar.set_postfix_str(state, refresh=False)
         self._bar.update(done)
-        self._scalars(
-            step, {"loss": loss, "perplexity": perplexity, "images_per_second": images, "rate": rate}
-        )
+        self._scalars(step, {"loss": loss, "perplexity": perplexity, "images_per_second": images, "rate": rate})
 
     def validation(self, step: int, report: EvalReport, best: bool) -> None:
         """Show the scores of a validation."""

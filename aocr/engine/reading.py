@@ -31,12 +31,15 @@ class Reader:
 
         def log_likelihood(images, widths, tokens, targets, weights):
             logits, *_ = model(images, widths, tokens)
-            picked = tf.gather(
-                tf.nn.log_softmax(logits), targets, axis=2, batch_dims=2
-            )  # (B, T, V) -> (B, T)
+            picked = tf.gather(tf.nn.log_softmax(logits), targets, axis=2, batch_dims=2)  # (B, T, V) -> (B, T)
             return tf.reduce_sum(picked * weights, 1)
 
         self.log_likelihood = tf.function(log_likelihood, input_signature=(images, widths, ids, ids, weights))
+
+
+def padded_width(width):
+    """Width a batch is padded to whose widest image is `width` pixels: the next multiple of 16."""
+    return (width + 15) // 16 * 16
 
 
 def _box(weights: np.ndarray, column_width: float, image_width: int) -> tuple[float, float]:
@@ -72,9 +75,7 @@ def to_prediction(
     steps = int(ends[0]) + 1 if len(ends) else len(ids)
     column_width = COLUMN_PIXELS * float(scale)
     characters = tuple(
-        Character(
-            charset.decode([ids[t]]), float(probabilities[t]), *_box(attention[t], column_width, image_width)
-        )
+        Character(charset.decode([ids[t]]), float(probabilities[t]), *_box(attention[t], column_width, image_width))
         for t in range(steps)
         if ids[t] >= NUM_SPECIALS
     )

@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow starts: its start-up chatter
-
-import keras
-import tensorflow as tf
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from aocr.errors import ConfigError
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what native code writes to standard error while TensorFlow starts."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (OSError, ValueError, AttributeError):
+        yield
+        return
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silence)
+
+
+with _quiet():
+    import keras
+    import tensorflow as tf
+
+    tf.constant(0) + 1  # the first operation makes the devices, and has more to say
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 

@@ -85,15 +85,11 @@ class TrainStep:
                 total += CTC_WEIGHT * ctc_loss(ctc_logits, num_columns(widths), targets, lengths) / symbols
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, self.model.trainable_variables)
-        self.optimizer.apply_gradients(
-            zip(self._clipped(gradients), self.model.trainable_variables, strict=True)
-        )
+        self.optimizer.apply_gradients(zip(self._clipped(gradients), self.model.trainable_variables, strict=True))
         return loss
 
     def _clipped(self, gradients):
         if not self.config.clip_gradients:
             return gradients
         scale = getattr(self.optimizer, "dynamic_scale", 1.0)  # of a LossScaleOptimizer
-        return tf.clip_by_global_norm(gradients, self.config.max_gradient_norm * tf.cast(scale, tf.float32))[
-            0
-        ]
+        return tf.clip_by_global_norm(gradients, self.config.max_gradient_norm * tf.cast(scale, tf.float32))[0]

@@ -135,9 +135,7 @@ class Trainer:
         self.report: EvalReport | None = None
         self._train_step = TrainStep(model, optimizer, config, strategy)
         self._saved = {
-            name: tf.Variable(
-                value, dtype=tf.float64 if isinstance(value, float) else tf.int64, trainable=False
-            )
+            name: tf.Variable(value, dtype=tf.float64 if isinstance(value, float) else tf.int64, trainable=False)
             for name, value in asdict(self.state).items()
         }
         self._checkpoints = Checkpoints(model_dir, model, optimizer, self._saved)
@@ -222,9 +220,7 @@ class Trainer:
         best = (report.word_accuracy, -report.cer) > (state.best_word_accuracy, -state.best_cer)
         progress.validation(state.step, report, best)
         if best:
-            self._checkpoints.save_best(
-                state.step, {"word_accuracy": report.word_accuracy, "cer": report.cer}
-            )
+            self._checkpoints.save_best(state.step, {"word_accuracy": report.word_accuracy, "cer": report.cer})
             state.best_word_accuracy, state.best_cer = report.word_accuracy, report.cer
         clearer = report.perplexity < LESS * state.best_loss
         if clearer:
@@ -292,9 +288,7 @@ class Trainer:
         """Train step by step until the end or a signal."""
         state, config = self.state, self.config
         done, images, paused, since = 0, 0, 0.0, time.monotonic()
-        for epoch, number, batch in self.training.endless(
-            state.epoch, state.batch, config.seed, config.augment
-        ):
+        for epoch, number, batch in self.training.endless(state.epoch, state.batch, config.seed, config.augment):
             rate = config.learning_rate * schedule.factor(state.step, state.fall_start, state.fall_end)
             self._losses.append(self._train_step(batch, rate, state.step))
             state.step, state.epoch, state.batch = state.step + 1, int(epoch), int(number) + 1

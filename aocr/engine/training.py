@@ -46,6 +46,9 @@ class TrainRequest:
       init_from: model folder whose weights are the start.
       charset_policy: `fail`, `union` or `new`: what happens where `init_from` has another charset.
       data_base_dir: where paths of annotation files may start.
+      max_vocabulary: largest vocabulary allowed, special symbols counted; None: any.
+      use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
+      output_dir: where a report of the validation set goes after training; None: nowhere.
     """
 
     datasets: Sequence[str]
@@ -59,6 +62,9 @@ class TrainRequest:
     init_from: str | None = None
     charset_policy: str = "union"
     data_base_dir: str | None = None
+    max_vocabulary: int | None = None
+    use_distance: bool = True
+    output_dir: str | None = None
 
 
 def _limits_from_data(summaries: Sequence[Summary], typed: dict[str, Any]) -> dict[str, int]:
@@ -70,9 +76,7 @@ def _limits_from_data(summaries: Sequence[Summary], typed: dict[str, Any]) -> di
         sizes = np.concatenate([s.sizes for s in summaries])
         widths = np.ceil(sizes[:, 0] / np.maximum(sizes[:, 1], 1) * IMAGE_HEIGHT)
         usual = 2 * np.percentile(widths, 99)
-        limits["max_width"] = int(
-            min(max(widths.max(), IMAGE_HEIGHT), max(usual, IMAGE_HEIGHT), NETWORK_WIDTH_CAP)
-        )
+        limits["max_width"] = int(min(max(widths.max(), IMAGE_HEIGHT), max(usual, IMAGE_HEIGHT), NETWORK_WIDTH_CAP))
         limits["max_height"] = IMAGE_HEIGHT
     return limits
 
@@ -100,9 +104,7 @@ def _new_config(request: TrainRequest, summaries: Sequence[Summary]) -> ModelCon
 def _charset_from_data(summaries: Sequence[Summary]) -> Charset:
     labels = [label for s in summaries for label in s.labels]
     if not any(labels):
-        raise ConfigError(
-            "--charset", "auto", "every label is empty. Check the annotation file's second column."
-        )
+        raise ConfigError("--charset", "auto", "every label is empty. Check the annotation file's second column.")
     return Charset.from_labels(labels)
 
 
@@ -139,9 +141,7 @@ def _automatic_batch_size(widths: np.ndarray) -> int:
 
 def _unusable(labels: Sequence[str], config: ModelConfig) -> np.ndarray:
     """Which labels the network cannot be taught."""
-    return np.array(
-        [len(label) > config.max_prediction or bool(config.charset.missing(label)) for label in labels]
-    )
+    return np.array([len(label) > config.max_prediction or bool(config.charset.missing(label)) for label in labels])
 
 
 def _describe(config: ModelConfig, data: Dataset, training: np.ndarray, validation: str) -> None:
@@ -151,17 +151,14 @@ def _describe(config: ModelConfig, data: Dataset, training: np.ndarray, validati
     shown = symbols if len(symbols) <= 100 else f"{symbols[:100]}..."
     log.info("Charset: %d symbols: %s", len(symbols), shown)
     log.info(
-        "Limits: text of %d characters, images %d px wide at height %d "
-        "(--max-prediction, --max-width, --max-height)",
+        "Limits: text of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --max-height)",
         config.max_prediction,
         config.network_width,
         IMAGE_HEIGHT,
     )
     shrunk = int((widths > config.network_width).sum())
     if shrunk:
-        log.warning(
-            "%d of %d images are wider and are shrunk to fit, their aspect kept.", shrunk, len(widths)
-        )
+        log.warning("%d of %d images are wider and are shrunk to fit, their aspect kept.", shrunk, len(widths))
     log.info("Training on %d images, %s", int(training.sum()), validation)
 
 
@@ -178,16 +175,10 @@ class _Data:
             odd = summary.labels[int(np.argmax(self.unusable))]
             if missing := config.charset.missing(odd):
                 raise CharsetError(missing, odd)
-            raise DatasetError(
-                data.name, f"no usable label: all are longer than {config.max_prediction} characters."
-            )
+            raise DatasetError(data.name, f"no usable label: all are longer than {config.max_prediction} characters.")
         widths = network_widths(summary.sizes, config)
         self.in_training = in_training
-        size = (
-            request.config.batch_size
-            if request.batch_size_typed
-            else _automatic_batch_size(widths[in_training])
-        )
+        size = request.config.batch_size if request.batch_size_typed else _automatic_batch_size(widths[in_training])
         self.batch_size = size
         plan = plan_batches(widths[in_training], size, config)
         part = "training" if split else "all"
@@ -230,12 +221,14 @@ def train(request: TrainRequest) -> Outcome:
         fresh = config is None
         if fresh:
             config = _new_config(request, [d.summary for d in (data, held) if d])
+        size = config.charset.vocabulary_size
+        if request.max_vocabulary and size > request.max_vocabulary:
+            reason = f"the charset needs {size}. Raise it, or choose --charset."
+            raise ConfigError("--target-vocab-size", request.max_vocabulary, reason)
         return _train(request, config, data, held, fresh)
 
 
-def _train(
-    request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None, fresh: bool
-) -> Outcome:
+def _train(request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None, fresh: bool) -> Outcome:
     batches = _Data(request, config, data, held)
     _describe(config, data, batches.in_training, batches.described)
     _tell_unusable(batches, data, config)

@@ -47,9 +47,7 @@ class ClassicCNN(layers.Layer):
         self.convs, self.norms, self.pools = [], [], []
         for i, (filters, kernel, normed) in enumerate(plan, 1):
             self.convs.append(_conv(filters, kernel, 1, f"conv{i}", cnn_dtype))
-            norm = (
-                BatchNorm(momentum=0.99, epsilon=1e-3, name=f"norm{i}", dtype=cnn_dtype) if normed else None
-            )
+            norm = BatchNorm(momentum=0.99, epsilon=1e-3, name=f"norm{i}", dtype=cnn_dtype) if normed else None
             self.norms.append(norm)
             pool = pools[i - 1]
             self.pools.append(layers.MaxPooling2D(pool, padding="same", dtype=cnn_dtype) if pool else None)

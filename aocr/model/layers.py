@@ -55,15 +55,13 @@ def collect_steps(
     first, state = step(0, state)
     if _ON_TENSORFLOW:
         arrays = tuple(
-            tf.TensorArray(out.dtype, size=1, dynamic_size=True, element_shape=out.shape).write(0, out)
-            for out in first
+            tf.TensorArray(out.dtype, size=1, dynamic_size=True, element_shape=out.shape).write(0, out) for out in first
         )
         write = lambda array, i, out: array.write(i, out)  # noqa: E731
         stack = lambda array: array.stack()  # noqa: E731
     else:
         arrays = tuple(
-            ops.concatenate([out[None], ops.zeros((max_steps - 1, *out.shape), dtype=out.dtype)])
-            for out in first
+            ops.concatenate([out[None], ops.zeros((max_steps - 1, *out.shape), dtype=out.dtype)]) for out in first
         )
         write = lambda array, i, out: ops.slice_update(array, (i, *[0] * len(out.shape)), out[None])  # noqa: E731
         stack = lambda array: array  # noqa: E731

@@ -45,9 +45,7 @@ class Recognizer(keras.Model):
         """Images (B, 32, W, C), valid widths (B,) -> memory of S = ceil(W / 4) columns."""
         features = self.cnn(images, widths, training=training)
         mask = (
-            None
-            if self.config.arch == "classic"
-            else column_mask(widths, keras.ops.shape(features)[1], COLUMN_PIXELS)
+            None if self.config.arch == "classic" else column_mask(widths, keras.ops.shape(features)[1], COLUMN_PIXELS)
         )
         values, states = self.encoder(features, mask=mask, training=training)
         return Memory(values, self.key(values), mask, states)

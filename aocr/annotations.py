@@ -1,0 +1,100 @@
+"""Annotation files: one `path label` a line, UTF-8."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from aocr.charset import normalise
+from aocr.errors import AnnotationError
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
+"""Endings by which images in a folder are known."""
+
+
+@dataclass(frozen=True)
+class AnnotationLine:
+    """One line of an annotation file.
+
+    Attributes:
+      path: of the image, as written.
+      label: the text in it, NFC; None where the line has no label column.
+      lineno: number of the line, from 1.
+    """
+
+    path: str
+    label: str | None
+    lineno: int
+
+
+def split_line(line: str) -> tuple[str, str | None]:
+    """Path and label of a line: split at the first TAB if there is one, else at the first white space.
+
+    A label may hold spaces, and may be empty where the separator is there; without one it is None.
+    """
+    if "\t" in line:
+        path, label = line.split("\t", 1)
+        return path.strip(), label.strip(" \t")
+    match = re.match(r"\s*(\S+)(\s?)(.*)", line, re.DOTALL)
+    path, separator, label = match.groups()
+    return path, label.strip(" \t") if separator else None
+
+
+def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
+    """Lines of an annotation file that are not blank.
+
+    Args:
+      data: the file's bytes: UTF-8 with or without BOM, LF or CRLF.
+      name: of the file, for messages.
+
+    Raises:
+      AnnotationError: a line is not UTF-8, or the file has no line.
+    """
+    found = False
+    for lineno, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        try:
+            line = raw.decode("utf-8").removesuffix("\r")
+        except UnicodeDecodeError:
+            raise AnnotationError(name, lineno, "is not UTF-8. Save the file as UTF-8.") from None
+        if not line.strip():
+            continue
+        found = True
+        path, label = split_line(line)
+        yield AnnotationLine(path, None if label is None else normalise(label), lineno)
+    if not found:
+        raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
+
+
+def labels_from_filenames(folder: str) -> Iterator[AnnotationLine]:
+    """Images in a folder and the folders in it, sorted; each file's name without ending is its label, literally.
+
+    Raises:
+      AnnotationError: there is no image.
+    """
+    paths = sorted(
+        os.path.join(base, name)
+        for base, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(IMAGE_ENDINGS)
+    )
+    if not paths:
+        raise AnnotationError(folder, None, f"holds no image ({', '.join(IMAGE_ENDINGS)}).")
+    for number, path in enumerate(paths, 1):
+        yield AnnotationLine(path, normalise(os.path.splitext(os.path.basename(path))[0]), number)
+
+
+def candidate_paths(path: str, annotations: str, data_base_dir: str | None) -> list[str]:
+    """Where an image may be: as written, under `data_base_dir`, beside the annotation file, in that order."""
+    if os.path.isabs(path) or "://" in path:
+        return [path]
+    folders = [data_base_dir] if data_base_dir else []
+    return [path, *(os.path.join(folder, path) for folder in (*folders, os.path.dirname(annotations)))]
+
+
+def find_image(
+    path: str, annotations: str, data_base_dir: str | None, exists: Callable[[str], bool] = os.path.isfile
+) -> str | None:
+    """The first candidate path that exists; None where none does."""
+    return next((c for c in candidate_paths(path, annotations, data_base_dir) if exists(c)), None)

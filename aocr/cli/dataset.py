@@ -1,0 +1,96 @@
+"""`aocr dataset`: build TFRecords from annotations, and say what is wrong with them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+from aocr.charset import Charset
+from aocr.cli import options
+
+log = logging.getLogger("aocr")
+
+
+def add_parser(sub) -> None:
+    """Add the command to argparse's subparsers."""
+    parser = sub.add_parser(
+        "dataset",
+        help="build TFRecords from images and labels, and check them",
+        description="Build TFRecords from an annotation file ('path label' a line). Every image is decoded once; "
+        "every line that cannot be used is named.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "annotations", metavar="ANNOTATIONS", help="annotation file, TFRecord of aocr 0.7.6, or a folder of images"
+    )
+    parser.add_argument(
+        "output", nargs="?", default="dataset.tfrecords", metavar="OUTPUT", help="TFRecord file (default: %(default)s)"
+    )
+    options.add_data_base_dir(parser)
+    options.add_log_path(parser)
+    parser.add_argument(
+        "--label-from-filename", action="store_true", help="ANNOTATIONS is a folder of images named after their text"
+    )
+    parser.add_argument("--charset", metavar="FILE|NAME", help="leave out labels with symbols outside this charset")
+    parser.add_argument("--max-prediction", type=options.positive, metavar="N", help="leave out longer labels")
+    parser.add_argument("--report", metavar="FILE", help="write every line left out to this file")
+    parser.add_argument("--strict", action="store_true", help="stop at the first line that cannot be used")
+    parser.add_argument("--shards", type=options.positive, default=1, metavar="N", help="write N files (default: 1)")
+    parser.add_argument("--log-step", type=options.positive, default=500, metavar="N", help="log each N images")
+    parser.add_argument(
+        "--force-uppercase", action=argparse.BooleanOptionalAction, default=False,
+        help="turn labels to capitals, as aocr 0.7.6 did (default: leave them as they are)",
+    )  # fmt: skip
+    parser.add_argument("--save-filename", action="store_true", help="keep each image's path as the record's comment")
+
+
+class _Progress:
+    """A bar on a terminal, a line each `step` images elsewhere."""
+
+    def __init__(self, step: int):
+        from tqdm import tqdm
+
+        self._step = step
+        self._bar = tqdm(unit=" images", disable=not sys.stderr.isatty())
+
+    def __call__(self, seen: int) -> None:
+        self._bar.update()
+        if seen % self._step == 0 and self._bar.disable:
+            log.info("%d images done", seen)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, then print what was found."""
+    charset = Charset.from_name_or_file(args.charset) if args.charset else None
+    from aocr.engine import runtime  # noqa: F401  (first: it keeps TensorFlow's start quiet)
+    from aocr.data.builder import BuildOptions, build_records  # isort: skip
+
+    progress = _Progress(args.log_step)
+    try:
+        report = build_records(
+            args.annotations,
+            args.output,
+            BuildOptions(
+                charset=charset,
+                max_prediction=args.max_prediction,
+                data_base_dir=args.data_base_dir,
+                force_uppercase=args.force_uppercase,
+                save_filename=args.save_filename,
+                label_from_filename=args.label_from_filename,
+                strict=args.strict,
+                shards=args.shards,
+            ),
+            progress,
+        )
+    finally:
+        progress.close()
+    print("\n".join(report.summary()))
+    for warning in report.warnings():
+        log.warning(warning)
+    if args.report:
+        report.write(args.report)
+    return 0

@@ -1,0 +1,41 @@
+"""`aocr export`: a model for other programs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from aocr.cli import options
+
+log = logging.getLogger("aocr")
+
+FORMATS = ("savedmodel", "frozengraph")
+
+
+def add_parser(sub) -> None:
+    """Add the command to argparse's subparsers."""
+    parser = sub.add_parser(
+        "export",
+        help="write a model for other programs",
+        description="Export a trained model as a SavedModel (for TensorFlow Serving) or a frozen graph. The export "
+        "is loaded again in a process of its own and must read sample images as the model does.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("export_dir", nargs="?", default="exported", metavar="DIR", help="(default: %(default)s)")
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="(default: %(default)s)")
+    options.add_model_dir(parser)
+    options.add_log_path(parser)
+    options.add_gpu(parser)
+    options.add_network(parser, training=False)
+    parser.set_defaults(precision="float32", batch_size=64)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, prove, say where."""
+    from aocr.engine.exporter import export
+
+    predictor = options.open_model(args)
+    log.info("Exporting %s", predictor.checkpoint_used)
+    path = export(predictor, args.export_dir, args.format)
+    print(f"Exported to {path}: loaded again on its own, it read the sample images as the model does.")
+    return 0

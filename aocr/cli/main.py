@@ -1,0 +1,128 @@
+"""The `aocr` command: parser, dispatch, and errors turned into one line and an exit code.
+
+Exit codes: 0 all went well; 1 an error, or some inputs failed; 2 wrong usage; 130 interrupted, after saving.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+
+from aocr import __version__
+from aocr.cli import dataset, export, legacy, predict, test, train
+from aocr.errors import AocrError
+
+COMMANDS = {"dataset": dataset, "train": train, "test": test, "predict": predict, "export": export}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="aocr",
+        description="Attention OCR: train a word reader on your own images, and run it.",
+        epilog="aocr COMMAND --help tells more. Start: aocr train ANNOTATIONS, then aocr test, aocr predict.",
+    )
+    parser.add_argument("--version", action="version", version=f"aocr {__version__}")
+    sub = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in COMMANDS.values():
+        module.add_parser(sub)
+    return parser
+
+
+def command_first(argv: list[str]) -> list[str]:
+    """Move flags that stand before the command behind it: older scripts wrote `aocr --model-dir D train F`."""
+    for i, word in enumerate(argv):
+        follows_flag = i > 0 and argv[i - 1].startswith("-") and "=" not in argv[i - 1]
+        if word in COMMANDS and not (follows_flag and any(later in COMMANDS for later in argv[i + 1 :])):
+            return [word, *argv[:i], *argv[i + 1 :]]
+    return argv
+
+
+class _Lines(logging.StreamHandler):
+    """Log lines on stderr that leave a progress bar whole; the bar makes step lines superfluous."""
+
+    def filter(self, record):
+        return not (record.name == "aocr.steps" and sys.stderr.isatty())
+
+    def emit(self, record):
+        from tqdm import tqdm
+
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        tqdm.write(prefix + record.getMessage(), file=sys.stderr)
+
+
+def set_up_log(path: str | None) -> None:
+    """Send aocr's log to stderr and to a file, if one is named."""
+    log = logging.getLogger("aocr")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers[:] = [_Lines()]
+    if path:
+        folder = os.path.dirname(path)
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)-15s %(name)-5s %(levelname)-8s %(message)s"))
+        log.addHandler(handler)
+
+
+def _log_path(args: argparse.Namespace) -> str | None:
+    path = getattr(args, "log_path", None)
+    if path is None and args.command == "train" and "://" not in args.model_dir:
+        path = os.path.join(args.model_dir, "aocr.log")
+    return path
+
+
+def _as_interrupt(number, frame):
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int = 1) -> int:
+    print(f"aocr: {message}", file=sys.stderr)
+    return code
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text[:400] or type(error).__name__
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's) and return the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = make_parser()
+    try:
+        if legacy.is_legacy(argv):
+            argv = legacy.translate(argv)
+        args = parser.parse_args(command_first(argv))
+        signal.signal(signal.SIGTERM, _as_interrupt)
+        set_up_log(_log_path(args))
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
+    except AocrError as error:
+        return _fail(_one_line(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing more to say
+        return 1
+    except OSError as error:
+        return _fail(f"{_one_line(error)}. Check the path, its rights and the free space.")
+    except MemoryError:
+        return _fail("out of memory. Use a smaller --batch-size or --max-width.")
+    except Exception as error:
+        if os.environ.get("AOCR_DEBUG"):
+            raise
+        if type(error).__name__ == "ResourceExhaustedError":
+            return _fail("out of memory. Use a smaller --batch-size or --max-width.")
+        kind = type(error).__name__
+        return _fail(f"unexpected {kind}: {_one_line(error)} (a fault of aocr: AOCR_DEBUG=1 shows where)")
+
+
+def entry_point() -> None:
+    """Run as a program."""
+    sys.exit(main())

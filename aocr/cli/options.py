@@ -1,0 +1,147 @@
+"""Flags that several commands share. Standard library and the ground floor only."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+from aocr.charset import Charset
+from aocr.config import ARCHS, PRECISIONS
+
+MODEL_FIELDS = (
+    "arch",
+    "channels",
+    "max_width",
+    "max_height",
+    "max_prediction",
+    "attn_num_hidden",
+    "attn_num_layers",
+    "target_embedding_size",
+    "use_gru",
+)
+"""Settings of the network. A flag not typed leaves no attribute, so that it can be told from one that was."""
+
+
+def positive(text: str) -> int:
+    """argparse type: a whole number of 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
+    return value
+
+
+def above_zero(text: str) -> float:
+    """argparse type: a finite number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
+    return value
+
+
+def duration(text: str) -> float:
+    """argparse type: seconds of `90`, `45s`, `10m`, `2h` or `1h30m`."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    if not text.strip() or not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 90s, 10m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total = 3600 * hours + 60 * minutes + seconds
+    if total < 1:
+        raise argparse.ArgumentTypeError("must be at least 1s")
+    return float(total)
+
+
+def add_model_dir(parser: argparse.ArgumentParser) -> None:
+    """--model-dir, under its cloud name too."""
+    parser.add_argument(
+        "--model-dir", "--job-dir", dest="model_dir", default="checkpoints", metavar="DIR",
+        help="the model folder (default: %(default)s)",
+    )  # fmt: skip
+
+
+def add_log_path(parser: argparse.ArgumentParser, default: str = "none") -> None:
+    """--log-path."""
+    parser.add_argument("--log-path", metavar="FILE", help=f"write the log here too (default: {default})")
+
+
+def add_gpu(parser: argparse.ArgumentParser) -> None:
+    """--gpu-id."""
+    parser.add_argument("--gpu-id", type=int, metavar="N", help="use this GPU; -1: none (default: the first, if any)")
+
+
+def add_precision(parser: argparse.ArgumentParser, default: str) -> None:
+    """--precision."""
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default=default,
+        help="arithmetic of the convolutions; auto: what this machine does fastest (default: %(default)s)",
+    )  # fmt: skip
+
+
+def add_data_base_dir(parser: argparse.ArgumentParser) -> None:
+    """--data-base-dir."""
+    parser.add_argument("--data-base-dir", metavar="DIR", help="where the image paths of annotation files may start")
+
+
+def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
+    """Flags that fix the network; outside training they are checked against the model folder."""
+    about = "the network" if training else "the network, checked against the model folder"
+    group = parser.add_argument_group(about)
+
+    def add(*names: str, **kwargs: Any) -> None:
+        group.add_argument(*names, default=argparse.SUPPRESS, **kwargs)
+
+    add("--arch", choices=ARCHS, help="default, or classic: the network of aocr 0.7.6")
+    add("--max-width", type=positive, metavar="PX", help="widest image (default: from the data)")
+    add(
+        "--max-height",
+        type=positive,
+        metavar="PX",
+        help="the height --max-width is meant at (default: from the data)",
+    )
+    add(
+        "--max-prediction",
+        type=positive,
+        metavar="N",
+        help="longest text in characters (default: from the data)",
+    )
+    add("--color", dest="channels", action="store_const", const=3, help="read colour, not grey")
+    add("--full-ascii", action="store_true", help="the charset of all ASCII characters from 32 to 126")
+    add("--attn-num-hidden", type=positive, metavar="N", help="units of a decoder layer (default: 128)")
+    add("--attn-num-layers", type=positive, metavar="N", help="decoder layers (default: 1; classic 2)")
+    add(
+        "--target-embedding-size",
+        type=positive,
+        metavar="N",
+        help="width of a symbol's embedding (32; classic 10)",
+    )
+    add("--use-gru", action="store_true", help="GRU cells in the decoder in place of LSTM")
+
+
+def typed_network(args: argparse.Namespace) -> dict[str, Any]:
+    """The network's settings that were typed, by field."""
+    return {name: getattr(args, name) for name in MODEL_FIELDS if hasattr(args, name)}
+
+
+def typed_charset(args: argparse.Namespace) -> str | None:
+    """The charset that was typed, by --charset or by --full-ascii."""
+    return "full-ascii" if getattr(args, "full_ascii", False) else getattr(args, "charset", None)
+
+
+def open_model(args: argparse.Namespace):
+    """The Predictor that test, predict and export ask for.
+
+    Raises:
+      CheckpointError: the model folder cannot be used.
+      ConfigError: a typed flag contradicts it.
+    """
+    from aocr.engine import checkpoint, runtime
+    from aocr.engine.predictor import load
+
+    if args.gpu_id is not None:
+        runtime.use_gpu(args.gpu_id)
+    predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size)
+    typed = typed_network(args)
+    if charset := typed_charset(args):
+        typed["charset"] = Charset.from_name_or_file(charset)
+    checkpoint.check_typed(args.model_dir, predictor.config, typed)
+    return predictor

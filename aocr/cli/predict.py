@@ -1,0 +1,96 @@
+"""`aocr predict`: read images."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+from aocr.cli import options
+
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+
+def add_parser(sub) -> None:
+    """Add the command to argparse's subparsers."""
+    parser = sub.add_parser(
+        "predict",
+        help="read images",
+        description="Read images with a trained model: one line an image, its path, text and confidence.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "images", nargs="*", metavar="IMAGE",
+        help="image files, folders of them, globs; - or nothing: paths from standard input, a line each",
+    )  # fmt: skip
+    options.add_model_dir(parser)
+    options.add_log_path(parser)
+    options.add_gpu(parser)
+    options.add_precision(parser, "float32")
+    parser.add_argument("--batch-size", type=options.positive, default=64, metavar="N", help="images read together")
+    parser.add_argument("--json", action="store_true", help="a JSON object a line, with boxes of the characters")
+    parser.add_argument("--attention", action="store_true", help="with --json: the attention weights too")
+    options.add_network(parser, training=False)
+
+
+def _expand(arguments: list[str]) -> Iterator[list[str]]:
+    """Paths in chunks; those from standard input as they come, so that a program can wait for each answer."""
+    for argument in arguments or ["-"]:
+        if argument == "-":
+            yield from _from_stdin()
+        elif os.path.isdir(argument):
+            names = sorted(os.listdir(argument))
+            yield [os.path.join(argument, name) for name in names if name.lower().endswith(IMAGE_ENDINGS)]
+        else:
+            yield (sorted(glob.glob(argument)) or [argument]) if glob.has_magic(argument) else [argument]
+
+
+def _from_stdin() -> Iterator[list[str]]:
+    rest = b""
+    while chunk := os.read(sys.stdin.fileno(), 1 << 16):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if lines:
+            yield [line.decode("utf-8", "surrogateescape").strip("\r") for line in lines if line.strip()]
+    if rest.strip():
+        yield [rest.decode("utf-8", "surrogateescape").strip("\r")]
+
+
+def _chunks(arguments: list[str]) -> Iterator[list[str]]:
+    """Arguments of the command line read together, standard input apart."""
+    waiting: list[str] = []
+    for paths in _expand(arguments):
+        if not arguments or "-" in arguments:
+            yield paths
+        else:
+            waiting += paths
+    yield waiting
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the images; 1 where one of them could not be read."""
+    from aocr.errors import ImageError
+    from aocr.report import prediction_json, prediction_line
+
+    predictor = options.open_model(args)
+    failed = total = 0
+    for paths in _chunks(args.images):
+        for path, result in _pairs(paths, predictor):
+            total += 1
+            if isinstance(result, ImageError):
+                failed += 1
+                print(f"aocr: {result}", file=sys.stderr, flush=True)
+            elif args.json:
+                print(prediction_json(path, result, attention=args.attention), flush=True)
+            else:
+                print(prediction_line(path, result), flush=True)
+    if not total:
+        print("aocr: no image to read. Name images or folders, or pipe in their paths.", file=sys.stderr)
+    elif failed:
+        print(f"aocr: {failed} of {total} images could not be read.", file=sys.stderr)
+    return 1 if failed or not total else 0
+
+
+def _pairs(paths: list[str], predictor) -> Iterable[tuple[str, object]]:
+    return zip(paths, predictor.predict_each(paths), strict=True)

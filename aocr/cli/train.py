@@ -1,0 +1,165 @@
+"""`aocr train`: learn to read from images and labels."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from aocr.cli import options
+from aocr.config import OPTIMIZERS, TrainConfig
+
+log = logging.getLogger("aocr")
+
+ADADELTA_FROM = 0.1
+"""A typed learning rate from here on is meant for Adadelta, the optimizer of aocr 0.7.6."""
+
+
+def add_parser(sub) -> None:
+    """Add the command to argparse's subparsers."""
+    parser = sub.add_parser(
+        "train",
+        help="train a model, or go on with one",
+        description="Train a model on images with labels. The same call again resumes where it stopped.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "datasets", nargs="+", metavar="DATASET",
+        help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images named "
+        "after their text",
+    )  # fmt: skip
+    options.add_model_dir(parser)
+    options.add_log_path(parser, "aocr.log in the model folder")
+    options.add_data_base_dir(parser)
+    options.add_gpu(parser)
+    parser.add_argument("--no-resume", dest="resume", action="store_false", help="start anew, forget what is there")
+    parser.add_argument(
+        "--validation", nargs="+", default=[], metavar="DATASET",
+        help="validate on this (default: a fixed 5%% of the training set where it has 200 images or more)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--charset", metavar="FILE|NAME|auto", default=argparse.SUPPRESS,
+        help="the symbols to read: a text file, digits, alphanumeric, full-ascii, ... (default: those of the labels)",
+    )  # fmt: skip
+    parser.add_argument("--init-from", metavar="DIR", help="start from the weights of this model folder")
+    parser.add_argument(
+        "--charset-policy", choices=("fail", "union", "new"), default="union",
+        help="where --init-from has another charset: refuse, add the new symbols, or keep only those of the data "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--target-vocab-size", type=options.positive, metavar="N",
+        help="refuse a charset of more than N symbols, 3 special ones counted",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="after training, write a report of the validation set here (report.html)",
+    )
+    parser.add_argument(
+        "--no-distance", dest="use_distance", action="store_false",
+        help="count whole words in the score of aocr 0.7.6, not edit distance",
+    )  # fmt: skip
+    _add_recipe(parser.add_argument_group("how it is trained"))
+    options.add_network(parser, training=True)
+
+
+def _add_recipe(group) -> None:
+    default = TrainConfig()
+    group.add_argument("--batch-size", type=options.positive, metavar="N", help="images a step (default: up to 65)")
+    group.add_argument(
+        "--num-epoch", type=options.positive, default=default.num_epoch, metavar="N",
+        help="passes over the data at the most, over all calls (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--max-time",
+        type=options.duration,
+        metavar="TIME",
+        help="training time at the most, over all calls: 10m, 1h30m",
+    )
+    group.add_argument(
+        "--patience", type=options.positive, default=default.patience, metavar="N",
+        help="end after this many checks in a row without progress (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--steps-per-checkpoint", type=options.positive, default=default.steps_per_checkpoint, metavar="N",
+        help="steps between checkpoints, and between validations (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument("--optimizer", choices=tuple(OPTIMIZERS), help="(default: adamw)")
+    group.add_argument(
+        "--initial-learning-rate", type=options.above_zero, metavar="X",
+        help="learning rate after warm-up (default: the optimizer's own; from 0.1 on Adadelta is meant)",
+    )  # fmt: skip
+    group.add_argument(
+        "--max-gradient-norm", type=options.above_zero, default=default.max_gradient_norm, metavar="X",
+        help="clip gradients to this norm (default: %(default)s)",
+    )  # fmt: skip
+    group.add_argument("--no-gradient-clipping", dest="clip_gradients", action="store_false", help="do not clip")
+    group.add_argument(
+        "--augment",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="vary the training images (default: yes)",
+    )
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="fixes all that is random (default: 0)")
+    options.add_precision(group, "auto")
+
+
+def train_config(args: argparse.Namespace) -> TrainConfig:
+    """The TrainConfig of the typed flags."""
+    optimizer, rate = args.optimizer, args.initial_learning_rate
+    if optimizer is None:
+        optimizer = "adamw"
+        if rate is not None and rate >= ADADELTA_FROM:
+            optimizer = "adadelta"
+            log.info("A learning rate of %g is meant for Adadelta: using it (--optimizer adamw for AdamW).", rate)
+    return TrainConfig(
+        batch_size=args.batch_size or TrainConfig.batch_size,
+        num_epoch=args.num_epoch,
+        max_time=args.max_time,
+        patience=args.patience,
+        steps_per_checkpoint=args.steps_per_checkpoint,
+        optimizer=optimizer,
+        initial_learning_rate=rate,
+        max_gradient_norm=args.max_gradient_norm,
+        clip_gradients=args.clip_gradients,
+        augment=args.augment,
+        precision=args.precision,
+        seed=args.seed,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, then say what to type next."""
+    config = train_config(args)
+    from aocr.engine import checkpoint, runtime
+    from aocr.engine.training import TrainRequest, train
+
+    if args.gpu_id is not None:
+        runtime.use_gpu(args.gpu_id)
+    outcome = train(
+        TrainRequest(
+            datasets=args.datasets,
+            validation=args.validation,
+            model_dir=args.model_dir,
+            typed=options.typed_network(args),
+            charset=options.typed_charset(args),
+            config=config,
+            batch_size_typed=args.batch_size is not None,
+            resume=args.resume,
+            init_from=args.init_from,
+            charset_policy=args.charset_policy,
+            data_base_dir=args.data_base_dir,
+            max_vocabulary=args.target_vocab_size,
+            use_distance=args.use_distance,
+            output_dir=args.output_dir,
+        )
+    )
+    if outcome.interrupted:
+        log.info("Saved at step %d (%s). The same command goes on from here.", outcome.step, outcome.reason)
+        return 130
+    chosen = checkpoint.choose(args.model_dir)
+    log.info("Training ended after step %d: %s.", outcome.step, outcome.reason)
+    log.info("test, predict and export will use %s, the %s.", chosen.prefix, chosen.why)
+    flag = "" if args.model_dir == "checkpoints" else f" --model-dir {args.model_dir}"
+    print(f"Next: aocr test DATASET{flag}, aocr predict IMAGE...{flag}, aocr export{flag}")
+    return 0

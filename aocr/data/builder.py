@@ -1,0 +1,297 @@
+"""Annotations -> records: every image is looked at once, and every line left out is named."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import tensorflow as tf
+
+from aocr.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
+from aocr.charset import Charset
+from aocr.config import IMAGE_HEIGHT
+from aocr.data.tfrecord import Example, RecordWriter, first_line, is_tfrecord, read_examples
+from aocr.errors import AnnotationError, CharsetError, DatasetError, ImageError
+from aocr.images import canonical_image
+
+MISSING, BAD_IMAGE, NO_LABEL = "missing file", "not an image", "no label column"
+OUTSIDE, TOO_LONG = "label outside the charset", "label longer than --max-prediction"
+SHOWN = 3
+"""Lines named in the summary for each reason."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How records are built.
+
+    Attributes:
+      charset: leave out labels with other symbols; None: take all.
+      max_prediction: leave out labels of more characters; None: take all.
+      data_base_dir: where paths may start.
+      force_uppercase: turn labels to capitals, as aocr 0.7.6 did.
+      save_filename: keep the path as the record's comment.
+      label_from_filename: the source is a folder whose file names are the labels.
+      strict: raise at the first line that cannot be used.
+      shards: number of files.
+    """
+
+    charset: Charset | None = None
+    max_prediction: int | None = None
+    data_base_dir: str | None = None
+    force_uppercase: bool = False
+    save_filename: bool = False
+    label_from_filename: bool = False
+    strict: bool = False
+    shards: int = 1
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A line or record that was left out.
+
+    Attributes:
+      where: the file.
+      number: of the line or record, from 1.
+      reason: one of this module's reasons.
+      detail: the whole story in one line.
+    """
+
+    where: str
+    number: int
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.where}:{self.number}: {self.reason}: {self.detail}"
+
+
+@dataclass
+class BuildReport:
+    """What building found.
+
+    Attributes:
+      source: what was built from.
+      paths: the files written.
+      num_images: records written.
+      drops: lines left out.
+      symbols: how often each symbol stands in the labels.
+      lengths: label length -> number of labels.
+      widths: image width in pixels -> number of images.
+      network_widths: width at height 32 -> number of images.
+      conflicts: pairs of line numbers whose images are equal and whose labels differ.
+      num_repeats: images that stood before with the same label.
+    """
+
+    source: str
+    paths: list[str] = field(default_factory=list)
+    num_images: int = 0
+    drops: list[Drop] = field(default_factory=list)
+    symbols: Counter = field(default_factory=Counter)
+    lengths: Counter = field(default_factory=Counter)
+    widths: Counter = field(default_factory=Counter)
+    network_widths: Counter = field(default_factory=Counter)
+    conflicts: list[tuple[int, str, int, str]] = field(default_factory=list)
+    num_repeats: int = 0
+
+    @property
+    def num_dropped(self) -> dict[str, int]:
+        """Reason -> number of lines left out."""
+        return dict(Counter(drop.reason for drop in self.drops))
+
+    def _conflict_lines(self) -> list[str]:
+        return [
+            f"{self.source}:{a} and :{b}: the same image is labelled {first!r} and {second!r}"
+            for a, first, b, second in self.conflicts
+        ]
+
+    def summary(self) -> list[str]:
+        """Lines for people."""
+        lines = [f"{self.num_images} images from {self.source} written to {', '.join(self.paths[:3])}"]
+        lines[0] += f" ... ({len(self.paths)} files)" if len(self.paths) > 3 else ""
+        symbols = "".join(sorted(self.symbols))
+        lines.append(f"Charset: {len(symbols)} symbols: {symbols}")
+        lines.append(f"Label length: {_spread(self.lengths)} characters")
+        lines.append(f"Image width: {_spread(self.widths)} px; at height 32: {_spread(self.network_widths)} px")
+        if self.num_repeats:
+            lines.append(f"Repeated: {self.num_repeats} images stand more than once with the same label")
+        for reason, count in self.num_dropped.items():
+            lines.append(f"Left out: {count} ({reason})")
+            named = [drop for drop in self.drops if drop.reason == reason][:SHOWN]
+            lines += [f"  {drop.where}:{drop.number}: {drop.detail}" for drop in named]
+            lines += [f"  ... and {count - SHOWN} more" if count > SHOWN else ""]
+        return [line for line in lines if line]
+
+    def warnings(self) -> list[str]:
+        """Equal images with different labels, the first few."""
+        lines = self._conflict_lines()
+        more = len(lines) - 2 * SHOWN
+        return lines[: 2 * SHOWN] + ([f"... and {more} more such pairs"] if more > 0 else [])
+
+    def write(self, path: str) -> None:
+        """Write every line left out and every conflict, one a line.
+
+        Raises:
+          DatasetError: the file cannot be written.
+        """
+        lines = [str(drop) for drop in self.drops] + self._conflict_lines()
+        try:
+            with tf.io.gfile.GFile(path, "w") as file:
+                file.write("".join(f"{line}\n" for line in lines))
+        except tf.errors.OpError as error:
+            raise DatasetError(path, f"cannot be written ({first_line(error)}).") from None
+
+
+def _spread(counts: Counter) -> str:
+    """Smallest, middle, 95 % and largest of counted values."""
+    if not counts:
+        return "none"
+    values = np.repeat(sorted(counts), [counts[v] for v in sorted(counts)])
+    low, middle, high, top = np.percentile(values, (0, 50, 95, 100), method="nearest")
+    return f"{low} to {top} (half up to {middle}, 95 % up to {high})"
+
+
+def _read_bytes(path: str) -> bytes:
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def _lines(source: str, options: BuildOptions) -> Iterator[AnnotationLine | Example]:
+    """What a source holds, whatever it is."""
+    if tf.io.gfile.isdir(source):
+        if not options.label_from_filename:
+            raise AnnotationError(source, None, "is a folder. Add --label-from-filename, or give an annotation file.")
+        return labels_from_filenames(source)
+    if not tf.io.gfile.exists(source):
+        raise AnnotationError(source, None, "there is no such file. Check the path.")
+    if is_tfrecord(source):
+        return read_examples(source)
+    try:
+        return parse_annotations(_read_bytes(source), source)
+    except tf.errors.OpError as error:
+        raise AnnotationError(source, None, f"cannot be read ({first_line(error)}).") from None
+
+
+def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
+    """Find and read a line's image (its label as it stands).
+
+    Raises:
+      AocrError: it cannot be used.
+    """
+    if line.label is None:
+        raise AnnotationError(source, line.lineno, f"{line.path!r} has no label. Write 'path label'.")
+    candidates = candidate_paths(line.path, source, options.data_base_dir)
+    path = next((c for c in candidates if tf.io.gfile.exists(c) and not tf.io.gfile.isdir(c)), None)
+    if path is None:
+        raise FileNotFoundError(f"there is no file {line.path!r}. Check the path, or give --data-base-dir.")
+    try:
+        data = _read_bytes(path)
+    except tf.errors.OpError as error:
+        raise ImageError(path, f"cannot be read ({first_line(error)}).") from None
+    return Example(data, line.label, line.path if options.save_filename else "")
+
+
+def _examine(item: tuple[int, AnnotationLine | Example], source: str, options: BuildOptions) -> Example | Drop:
+    """Check one line or record: a record ready to be written, or why not."""
+    number, line = item
+    is_line = isinstance(line, AnnotationLine)
+    number = line.lineno if is_line else number
+    try:
+        example = _load(line, source, options) if is_line else line
+        label = example.label.upper() if options.force_uppercase else example.label
+        if options.charset and (missing := options.charset.missing(label)):
+            raise CharsetError(missing, label, "Add them to the charset, or drop the line.")
+        if options.max_prediction is not None and len(label) > options.max_prediction:
+            return Drop(source, number, TOO_LONG, f"{label!r} has {len(label)} characters")
+        image = canonical_image(example.image, line.path if is_line else f"record {number}")
+        return Example(image.data, label, example.comment, image.width, image.height)
+    except FileNotFoundError as error:
+        return Drop(source, number, MISSING, str(error))
+    except CharsetError as error:
+        return Drop(source, number, OUTSIDE, str(error))
+    except ImageError as error:
+        return Drop(source, number, BAD_IMAGE, str(error))
+    except AnnotationError as error:
+        return Drop(source, number, NO_LABEL, str(error).partition(": ")[2])
+
+
+def _in_parallel(items: Iterable, work: Callable) -> Iterator:
+    """`work` on each item in a few threads; results in order, few waiting."""
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque = deque()
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > 16 * threads:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+class _Tally:
+    """Counts what goes by, and finds equal images."""
+
+    def __init__(self, report: BuildReport):
+        self.report = report
+        self._seen: dict[bytes, tuple[int, str]] = {}
+
+    def add(self, number: int, example: Example) -> None:
+        report = self.report
+        report.num_images += 1
+        report.symbols.update(example.label)
+        report.lengths[len(example.label)] += 1
+        report.widths[example.width] += 1
+        report.network_widths[-(-example.width * IMAGE_HEIGHT // example.height)] += 1
+        digest = hashlib.blake2b(example.image, digest_size=12).digest()
+        before, label = self._seen.setdefault(digest, (number, example.label))
+        if before != number and label == example.label:
+            report.num_repeats += 1
+        elif before != number:
+            report.conflicts.append((before, label, number, example.label))
+
+
+def build_records(
+    source: str, output: str, options: BuildOptions, progress: Callable[[int], None] | None = None
+) -> BuildReport:
+    """Write the usable lines of a source as records.
+
+    Args:
+      source: annotation file, TFRecord file, or (with `label_from_filename`) a folder.
+      output: path of the TFRecord file, or stem of the shards; it appears only when all is done.
+      options: how.
+      progress: called with the number of lines seen after each.
+
+    Raises:
+      AnnotationError: the source is missing, empty, not UTF-8, or has no usable line; or, when strict, a line.
+      DatasetError: a TFRecord is damaged or another program's, or the output cannot be written.
+    """
+    report = BuildReport(source)
+    tally = _Tally(report)
+    with RecordWriter(output, options.shards) as writer:
+        items = enumerate(_lines(source, options), 1)
+        results = _in_parallel(items, lambda item: _examine(item, source, options))
+        for seen, ((number, line), result) in enumerate(results, 1):
+            if isinstance(result, Drop):
+                if options.strict:
+                    raise AnnotationError(source, result.number, f"{result.reason}: {result.detail}")
+                report.drops.append(result)
+            else:
+                writer.write(result)
+                tally.add(line.lineno if isinstance(line, AnnotationLine) else number, result)
+            if progress:
+                progress(seen)
+        if not report.num_images:
+            first = f" The first: {report.drops[0].detail}" if report.drops else ""
+            raise AnnotationError(source, None, f"has no usable line ({len(report.drops)} left out).{first}")
+    report.paths = writer.paths
+    return report
