@@ -6,6 +6,12 @@ import argparse
 
 from aocr.errors import ConfigError
 
+FOR_TRAINING = (
+    *("--steps-per-checkpoint", "--num-epoch", "--batch-size"),
+    *("--initial-learning-rate", "--target-vocab-size"),
+)
+"""Flags with a value that the original took when testing too, without effect."""
+
 
 def is_legacy(argv: list[str]) -> bool:
     """Whether the words are of the original's interface."""
@@ -52,12 +58,12 @@ def translate(argv: list[str]) -> list[str]:
         if not known.load_model:
             raise ConfigError("--no-load-model", True, "testing needs a trained model. Leave the flag out.")
         words += ["--visualize"] if known.visualize else []
-        rest = _without(rest, ("--steps-per-checkpoint", "--num-epoch", "--batch-size", "--initial-learning-rate"))
+        rest = _without(rest, FOR_TRAINING)
     return words + (["--use-gru"] if known.use_gru else []) + rest
 
 
 def _without(words: list[str], flags: tuple[str, ...]) -> list[str]:
-    """`words` without these flags and their values: the original took them in each phase, for training only."""
+    """`words` without these flags and their values."""
     kept, skip = [], False
     for word in words:
         name, equals, _ = word.partition("=")

@@ -34,6 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def command_first(argv: list[str]) -> list[str]:
     """Move flags that stand before the command behind it: older scripts wrote `aocr --model-dir D train F`."""
+    if not argv or not argv[0].startswith("-"):
+        return argv  # a command, or a word that should have been one
     for i, word in enumerate(argv):
         follows_flag = i > 0 and argv[i - 1].startswith("-") and "=" not in argv[i - 1]
         if word in COMMANDS and not (follows_flag and any(later in COMMANDS for later in argv[i + 1 :])):
