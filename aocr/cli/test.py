@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
             if not sample.correct:
                 print(result_line(sample, args.use_distance))
     if args.visualize:
-        for number, sample in enumerate(samples, 1):
-            write_visualization(sample, args.output_dir, number)
+        for sample in samples:
+            write_visualization(sample, args.output_dir)
         log.info("Attention of %d images drawn in %s", len(samples), args.output_dir)
     if args.report:
         write_html_report(args.report, report, samples, f"aocr test {dataset.name}")
