@@ -1,0 +1,154 @@
+"""README.md is true: its commands run as written, and its flags are those of the program.
+
+Only the cost is lowered: trainings get a short `--max-time` at their end, where it wins over an earlier one.
+A block after `<!-- not run: reason -->` is passed over, and of `pip install . && ...` the rest is run: the
+package under test is installed already.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from aocr.cli.main import make_parser
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*$")
+INSTALL = "pip install . && "
+TRAINING_TIME = "20s"
+TOOLS = {"docker", "curl", "tensorboard", "pip", "pytest"}  # what a passed-over block may start with, beside aocr
+OTHER_FLAGS = {"--rm", "--logdir"}  # of docker and tensorboard
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+    run: bool
+
+    @property
+    def commands(self) -> list[str]:
+        """Lines, those continued with a backslash joined."""
+        return [line for line in self.text.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def blocks() -> list[Block]:
+    return [Block(m[1], m[2], not NOT_RUN.search(README[: m.start()])) for m in FENCE.finditer(README)]
+
+
+def bash_blocks(run: bool) -> list[Block]:
+    return [block for block in blocks() if block.language == "bash" and block.run is run]
+
+
+def as_run(command: str) -> str:
+    """The command with the cost of a training lowered."""
+    command = command.removeprefix(INSTALL)
+    if re.match(r"(aocr train|python -m aocr --phase=train) ", command):
+        command += f" --max-time {TRAINING_TIME}"
+    return command
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A copy of what the README's commands need."""
+    folder = tmp_path_factory.mktemp("readme") / "aocr"
+    folder.mkdir()
+    ignored = shutil.ignore_patterns("__pycache__", "*.tfrecords")
+    for name in ("aocr", "datasets"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    programs = folder.parent / "bin"
+    programs.mkdir()
+    for name, module in (("aocr", "-m aocr "), ("python", "")):
+        shim = programs / name
+        shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module}"$@"\n')
+        shim.chmod(0o755)
+    return folder
+
+
+def environment(checkout: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join((str(checkout.parent / "bin"), os.environ["PATH"])),
+        "PYTHONPATH": str(checkout),
+    }
+
+
+@pytest.mark.slow
+def test_the_commands_run_as_written(checkout):
+    for block in blocks():
+        if not block.run or block.language not in ("bash", "python"):
+            continue
+        commands = [as_run(c) for c in block.commands] if block.language == "bash" else [block.text]
+        for command in commands:
+            argv = [sys.executable, "-c", command]
+            if block.language == "bash":
+                argv = ["bash", "-euo", "pipefail", "-c", command]
+            done = subprocess.run(
+                argv, cwd=checkout, env=environment(checkout), stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, timeout=600, check=False,
+            )  # fmt: skip
+            told = f"{command}\nexit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+            assert done.returncode == 0, told
+            assert "Traceback" not in done.stderr, told
+    for name in (
+        "checkpoints/model.json", "checkpoints/train.json", "checkpoints/best.json", "checkpoints/aocr.log",
+        "training.tfrecords", "report.html", "exported/1/saved_model.pb", "exported-graph/frozen_graph.pb",
+        "classic-model/model.json", "tuned-model/best.json", "log.txt", "log-test.txt",
+    ):  # fmt: skip
+        assert (checkout / name).exists(), name
+    assert list(checkout.glob("results/*correct/*/attention.png"))
+    assert list(checkout.glob("checkpoints/logs/events.*"))
+
+
+def test_what_is_not_run_could_not_be():
+    assert bash_blocks(run=True)
+    for block in bash_blocks(run=False):
+        for command in block.commands:
+            example = "words/" in command  # a folder of the reader's own
+            assert example or shlex.split(command)[0] in TOOLS, command
+
+
+def test_the_two_commands_stand_there():
+    commands = [command for block in blocks() for command in block.commands]
+    assert commands.index("pip install . && aocr train datasets/annotations-training.txt") == 0
+    assert "pip install '.[test]' && pytest" in commands
+
+
+def parsers() -> list[argparse.ArgumentParser]:
+    parser = make_parser()
+    sub = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return [parser, *sub.choices.values()]
+
+
+def known_flags() -> set[str]:
+    return {f for p in parsers() for action in p._actions for f in action.option_strings if f.startswith("--")}
+
+
+def mentioned_flags() -> set[str]:
+    text = re.sub(r"^python -m aocr --phase.*$", "", README, flags=re.MULTILINE)  # the original's own flags
+    found = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text))
+    return found - OTHER_FLAGS - {"--phase", "--no-load-model", "--old-model-version"}
+
+
+def test_the_readme_names_every_flag_and_no_other():
+    assert mentioned_flags() - known_flags() == set()
+    assert known_flags() - mentioned_flags() == set()
+
+
+def test_pictures_and_links_within_exist():
+    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_annotation_lines_shown_are_those_of_the_toy_set():
+    lines = (ROOT / "datasets/annotations-training.txt").read_text("utf-8").splitlines()
+    shown = next(block for block in blocks() if not block.language).commands
+    assert shown == lines[: len(shown)]
