@@ -61,6 +61,13 @@ def _classic(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor
     return padded, target[1]
 
 
+def _stretched(image: tf.Tensor) -> tf.Tensor:
+    """Mean brightness to the middle and contrast to a fixed spread, so that faint print reads as bold does."""
+    mean, variance = tf.nn.moments(image, axes=(0, 1, 2))
+    spread = tf.maximum(tf.sqrt(variance), 4.0)  # a blank image stays blank
+    return tf.clip_by_value(128.0 + (image - mean) * (50.0 / spread), 0.0, 256.0)
+
+
 def _default(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Antialiased bilinear to height 32; a wider image than the network's is shrunk and centred in height."""
     height, width = tf.unstack(tf.shape(image)[:2])
@@ -70,7 +77,7 @@ def _default(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor
         lambda: tf.stack([IMAGE_HEIGHT, aspect]),
         lambda: tf.stack([_shrunk_height(network_width, aspect), network_width]),
     )
-    resized = tf.image.resize(image, target, antialias=True)
+    resized = _stretched(tf.image.resize(image, target, antialias=True))
     above = (IMAGE_HEIGHT - target[0]) // 2
     rest = IMAGE_HEIGHT - target[0] - above
     padded = tf.pad(resized, [[above, rest], [0, 0], [0, 0]], constant_values=128.0)

@@ -88,9 +88,10 @@ def _write_savedmodel(predictor: Predictor, folder: str) -> None:
 def _write_frozen_graph(predictor: Predictor, folder: str) -> None:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    function = convert_variables_to_constants_v2(ServingModule(predictor).serve.get_concrete_function())
+    module = ServingModule(predictor)
+    function = convert_variables_to_constants_v2(module.serve.get_concrete_function())
     source = function.graph.as_graph_def()
-    names = [function.structured_outputs[name].name for name in ("output", "probability")]
+    names = [tensor.name for tensor in function.outputs]  # of the keys in order: output, probability
     with tf.Graph().as_default() as graph:
         data = tf.compat.v1.placeholder(tf.string, None, name="input_image_as_bytes")
         outputs = tf.import_graph_def(source, {function.inputs[0].name: data}, names, name="aocr")

@@ -11,7 +11,7 @@ from aocr.model.cnn import num_columns
 from aocr.model.losses import ctc_loss, sequence_loss
 from aocr.model.recognizer import Recognizer
 
-CTC_WEIGHT = 0.5
+CTC_WEIGHT = 1.0
 """Weight of the CTC loss on the encoder beside the decoder's (joint training, Kim et al., 2017)."""
 
 

@@ -133,8 +133,8 @@ def _resume_config(request: TrainRequest) -> ModelConfig | None:
 
 
 def _automatic_batch_size(widths: np.ndarray) -> int:
-    """65 as in aocr 0.7.6; fewer for small sets (8 steps an epoch) and for long lines."""
-    by_count = max(8, len(widths) // 8)
+    """65 as in aocr 0.7.6; fewer for small sets (24 steps an epoch) and for long lines."""
+    by_count = max(8, len(widths) // 24)
     by_width = max(8, BATCH_COLUMNS // max(1, int(np.median(widths))))
     return min(TrainConfig.batch_size, by_count, by_width)
 
