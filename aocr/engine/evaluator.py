@@ -22,10 +22,11 @@ class Evaluator:
       reader: of the model.
       batches: of the dataset.
       charset: of the model.
+      use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
     """
 
-    def __init__(self, reader: Reader, batches: Batches, charset: Charset):
-        self.reader, self.batches, self.charset = reader, batches, charset
+    def __init__(self, reader: Reader, batches: Batches, charset: Charset, use_distance: bool = True):
+        self.reader, self.batches, self.charset, self.use_distance = reader, batches, charset, use_distance
         self.seconds = 0.0
         self.num_timed = 0
 
@@ -82,22 +83,21 @@ class Evaluator:
                 ),
             )
 
-    def report(
-        self, samples: list[Sample], use_distance: bool = True, skipped: dict[str, int] | None = None
-    ) -> EvalReport:
+    def report(self, samples: list[Sample], skipped: dict[str, int] | None = None) -> EvalReport:
         """Scores of `samples`, with the reading speed seen while they were made."""
         speed = self.num_timed / self.seconds if self.seconds else float("nan")
-        return score(samples, use_distance=use_distance, images_per_second=speed, skipped=skipped)
+        return score(samples, use_distance=self.use_distance, images_per_second=speed, skipped=skipped)
 
 
 def evaluate(
-    predictor: Predictor, dataset: Dataset, *, use_distance: bool = True, keep_source: bool = False
+    predictor: Predictor, dataset: Dataset, *, part: str = "all", use_distance: bool = True, keep_source: bool = False
 ) -> tuple[EvalReport, list[Sample]]:
     """Score a model on a dataset.
 
     Args:
       predictor: to read with.
       dataset: images and labels.
+      part: `all`, or the `training` or `validation` part of the hash split.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
       keep_source: whether samples keep the encoded image and the attention.
 
@@ -107,12 +107,11 @@ def evaluate(
     config = predictor.config
     widths = network_widths(dataset.summary.sizes, config)
     plan = plan_batches(widths, predictor.batch_size, config, per_bucket=1)
-    batches = Batches(dataset.paths, config, plan, dataset.summary, keep_source=True)
-    evaluator = Evaluator(predictor.reader, batches, config.charset)
-    samples: list[Sample | None] = [None] * len(dataset.summary.labels)
-    for index, sample in evaluator.samples():
-        samples[index] = sample if keep_source else _light(sample)
-    return evaluator.report(samples, use_distance, dataset.skipped), samples
+    batches = Batches(dataset.paths, config, plan, dataset.summary, part, keep_source=True)
+    evaluator = Evaluator(predictor.reader, batches, config.charset, use_distance)
+    found = {i: sample if keep_source else _light(sample) for i, sample in evaluator.samples()}
+    samples = [found[i] for i in sorted(found)]
+    return evaluator.report(samples, dataset.skipped), samples
 
 
 def _light(sample: Sample) -> Sample:

@@ -81,7 +81,8 @@ class Progress:
         self._validation = f", validation {report.word_accuracy:.1%}"
         scores = (
             f"word accuracy {report.word_accuracy:.2%}, CER {report.cer:.2%}, "
-            f"1-NED {report.one_minus_ned:.2%}, perplexity {report.perplexity:.3f}"
+            f"1-NED {report.one_minus_ned:.2%}, score of aocr 0.7.6 {report.upstream_accuracy:.2%}, "
+            f"perplexity {report.perplexity:.3f}"
         )
         log.info("Step %d: validation %s%s", step, scores, " (best so far)" if best else "")
         values = ("word_accuracy", "cer", "one_minus_ned", "perplexity", "mean_confidence")

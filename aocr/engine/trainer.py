@@ -40,7 +40,7 @@ class TrainState:
       epoch, batch: number of the epoch under way, from 0, and how many of its batches are done.
       elapsed: seconds of training.
       waited: checks in a row without progress.
-      best_word_accuracy, best_cer: of the best validation.
+      best_word_accuracy, best_cer, best_perplexity: of the best validation; a tie goes to the next of them.
       best_loss: lowest validation perplexity, or training loss where there is no validation.
       loss_sum, loss_steps: training loss since the last check.
       fall_start, fall_end: steps between which the learning rate falls; negative start: not yet.
@@ -56,6 +56,7 @@ class TrainState:
     waited: int = 0
     best_word_accuracy: float = -1.0
     best_cer: float = 1e9
+    best_perplexity: float = 1e9
     best_loss: float = 1e9
     loss_sum: float = 0.0
     loss_steps: int = 0
@@ -217,15 +218,18 @@ class Trainer:
     def _validate(self, progress: Progress) -> bool:
         state = self.state
         report = self.report = self.evaluator.report([sample for _, sample in self.evaluator.samples()])
-        best = (report.word_accuracy, -report.cer) > (state.best_word_accuracy, -state.best_cer)
+        scores = (report.word_accuracy, -report.cer)
+        before = (state.best_word_accuracy, -state.best_cer)
+        best = (*scores, -report.perplexity) > (*before, -state.best_perplexity)
         progress.validation(state.step, report, best)
         if best:
             self._checkpoints.save_best(state.step, {"word_accuracy": report.word_accuracy, "cer": report.cer})
             state.best_word_accuracy, state.best_cer = report.word_accuracy, report.cer
+            state.best_perplexity = report.perplexity
         clearer = report.perplexity < LESS * state.best_loss
         if clearer:
             state.best_loss = report.perplexity
-        return best or clearer
+        return scores > before or clearer
 
     def _loss_fell(self) -> bool:
         loss = self.state.loss_sum / max(1, self.state.loss_steps)

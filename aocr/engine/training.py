@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -16,13 +17,15 @@ from aocr.config import ARCH_DEFAULTS, IMAGE_HEIGHT, NETWORK_WIDTH_CAP, ModelCon
 from aocr.data.pipeline import Batches, Summary, network_widths, plan_batches
 from aocr.engine import checkpoint, runtime
 from aocr.engine.datasets import Dataset, open_dataset
-from aocr.engine.evaluator import Evaluator
+from aocr.engine.evaluator import Evaluator, evaluate
+from aocr.engine.predictor import load
 from aocr.engine.progress import log
 from aocr.engine.reading import Reader
 from aocr.engine.trainer import Outcome, Trainer
 from aocr.engine.transfer import start_from
 from aocr.errors import CharsetError, ConfigError, DatasetError
 from aocr.model.recognizer import build_recognizer
+from aocr.report import write_html_report
 
 SPLIT_FROM = 200
 """Images from which on a share of the training set is held out for validation by itself."""
@@ -240,7 +243,8 @@ def _train(request: TrainRequest, config: ModelConfig, data: Dataset, held: Data
             start_from(request.init_from, model, config)
         evaluator = None
         if batches.validation:
-            evaluator = Evaluator(Reader(model, config), batches.validation, config.charset)
+            reader = Reader(model, config)
+            evaluator = Evaluator(reader, batches.validation, config.charset, request.use_distance)
         trainer = Trainer(
             model,
             request.config,
@@ -266,7 +270,24 @@ def _train(request: TrainRequest, config: ModelConfig, data: Dataset, held: Data
         batches.steps_per_epoch,
     )
     _record(request, data, batches, precision)
-    return trainer.run()
+    outcome = trainer.run()
+    if request.output_dir and not outcome.interrupted:
+        _report_validation(request, data, held, batches)
+    return outcome
+
+
+def _report_validation(request: TrainRequest, data: Dataset, held: Dataset | None, batches: _Data) -> None:
+    """Read the validation set with the checkpoint that reading will use, and write a page of it."""
+    if batches.validation is None:
+        log.warning("--output-dir %s: there is no validation set, so no report was written.", request.output_dir)
+        return
+    predictor = load(request.model_dir)
+    source, part = (held, "all") if held else (data, "validation")
+    report, samples = evaluate(predictor, source, part=part, use_distance=request.use_distance, keep_source=True)
+    path = os.path.join(request.output_dir, "report.html")
+    tf.io.gfile.makedirs(request.output_dir)
+    write_html_report(path, report, samples, f"Validation of {request.model_dir}")
+    log.info("Report of the validation set written to %s", path)
 
 
 def _record(request: TrainRequest, data: Dataset, batches: _Data, precision: str) -> None:

@@ -1,0 +1,302 @@
+"""What is told about readings: lines, JSON, scores, and one page that holds everything."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from aocr.errors import AocrError, ImageError
+from aocr.metrics import normalised_edit_distance, upstream_score
+from aocr.results import EvalReport, Prediction, Sample
+from aocr.visualize import attention_map, encode_image, fit_image, load_image
+
+MAX_MISSES = 200
+MAX_CONFUSIONS = 30
+NUM_BINS = 20
+
+
+# Lines
+
+
+def _field(text: str) -> str:
+    """`text` without the characters that would break a line of fields."""
+    escapes = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+    return "".join(escapes.get(char, char) for char in text)
+
+
+def prediction_line(path: str, prediction: Prediction) -> str:
+    """`path TAB text TAB confidence`."""
+    return f"{_field(path)}\t{_field(prediction.text)}\t{prediction.confidence:.4f}"
+
+
+def prediction_json(path: str, prediction: Prediction, attention: bool = False) -> str:
+    """One JSON object on one line: path, text, confidence, characters with boxes, alternatives.
+
+    Args:
+      path: of the image.
+      prediction: what was read.
+      attention: whether the weights go in too, a list of columns for each step.
+    """
+    value = {
+        "path": path,
+        "text": prediction.text,
+        "confidence": round(prediction.confidence, 6),
+        "characters": [{**asdict(c), "confidence": round(c.confidence, 6)} for c in prediction.characters],
+        "alternatives": [asdict(a) for a in prediction.alternatives],
+    }
+    if attention:
+        value["attention"] = [[round(float(w), 4) for w in row] for row in prediction.attention]
+    return json.dumps(value, ensure_ascii=False)
+
+
+def result_line(sample: Sample, use_distance: bool = True) -> str:
+    """A scored image as aocr 0.7.6 printed it: ` 83% (read vs label) comment`, or `100% (label)`."""
+    score = upstream_score(sample.prediction.text, sample.label, use_distance)
+    if sample.correct:
+        return f"{score:>4.0%} ({sample.label})"
+    return f"{score:>4.0%} ({sample.prediction.text} vs {sample.label}) {sample.name}"
+
+
+# Scores
+
+
+def _scores(report: EvalReport) -> list[tuple[str, str]]:
+    """Names and values for people."""
+
+    def rate(value: float) -> str:
+        return f"{value:.2%}"
+
+    return [
+        ("images", f"{report.num_images:,}"),
+        ("word accuracy", rate(report.word_accuracy)),
+        ("word accuracy, letters and digits, any case", rate(report.word_accuracy_alnum)),
+        ("character error rate (CER)", rate(report.cer)),
+        ("1-NED", rate(report.one_minus_ned)),
+        ("score of aocr 0.7.6", rate(report.upstream_accuracy)),
+        ("mean confidence", rate(report.mean_confidence)),
+        ("perplexity", f"{report.perplexity:.4g}"),
+        ("images a second", f"{report.images_per_second:.0f}" if report.images_per_second > 0 else "-"),
+        *((f"left out: {reason}", f"{count:,}") for reason, count in report.skipped.items()),
+    ]
+
+
+def score_text(report: EvalReport) -> str:
+    """The scores, one a line."""
+    rows = _scores(report)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value:>9}" for name, value in rows)
+
+
+def score_json(report: EvalReport) -> str:
+    """The scores as one JSON object; rates are fractions, what is not a number is null."""
+    values = asdict(report)
+    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()})
+
+
+# Comparing a label with what was read
+
+
+def align(label: str, text: str) -> list[tuple[str, str, str]]:
+    """The cheapest way from label to text.
+
+    Returns:
+      (operation, label character, text character) in order; `equal`, `replace`, `delete` (missing in the text,
+      so its character is empty) or `insert` (too much in the text).
+    """
+    rows = [list(range(len(text) + 1))]
+    for i, a in enumerate(label, 1):
+        row = [i]
+        for j, b in enumerate(text, 1):
+            row.append(min(rows[-1][j - 1] + (a != b), rows[-1][j] + 1, row[-1] + 1))
+        rows.append(row)
+    steps, i, j = [], len(label), len(text)
+    while i or j:
+        if i and j and rows[i][j] == rows[i - 1][j - 1] + (label[i - 1] != text[j - 1]):
+            i, j = i - 1, j - 1
+            steps.append(("equal" if label[i] == text[j] else "replace", label[i], text[j]))
+        elif i and rows[i][j] == rows[i - 1][j] + 1:
+            i -= 1
+            steps.append(("delete", label[i], ""))
+        else:
+            j -= 1
+            steps.append(("insert", "", text[j]))
+    return steps[::-1]
+
+
+def confusions(samples: Sequence[Sample]) -> Counter:
+    """(label character, read character) -> how often; empty where one was missing or too much."""
+    counts: Counter = Counter()
+    for sample in samples:
+        if not sample.correct:
+            counts.update((a, b) for kind, a, b in align(sample.label, sample.prediction.text) if kind != "equal")
+    return counts
+
+
+# The page
+
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1c1e21;--faint:#62676d;--paper:#fff;--line:#dfe2e6;--good:#2a7d4f;--bad:#b3261e;
+--tint:#fbe3e1}
+@media (prefers-color-scheme:dark){:root{--ink:#e6e8ea;--faint:#9aa0a6;--paper:#17191c;--line:#33373c;--good:#6fcf97;
+--bad:#ff8a80;--tint:#4a2320}}
+body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:62rem;margin:2rem auto;
+padding:0 1rem}
+h1{font-size:1.4rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin-top:2.2rem}
+table{border-collapse:collapse}td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+.miss{border-top:1px solid var(--line);padding:.8rem 0;overflow-x:auto}
+.miss img{display:block;max-width:100%;height:auto}.miss img.map{margin:2px 0 6px;image-rendering:pixelated}
+.word{font:1.15rem ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
+.side{color:var(--faint);display:inline-block;min-width:4rem;font-size:.85rem}
+.where{color:var(--faint);font-size:.85rem;overflow-wrap:anywhere}
+mark{background:var(--tint);color:var(--bad);border-bottom:2px solid var(--bad)}
+mark.gap{border-bottom-style:dotted}
+rect.good{fill:var(--good)}rect.bad{fill:var(--bad)}svg text{fill:var(--faint);font-size:11px}
+.note{color:var(--faint)}
+"""
+
+
+def _image_tag(data: bytes, kind: str, css: str, alt: str) -> str:
+    source = base64.b64encode(data).decode()
+    return f'<img class="{css}" alt="{html.escape(alt)}" src="data:image/{kind};base64,{source}">'
+
+
+def _pictures(sample: Sample) -> str:
+    """The image and, under it, where each character was looked for."""
+    try:
+        image = fit_image(load_image(sample.image, sample.name), 48, 96, 900)
+    except ImageError:
+        return '<p class="note">(the image is not at hand)</p>'
+    parts = [_image_tag(encode_image(image, "PNG"), "png", "picture", f"image of {sample.name}")]
+    strip = attention_map(sample.prediction, image.width)
+    if strip:
+        parts.append(_image_tag(strip, "png", "map", "attention: a row a character, dark where it looked"))
+    return "".join(parts)
+
+
+def _marked(steps: list[tuple[str, str, str]], side: int) -> str:
+    """One side of an alignment with what differs marked; a gap stands where the other side has more."""
+    parts = []
+    for step in steps:
+        char = html.escape(step[side])
+        if step[0] == "equal":
+            parts.append(char)
+        elif char:
+            parts.append(f"<mark>{char}</mark>")
+        else:
+            parts.append('<mark class="gap" title="nothing here">\u2423</mark>')
+    return "".join(parts)
+
+
+def _miss(sample: Sample) -> str:
+    steps = align(sample.label, sample.prediction.text)
+    confidence = f"confidence {sample.prediction.confidence:.1%}"
+    return (
+        f'<div class="miss">{_pictures(sample)}'
+        f'<div><span class="side">label</span><bdi class="word">{_marked(steps, 1)}</bdi></div>'
+        f'<div><span class="side">read</span><bdi class="word">{_marked(steps, 2)}</bdi></div>'
+        f'<div class="where">{html.escape(sample.name)}, {confidence}</div></div>'
+    )
+
+
+def worst_first(samples: Sequence[Sample]) -> list[Sample]:
+    """The misses: the furthest from their label first, then the surest, since a sure miss is the worse."""
+
+    def badness(sample: Sample) -> tuple[float, float]:
+        text = sample.prediction.text
+        return -normalised_edit_distance(text, sample.label), -sample.prediction.confidence
+
+    return sorted((s for s in samples if not s.correct), key=badness)
+
+
+def _confusion_table(samples: Sequence[Sample]) -> str:
+    counts = confusions(samples)
+    if not counts:
+        return ""
+
+    def cell(char: str) -> str:
+        return f"<code>{html.escape(char)}</code> U+{ord(char):04X}" if char else "<em>nothing</em>"
+
+    rows = "".join(
+        f'<tr><td>{cell(a)}</td><td>{cell(b)}</td><td class="n">{count:,}</td></tr>'
+        for (a, b), count in counts.most_common(MAX_CONFUSIONS)
+    )
+    more = len(counts) - MAX_CONFUSIONS
+    note = f'<p class="note">and {more} rarer ones</p>' if more > 0 else ""
+    return f"<h2>What is taken for what</h2><table><tr><th>label<th>read<th class=n>times</tr>{rows}</table>{note}"
+
+
+def _histogram(samples: Sequence[Sample]) -> str:
+    """How sure the model was where it was right and where it was wrong."""
+    right, wrong = [0] * NUM_BINS, [0] * NUM_BINS
+    for sample in samples:
+        place = min(NUM_BINS - 1, int(sample.prediction.confidence * NUM_BINS))
+        (right if sample.correct else wrong)[place] += 1
+    top = max(1, *(a + b for a, b in zip(right, wrong, strict=True)))
+    width, height = 32, 160
+    bars = []
+    for i, (good, bad) in enumerate(zip(right, wrong, strict=True)):
+        x, tall, red = 40 + i * width, height * good / top, height * bad / top
+        about = f"<title>{i / NUM_BINS:.0%} to {(i + 1) / NUM_BINS:.0%}: {good} right, {bad} wrong</title>"
+        bars.append(
+            f'<g>{about}<rect class="good" x="{x}" y="{10 + height - tall:.1f}" width="28" height="{tall:.1f}"/>'
+        )
+        bars.append(f'<rect class="bad" x="{x}" y="{10 + height - tall - red:.1f}" width="28" height="{red:.1f}"/></g>')
+    ticks = "".join(
+        f'<text x="{40 + i * width * NUM_BINS / 4:.0f}" y="{height + 28}" text-anchor="middle">{i / 4:.0%}</text>'
+        for i in range(5)
+    )
+    axis = (
+        f'<text x="34" y="20" text-anchor="end">{top}</text><text x="34" y="{height + 10}" text-anchor="end">0</text>'
+    )
+    box = f"0 0 {60 + NUM_BINS * width} {height + 36}"
+    about = 'width="100%" role="img" aria-label="histogram of confidence"'
+    svg = f'<svg viewBox="{box}" {about}>{axis}{"".join(bars)}{ticks}</svg>'
+    return f"<h2>How sure it was</h2><p>Images by confidence: right below (green), wrong on top (red).</p>{svg}"
+
+
+def _page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
+    misses = worst_first(samples)
+    rows = "".join(f'<tr><td>{html.escape(k)}</td><td class="n">{html.escape(v)}</td></tr>' for k, v in _scores(report))
+    shown = (
+        "".join(_miss(sample) for sample in misses[:MAX_MISSES]) or "<p>None: every image was read to the letter.</p>"
+    )
+    left = len(misses) - MAX_MISSES
+    note = f'<p class="note">{left} more misses are not shown.</p>' if left > 0 else ""
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}<title>{html.escape(title)}</title>'
+        f"<style>{_STYLE}</style></head>"
+        f"<body><h1>{html.escape(title)}</h1><table>{rows}</table>"
+        f"{_histogram(samples)}{_confusion_table(samples)}"
+        f"<h2>Misses, the worst first ({len(misses)})</h2>{shown}{note}</body></html>\n"
+    )
+
+
+def write_html_report(path: str, report: EvalReport, samples: Sequence[Sample], title: str) -> None:
+    """Write one self-contained page: scores, histogram of confidence, confusions, misses with their attention.
+
+    Args:
+      path: of the page; it appears only when it is whole.
+      report: the scores.
+      samples: with images and attention.
+      title: of the page.
+
+    Raises:
+      AocrError: the file cannot be written.
+    """
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(_page(report, samples, title))
+        os.replace(temporary, path)
+    except OSError as error:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise AocrError(f"{path}: cannot be written ({error.strerror}). Check the folder and free space.") from None

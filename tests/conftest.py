@@ -1,0 +1,78 @@
+"""Shared by the tests: running the real program, drawing small data sets, one small trained model."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+ROOT = Path(__file__).resolve().parent.parent
+REAL_DATA = ROOT.parent / "shared" / "data"
+
+
+def run_aocr(*args, cwd=None, input=None, env=None, timeout=600) -> subprocess.CompletedProcess:
+    """`aocr ARGS` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "aocr", *map(str, args)],
+        cwd=cwd or ROOT,
+        input=input,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def assert_clean_failure(done: subprocess.CompletedProcess, *words: str, code: int = 1) -> str:
+    """The process failed as a user should see it: its code, one line, no traceback. Returns the line."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("aocr: ")]
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+    return lines[0]
+
+
+def draw_numbers(folder: Path, count: int, seed: int = 0) -> Path:
+    """`count` clean pictures of one to three digits, and their annotation file."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    font = ImageFont.load_default(24)
+    lines = []
+    for i in range(count):
+        text = "".join(rng.choice(list("0123456789"), rng.integers(1, 4)))
+        image = Image.new("L", (20 + 15 * len(text) + int(rng.integers(0, 12)), 32), int(rng.integers(180, 256)))
+        ImageDraw.Draw(image).text((int(rng.integers(3, 12)), 1), text, int(rng.integers(0, 80)), font)
+        image.save(folder / f"{i}.png")
+        lines.append(f"{i}.png {text}\n")
+    annotations = folder / "numbers.txt"
+    annotations.write_text("".join(lines), encoding="utf-8")
+    return annotations
+
+
+SMALL = ("--attn-num-hidden", "16", "--target-embedding-size", "8", "--precision", "float32")
+"""A network that trains quickly on any machine."""
+
+
+@pytest.fixture(scope="session")
+def numbers(tmp_path_factory) -> Path:
+    """Annotation file of 240 drawn numbers."""
+    return draw_numbers(tmp_path_factory.mktemp("numbers"), 240)
+
+
+@pytest.fixture(scope="session")
+def trained(numbers, tmp_path_factory) -> Path:
+    """A model folder trained on `numbers` by the real program, well enough to read most of them."""
+    model_dir = tmp_path_factory.mktemp("model") / "m"
+    done = run_aocr(
+        "train", numbers, "--model-dir", model_dir, "--num-epoch", "40", "--precision", "float32",
+        "--attn-num-hidden", "64", "--no-augment", "--steps-per-checkpoint", "50", "--patience", "2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return model_dir

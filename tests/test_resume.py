@@ -1,0 +1,128 @@
+"""A training that is stopped anywhere goes on exactly where it was."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, SMALL, assert_clean_failure, draw_numbers, run_aocr
+
+import aocr.engine  # noqa: F401  (before TensorFlow, which it keeps quiet)
+
+
+def flags(model_dir, *more):
+    return (
+        "--model-dir",
+        str(model_dir),
+        *SMALL,
+        "--steps-per-checkpoint",
+        "10",
+        "--batch-size",
+        "16",
+        "--patience",
+        "99",
+        *more,
+    )
+
+
+def start(*args):
+    command = [sys.executable, "-m", "aocr", *map(str, args)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
+    )
+
+
+def newest_step(model_dir) -> int:
+    names = [name for name in os.listdir(model_dir) if name.startswith("ckpt-") and name.endswith(".index")]
+    return max((int(name[len("ckpt-") : -len(".index")]) for name in names), default=-1)
+
+
+def all_tensors(model_dir) -> dict:
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(str(model_dir))
+    names = [n for n in reader.get_variable_to_shape_map() if n.endswith("VARIABLE_VALUE") and "elapsed" not in n]
+    return {name: reader.get_tensor(name) for name in names}
+
+
+def wait_for_line(process, word: str) -> None:
+    for line in process.stderr:
+        if word in line:
+            return
+    raise AssertionError(f"the training ended before it said {word!r}")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return draw_numbers(tmp_path_factory.mktemp("resume"), 230, seed=3)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, tmp_path_factory):
+    model_dir = tmp_path_factory.mktemp("straight") / "m"
+    done = run_aocr("train", data, *flags(model_dir, "--num-epoch", "40"))
+    assert done.returncode == 0, done.stderr
+    return model_dir
+
+
+@pytest.mark.slow
+def test_ten_kills_end_with_the_same_weights(data, uninterrupted, tmp_path):
+    model_dir = tmp_path / "m"
+    rng = random.Random(0)
+    command = ("train", data, *flags(model_dir, "--num-epoch", "40"))
+    last = -1
+    for _ in range(10):
+        process = start(*command)
+        wait_for_line(process, "Step ")
+        time.sleep(rng.uniform(0, 4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        step = newest_step(model_dir)
+        assert step >= last, "a kill lost a checkpoint"
+        last = step
+        json.loads((model_dir / "model.json").read_text("utf-8"))
+    assert 0 < last < newest_step(uninterrupted), "the kills came before the first or after the last checkpoint"
+    done = run_aocr(*command)
+    assert done.returncode == 0, done.stderr
+    expected, found = all_tensors(uninterrupted), all_tensors(model_dir)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert (model_dir / "best.json").read_text() == (uninterrupted / "best.json").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_first(number, data, tmp_path):
+    model_dir = tmp_path / "m"
+    process = start("train", data, *flags(model_dir, "--num-epoch", "500"))
+    wait_for_line(process, "Step 10:")
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert f"Saved at step {newest_step(model_dir)}" in stderr
+    done = run_aocr("train", data, *flags(model_dir, "--num-epoch", "1"))
+    assert f"Resuming from {model_dir}/ckpt-{newest_step(model_dir)}" in done.stderr or done.returncode == 0
+
+
+@pytest.mark.slow
+def test_the_same_call_after_the_end_changes_nothing_and_more_epochs_go_on(data, uninterrupted):
+    before = newest_step(uninterrupted)
+    again = run_aocr("train", data, *flags(uninterrupted, "--num-epoch", "40"))
+    assert again.returncode == 0
+    assert "had ended before: 40 epochs are done" in again.stderr
+    assert newest_step(uninterrupted) == before
+    more = run_aocr("train", data, *flags(uninterrupted, "--num-epoch", "41"))
+    assert more.returncode == 0, more.stderr
+    assert newest_step(uninterrupted) > before
+    anew = run_aocr("train", data, *flags(uninterrupted, "--num-epoch", "1", "--no-resume"))
+    assert anew.returncode == 0
+    assert 0 < newest_step(uninterrupted) < before
+    other = run_aocr("train", data, *flags(uninterrupted, "--num-epoch", "2", "--use-gru"))
+    assert_clean_failure(other, "--use-gru", "True", "False", "--no-resume")
