@@ -103,6 +103,8 @@ class Charset:
     def from_name_or_file(cls, name: str) -> Charset:
         """A charset known by name, or all characters of a UTF-8 text file except line breaks.
 
+        In a list of symbols a letter may stand before a mark that it would compose with: all three are taken.
+
         Raises:
           ConfigError: there is no such name or file, or the file is not UTF-8.
         """
@@ -119,5 +121,6 @@ class Charset:
                 text = file.read()
         except UnicodeDecodeError:
             raise ConfigError("--charset", name, "the file is not UTF-8. Save it as UTF-8.") from None
-        chars = normalise(text).replace("\n", "").replace("\r", "")
+        alone = "".join(char for char in text if char == normalise(char))
+        chars = (normalise(text) + alone).replace("\n", "").replace("\r", "")
         return cls("".join(dict.fromkeys(chars)))

@@ -74,11 +74,12 @@ def score(
     pairs = [(s.prediction.text, s.label) for s in samples]
     label_chars = sum(len(label) for _, label in pairs)
     errors = sum(edit_distance(text, label) for text, label in pairs)
+    cer_without_labels = float(errors > 0) if pairs else float("nan")
     return EvalReport(
         num_images=len(pairs),
         word_accuracy=mean([float(text == label) for text, label in pairs]),
         word_accuracy_alnum=mean([float(alnum_lower(text) == alnum_lower(label)) for text, label in pairs]),
-        cer=errors / label_chars if label_chars else float(errors > 0),
+        cer=errors / label_chars if label_chars else cer_without_labels,
         one_minus_ned=mean([1.0 - normalised_edit_distance(text, label) for text, label in pairs]),
         upstream_accuracy=mean([upstream_score(text, label, use_distance) for text, label in pairs]),
         mean_confidence=mean([s.prediction.confidence for s in samples]),

@@ -61,7 +61,8 @@ def set_up_log(path: str | None) -> None:
     log = logging.getLogger("aocr")
     log.setLevel(logging.INFO)
     log.propagate = False
-    log.handlers[:] = [_Lines()]
+    close_log()
+    log.addHandler(_Lines())
     if path:
         folder = os.path.dirname(path)
         if folder:
@@ -71,6 +72,14 @@ def set_up_log(path: str | None) -> None:
         log.addHandler(handler)
 
 
+def close_log() -> None:
+    """Close what `set_up_log` opened."""
+    log = logging.getLogger("aocr")
+    for handler in list(log.handlers):
+        handler.close()
+        log.removeHandler(handler)
+
+
 def _log_path(args: argparse.Namespace) -> str | None:
     path = getattr(args, "log_path", None)
     if path is None and args.command == "train" and "://" not in args.model_dir:
@@ -78,8 +87,22 @@ def _log_path(args: argparse.Namespace) -> str | None:
     return path
 
 
-def _as_interrupt(number, frame):
-    raise KeyboardInterrupt
+class _Interrupts:
+    """Ctrl-C and SIGTERM as KeyboardInterrupt, and remembered: a library under way may turn it into an error of
+    its own.
+    """
+
+    def __init__(self):
+        self.caught = False
+        self._before = {number: signal.signal(number, self._raise) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _raise(self, number, frame):
+        self.caught = True
+        raise KeyboardInterrupt
+
+    def restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def _fail(message: str, code: int = 1) -> int:
@@ -96,11 +119,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's) and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
+    interrupts = _Interrupts()
     try:
         if legacy.is_legacy(argv):
             argv = legacy.translate(argv)
         args = parser.parse_args(command_first(argv))
-        signal.signal(signal.SIGTERM, _as_interrupt)
         set_up_log(_log_path(args))
         code = args.run(args)
         sys.stdout.flush()
@@ -117,12 +140,17 @@ def main(argv: list[str] | None = None) -> int:
     except MemoryError:
         return _fail("out of memory. Use a smaller --batch-size or --max-width.")
     except Exception as error:
+        if interrupts.caught:
+            return _fail("interrupted.", 130)
         if os.environ.get("AOCR_DEBUG"):
             raise
         if type(error).__name__ == "ResourceExhaustedError":
             return _fail("out of memory. Use a smaller --batch-size or --max-width.")
         kind = type(error).__name__
         return _fail(f"unexpected {kind}: {_one_line(error)} (a fault of aocr: AOCR_DEBUG=1 shows where)")
+    finally:
+        close_log()
+        interrupts.restore()
 
 
 def entry_point() -> None:

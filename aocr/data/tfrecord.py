@@ -106,8 +106,7 @@ def is_tfrecord(path: str) -> bool:
       DatasetError: the file cannot be read.
     """
     try:
-        next(tf.data.TFRecordDataset(path).take(1).as_numpy_iterator(), None)
-        return tf.io.gfile.stat(path).length > 0
+        return next(tf.data.TFRecordDataset(path).take(1).as_numpy_iterator(), None) is not None
     except tf.errors.DataLossError:
         with tf.io.gfile.GFile(path, "rb") as file:  # cut in its first record: the length's high bytes are zero
             head = file.read(12)

@@ -1,0 +1,339 @@
+"""What users get wrong: each ends in one line that says what and where, a code, and nothing lost."""
+
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import numpy as np
+import pytest
+from conftest import ROOT, SMALL, draw_numbers, run_aocr
+from PIL import Image
+
+import aocr.engine  # noqa: F401  (before TensorFlow, which it keeps quiet)
+from aocr.cli.main import main
+
+
+@pytest.fixture
+def run(capsys):
+    """The command line in this process: (code, stdout, stderr)."""
+
+    def call(*args):
+        code = main([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return call
+
+
+def failure(result, *words, code=1):
+    """The one line of a failure."""
+    found, _, err = result
+    lines = [line for line in err.splitlines() if line.startswith("aocr: ")]
+    assert found == code and len(lines) == 1, result
+    for word in words:
+        assert word in lines[0], lines[0]
+    return lines[0]
+
+
+def png(width=40, height=32, mode="L") -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((width, height), 60).convert(mode).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A png whose header promises 60,000 x 60,000 pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + png()[33:]
+
+
+def jpeg(mode="RGB", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((60, 40), 50).convert(mode).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+BAD_IMAGES = {
+    "text.png": b"this is a text file",
+    "empty.png": b"",
+    "cut.jpg": jpeg()[:500],
+    "cut.png": png()[:200],
+    "bomb.png": bomb(),
+}
+
+
+def odd_images() -> dict[str, bytes]:
+    """Images that look wrong but can be read."""
+
+    def save(image, kind, **options):
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    grey = Image.effect_noise((50, 40), 60)
+    rgba = grey.convert("RGBA")
+    rgba.putalpha(Image.linear_gradient("L").resize(grey.size))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return {
+        "one.png": png(1, 1),
+        "tall.png": png(1, 3000),
+        "wide.png": png(3000, 1),
+        "deep.png": save(Image.fromarray((np.arange(2000).reshape(40, 50) * 30).astype(np.uint16)), "PNG"),
+        "palette.png": save(grey.convert("P"), "PNG"),
+        "bits.png": save(grey.convert("1"), "PNG"),
+        "cmyk.jpg": jpeg("CMYK"),
+        "alpha.png": save(rgba, "PNG"),
+        "moving.gif": save(grey, "GIF", save_all=True, append_images=[grey.rotate(90), grey.rotate(180)]),
+        "turned.jpg": save(grey.convert("RGB"), "JPEG", exif=exif),
+        "plain.bmp": save(grey.convert("RGB"), "BMP"),
+        "page.tif": save(grey, "TIFF"),
+        "web.webp": save(grey.convert("RGB"), "WEBP"),
+    }
+
+
+# dataset
+
+
+def write(path, text, encoding="utf-8"):
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_an_empty_annotation_file(run, tmp_path):
+    failure(run("dataset", write(tmp_path / "a.txt", "\n \n"), tmp_path / "o"), "a.txt", "empty")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_missing_annotation_file(run, tmp_path):
+    failure(run("dataset", tmp_path / "none.txt", tmp_path / "o"), "none.txt", "no such file")
+
+
+def test_a_latin_1_annotation_file(run, tmp_path):
+    path = write(tmp_path / "a.txt", "a.png abc\nb.png caf\xe9\n", "latin-1")
+    failure(run("dataset", path, tmp_path / "o"), "a.txt:2", "UTF-8")
+    assert not (tmp_path / "o").exists()
+
+
+def test_every_line_that_cannot_be_used_is_named(run, tmp_path):
+    for name, data in BAD_IMAGES.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "good.png").write_bytes(png())
+    names = list(BAD_IMAGES)
+    lines = [f"{name} AB" for name in names] + [
+        "none.png AB",
+        "good.png",
+        "good.png AB",
+        "good.png \u20ac",
+        "good.png ABCDEF",
+    ]
+    path = write(tmp_path / "a.txt", "\n".join(lines))
+    args = ("--charset", "uppercase", "--max-prediction", "5")
+    code, out, _ = run("dataset", path, tmp_path / "o", *args, "--report", tmp_path / "r.txt")
+    assert code == 0
+    assert out.startswith("1 images from")
+    report = (tmp_path / "r.txt").read_text("utf-8").splitlines()
+    numbers = [int(line.removeprefix(f"{path}:").split(":")[0]) for line in report]
+    assert numbers == [1, 2, 3, 4, 5, 6, 7, 9, 10]
+    for number, reason in ((1, "not an image"), (6, "missing file"), (7, "no label"), (9, "charset"), (10, "longer")):
+        assert reason in report[numbers.index(number)]
+    assert "0 bytes" in report[1] and "pixels" in report[4]
+    failure(run("dataset", path, tmp_path / "s", *args, "--strict"), "a.txt:1", "text.png")
+    assert not (tmp_path / "s").exists()
+
+
+def test_no_usable_line_is_an_error(run, tmp_path):
+    failure(run("dataset", write(tmp_path / "a.txt", "x.png A\n"), tmp_path / "o"), "no usable line", "x.png")
+
+
+def test_odd_images_are_taken_and_read(run, tmp_path, trained):
+    images = odd_images()
+    for name, data in images.items():
+        (tmp_path / name).write_bytes(data)
+    path = write(tmp_path / "a.txt", "".join(f"{name} 1\n" for name in images))
+    code, out, _ = run("dataset", path, tmp_path / "o.tfrecords")
+    assert code == 0 and out.startswith(f"{len(images)} images"), out
+    code, out, err = run("test", tmp_path / "o.tfrecords", "--model-dir", trained, "--json")
+    assert code == 0, err
+    assert json.loads(out)["num_images"] == len(images)
+    code, out, err = run("predict", *(tmp_path / name for name in images), "--model-dir", trained)
+    assert code == 0, err
+    assert len(out.splitlines()) == len(images)
+
+
+def test_equal_images_with_different_labels_are_warned_of(run, tmp_path):
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    path = write(tmp_path / "a.txt", "a.png ONE\nb.png TWO\na.png ONE\n")
+    code, out, err = run("dataset", path, tmp_path / "o")
+    assert code == 0
+    assert f"{path}:1 and :2" in err and "'ONE'" in err and "'TWO'" in err
+    assert "Repeated: 1" in out
+
+
+def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, run):
+    from aocr.data import builder
+
+    data = draw_numbers(tmp_path / "n", 20)
+    monkeypatch.setattr(builder, "_examine", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    failure(run("dataset", data, tmp_path / "out" / "o", "--shards", "3"), "interrupted", code=130)
+    assert os.listdir(tmp_path / "out") == []
+
+
+# records
+
+
+@pytest.fixture
+def records(run, tmp_path):
+    path = tmp_path / "r.tfrecords"
+    assert run("dataset", draw_numbers(tmp_path / "n", 30), path)[0] == 0
+    return path
+
+
+@pytest.mark.parametrize("command", ["train", "test", "dataset"])
+def test_a_record_file_cut_in_the_middle(run, records, tmp_path, trained, command):
+    cut = tmp_path / "cut.tfrecords"
+    cut.write_bytes(records.read_bytes()[: records.stat().st_size * 2 // 3])
+    more = {"train": ("--model-dir", tmp_path / "m"), "test": ("--model-dir", trained), "dataset": (tmp_path / "o",)}
+    failure(run(command, cut, *more[command]), "cut.tfrecords", "cut off")
+    assert not (tmp_path / "o").exists() and not (tmp_path / "m" / "model.json").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "test"])
+def test_records_of_something_else(run, tmp_path, trained, command):
+    import tensorflow as tf
+
+    path = str(tmp_path / "other.tfrecords")
+    feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(tf.train.Example(features=tf.train.Features(feature={"age": feature})).SerializeToString())
+    more = ("--model-dir", tmp_path / "m") if command == "train" else ("--model-dir", trained)
+    failure(run(command, path, *more), "other.tfrecords", "age", "aocr dataset")
+
+
+def test_a_dataset_that_is_not_there(run, trained, tmp_path):
+    failure(run("test", tmp_path / "none*.tfrecords", "--model-dir", trained), "none", "no such file")
+    failure(run("train", "gs://bucket/none.tfrecords", "--model-dir", tmp_path / "m"), "gs")
+
+
+# model folders
+
+
+def test_model_folders_that_cannot_be_used(run, trained, tmp_path):
+    image = tmp_path / "i.png"
+    image.write_bytes(png())
+
+    def folder(name, **files):
+        path = tmp_path / name
+        path.mkdir()
+        for file, text in files.items():
+            (path / file.replace("_json", ".json")).write_text(text)
+        return path
+
+    model = json.loads((trained / "model.json").read_text("utf-8"))
+    cases = {
+        tmp_path / "nowhere": "does not exist",
+        folder("empty"): "empty",
+        folder("half", model_json='{"format": 1, "mo'): "damaged",
+        folder("other", model_json='{"name": "resnet"}'): "not of aocr",
+        folder("newer", model_json=json.dumps({**model, "format": 99, "aocr": "9.9"})): "newer aocr (9.9)",
+        folder("typo", model_json=json.dumps({**model, "model": {**model["model"], "chanels": 1}})): "channels",
+        folder("untrained", model_json=json.dumps(model)): "no checkpoint",
+        folder("saved", **{"saved_model.pb": ""}): "SavedModel",
+    }
+    for path, word in cases.items():
+        for command in (("predict", image), ("test", image), ("export", tmp_path / "e")):
+            line = failure(run(*command, "--model-dir", path), word)
+            assert str(path) in line
+    assert not (tmp_path / "e").exists()
+
+
+def test_a_checkpoint_with_a_missing_file(run, trained, tmp_path):
+    import shutil
+
+    copy = tmp_path / "m"
+    shutil.copytree(trained, copy)
+    for path in copy.glob("best-*.data*"):
+        path.unlink()
+    image = tmp_path / "i.png"
+    image.write_bytes(png())
+    failure(run("predict", image, "--model-dir", copy), "missing or damaged")
+
+
+@pytest.mark.parametrize(
+    "flag, named", [(("--max-prediction", "9"), "3"), (("--color",), "3"), (("--full-ascii",), "0123456789")]
+)
+def test_a_flag_that_contradicts_the_folder(run, trained, numbers, flag, named):
+    for command in (("test", numbers), ("predict", numbers), ("export", "never")):
+        line = failure(run(*command, "--model-dir", trained, *flag))
+        assert flag[0] in line.replace("channels", "color").replace("charset", "full-ascii") and named in line
+
+
+def test_a_label_outside_the_charset(run, numbers, tmp_path):
+    result = run("train", numbers, "--charset", "uppercase", "--model-dir", tmp_path / "m")
+    failure(result, "outside the charset", "--charset")
+    assert not (tmp_path / "m" / "model.json").exists()
+
+
+def test_a_wrong_charset_name(run, numbers, tmp_path):
+    failure(run("train", numbers, "--charset", "klingon", "--model-dir", tmp_path / "m"), "klingon", "alphanumeric")
+
+
+# interruption and rights
+
+
+def interrupt(*args, after=None, cwd=ROOT):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aocr", *map(str, args)], cwd=cwd, stderr=subprocess.PIPE, stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["train", "test", "predict", "export", "dataset"])
+@pytest.mark.parametrize("after", [0.4, 3.0])
+def test_ctrl_c_in_each_command(command, after, trained, tmp_path):
+    data = draw_numbers(tmp_path / "n", 400)
+    args = {
+        "train": (data, "--model-dir", tmp_path / "m", *SMALL),
+        "test": (data, "--model-dir", trained, "--visualize", "--output-dir", tmp_path / "r"),
+        "predict": ("--model-dir", trained),
+        "export": (tmp_path / "e", "--model-dir", trained),
+        "dataset": (data, tmp_path / "o.tfrecords"),
+    }[command]
+    code, err = interrupt(command, *args, after=after)
+    assert "Traceback" not in err, err
+    assert code in ((130, 0) if command == "dataset" else (130,)), err
+    assert "interrupted" in err or "Saved at step" in err or code == 0
+    left = [name for name in os.listdir(tmp_path) if name not in ("n", "m", "r", "o.tfrecords")]
+    assert left == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder(run, numbers, tmp_path):
+    tmp_path.chmod(0o500)
+    failure(run("train", numbers, "--model-dir", tmp_path / "m"), "m")
+    failure(run("dataset", numbers, tmp_path / "o"), "o")
+
+
+def test_a_folder_where_a_file_is_in_the_way(run, numbers, tmp_path):
+    (tmp_path / "file").write_text("")
+    failure(run("train", numbers, "--model-dir", tmp_path / "file" / "m"), "file")
+    failure(run("dataset", numbers, tmp_path / "file" / "o"), "file")
+
+
+def test_predict_with_nothing_to_read(trained):
+    done = run_aocr("predict", "--model-dir", trained, input="")
+    assert done.returncode == 1 and "no image to read" in done.stderr
