@@ -319,4 +319,4 @@ def test_any_script_and_long_lines_need_no_flag(name, tmp_path):
     scores = json.loads(done.stdout)
     assert scores["num_images"] == {"kannada": 327, "lines_english": 20}[name]
     assert scores["skipped"] == {}
-    assert scores["cer"] < 1.0
+    assert scores["perplexity"] < {"kannada": 93, "lines_english": 70}[name]  # of a guess among all symbols

@@ -1,0 +1,251 @@
+"""Every flag does what it says: tested for its effect."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import draw_numbers
+
+import aocr.engine  # noqa: F401
+from aocr.charset import Charset
+from aocr.cli.main import main
+from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
+from aocr.data.pipeline import Batch
+from aocr.data.tfrecord import read_examples
+from aocr.engine import runtime
+from aocr.engine.train_step import TrainStep, make_optimizer
+from aocr.errors import ConfigError
+from aocr.model.recognizer import build_recognizer
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*args):
+        code = main([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return captured.out, captured.err
+
+    return call
+
+
+# dataset
+
+
+def test_case_of_labels(run, tmp_path):
+    folder = tmp_path / "words"
+    draw_numbers(folder, 2)
+    (folder / "numbers.txt").write_text("0.png Stra\u00dfe\n1.png abc\n", encoding="utf-8")
+    for flag, expected in (
+        ((), ["Stra\u00dfe", "abc"]),
+        (("--no-force-uppercase",), ["Stra\u00dfe", "abc"]),
+        (
+            ("--force-uppercase",),
+            ["STRASSE", "ABC"],
+        ),
+    ):
+        run("dataset", folder / "numbers.txt", tmp_path / "o", *flag)
+        assert [e.label for e in read_examples(str(tmp_path / "o"))] == expected
+
+
+def test_save_filename_keeps_the_path(run, tmp_path):
+    data = draw_numbers(tmp_path / "n", 3)
+    run("dataset", data, tmp_path / "o")
+    assert {e.comment for e in read_examples(str(tmp_path / "o"))} == {""}
+    run("dataset", data, tmp_path / "o", "--save-filename")
+    assert [e.comment for e in read_examples(str(tmp_path / "o"))] == ["0.png", "1.png", "2.png"]
+
+
+def test_shards_hold_everything_once(run, tmp_path):
+    data = draw_numbers(tmp_path / "n", 10)
+    run("dataset", data, tmp_path / "whole")
+    run("dataset", data, tmp_path / "o", "--shards", "3")
+    shards = sorted(tmp_path.glob("o-*-of-00003"))
+    assert len(shards) == 3
+    dealt = [e.image for path in shards for e in read_examples(str(path))]
+    assert sorted(dealt) == sorted(e.image for e in read_examples(str(tmp_path / "whole")))
+
+
+def test_log_step_logs_each_n_images(run, tmp_path):
+    _, err = run("dataset", draw_numbers(tmp_path / "n", 10), tmp_path / "o", "--log-step", "4")
+    assert re.findall(r"(\d+) images done", err) == ["4", "8"]
+
+
+def test_labels_from_file_names(run, tmp_path):
+    folder = tmp_path / "words"
+    draw_numbers(folder, 2)
+    (folder / "0.png").rename(folder / "HELLO WORLD.png")
+    (folder / "1.png").rename(folder / "cafe\u0301.png")
+    run("dataset", folder, tmp_path / "o", "--label-from-filename")
+    assert sorted(e.label for e in read_examples(str(tmp_path / "o"))) == ["HELLO WORLD", "caf\u00e9"]
+
+
+# the network's flags
+
+
+def network(**settings):
+    arch = settings.get("arch", "default")
+    return ModelConfig(Charset("0123"), **{**ARCH_DEFAULTS[arch], "attn_num_hidden": 16, **settings})
+
+
+def shapes(**settings):
+    model = build_recognizer(network(**settings))
+    return {v.path.split("/", 1)[1]: tuple(v.shape) for v in model.trainable_variables}
+
+
+def test_network_flags_change_the_network():
+    base = shapes()
+    assert base["decoder/embedding/embeddings"] == (7, 32)
+    assert shapes(target_embedding_size=5)["decoder/embedding/embeddings"] == (7, 5)
+    assert base["decoder/cell0/recurrent_kernel"] == (16, 64)
+    assert shapes(use_gru=True)["decoder/cell0/recurrent_kernel"] == (16, 48)
+    assert shapes(attn_num_hidden=8)["decoder/cell0/recurrent_kernel"] == (8, 32)
+    assert "decoder/cell1/kernel" in shapes(attn_num_layers=2)
+    assert base["cnn/stem/kernel"][2] == 1
+    assert shapes(channels=3)["cnn/stem/kernel"][2] == 3
+    assert shapes(arch="classic")["cnn/conv7/kernel"] == (2, 2, 512, 512)
+
+
+@pytest.mark.slow
+def test_network_flags_reach_the_network(run, tmp_path):
+    data = draw_numbers(tmp_path / "n", 40)
+    flags = ("--max-width", "64", "--max-height", "20", "--max-prediction", "7", "--color", "--use-gru")
+    more = ("--attn-num-hidden", "8", "--attn-num-layers", "2", "--target-embedding-size", "6", "--charset", "digits")
+    _, err = run("train", data, "--model-dir", tmp_path / "m", "--num-epoch", "1", *flags, *more)
+    model = json.loads((tmp_path / "m" / "model.json").read_text("utf-8"))["model"]
+    assert model == {
+        "charset": "0123456789", "arch": "default", "channels": 3, "max_width": 64, "max_height": 20,
+        "max_prediction": 7, "attn_num_hidden": 8, "attn_num_layers": 2, "target_embedding_size": 6, "use_gru": True,
+    }  # fmt: skip
+    assert "images 103 px wide" in err
+
+
+@pytest.mark.slow
+def test_limits_shrink_and_leave_out_and_say_so(run, tmp_path):
+    data = draw_numbers(tmp_path / "n", 40)
+    common = ("--model-dir", tmp_path / "m", "--num-epoch", "1", "--attn-num-hidden", "8")
+    _, err = run("train", data, *common, "--max-width", "40", "--max-height", "32", "--max-prediction", "2")
+    assert re.search(r"(\d+) of 40 images are wider and are shrunk to fit", err)
+    assert re.search(r"record \d+ left out, label '\d{3}' is longer than 2", err)
+    assert "--full-ascii" not in err
+    _, err = run("train", data, *common, "--full-ascii", "--no-resume")
+    assert "Charset: 95 symbols" in err
+
+
+# how it is trained
+
+
+def batch(config, count=8):
+    rng = np.random.default_rng(0)
+    targets = rng.integers(3, 7, (count, 3)).astype(np.int32)
+    targets[:, 2] = 2
+    tokens = np.concatenate([np.ones((count, 1), np.int32), targets[:, :-1]], 1)
+    images = rng.normal(size=(count, 32, 48, config.channels)).astype(np.float32)
+    fields = dict.fromkeys(Batch._fields, tf.zeros(count))
+    fields |= {
+        "images": tf.constant(images),
+        "widths": tf.fill((count,), 48),
+        "tokens": tf.constant(tokens),
+        "targets": tf.constant(targets),
+        "weights": tf.ones((count, 3)),
+    }
+    return Batch(**fields)
+
+
+def one_step(rate=0.1, **settings):
+    """How far one step moves the weights (global norm), from the same start."""
+    runtime.set_seed(settings.get("seed", 0))
+    config = TrainConfig(**{"optimizer": "sgd", **settings})
+    model = build_recognizer(network())
+    before = [v.numpy() for v in model.trainable_variables]
+    step = TrainStep(model, make_optimizer(config, model), config, runtime.strategy())
+    loss = float(step(batch(model.config), rate, 0))
+    after = [v.numpy() for v in model.trainable_variables]
+    return np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(after, before, strict=True))), loss, after
+
+
+def test_gradient_clipping():
+    free, *_ = one_step(clip_gradients=False)
+    clipped, *_ = one_step(max_gradient_norm=1e-3)
+    looser, *_ = one_step(max_gradient_norm=2e-3)
+    assert clipped < 1e-3 < free
+    assert looser == pytest.approx(2 * clipped, rel=1e-3)
+
+
+def test_the_seed_fixes_the_weights():
+    first, again, other = (one_step(seed=seed)[2] for seed in (1, 1, 2))
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_optimizers_are_those_named():
+    model = build_recognizer(network())
+    for name, kind in (("adamw", "AdamW"), ("adam", "Adam"), ("adadelta", "Adadelta"), ("sgd", "SGD")):
+        optimizer = make_optimizer(TrainConfig(optimizer=name), model)
+        assert type(optimizer).__name__ == kind
+    assert float(make_optimizer(TrainConfig(initial_learning_rate=0.123), model).learning_rate) == pytest.approx(0.123)
+
+
+def test_weight_decay_spares_biases_and_scales():
+    model = build_recognizer(network())
+    optimizer = make_optimizer(TrainConfig(), model)
+    spared = {v.path.rsplit("/", 1)[-1] for v in model.trainable_variables if not optimizer._use_weight_decay(v)}
+    assert spared == {"bias", "gamma", "beta", "embeddings"}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_precision_is_that_of_the_convolutions(precision):
+    runtime.set_seed(0)
+    model = build_recognizer(network(), runtime.POLICIES[precision])
+    assert model.cnn.stem.compute_dtype == precision
+    assert model.cnn.stem.kernel.dtype == "float32"
+    config = TrainConfig(optimizer="adam")
+    step = TrainStep(model, make_optimizer(config, model), config, runtime.strategy())
+    losses = [float(step(batch(model.config), 0.003, i)) for i in range(12)]
+    assert losses[-1] < losses[0] * 0.9
+    assert model.read(batch(model.config).images, batch(model.config).widths).confidence.dtype == tf.float32
+
+
+def test_auto_precision_is_what_the_cpu_has(monkeypatch):
+    monkeypatch.setattr(runtime.tf.config, "get_visible_devices", lambda kind: [])
+    monkeypatch.setattr(runtime, "_cpu_flags", lambda: {"avx2", "avx512_bf16"})
+    assert runtime.choose_precision("auto") == ("bfloat16", "the CPU has bfloat16 instructions")
+    monkeypatch.setattr(runtime, "_cpu_flags", lambda: {"avx2"})
+    assert runtime.choose_precision("auto")[0] == "float32"
+    assert runtime.choose_precision("bfloat16")[0] == "bfloat16"
+
+
+@pytest.mark.parametrize("capability, expected", [((9, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32")])
+def test_auto_precision_is_what_the_gpu_has(capability, expected, monkeypatch):
+    monkeypatch.setattr(runtime.tf.config, "get_visible_devices", lambda kind: ["gpu"])
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(runtime.tf.config.experimental, "get_device_details", lambda gpu: details)
+    assert runtime.choose_precision("auto")[0] == expected
+
+
+def test_gpu_id_shows_one_gpu_or_none(monkeypatch):
+    shown = []
+    monkeypatch.setattr(runtime.tf.config, "list_physical_devices", lambda kind: ["a", "b"])
+    monkeypatch.setattr(runtime.tf.config, "set_visible_devices", lambda gpus, kind: shown.append(gpus))
+    runtime.use_gpu(1)
+    runtime.use_gpu(-1)
+    assert shown == [["b"], []]
+    with pytest.raises(ConfigError, match="2 GPUs"):
+        runtime.use_gpu(2)
+
+
+@pytest.mark.slow
+def test_patience_batch_size_log_path_and_vocabulary(run, tmp_path):
+    data = draw_numbers(tmp_path / "n", 40)
+    flags = ("--model-dir", tmp_path / "m", "--attn-num-hidden", "8", "--steps-per-checkpoint", "2")
+    slow = ("--initial-learning-rate", "1e-9", "--patience", "2", "--batch-size", "10", "--no-augment")
+    _, err = run("train", data, *flags, *slow, "--log-path", tmp_path / "deep" / "log.txt")
+    assert "batches of 10, 4 steps an epoch" in err
+    assert "it got no better for 2 checks in a row (--patience)" in err
+    assert "learning rate 1e-09" in err
+    assert "Training ended" in (tmp_path / "deep" / "log.txt").read_text("utf-8")
+    assert not (tmp_path / "m" / "aocr.log").exists()
+    assert main(["train", str(data), "--model-dir", str(tmp_path / "v"), "--target-vocab-size", "9"]) == 1
