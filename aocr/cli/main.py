@@ -12,10 +12,17 @@ import signal
 import sys
 
 from aocr import __version__
-from aocr.cli import dataset, export, legacy, predict, test, train
+from aocr.cli import dataset, export, import_model, legacy, predict, test, train
 from aocr.errors import AocrError
 
-COMMANDS = {"dataset": dataset, "train": train, "test": test, "predict": predict, "export": export}
+COMMANDS = {
+    "dataset": dataset,
+    "train": train,
+    "test": test,
+    "predict": predict,
+    "export": export,
+    "import": import_model,
+}
 
 
 def make_parser() -> argparse.ArgumentParser:

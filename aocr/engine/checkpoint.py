@@ -170,6 +170,19 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
         raise CheckpointError(prefix, f"is missing or damaged ({_first_line(error)}).") from None
 
 
+def write_weights(model_dir: str, model: keras.Model, step: int) -> None:
+    """Write a model's weights as the folder's newest checkpoint, without anything to resume from.
+
+    Raises:
+      TrainingError: the disk is full or the folder cannot be written.
+    """
+    try:
+        weights = tf.train.Checkpoint(model=weights_of(model))
+        tf.train.CheckpointManager(weights, model_dir, 1, checkpoint_name="ckpt").save(checkpoint_number=step)
+    except (tf.errors.OpError, OSError) as error:
+        raise TrainingError(f"{model_dir}: cannot be written ({_first_line(error)}). Free space.") from None
+
+
 @dataclass(frozen=True)
 class Chosen:
     """The checkpoint that reading uses.

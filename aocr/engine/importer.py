@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
-from aocr.charset import Charset
+from aocr.charset import NUM_SPECIALS, Charset
 from aocr.config import ModelConfig
+from aocr.engine import checkpoint as folder
 from aocr.errors import CheckpointError, ConfigError
+from aocr.model.recognizer import build_recognizer
 
 _DECODER = "embedding_attention_decoder/attention_decoder"
 _CELL = f"{_DECODER}/multi_rnn_cell/cell_0"
@@ -36,17 +40,17 @@ def _gru(gates: tuple, candidate: tuple, inputs: int) -> dict[str, np.ndarray]:
     return {"kernel": joined[:inputs], "recurrent_kernel": joined[inputs:], "bias": join(gate_bias, bias)}
 
 
-class _OldCheckpoint:
+class OldCheckpoint:
     """Variables of a checkpoint of aocr 0.7.6 under their TensorFlow 1 names, whichever program wrote it."""
 
     def __init__(self, path: str):
         try:
             self.reader = tf.train.load_checkpoint(path)
-        except (tf.errors.OpError, ValueError) as error:
-            reason = "there is no checkpoint of aocr 0.7.6 here, or one of its files is missing or damaged"
-            raise CheckpointError(path, f"{reason} ({str(error).splitlines()[0]}). Copy the whole folder.") from None
+        except (tf.errors.OpError, ValueError, RuntimeError):
+            reason = "no whole checkpoint of aocr 0.7.6 is here: its files model.ckpt-N.* are missing or damaged"
+            raise CheckpointError(path, f"{reason}. Copy the whole folder.") from None
         self.path = path
-        self.shapes = self.reader.get_variable_to_shape_map()
+        self.shapes: dict[str, Any] = self.reader.get_variable_to_shape_map()
         self.used: set[str] = set()
 
     def _find(self, name: str) -> str:
@@ -59,19 +63,26 @@ class _OldCheckpoint:
         raise CheckpointError(self.path, f"not a checkpoint of aocr 0.7.6: it has no variable {name!r}.")
 
     def has(self, name: str) -> bool:
+        """Whether there is such a variable, by its released name."""
         return name in self.shapes
 
     def shape(self, name: str) -> list[int]:
+        """Its shape."""
         return self.shapes[self._find(name)]
 
     def get(self, name: str) -> np.ndarray:
-        return self.reader.get_tensor(self._find(name))
+        """Its value."""
+        try:
+            return self.reader.get_tensor(self._find(name))
+        except (tf.errors.OpError, RuntimeError):
+            raise CheckpointError(self.path, f"is damaged: {name!r} cannot be read. Copy the whole folder.") from None
 
     def pair(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel and bias under `prefix`."""
         return self.get(f"{prefix}/kernel"), self.get(f"{prefix}/bias")
 
 
-def read_config(checkpoint: _OldCheckpoint, charset: Charset, limits: dict[str, int]) -> ModelConfig:
+def read_config(checkpoint: OldCheckpoint, charset: Charset, limits: dict[str, int]) -> ModelConfig:
     """The settings that the variables' shapes reveal, with `charset` and `limits` for what they cannot.
 
     Args:
@@ -88,7 +99,7 @@ def read_config(checkpoint: _OldCheckpoint, charset: Charset, limits: dict[str, 
         raise ConfigError(
             "--charset",
             charset.symbols,
-            f"it has {len(charset)} symbols, but the checkpoint reads {vocabulary - 3}. "
+            f"it has {len(charset)} symbols, but the checkpoint reads {vocabulary - NUM_SPECIALS}. "
             "Give the charset it was trained with (--full-ascii has 95 symbols).",
         )
     hidden = checkpoint.shape(f"{_DECODER}/kernel")[1]
@@ -104,7 +115,7 @@ def read_config(checkpoint: _OldCheckpoint, charset: Charset, limits: dict[str, 
     )
 
 
-def read_variables(checkpoint: _OldCheckpoint, config: ModelConfig) -> dict[str, np.ndarray]:
+def read_variables(checkpoint: OldCheckpoint, config: ModelConfig) -> dict[str, np.ndarray]:
     """All weights under our names (`Variable.path` without the model's name), float32."""
     found: dict[str, np.ndarray] = {}
     for i in range(1, 8):
@@ -135,3 +146,37 @@ def read_variables(checkpoint: _OldCheckpoint, config: ModelConfig) -> dict[str,
     found["key/kernel"] = checkpoint.get(f"{_DECODER}/AttnW_0")[0, 0]
     found["decoder/attention/v"] = checkpoint.get(f"{_DECODER}/AttnV_0")[:, None]
     return found
+
+
+def import_checkpoint(path: str, model_dir: str, charset: Charset, limits: dict[str, int]) -> tuple[ModelConfig, int]:
+    """Write a model folder from a checkpoint of aocr 0.7.6.
+
+    Args:
+      path: folder with a checkpoint, or a checkpoint's path without ending.
+      model_dir: folder to write; it must hold no model.
+      charset: symbols in the order of their ids.
+      limits: max_width, max_height, max_prediction it was trained with.
+
+    Returns:
+      Settings of the network, and the number of steps it was trained for.
+
+    Raises:
+      CheckpointError: there is no checkpoint, it is another program's or damaged, or `model_dir` is taken.
+      ConfigError: the charset does not fit.
+    """
+    old = OldCheckpoint(path)
+    config = read_config(old, charset, limits)
+    found = read_variables(old, config)
+    step = int(old.reader.get_tensor("Variable")) if old.has("Variable") else 0
+    if tf.io.gfile.exists(folder.path_in(model_dir, "model.json")):
+        raise CheckpointError(model_dir, "holds a model already. Choose another --model-dir.")
+    model = build_recognizer(config)
+    weights = folder.weights_of(model)
+    for name, variable in weights.items():
+        if tuple(variable.shape) != found[name].shape:
+            shapes = f"{found[name].shape} where {tuple(variable.shape)} is expected"
+            raise CheckpointError(path, f"is not of a network that aocr 0.7.6 could train: {name} is {shapes}.")
+        variable.assign(found[name])
+    folder.write_config(model_dir, config)
+    folder.write_weights(model_dir, model, step)
+    return config, step

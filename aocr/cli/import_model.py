@@ -1,0 +1,46 @@
+"""`aocr import`: a checkpoint of aocr 0.7.6 as a model folder."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from aocr.charset import Charset
+from aocr.cli import options
+
+log = logging.getLogger("aocr")
+
+
+def add_parser(sub) -> None:
+    """Add the command to argparse's subparsers."""
+    parser = sub.add_parser(
+        "import",
+        help="turn a checkpoint of aocr 0.7.6 into a model folder",
+        description="Turn a trained checkpoint of aocr 0.7.6 (model.ckpt-N.*) into a model folder that every command "
+        "reads. Sizes are read from it; the charset and the limits come from the flags it was trained with.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder with model.ckpt-N.*, or a path without ending")
+    options.add_model_dir(parser)
+    options.add_log_path(parser)
+    parser.add_argument(
+        "--charset", default="alphanumeric", metavar="FILE|NAME", help="in the order of its ids (default: %(default)s)"
+    )
+    parser.add_argument("--full-ascii", action="store_true", help="the charset of all ASCII characters from 32 to 126")
+    for name, default in (("width", 160), ("height", 60), ("prediction", 8)):
+        parser.add_argument(
+            f"--max-{name}", type=options.positive, default=default, metavar="N", help="(default: %(default)s)"
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Import, then say what to type next."""
+    charset = Charset.from_name_or_file(options.typed_charset(args))
+    from aocr.engine.importer import import_checkpoint
+
+    limits = {name: getattr(args, name) for name in ("max_width", "max_height", "max_prediction")}
+    config, step = import_checkpoint(args.checkpoint, args.model_dir, charset, limits)
+    cells = "GRU" if config.use_gru else "LSTM"
+    log.info("Read step %d: %d layers of %d %s units", step, config.attn_num_layers, config.attn_num_hidden, cells)
+    print(f"Imported to {args.model_dir}. Next: aocr test DATASET --model-dir {args.model_dir}")
+    return 0

@@ -1,0 +1,143 @@
+"""Checkpoints of aocr 0.7.6, under both spellings of their names, become model folders."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, assert_clean_failure, run_aocr
+
+import aocr.engine  # noqa: F401
+from aocr.charset import NAMES, Charset
+from aocr.engine import checkpoint
+from aocr.engine.importer import import_checkpoint
+from aocr.engine.predictor import load
+
+UPSTREAM = ROOT.parent / "shared" / "upstream"
+LIMITS = {"max_width": 160, "max_height": 60, "max_prediction": 8}
+DECODER = "embedding_attention_decoder/attention_decoder"
+CELL = f"{DECODER}/multi_rnn_cell/cell_0"
+
+
+def old_variables(hidden=8, layers=2, embedding=10, vocabulary=39, channels=1, gru=False, port=False, seed=0):
+    """Random weights under the names of the released program, or of its TensorFlow 2 port."""
+    rng = np.random.default_rng(seed)
+    units = hidden * layers
+    found = {}
+
+    def put(name, *shape):
+        found[name] = rng.normal(0, 0.3, shape).astype(np.float32)
+
+    filters, before = (64, 128, 256, 256, 512, 512, 512), channels
+    for i, after in enumerate(filters, 1):
+        put(f"conv_conv{i}/W", *((2, 2) if i == 7 else (3, 3)), before, after)
+        before = after
+    for i in (3, 5, 7):
+        for part in ("beta", "gamma", "moving_mean", "moving_variance"):
+            put(f"conv_conv{i}/{'batch_normalization' if port else 'BatchNorm'}/{part}", filters[i - 1])
+            found[f"conv_conv{i}/{'batch_normalization' if port else 'BatchNorm'}/{part}"] += part != "beta"
+        name = f"conv_conv{i}/{'batch_normalization' if port else 'BatchNorm'}/moving_variance"
+        found[name] = np.abs(found[name]) + 0.1
+    for way in ("fw", "bw"):
+        put(f"bidirectional_rnn/{way}/basic_lstm_cell/kernel", 512 + units, 4 * units)
+        put(f"bidirectional_rnn/{way}/basic_lstm_cell/bias", 4 * units)
+    kernel, bias = ("weights", "biases") if port else ("kernel", "bias")
+    memory, state = 2 * units, units * (1 if gru else 2)
+    for name, rows, columns in (
+        (DECODER, embedding + memory, hidden),
+        (f"{DECODER}/Attention_0", state, memory),
+        (f"{DECODER}/AttnOutputProjection", hidden + memory, vocabulary),
+    ):
+        put(f"{name}/{kernel}", rows, columns)
+        put(f"{name}/{bias}", columns)
+    put(f"{DECODER}/AttnW_0", 1, 1, memory, memory)
+    put(f"{DECODER}/AttnV_0", memory)
+    put("embedding_attention_decoder/embedding", vocabulary, embedding)
+    gates = {"gru_cell/gates": 2, "gru_cell/candidate": 1} if gru else {"basic_lstm_cell": 4}
+    for cell, count in gates.items():
+        put(f"{CELL}/{cell}/kernel", 2 * hidden, count * hidden)
+        put(f"{CELL}/{cell}/bias", count * hidden)
+    found["Variable"] = np.array(1234, np.int32)
+    return found
+
+
+def write_old(folder, variables, slots=True):
+    """A checkpoint as TensorFlow 1's Saver writes it, with Adadelta's slots."""
+    folder.mkdir(parents=True, exist_ok=True)
+    more = {f"{name}/Adadelta": np.zeros_like(value) for name, value in variables.items() if slots and value.ndim}
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        made = {}
+        for name, value in {**variables, **more}.items():
+            made[name] = tf.compat.v1.Variable(value, name=name.replace("/", "_"))
+        session.run(tf.compat.v1.global_variables_initializer())
+        saver = tf.compat.v1.train.Saver(made)
+        saver.save(session, str(folder / "model.ckpt"), global_step=1234, write_meta_graph=False)
+    return folder
+
+
+CASES = {
+    "lstm": {},
+    "gru": {"gru": True},
+    "three layers of colour": {"layers": 3, "channels": 3, "embedding": 7},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_both_spellings_give_the_same_model(case, tmp_path):
+    settings = CASES[case]
+    results = []
+    for port in (False, True):
+        old = write_old(tmp_path / f"old{port}", old_variables(port=port, **settings))
+        config, step = import_checkpoint(str(old), str(tmp_path / f"new{port}"), Charset(NAMES["alphanumeric"]), LIMITS)
+        assert step == 1234
+        results.append(load(str(tmp_path / f"new{port}")))
+    assert (config.attn_num_hidden, config.attn_num_layers) == (8, settings.get("layers", 2))
+    assert (config.use_gru, config.channels) == (settings.get("gru", False), settings.get("channels", 1))
+    assert config.target_embedding_size == settings.get("embedding", 10)
+    image = np.random.default_rng(1).integers(0, 256, (40, 90, 3)).astype(np.uint8)
+    one, other = (reader.predict([image])[0] for reader in results)
+    assert one.text == other.text
+    np.testing.assert_allclose(one.attention, other.attention, atol=1e-6)
+    for a, b in zip(*(checkpoint.weights_of(reader.model).values() for reader in results), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+@pytest.mark.slow
+def test_an_imported_model_is_tested_exported_and_tuned(numbers, tmp_path):
+    write_old(tmp_path / "old", old_variables())
+    model = tmp_path / "m"
+    done = run_aocr("import", tmp_path / "old", "--model-dir", model)
+    assert done.returncode == 0, done.stderr
+    assert "Read step 1234: 2 layers of 8 LSTM units" in done.stderr
+    assert run_aocr("test", numbers, "--model-dir", model, "--json").returncode == 0
+    done = run_aocr("export", tmp_path / "e", "--model-dir", model)
+    assert done.returncode == 0, done.stderr
+    tuned = ("train", numbers, "--init-from", model, "--model-dir", tmp_path / "t", "--max-time", "5s")
+    done = run_aocr(*tuned, "--batch-size", "8")
+    assert done.returncode == 0, done.stderr
+    assert "classic network" in done.stderr
+    assert_clean_failure(run_aocr("import", tmp_path / "old", "--model-dir", model), "holds a model already")
+
+
+def test_wrong_input_is_one_line(tmp_path):
+    assert_clean_failure(run_aocr("import", tmp_path, "--model-dir", tmp_path / "m"), "no whole checkpoint")
+    variables = old_variables()
+    other = write_old(tmp_path / "other", {"w": np.zeros(3, np.float32)}, slots=False)
+    assert_clean_failure(run_aocr("import", other, "--model-dir", tmp_path / "m"), "not a checkpoint of aocr 0.7.6")
+    cut = write_old(tmp_path / "cut", variables, slots=False)
+    next(cut.glob("*.data-*")).unlink()
+    assert_clean_failure(run_aocr("import", cut, "--model-dir", tmp_path / "m"), "damaged", "Copy the whole folder")
+    whole = write_old(tmp_path / "whole", variables, slots=False)
+    done = run_aocr("import", whole, "--model-dir", tmp_path / "m", "--full-ascii")
+    assert_clean_failure(done, "95 symbols", "reads 36")
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not UPSTREAM.exists(), reason="the released program's reference is not on this machine")
+def test_the_command_reads_the_released_programs_checkpoint(tmp_path):
+    done = run_aocr("import", UPSTREAM / "model", "--model-dir", tmp_path / "m")
+    assert done.returncode == 0, done.stderr
+    reference = np.load(UPSTREAM / "reference.npz")
+    names = [str(name) for name in reference["names"]]
+    paths = [str(next((UPSTREAM / "images").glob(f"{name.removesuffix('.png')}.png"))) for name in names]
+    texts = [prediction.text for prediction in load(str(tmp_path / "m")).predict(paths)]
+    assert texts == [str(text) for text in reference["prediction"]]
