@@ -135,7 +135,7 @@ class TrainConfig:
     batch_size: int = 65
     num_epoch: int = 1000
     max_time: float | None = None
-    patience: int = 6
+    patience: int = 5
     steps_per_checkpoint: int = 100
     optimizer: str = "adamw"
     initial_learning_rate: float | None = None

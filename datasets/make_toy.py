@@ -14,18 +14,19 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 HERE = Path(__file__).parent
 SEED = 7
-SIZES = {"training": 800, "testing": 100}
+SIZES = {"training": 1000, "testing": 100}
 SYMBOLS = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # 0, 1, I and O look too much alike here
-WORDS = (
-    "APPLE BRICK CLOUD DANCE EARTH FLAME GRAPE HEART JUMP KNEE LEMUR MANGO NEST PEARL QUEEN RAVEN STARS TULIP "
-    "UNDER VELVET WATER YEAST ZEBRA METER PLATE LABEL STAMP TRUCK PUMP GATE SERVER PARK BENCH TRAY WALNUT"
-).split()
+WORDS = """
+APPLE BRICK CLOUD DANCE EARTH FLAME GRAPE HEART JUMP KNEE LEMUR MANGO NEST PEARL QUEEN RAVEN STARS
+TULIP UNDER VELVET WATER YEAST ZEBRA METER PLATE LABEL STAMP TRUCK PUMP GATE SERVER PARK BENCH TRAY
+WALNUT
+"""
 
 
 def draw_word(rng: np.random.Generator) -> str:
     """A word of the list, or random symbols."""
     if rng.random() < 0.25:
-        return str(rng.choice(WORDS))
+        return str(rng.choice(WORDS.split()))
     return "".join(rng.choice(list(SYMBOLS), rng.integers(3, 8)))
 
 
@@ -33,7 +34,7 @@ def draw_colours(rng: np.random.Generator) -> tuple[tuple[int, ...], tuple[int, 
     """Ink and paper that differ enough in brightness to be read; either may be the lighter."""
     while True:
         ink, paper = rng.integers(0, 256, (2, 3))
-        if abs(float((ink - paper) @ (0.3, 0.59, 0.11))) > 75:
+        if abs(float((ink - paper) @ (0.3, 0.59, 0.11))) > 90:
             return tuple(ink.tolist()), tuple(paper.tolist())
 
 
@@ -59,7 +60,7 @@ def draw_image(word: str, rng: np.random.Generator) -> Image.Image:
         draw.line(ends, tuple((np.array(ink) // 2 + np.array(paper) // 2).tolist()), 1)
     if rng.random() < 0.5:
         image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.8))))
-    grain = rng.normal(0, rng.uniform(2, 14), (height, width, 1))
+    grain = rng.normal(0, rng.uniform(2, 12), (height, width, 1))
     return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
 
 

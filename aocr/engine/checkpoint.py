@@ -2,8 +2,8 @@
 
     model.json     {"format": 1, "aocr": version, "model": ModelConfig}; written before step 0
     train.json     a record of the last training
-    ckpt-N.*       everything a training needs to go on: weights, optimizer, position; the newest few
-    best-N.*       weights only, of the best validation so far; best.json says which and how good
+    ckpt-N.*       everything a training needs to go on: weights, their average, optimizer, position; the newest
+    best-N.*       averaged weights only, of the best validation so far; best.json says which and how good
 
 Every json is written to a temporary name and renamed; a checkpoint counts only once the file that names it
 has been replaced. So a process killed at any moment leaves a folder that can be read.
@@ -134,10 +134,6 @@ def weights_of(model: keras.Model) -> dict[str, tf.Variable]:
     return {v.path.split("/", 1)[1]: v.value for v in model.variables if not v.path.endswith("seed_generator_state")}
 
 
-def _key(group: str, name: str) -> str:
-    return f"{group}/{name.replace('/', '.S')}{_VALUE}"
-
-
 def load_weights(prefix: str, model: keras.Model) -> None:
     """Put the weights of checkpoint `prefix` into the model; every variable must be there with its shape.
 
@@ -157,15 +153,17 @@ def load_weights(prefix: str, model: keras.Model) -> None:
 
 
 def read_weights(prefix: str) -> dict[str, np.ndarray]:
-    """The weights in a checkpoint, by name.
+    """The weights in a checkpoint, by name: their average where it holds one.
 
     Raises:
       CheckpointError: the checkpoint is missing or damaged.
     """
     try:
         reader = tf.train.load_checkpoint(prefix)
-        names = [key for key in reader.get_variable_to_shape_map() if key.startswith("model/") and _VALUE in key]
-        return {key[len("model/") : -len(_VALUE)].replace(".S", "/"): reader.get_tensor(key) for key in names}
+        keys = [key for key in reader.get_variable_to_shape_map() if key.endswith(_VALUE)]
+        group = "averaged/" if any(key.startswith("averaged/") for key in keys) else "model/"
+        names = {key[len(group) : -len(_VALUE)].replace(".S", "/"): key for key in keys if key.startswith(group)}
+        return {name: reader.get_tensor(key) for name, key in names.items()}
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise CheckpointError(prefix, f"is missing or damaged ({_first_line(error)}).") from None
 
@@ -218,15 +216,23 @@ class Checkpoints:
     Args:
       model_dir: the folder.
       model: whose weights are kept.
+      averages: the averaged weights by name, which reading uses.
       optimizer: whose slots are kept.
       state: tf.Variables by name: step, position in the data, ...
     """
 
-    def __init__(self, model_dir: str, model: keras.Model, optimizer, state: dict[str, tf.Variable]):
+    def __init__(
+        self,
+        model_dir: str,
+        model: keras.Model,
+        averages: dict[str, tf.Variable],
+        optimizer,
+        state: dict[str, tf.Variable],
+    ):
         self.model_dir, self.model = model_dir, model
         slots = {f"{i:04d}": v.value for i, v in enumerate(optimizer.variables)}
-        self._all = tf.train.Checkpoint(model=weights_of(model), optimizer=slots, state=state)
-        self._weights = tf.train.Checkpoint(model=weights_of(model))
+        self._all = tf.train.Checkpoint(model=weights_of(model), averaged=averages, optimizer=slots, state=state)
+        self._averages = tf.train.Checkpoint(averaged=averages)
         self._manager = tf.train.CheckpointManager(self._all, model_dir, NUM_KEPT, checkpoint_name="ckpt")
 
     def restore_newest(self) -> str | None:
@@ -252,7 +258,7 @@ class Checkpoints:
     def save_best(self, step: int, scores: dict[str, float]) -> None:
         """Write the weights as the best, point best.json at them, then drop the ones before."""
         name = f"best-{step}"
-        self._guarded(lambda: self._weights.write(path_in(self.model_dir, name)))
+        self._guarded(lambda: self._averages.write(path_in(self.model_dir, name)))
         write_json(path_in(self.model_dir, "best.json"), {"checkpoint": name, "step": step, **scores})
         for path in tf.io.gfile.glob(path_in(self.model_dir, "best-*")):
             if not os.path.basename(path).startswith(f"{name}."):

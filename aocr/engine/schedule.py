@@ -7,7 +7,7 @@ fall takes a fixed share of the steps done so far (warmup-stable-decay, Hu et al
 from __future__ import annotations
 
 WARMUP_STEPS = 100
-FALL_SHARE = 0.25
+FALL_SHARE = 0.1
 """Steps of the fall as a share of the steps before it."""
 
 

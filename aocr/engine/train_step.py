@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from aocr.config import IMAGE_HEIGHT, TrainConfig
 from aocr.data.pipeline import Batch
+from aocr.engine.averaging import WeightAverage
 from aocr.model.cnn import num_columns
 from aocr.model.losses import ctc_loss, sequence_loss
 from aocr.model.recognizer import Recognizer
@@ -41,10 +42,19 @@ class TrainStep:
       optimizer: that moves them.
       config: clipping.
       strategy: where it runs.
+      average: of the weights, updated after each step; None: none is kept.
     """
 
-    def __init__(self, model: Recognizer, optimizer, config: TrainConfig, strategy: tf.distribute.Strategy):
+    def __init__(
+        self,
+        model: Recognizer,
+        optimizer,
+        config: TrainConfig,
+        strategy: tf.distribute.Strategy,
+        average: WeightAverage | None = None,
+    ):
         self.model, self.optimizer, self.config, self.strategy = model, optimizer, config, strategy
+        self._average = average
         self._seeds = [v.value for v in model.variables if v.path.endswith("seed_generator_state")]
         self._run = tf.function(
             self._distributed,
@@ -70,6 +80,8 @@ class TrainStep:
             value = tf.stack([step * len(self._seeds) + i, tf.constant(self.config.seed, tf.int64)])
             seed.assign(tf.cast(value, seed.dtype))
         per_replica = self.strategy.run(self._replica, (images, widths, tokens, targets, weights))
+        if self._average:
+            self._average.update(step)
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
     def _replica(self, images, widths, tokens, targets, weights):

@@ -13,7 +13,8 @@ import tensorflow as tf
 from aocr.config import TrainConfig
 from aocr.data.pipeline import Batches
 from aocr.engine import schedule
-from aocr.engine.checkpoint import Checkpoints
+from aocr.engine.averaging import WeightAverage
+from aocr.engine.checkpoint import Checkpoints, weights_of
 from aocr.engine.evaluator import Evaluator
 from aocr.engine.progress import Progress, log
 from aocr.engine.train_step import TrainStep, make_optimizer
@@ -24,7 +25,7 @@ from aocr.results import EvalReport
 LOG_STEPS = 10
 ENOUGH = 1e-3
 """Without validation, a training loss a symbol at which nothing is left to learn."""
-LESS = 0.99
+LESS = 0.98
 """A loss or perplexity counts as better when it falls below this share of the best."""
 
 GOING, BY_EPOCHS, BY_TIME, BY_PATIENCE = range(4)
@@ -134,12 +135,13 @@ class Trainer:
         optimizer = make_optimizer(config, model)
         self.state = TrainState()
         self.report: EvalReport | None = None
-        self._train_step = TrainStep(model, optimizer, config, strategy)
+        self._average = WeightAverage(weights_of(model))
+        self._train_step = TrainStep(model, optimizer, config, strategy, self._average)
         self._saved = {
             name: tf.Variable(value, dtype=tf.float64 if isinstance(value, float) else tf.int64, trainable=False)
             for name, value in asdict(self.state).items()
         }
-        self._checkpoints = Checkpoints(model_dir, model, optimizer, self._saved)
+        self._checkpoints = Checkpoints(model_dir, model, self._average.averages, optimizer, self._saved)
         self._losses: list[tf.Tensor] = []
         self._saved_step = -1
         self._start = 0.0
@@ -217,7 +219,8 @@ class Trainer:
 
     def _validate(self, progress: Progress) -> bool:
         state = self.state
-        report = self.report = self.evaluator.report([sample for _, sample in self.evaluator.samples()])
+        with self._average.applied():
+            report = self.report = self.evaluator.report([sample for _, sample in self.evaluator.samples()])
         scores = (report.word_accuracy, -report.cer)
         before = (state.best_word_accuracy, -state.best_cer)
         best = (*scores, -report.perplexity) > (*before, -state.best_perplexity)

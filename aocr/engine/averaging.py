@@ -1,0 +1,46 @@
+"""A running average of the weights, which reads better than the weights themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import tensorflow as tf
+
+LONGEST = 0.995
+"""Share of the average that stays at each step, once training has gone on for a while."""
+
+
+class WeightAverage:
+    """Exponential moving average of all weights, batch statistics included (Polyak and Juditsky, 1992).
+
+    A constant learning rate keeps the weights moving about; their average stands where they move around.
+
+    Args:
+      weights: the model's variables by name.
+    """
+
+    def __init__(self, weights: dict[str, tf.Variable]):
+        self.weights = weights
+        self.averages = {
+            name: tf.Variable(value.read_value(), trainable=False, name="average") for name, value in weights.items()
+        }
+
+    def update(self, step: tf.Tensor) -> None:
+        """Take in the weights after a step (its number, from 0); part of the compiled step."""
+        step = tf.cast(step, tf.float32)
+        moved = 1.0 - tf.minimum(LONGEST, (1.0 + step) / (10.0 + step))
+        for name, average in self.averages.items():
+            average.assign_add(moved * (self.weights[name] - average))
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The model has the averaged weights inside the block, and its own again after it."""
+        kept = {name: tf.identity(value) for name, value in self.weights.items()}
+        for name, value in self.weights.items():
+            value.assign(self.averages[name])
+        try:
+            yield
+        finally:
+            for name, value in self.weights.items():
+                value.assign(kept[name])
