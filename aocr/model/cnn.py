@@ -100,8 +100,9 @@ class ResidualBlock(layers.Layer):
 class ResidualCNN(layers.Layer):
     """A small residual CNN with a strided stem; an image reads the same however wide its batch is.
 
-    (B, 32, W, C) images in [-1, 1], (B,) valid widths -> (B, ceil(W / 4), 256) float32 features. After every
-    convolution what lies right of the image is set to zero, as the padding at an image's edge is.
+    (B, 32, W, C) images in [-1, 1], (B,) valid widths -> (B, W / 4, 256) float32 features. After every
+    convolution what lies right of the image is set to zero, as the padding at an image's edge is. W is a multiple
+    of 4, so that the strides fall on the same pixels whatever W is.
     """
 
     features = 256

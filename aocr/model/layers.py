@@ -29,6 +29,8 @@ class BatchNorm(keras.layers.BatchNormalization):
             inputs, *weights, epsilon=self.epsilon, is_training=bool(training)
         )
         if training:
+            count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
+            variance *= (count - 1.0) / count  # the kernel's is the unbiased one, Keras keeps the biased
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving.value * self.momentum + batch * (1.0 - self.momentum))
         return outputs

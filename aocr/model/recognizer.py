@@ -42,7 +42,7 @@ class Recognizer(keras.Model):
         self.ctc = None if classic else layers.Dense(config.charset.vocabulary_size, name="ctc")
 
     def encode(self, images, widths, training: bool = False) -> Memory:
-        """Images (B, 32, W, C), valid widths (B,) -> memory of S = ceil(W / 4) columns."""
+        """Images (B, 32, W, C), W a multiple of 4 (classic: any), valid widths (B,) -> memory of S columns."""
         features = self.cnn(images, widths, training=training)
         mask = (
             None if self.config.arch == "classic" else column_mask(widths, keras.ops.shape(features)[1], COLUMN_PIXELS)

@@ -1,0 +1,93 @@
+"""The recurrent half of the network in numpy, written from the papers; what the tests compare the network with.
+
+LSTM: Hochreiter and Schmidhuber, 1997, with forget gate (Gers et al., 2000). GRU: Cho et al., 2014. Attention:
+Bahdanau et al., 2015. Weights are given by the names they have in a checkpoint.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def lstm_step(w, x, h, c):
+    """Gates in the order input, forget, candidate, output."""
+    i, f, g, o = np.split(x @ w["kernel"] + h @ w["recurrent_kernel"] + w["bias"], 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+def gru_step(w, x, h):
+    """Gates in the order update, reset, candidate; reset before the product."""
+    units = h.shape[-1]
+    wx, wh, b = w["kernel"], w["recurrent_kernel"], w["bias"]
+    z = sigmoid(x @ wx[:, :units] + h @ wh[:, :units] + b[:units])
+    r = sigmoid(x @ wx[:, units : 2 * units] + h @ wh[:, units : 2 * units] + b[units : 2 * units])
+    g = np.tanh(x @ wx[:, 2 * units :] + (r * h) @ wh[:, 2 * units :] + b[2 * units :])
+    return z * h + (1 - z) * g
+
+
+def run_lstm(w, xs, length):
+    """xs (S, F), the first `length` of which count -> outputs (length, U), last h, last c."""
+    h = c = np.zeros(w["recurrent_kernel"].shape[0])
+    outputs = []
+    for x in xs[:length]:
+        h, c = lstm_step(w, x, h, c)
+        outputs.append(h)
+    return np.array(outputs), h, c
+
+
+def part(weights, prefix):
+    """The weights under `prefix`, by the rest of their names."""
+    return {k[len(prefix) + 1 :]: v for k, v in weights.items() if k.startswith(prefix + "/")}
+
+
+def encode(weights, features, length):
+    """One image's features (S, F) -> memory (length, M), forward h and c."""
+    forward, h, c = run_lstm(part(weights, "encoder/lstm/forward_lstm/lstm_cell"), features, length)
+    backward, *_ = run_lstm(part(weights, "encoder/lstm/backward_lstm/lstm_cell"), features[:length][::-1], length)
+    return np.concatenate([forward, backward[::-1]], axis=1), h, c
+
+
+class Decoder:
+    """The attention decoder for one image; `step` returns logits and attention."""
+
+    def __init__(self, weights, memory, h, c, *, layers, classic, gru):
+        self.w, self.memory, self.classic, self.gru = weights, memory, classic, gru
+        units = weights["decoder/input_projection/bias"].shape[0]
+        size = units * layers * (1 if gru else 2)
+        flat = np.concatenate([c, h])[:size] if classic else np.zeros(size)
+        self.parts = np.split(flat, size // units)
+        self.context = np.zeros(memory.shape[1])
+        self.keys = memory @ weights["key/kernel"]
+
+    def _cells(self, x):
+        step = 1 if self.gru else 2
+        for layer in range(len(self.parts) // step):
+            w = part(self.w, f"decoder/cell{0 if self.classic else layer}")
+            if self.gru:
+                x = self.parts[layer] = gru_step(w, x, self.parts[layer])
+            else:
+                x, self.parts[2 * layer] = lstm_step(w, x, self.parts[2 * layer + 1], self.parts[2 * layer])
+                self.parts[2 * layer + 1] = x
+        return x
+
+    def step(self, token):
+        w = self.w
+        x = np.concatenate([w["decoder/embedding/embeddings"][token], self.context])
+        output = self._cells(x @ w["decoder/input_projection/kernel"] + w["decoder/input_projection/bias"])
+        query = np.concatenate(self.parts)
+        q = query @ w["decoder/attention/query/kernel"] + w["decoder/attention/query/bias"]
+        scores = np.tanh(self.keys + q) @ w["decoder/attention/v"][:, 0]
+        attention = softmax(scores)
+        self.context = attention @ self.memory
+        both = np.concatenate([output, self.context])
+        return both @ w["decoder/output_projection/kernel"] + w["decoder/output_projection/bias"], attention

@@ -1,0 +1,163 @@
+"""The network against the numpy oracle, and what its masks promise."""
+
+import itertools
+
+import keras
+import numpy as np
+import oracle
+import pytest
+import tensorflow as tf
+
+import aocr.engine  # noqa: F401
+from aocr.charset import EOS, GO, Charset
+from aocr.config import ARCH_DEFAULTS, ModelConfig
+from aocr.engine.checkpoint import weights_of
+from aocr.model.cnn import num_columns
+from aocr.model.layers import BatchNorm
+from aocr.model.losses import ctc_loss, sequence_loss
+from aocr.model.recognizer import build_recognizer
+
+CASES = list(itertools.product(["default", "classic"], [False, True], [1, 2, 3]))
+CASES = [case for case in CASES if case != ("classic", False, 1) and case != ("classic", True, 1)]
+
+
+def network(arch="default", gru=False, layers=None, **settings):
+    values = {**ARCH_DEFAULTS[arch], "attn_num_hidden": 6, "target_embedding_size": 5, "max_prediction": 5}
+    values |= {"max_width": 64, "max_height": 32} if arch == "classic" else {}
+    values |= {"attn_num_layers": layers} if layers else {}
+    config = ModelConfig(Charset("abcd"), arch=arch, use_gru=gru, **{**values, **settings})
+    keras.utils.set_random_seed(1)
+    model = build_recognizer(config)
+    rng = np.random.default_rng(2)
+    for name, variable in weights_of(model).items():  # biases and statistics too, none of them at its start
+        if "variance" in name:
+            variable.assign(rng.uniform(0.5, 2.0, variable.shape))
+        elif "kernel" not in name:
+            variable.assign(rng.normal(0, 0.5, variable.shape) + ("gamma" in name))
+    return model
+
+
+def pictures(count=2, width=64, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.5, (count, 32, width, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("arch, gru, layers", CASES)
+def test_reading_and_teacher_forcing_equal_the_oracle(arch, gru, layers):
+    model = network(arch, gru, layers)
+    weights = {name: v.numpy().astype(np.float64) for name, v in weights_of(model).items()}
+    images, widths = pictures(), np.array([64, 30], np.int32)
+    images[1, :, 30:] = 0
+    tokens = np.array([[GO, 3, 4, 5], [GO, 6, 6, 3]], np.int32)
+    features = model.cnn(images, widths).numpy().astype(np.float64)
+    logits, attention, _ = (t if t is None else t.numpy() for t in model(images, widths, tokens))
+    reading = model.read(images, widths, stop_early=False)
+    for b in range(2):
+        length = 16 if arch == "classic" else num_columns(int(widths[b]))
+        memory, h, c = oracle.encode(weights, features[b], length)
+        settings = {"layers": layers, "classic": arch == "classic", "gru": gru}
+        decoder = oracle.Decoder(weights, memory, h, c, **settings)
+        for t, token in enumerate(tokens[b]):
+            expected, where = decoder.step(token)
+            np.testing.assert_allclose(logits[b, t], expected, atol=1e-5)
+            np.testing.assert_allclose(attention[b, t, :length], where, atol=1e-5)
+            np.testing.assert_array_equal(attention[b, t, length:], 0)
+        decoder, token = oracle.Decoder(weights, memory, h, c, **settings), GO
+        for t in range(reading.ids.shape[1]):
+            expected, where = decoder.step(token)
+            token = int(expected.argmax())
+            assert token == int(reading.ids[b, t])
+            np.testing.assert_allclose(reading.probabilities[b, t], oracle.softmax(expected).max(), atol=1e-5)
+            np.testing.assert_allclose(reading.attention[b, t, :length], where, atol=1e-5)
+
+
+def test_an_image_reads_the_same_alone_and_in_a_wider_batch():
+    model = network()
+    image = np.pad(pictures(1, 37), ((0, 0), (0, 0), (0, 3), (0, 0)))
+    tokens = np.array([[GO, 3, 4]], np.int32)
+    alone, *_ = model(image, np.array([37]), tokens)
+    wide = np.concatenate([np.pad(image, ((0, 0), (0, 0), (0, 88), (0, 0))), pictures(1, 128, 5)])
+    together, attention, _ = model(wide, np.array([37, 128]), np.repeat(tokens, 2, 0))
+    np.testing.assert_allclose(together[0], alone[0], atol=1e-4)
+    assert np.all(attention[0, :, num_columns(37) :].numpy() == 0)
+
+
+def test_reading_stops_when_every_text_has_ended():
+    model = network()
+    model.decoder.output_projection.bias.assign([0, 0, 50.0, 0, 0, 0, 0])
+    images, widths = pictures(), np.array([64, 64])
+    assert model.read(images, widths).ids.shape == (2, 1)
+    assert model.read(images, widths, stop_early=False).ids.shape == (2, 6)
+    model.decoder.output_projection.bias.assign([0, 0, -50.0, 0, 0, 0, 0])
+    assert model.read(images, widths).ids.shape == (2, 6)
+
+
+def test_confidence_is_the_product_up_to_the_end():
+    model = network()
+    for bias in (-2.0, 0.0, 1.0, 2.0):
+        model.decoder.output_projection.bias.assign([0, 0, bias, 0, 0, 0, 0])
+        reading = model.read(pictures(8), np.full(8, 64), stop_early=False)
+        for ids, probabilities, confidence in zip(
+            reading.ids.numpy(), reading.probabilities.numpy(), reading.confidence.numpy(), strict=True
+        ):
+            ends = np.flatnonzero(ids == EOS)
+            steps = ends[0] + 1 if len(ends) else len(ids)
+            np.testing.assert_allclose(confidence, probabilities[:steps].prod(), rtol=1e-5)
+
+
+def test_names_of_variables_do_not_depend_on_what_was_built_before():
+    first, second = weights_of(network()), weights_of(network())
+    assert list(first) == list(second)
+    assert (
+        len(first)
+        == len(set(first))
+        == len(network().variables) - sum(v.path.endswith("seed_generator_state") for v in network().variables)
+    )
+
+
+def test_batch_norm_is_kerass():
+    rng = np.random.default_rng(0)
+    x = rng.normal(2, 3, (4, 5, 6, 7)).astype(np.float32)
+    ours, theirs = BatchNorm(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
+    for training in (True, True, False):
+        np.testing.assert_allclose(ours(x, training=training), theirs(x, training=training), atol=1e-4)
+    np.testing.assert_allclose(ours.moving_mean.numpy(), theirs.moving_mean.numpy(), atol=1e-5)
+    np.testing.assert_allclose(ours.moving_variance.numpy(), theirs.moving_variance.numpy(), rtol=1e-5)
+
+
+def test_sequence_loss_by_hand():
+    logits = np.log(np.array([[[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]], np.float32))
+    total, count = sequence_loss(logits, np.array([[0, 1]]), np.array([[1.0, 0.0]], np.float32))
+    assert (float(total), float(count)) == (pytest.approx(np.log(2)), 1.0)
+
+
+def collapse(path):
+    return tuple(k for k, _ in itertools.groupby(path) if k != 0)
+
+
+def test_ctc_loss_is_the_sum_over_all_alignments():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 4, 5)).astype(np.float32)
+    probabilities = oracle.softmax(logits.astype(np.float64))
+    labels, columns = [(3, 4), (3, 3), (4,)], [4, 4, 3]
+    expected = 0.0
+    for b, (label, length) in enumerate(zip(labels, columns, strict=True)):
+        paths = itertools.product(range(5), repeat=length)
+        total = sum(
+            np.prod([probabilities[b, t, k] for t, k in enumerate(path)]) for path in paths if collapse(path) == label
+        )
+        expected -= np.log(total)
+    targets = np.array([[3, 4], [3, 3], [4, 2]], np.int32)
+    found = ctc_loss(logits, np.array(columns, np.int32), targets, np.array([2, 2, 1], np.int32))
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_ctc_leaves_out_what_cannot_be_aligned():
+    logits = tf.Variable(np.random.default_rng(0).normal(size=(2, 2, 5)).astype(np.float32))
+    targets = np.array([[3, 3], [3, 4]], np.int32)
+    with tf.GradientTape() as tape:  # two equal symbols need three columns
+        loss = ctc_loss(logits, np.array([2, 2], np.int32), targets, np.array([2, 2], np.int32))
+    alone = ctc_loss(logits[1:], np.array([2], np.int32), targets[1:], np.array([2], np.int32))
+    assert float(loss) == pytest.approx(float(alone), rel=1e-5)
+    gradient = tape.gradient(loss, logits).numpy()
+    assert np.isfinite(gradient).all()
+    np.testing.assert_array_equal(gradient[0], 0)
