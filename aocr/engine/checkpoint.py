@@ -93,7 +93,7 @@ def read_config(model_dir: str) -> ModelConfig | None:
     if value is None:
         if tf.io.gfile.isdir(model_dir) and tf.io.gfile.glob(path_in(model_dir, "*.ckpt-*.index")):
             reason = "a checkpoint of aocr 0.7.6 or another program, without model.json."
-            raise CheckpointError(model_dir, f"holds {reason} Turn it into a model folder, or choose another folder.")
+            raise CheckpointError(model_dir, f"holds {reason} Turn it into one with aocr import, or choose another folder.")
         if tf.io.gfile.isdir(model_dir) and tf.io.gfile.glob(path_in(model_dir, "saved_model.pb")):
             raise CheckpointError(model_dir, "holds a SavedModel, not a model folder. Give the folder of training.")
         return None

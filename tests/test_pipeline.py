@@ -1,0 +1,171 @@
+"""Batches: order, splits, buckets, exact resume."""
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import aocr.engine  # noqa: F401
+from aocr.charset import EOS, GO, PAD, Charset
+from aocr.config import ModelConfig
+from aocr.data import pipeline
+from aocr.data.pipeline import Batches, network_widths, plan_batches, summarise
+from aocr.data.tfrecord import Example, RecordWriter
+
+NUM = 60
+
+
+def picture(width, seed):
+    buffer = io.BytesIO()
+    values = np.random.default_rng(seed).integers(0, 256, (32, width)).astype(np.uint8)
+    Image.fromarray(values).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write(path, labels, widths):
+    with RecordWriter(str(path)) as writer:
+        for i, (label, width) in enumerate(zip(labels, widths, strict=True)):
+            writer.write(Example(picture(width, i), label, f"c{i}", width, 32))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    labels = ["".join(rng.choice(list("abc"), rng.integers(0, 5))) for _ in range(NUM)]
+    widths = rng.integers(20, 200, NUM).tolist()
+    return write(tmp_path_factory.mktemp("records") / "r", labels, widths), labels, widths
+
+
+def config(**settings):
+    return ModelConfig(Charset("abc"), **{"max_width": 200, "max_height": 32, "max_prediction": 4, **settings})
+
+
+def batches(path, *args, size=8, **kwargs):
+    summary = summarise([path])
+    settings = kwargs.pop("config", config())
+    plan = plan_batches(network_widths(summary.sizes, settings), size, settings, per_bucket=2)
+    return Batches([path], settings, plan, summary, *args, **kwargs)
+
+
+def take(stream, count):
+    return [(int(e), int(i), batch) for e, i, batch in itertools.islice(stream, count)]
+
+
+def per_epoch(data):
+    widths = network_widths(summarise([data]).sizes, config())
+    return plan_batches(widths, 8, config(), per_bucket=2).num_batches(widths)
+
+
+def test_an_epoch_has_every_record_once_in_an_order_of_its_own(records):
+    data, n = batches(records[0]), per_epoch(records[0])
+    found = take(data.endless(0, 0, seed=5, augmented=False), 2 * n)
+    assert [e for e, _, _ in found] == [0] * n + [1] * n
+    orders = []
+    for epoch in (0, 1):
+        order = [int(i) for e, _, batch in found if e == epoch for i in batch.index]
+        assert sorted(order) == list(range(NUM))
+        orders.append(order)
+    assert orders[0] != orders[1]
+    again = take(batches(records[0]).endless(0, 0, seed=5, augmented=False), n)
+    assert [int(i) for *_, batch in again for i in batch.index] == orders[0]
+    other = take(batches(records[0]).endless(0, 0, seed=6, augmented=False), n)
+    assert [int(i) for *_, batch in other for i in batch.index] != orders[0]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_going_on_in_the_middle_gives_the_same_pixels(records, cached, monkeypatch):
+    if not cached:
+        monkeypatch.setattr(pipeline, "CACHE_BYTES", 0)
+    n = per_epoch(records[0])
+    straight = take(batches(records[0]).endless(0, 0, seed=1, augmented=True), 2 * n)
+    resumed = take(batches(records[0]).endless(0, 3, seed=1, augmented=True), 2 * n - 3)
+    later = take(batches(records[0]).endless(1, 2, seed=1, augmented=True), n - 2)
+    for expected, found in ((straight[3:], resumed), (straight[n + 2 :], later)):
+        for (e, i, a), (f, j, b) in zip(expected, found, strict=True):
+            assert (e, i) == (f, j)
+            np.testing.assert_array_equal(a.index, b.index)
+            np.testing.assert_array_equal(a.images, b.images)
+
+
+def test_augmentation_is_off_where_it_is_not_asked_for(records):
+    plain, varied = (
+        take(batches(records[0]).endless(0, 0, seed=1, augmented=augmented), 1)[0][2] for augmented in (False, True)
+    )
+    np.testing.assert_array_equal(plain.index, varied.index)
+    assert np.abs(plain.images - varied.images).max() > 0.1
+    ordered = {
+        int(i): image for b in batches(records[0]).in_order() for i, image in zip(b.index, b.images, strict=True)
+    }
+    for index, image in zip(plain.index.numpy(), plain.images, strict=True):
+        wide = min(image.shape[1], ordered[index].shape[1])
+        np.testing.assert_array_equal(image[:, :wide], ordered[index][:, :wide])
+
+
+def test_buckets_hold_their_images_with_little_padding(records):
+    data = batches(records[0])
+    valid = total = 0
+    for batch in data.in_order():
+        assert batch.images.shape[2] in data.plan.edges
+        assert int(tf.reduce_max(batch.widths)) <= batch.images.shape[2]
+        assert batch.images.shape[2] % 4 == 0
+        for image, width in zip(batch.images.numpy(), batch.widths.numpy(), strict=True):
+            np.testing.assert_array_equal(image[:, width:], 0)
+        valid, total = valid + int(tf.reduce_sum(batch.widths)), total + batch.images.shape[0] * batch.images.shape[2]
+    assert valid / total > 0.75
+
+
+def test_number_of_batches_is_counted_right(records):
+    assert len(list(batches(records[0]).in_order())) == per_epoch(records[0])
+
+
+def test_the_hash_split_is_fixed_and_whole(records, tmp_path):
+    parts = {
+        part: {int(i) for batch in batches(records[0], part).in_order() for i in batch.index}
+        for part in ("training", "validation")
+    }
+    assert parts["training"] | parts["validation"] == set(range(NUM))
+    assert not parts["training"] & parts["validation"]
+    assert parts["validation"] == set(np.flatnonzero(summarise([records[0]]).held_out).tolist())
+    doubled = write(tmp_path / "d", ["a"] * 40, [50] * 40)
+    with RecordWriter(str(tmp_path / "e")) as writer:
+        for i in range(40):
+            writer.write(Example(picture(50, i // 2), "a", "", 50, 32))
+    held = summarise([str(tmp_path / "e")]).held_out
+    np.testing.assert_array_equal(held[::2], held[1::2])
+    assert summarise([doubled]).held_out.shape == (40,)
+
+
+def test_tokens_targets_and_weights(tmp_path):
+    settings = config()
+    settings = ModelConfig(Charset(" a\u0323b"), max_width=200, max_height=32, max_prediction=4)
+    path = write(tmp_path / "r", ["a b", "", "a\u0323", "abab"], [40] * 4)
+    (batch,) = batches(path, config=settings).in_order()
+    order = np.argsort(batch.index.numpy())
+    space, a, dot, b = 3, 4, 5, 6
+    targets = [[a, space, b, EOS, PAD], [EOS, *[PAD] * 4], [a, dot, EOS, PAD, PAD], [a, b, a, b, EOS]]
+    np.testing.assert_array_equal(batch.targets.numpy()[order], targets)
+    np.testing.assert_array_equal(batch.tokens.numpy()[order], [[GO, *row[:-1]] for row in targets])
+    np.testing.assert_array_equal(batch.lengths.numpy()[order], [3, 0, 2, 4])
+    weights = [[1, 1, 1, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
+    np.testing.assert_array_equal(batch.weights.numpy()[order], weights)
+
+
+def test_labels_that_cannot_be_taught_are_left_out(tmp_path):
+    path = write(tmp_path / "r", ["a", "x", "abcab", "c"], [40] * 4)
+    found = [int(i) for batch in batches(path, drop_unknown=True).in_order() for i in batch.index]
+    assert sorted(found) == [0, 3]
+    kept = {int(i) for batch in batches(path).in_order() for i in batch.index}
+    assert kept == {0, 1, 2, 3}
+
+
+def test_source_travels_only_where_asked(records):
+    light = next(iter(batches(records[0]).in_order()))
+    assert set(light.record.numpy()) == {b""} and light.label.numpy()[0].decode() in records[1]
+    whole = next(iter(batches(records[0], keep_source=True).in_order()))
+    for index, record, comment in zip(*(t.numpy() for t in (whole.index, whole.record, whole.comment)), strict=True):
+        assert record == picture(records[2][index], index)
+        assert comment == f"c{index}".encode()

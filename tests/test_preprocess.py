@@ -1,0 +1,136 @@
+"""The image transform and its variations."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
+
+import aocr.engine  # noqa: F401
+from aocr.charset import Charset
+from aocr.config import ModelConfig
+from aocr.data.augment import augment
+from aocr.data.preprocess import decode_image, preprocess
+from aocr.images import canonical_image, image_to_bytes
+
+
+def config(**settings):
+    return ModelConfig(Charset("a"), **{"max_width": 128, "max_height": 32, **settings})
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def word(width=120, height=40, mode="RGB"):
+    image = Image.new("RGB", (width, height), (220, 230, 210))
+    ImageDraw.Draw(image).text((10, height // 6), "WORD", (40, 20, 60), ImageFont.load_default(height * 0.6))
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (64, 64), (30, 16), (500, 40), (1, 1), (1, 3000), (3000, 1)])
+def test_height_width_and_scale(size):
+    image, width, scale = preprocess(tf.constant(encoded(Image.new("L", size, 90))), config())
+    expected = min(128, int(np.ceil(size[0] / size[1] * 32)))
+    assert image.shape == (32, expected, 1)
+    assert int(width) == expected
+    assert float(scale) * expected == pytest.approx(size[0], rel=1e-5)
+    assert np.isfinite(image).all() and np.abs(image).max() <= 1
+
+
+def test_aspect_is_kept_where_an_image_is_shrunk():
+    picture = Image.new("L", (512, 64), 255)
+    ImageDraw.Draw(picture).ellipse((230, 6, 282, 58), fill=0)
+    image = preprocess(tf.constant(encoded(picture)), config(max_width=64))[0].numpy()[..., 0]
+    dark = image < 0
+    rows, columns = np.flatnonzero(dark.any(1)), np.flatnonzero(dark.any(0))
+    assert image.shape == (32, 64)
+    assert abs(len(rows) - len(columns)) <= 2
+
+
+def test_faint_and_bold_print_look_alike():
+    values = np.asarray(word(mode="L"), np.float64)
+    faint = Image.fromarray((values * 0.15 + 100).astype(np.uint8))
+    bold, faint = (preprocess(tf.constant(encoded(i)), config())[0].numpy() for i in (word(mode="L"), faint))
+    assert np.abs(bold - faint).mean() < 0.06
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_format_gives_the_same_picture(kind, channels):
+    data = encoded(word(), kind)
+    found = decode_image(tf.constant(data), channels).numpy().astype(int)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("L" if channels == 1 else "RGB"))
+    assert np.abs(found - expected.reshape(found.shape)).max() <= (6 if kind == "JPEG" else 1)
+
+
+def modes():
+    grey = word(mode="L")
+    transparent = word().convert("RGBA")
+    transparent.putalpha(Image.linear_gradient("L").resize(transparent.size))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return {
+        "plain": (encoded(word()), True, word()),
+        "palette": (encoded(word().quantize(16)), True, word().quantize(16).convert("RGB")),
+        "bits": (encoded(word(mode="1")), True, word(mode="1")),
+        "16 bits": (encoded(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)), False, grey),
+        "opaque": (encoded(word().convert("RGBA")), False, word()),
+        "turned": (encoded(word(), exif=exif), False, word().transpose(Image.Transpose.ROTATE_270)),
+        "tiff": (encoded(word(), "TIFF"), False, word()),
+        "moving": (encoded(grey, "GIF", save_all=True, append_images=[grey.rotate(90)]), False, grey),
+        "transparent": (
+            encoded(transparent),
+            False,
+            Image.alpha_composite(Image.new("RGBA", transparent.size, "white"), transparent).convert("RGB"),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", modes())
+def test_what_the_network_sees_is_what_a_person_sees(name):
+    data, unchanged, expected = modes()[name]
+    image = canonical_image(data, name)
+    assert (image.data == data) is unchanged
+    assert (image.width, image.height) == expected.size
+    found = decode_image(tf.constant(image.data), 3).numpy().astype(int)
+    assert np.abs(found - np.asarray(expected.convert("RGB")).astype(int)).max() <= 1
+
+
+def test_arrays_and_pictures():
+    values = np.asarray(word())
+    for image in (word(), values, values / 255.0, encoded(word())):
+        assert np.array_equal(decode_image(tf.constant(image_to_bytes(image).data), 3), values)
+    grey = values[:, :, :1]
+    assert np.array_equal(decode_image(tf.constant(image_to_bytes(grey).data), 1), grey)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((0, 3)), np.zeros((2, 2, 2), np.uint8), np.full((3, 3), 7.0), np.zeros(3, int)]
+)
+def test_arrays_that_are_no_images(bad):
+    from aocr.errors import ImageError
+
+    with pytest.raises(ImageError, match=r"array|float"):
+        image_to_bytes(bad)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_variation(channels):
+    settings = config(channels=channels)
+    image, width, _ = preprocess(tf.constant(encoded(word())), settings)
+    images = tf.pad(tf.stack([image] * 4), [[0, 0], [0, 0], [0, 20], [0, 0]])
+    widths = tf.fill((4,), width)
+    one, again, other = (augment(images, widths, tf.constant(seed)).numpy() for seed in ([1, 2], [1, 2], [1, 3]))
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one - other).max() > 0.1
+    assert one.shape == images.shape and np.abs(one).max() <= 1
+    np.testing.assert_array_equal(one[:, :, int(width) :], 0)
+    for varied in np.concatenate([one, other])[..., 0]:  # the word is still there, about where it was
+        a, b = (np.abs(np.diff(p[:, : int(width)], axis=1)).sum(0) for p in (images[0, ..., 0].numpy(), varied))
+        best = max(np.corrcoef(np.roll(a, shift), b)[0, 1] for shift in range(-10, 11))
+        assert best > 0.3
+    assert np.abs(one[0] - one[1]).max() > 0.1, "images of a batch vary alike"
