@@ -92,8 +92,8 @@ def read_config(model_dir: str) -> ModelConfig | None:
     value = read_json(path_in(model_dir, "model.json"))
     if value is None:
         if tf.io.gfile.isdir(model_dir) and tf.io.gfile.glob(path_in(model_dir, "*.ckpt-*.index")):
-            reason = "a checkpoint of aocr 0.7.6 or another program, without model.json."
-            raise CheckpointError(model_dir, f"holds {reason} Turn it into one with aocr import, or choose another folder.")
+            reason = "holds a checkpoint of aocr 0.7.6 or of another program, without model.json."
+            raise CheckpointError(model_dir, f"{reason} Use aocr import first, or choose another folder.")
         if tf.io.gfile.isdir(model_dir) and tf.io.gfile.glob(path_in(model_dir, "saved_model.pb")):
             raise CheckpointError(model_dir, "holds a SavedModel, not a model folder. Give the folder of training.")
         return None
