@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aocr.charset import normalise
@@ -91,10 +91,3 @@ def candidate_paths(path: str, annotations: str, data_base_dir: str | None) -> l
         return [path]
     folders = [data_base_dir] if data_base_dir else []
     return [path, *(os.path.join(folder, path) for folder in (*folders, os.path.dirname(annotations)))]
-
-
-def find_image(
-    path: str, annotations: str, data_base_dir: str | None, exists: Callable[[str], bool] = os.path.isfile
-) -> str | None:
-    """The first candidate path that exists; None where none does."""
-    return next((c for c in candidate_paths(path, annotations, data_base_dir) if exists(c)), None)

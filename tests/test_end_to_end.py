@@ -34,7 +34,18 @@ def test_training_leaves_a_whole_folder(trained):
     model = json.loads((trained / "model.json").read_text("utf-8"))
     assert model["model"]["charset"] == "0123456789"
     assert model["model"]["max_prediction"] == 3
-    assert [name for name in os.listdir(trained / "logs") if "tfevents" in name]
+
+
+def test_tensorboard_files_hold_the_curves(trained):
+    import tensorflow as tf
+
+    tags = {
+        value.tag
+        for path in (trained / "logs").iterdir()
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        for value in tf.compat.v1.Event.FromString(record).summary.value
+    }
+    assert {"loss", "perplexity", "images_per_second", "rate", "validation/word_accuracy", "validation/cer"} <= tags
 
 
 def test_the_log_file_has_upstreams_step_lines(trained):

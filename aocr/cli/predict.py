@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator
 
 from aocr.cli import options
 
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-
 
 def add_parser(sub) -> None:
     """Add the command to argparse's subparsers."""
@@ -37,6 +35,8 @@ def add_parser(sub) -> None:
 
 def _expand(arguments: list[str]) -> Iterator[list[str]]:
     """Paths in chunks; those from standard input as they come, so that a program can wait for each answer."""
+    from aocr.annotations import IMAGE_ENDINGS
+
     for argument in arguments or ["-"]:
         if argument == "-":
             yield from _from_stdin()
