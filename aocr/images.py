@@ -5,18 +5,29 @@ from __future__ import annotations
 import io
 import os
 import struct
+import threading
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from aocr.errors import ImageError
 
-_PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB"), "BMP": ("L", "RGB", "P"), "GIF": ("L", "RGB", "P")}
-"""Formats and Pillow modes whose bytes TensorFlow decodes as Pillow does."""
+_PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB"), "BMP": ("L", "RGB"), "GIF": ("L", "RGB", "P")}
+"""Formats and Pillow modes whose bytes TensorFlow may decode as Pillow does."""
 _EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what turns the picture upright."""
 
 
 @dataclass(frozen=True)
@@ -33,54 +44,117 @@ class CanonicalImage:
     height: int
 
 
+class _Quiet:
+    """Silences Pillow's warnings while any thread is inside: `warnings.catch_warnings` alone is not thread-safe."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved: warnings.catch_warnings | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *error) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._saved.__exit__(*error)
+
+
+_quiet = _Quiet()
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _open(data: bytes, name: str) -> Image.Image:
     """Decode the first frame wholly, or say why not."""
     if not data:
         raise ImageError(name, "is empty (0 bytes).")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(io.BytesIO(data))
-            image.load()
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise ImageError(name, f"has more than {Image.MAX_IMAGE_PIXELS:,} pixels. Scale it down.") from None
-        except UnidentifiedImageError:
-            raise ImageError(name, "is not an image that can be read (png, jpeg, bmp, gif, tiff, webp).") from None
-        except (OSError, SyntaxError, ValueError, struct.error, EOFError) as error:
-            raise ImageError(name, f"is damaged ({' '.join(str(error).split())}).") from None
-    if not image.width or not image.height:
-        raise ImageError(name, "has no pixels.")
+    limit = Image.MAX_IMAGE_PIXELS
+    try:
+        image = Image.open(io.BytesIO(data))
+        if limit and image.width * image.height > limit:
+            raise Image.DecompressionBombError
+        image.load()
+    except Image.DecompressionBombError:
+        raise ImageError(name, f"has more than {limit:,} pixels. Scale it down.") from None
+    except UnidentifiedImageError:
+        raise ImageError(name, "is not an image that can be read (png, jpeg, bmp, gif, tiff, webp).") from None
+    except Exception as error:  # damaged files bring Pillow to errors of many kinds
+        raise ImageError(name, f"is damaged ({_said(error)}).") from None
     return image
 
 
-def _is_plain(image: Image.Image) -> bool:
-    return (
-        image.mode in _PLAIN.get(image.format, ())
-        and "transparency" not in image.info
-        and not (image.format == "PNG" and image.mode == "P" and image.info.get("transparency") is not None)
-        and not (image.format == "GIF" and getattr(image, "n_frames", 1) > 1)
-        and image.getexif().get(_EXIF_ORIENTATION, 1) == 1
-    )
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) to 8; a damaged one counts as none."""
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # Pillow raises errors of many kinds
+        return 1
+
+
+def _is_whole_frame(image: Image.Image) -> bool:
+    """Whether a GIF is one frame that fills its canvas; TensorFlow gives the frame, Pillow the canvas."""
+    try:
+        fills = image.dispose_extent == (0, 0, *image.size)
+        return fills and not image.is_animated
+    except Exception:  # a damaged second frame
+        return False
+
+
+def _is_plain_bmp(image: Image.Image, data: bytes) -> bool:
+    """Whether a BMP is of the kinds TensorFlow knows: not packed, 24 bits, or 8 bits of grey."""
+    if len(data) < 34 or struct.unpack_from("<I", data, 14)[0] < 40:
+        return False
+    bits, packing = struct.unpack_from("<HI", data, 28)
+    return packing == 0 and bits == (8 if image.mode == "L" else 24)
+
+
+def _is_plain(image: Image.Image, data: bytes) -> bool:
+    """Whether TensorFlow decodes `data` to the upright picture that `image` is."""
+    if (
+        image.mode not in _PLAIN.get(image.format, ())
+        or "transparency" in image.info
+        or _orientation(image) in _UPRIGHT
+    ):
+        return False
+    if image.format == "PNG":
+        return data[24] <= 8  # Pillow shows 16-bit colour as 8 bits; the header tells
+    if image.format == "BMP":
+        return _is_plain_bmp(image, data)
+    return image.format != "GIF" or _is_whole_frame(image)
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """16- and 32-bit modes scaled to grey of 8 bits."""
+    """16- and 32-bit modes scaled to grey of 8 bits: by what the mode holds, else from darkest to lightest."""
     values = np.asarray(image, np.float64)
-    if image.mode == "F":
-        low, high = values.min(), values.max()
-        values = (values - low) * (255.0 / (high - low)) if high > 1 or low < 0 else values * 255.0
-    elif values.max() > 255 or image.mode.startswith("I;16"):
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    if image.mode.startswith("I;16") or (image.mode == "I" and low >= 0 and 255 < high <= 65535):
         values = values / 257.0
-    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+    elif image.mode == "F" and low >= 0 and high <= 1:
+        values = values * 255.0
+    elif low < 0 or high > 255:
+        values = (values - low) * (255.0 / ((high - low) or 1.0))
+    return Image.fromarray(np.round(values).astype(np.uint8))
 
 
 def _flat(image: Image.Image) -> Image.Image:
     """Upright, grey or RGB, what is transparent on white."""
-    image = ImageOps.exif_transpose(image)
+    if (orientation := _orientation(image)) in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
     if image.mode.startswith("I") or image.mode == "F":
         return _to_8_bits(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
@@ -96,11 +170,22 @@ def _encode(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def _converted(image: Image.Image, name: str) -> CanonicalImage:
+    """`image` as 8-bit png."""
+    if not image.width or not image.height:
+        raise ImageError(name, "has no pixels.")
+    try:
+        flat = _flat(image)
+    except Exception as error:  # modes that Pillow cannot convert; files it had not read to the end
+        raise ImageError(name, f"cannot be converted ({_said(error)}).") from None
+    return CanonicalImage(_encode(flat), flat.width, flat.height)
+
+
 def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
     """Check an encoded image, and change its bytes only where TensorFlow would see another picture.
 
     Changed to 8-bit png: 16 bits, CMYK, transparency (on white), EXIF rotation, several frames (the first),
-    and formats other than png, jpeg, bmp and gif.
+    bmp with a palette or packed, and formats other than png, jpeg, bmp and gif.
 
     Args:
       data: the encoded image.
@@ -109,19 +194,11 @@ def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
     Raises:
       ImageError: it is empty, not an image, damaged or too large.
     """
-    image = _open(data, name)
-    if _is_plain(image) and not _is_16_bit_png(data):
-        return CanonicalImage(data, image.width, image.height)
-    try:
-        flat = _flat(image)
-    except (OSError, ValueError) as error:
-        raise ImageError(name, f"cannot be converted ({' '.join(str(error).split())}).") from None
-    return CanonicalImage(_encode(flat), flat.width, flat.height)
-
-
-def _is_16_bit_png(data: bytes) -> bool:
-    """Pillow shows 16-bit colour as 8 bits; the header tells."""
-    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:25] == b"\x10"
+    with _quiet:
+        image = _open(data, name)
+        if _is_plain(image, data):
+            return CanonicalImage(data, image.width, image.height)
+        return _converted(image, name)
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
@@ -171,7 +248,5 @@ def image_to_bytes(image: Any, name: str = "image") -> CanonicalImage:
         return canonical_image(bytes(image), name)
     if not isinstance(image, Image.Image):
         image = _from_array(np.asarray(image), name)
-    flat = _flat(image)
-    if not flat.width or not flat.height:
-        raise ImageError(name, "has no pixels.")
-    return CanonicalImage(_encode(flat), flat.width, flat.height)
+    with _quiet:
+        return _converted(image, name)
