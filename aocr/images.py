@@ -101,6 +101,15 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
+def _is_whole_png(data: bytes) -> bool:
+    """Whether all checksums hold up to the end mark; Pillow reads on without, TensorFlow does not."""
+    try:
+        Image.open(io.BytesIO(data)).verify()
+    except Exception:  # Pillow raises errors of many kinds
+        return False
+    return b"IEND\xaeB`\x82" in data[-64:] or b"IEND\xaeB`\x82" in data
+
+
 def _is_whole_frame(image: Image.Image) -> bool:
     """Whether a GIF is one frame that fills its canvas; TensorFlow gives the frame, Pillow the canvas."""
     try:
@@ -127,7 +136,7 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     ):
         return False
     if image.format == "PNG":
-        return data[24] <= 8  # Pillow shows 16-bit colour as 8 bits; the header tells
+        return data[24] <= 8 and _is_whole_png(data)  # Pillow shows 16-bit colour as 8 bits; the header tells
     if image.format == "BMP":
         return _is_plain_bmp(image, data)
     return image.format != "GIF" or _is_whole_frame(image)

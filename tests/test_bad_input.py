@@ -207,6 +207,27 @@ def test_a_record_file_cut_in_the_middle(run, records, tmp_path, trained, comman
     assert not (tmp_path / "o").exists() and not (tmp_path / "m" / "model.json").exists()
 
 
+def test_records_of_aocr_0_7_6_are_taken(run, tmp_path, trained):
+    import tensorflow as tf
+
+    from aocr.data.tfrecord import read_examples
+
+    path = str(tmp_path / "old.tfrecords")
+    with tf.io.TFRecordWriter(path) as writer:
+        for label, image in ((b"12", png()), ("caf\xe9".encode("latin-1"), png()), (b"3", b"no image")):
+            features = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                for name, value in (("image", image), ("label", label), ("comment", b""))
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    code, out, _ = run("dataset", path, tmp_path / "new.tfrecords")
+    assert code == 0 and "Left out: 1 (not an image)" in out and f"{path}:3" in out
+    assert [e.label for e in read_examples(str(tmp_path / "new.tfrecords"))] == ["12", "caf\xe9"]
+    code, out, err = run("test", path, "--model-dir", trained, "--json")
+    assert code == 0, err
+    assert json.loads(out)["num_images"] == 2 and json.loads(out)["skipped"] == {"not an image": 1}
+
+
 @pytest.mark.parametrize("command", ["train", "test"])
 def test_records_of_something_else(run, tmp_path, trained, command):
     import tensorflow as tf

@@ -115,21 +115,37 @@ def test_a_loss_that_is_not_finite_is_one_line(numbers, tmp_path):
     assert_clean_failure(done, "not a finite number", "--initial-learning-rate")
 
 
-@pytest.mark.skipif(os.geteuid() != 0 if hasattr(os, "geteuid") else True, reason="needs root to mount a small disk")
-def test_a_full_disk_is_one_line_and_loses_nothing(numbers, tmp_path):
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that mounts a disk of so many bytes."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("this machine does not let a small disk be mounted")
-    try:
-        model_dir = disk / "m"
-        flags = ("--model-dir", model_dir, *SMALL, "--steps-per-checkpoint", "5")
-        done = run_aocr("train", numbers, *flags, "--num-epoch", "3")
-        assert_clean_failure(done, "cannot be written", "Free space")
-        assert run_aocr("predict", *some_images(numbers, 1), "--model-dir", model_dir).returncode in (0, 1)
-    finally:
+
+    def mount(size):
+        if not hasattr(os, "geteuid") or os.geteuid() != 0:
+            pytest.skip("needs root to mount a small disk")
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], capture_output=True)
+        if done.returncode:
+            pytest.skip("this machine does not let a small disk be mounted")
+        return disk
+
+    yield mount
+    if os.path.ismount(disk):
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_while_training_is_one_line_and_loses_nothing(numbers, small_disk):
+    model_dir = small_disk("44m") / "m"
+    flags = ("--model-dir", model_dir, *SMALL, "--steps-per-checkpoint", "5")
+    done = run_aocr("train", numbers, *flags, "--num-epoch", "3")
+    assert_clean_failure(done, "cannot be written", "Free space")
+    assert run_aocr("predict", *some_images(numbers, 1), "--model-dir", model_dir).returncode == 0
+
+
+def test_a_full_disk_while_building_is_one_line_and_leaves_nothing(numbers, small_disk):
+    disk = small_disk("32k")
+    assert_clean_failure(run_aocr("dataset", numbers, disk / "o.tfrecords"), "cannot be written", "Free space")
+    assert os.listdir(disk) == []
 
 
 # test

@@ -1,0 +1,134 @@
+"""Lines, scores and the page."""
+
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aocr.errors import AocrError
+from aocr.metrics import edit_distance, score
+from aocr.report import (
+    MAX_MISSES,
+    align,
+    confusions,
+    prediction_json,
+    prediction_line,
+    result_line,
+    score_json,
+    score_text,
+    worst_first,
+    write_html_report,
+)
+from aocr.results import Alternative, Character, Prediction, Sample
+
+
+def picture():
+    buffer = io.BytesIO()
+    Image.effect_noise((80, 30), 50).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def sample(text, label, confidence=0.5, name="a.png", image=None):
+    attention = np.eye(len(text) + 1, 20, dtype=np.float32)
+    characters = tuple(Character(c, confidence, 4.0 * i, 4.0 * i + 4) for i, c in enumerate(text))
+    prediction = Prediction(text, confidence, characters, attention, 80, 4.0)
+    return Sample(name, label, prediction, picture() if image is None else image, -1.0)
+
+
+def test_a_line_has_three_fields_whatever_the_text():
+    line = prediction_line("a\tb.png", Prediction("x\ny\\z\t", 0.12345))
+    assert line == "a\\tb.png\tx\\ny\\\\z\\t\t0.1235"
+
+
+def test_json_has_everything_and_the_weights_only_where_asked():
+    prediction = Prediction(
+        "\u0c95", 0.5, (Character("\u0c95", 0.6, 1.0, 2.0),), np.array([[0.25, 0.75]]), 9, 4.0, (Alternative("b", 0.1),)
+    )
+    found = json.loads(prediction_json("p", prediction))
+    assert found == {
+        "path": "p", "text": "\u0c95", "confidence": 0.5, "alternatives": [{"text": "b", "confidence": 0.1}],
+        "characters": [{"char": "\u0c95", "confidence": 0.6, "x0": 1.0, "x1": 2.0}],
+    }  # fmt: skip
+    assert "\u0c95" in prediction_json("p", prediction)
+    assert json.loads(prediction_json("p", prediction, attention=True))["attention"] == [[0.25, 0.75]]
+
+
+def test_results_are_told_as_aocr_0_7_6_told_them():
+    assert result_line(sample("ab", "ab")) == "100% (ab)"
+    assert result_line(sample("HELLA", "HELLO")) == " 80% (HELLA vs HELLO) a.png"
+    assert result_line(sample("HELLA", "HELLO"), use_distance=False) == "  0% (HELLA vs HELLO) a.png"
+
+
+def test_scores_for_people_and_programs():
+    report = score([sample("ab", "ab"), sample("ax", "ab")], skipped={"missing file": 3})
+    found = json.loads(score_json(report))
+    assert found["word_accuracy"] == 0.5 and found["cer"] == 0.25 and found["images_per_second"] is None
+    assert found["skipped"] == {"missing file": 3}
+    text = score_text(report)
+    assert re.search(r"^word accuracy +50.00%$", text, re.MULTILINE)
+    assert re.search(r"^left out: missing file +3$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("label, text", [("abc", "abc"), ("abc", "axc"), ("", "ab"), ("ab", ""), ("kitten", "sitting")])
+def test_an_alignment_is_cheapest_and_whole(label, text):
+    steps = align(label, text)
+    assert "".join(a for _, a, _ in steps) == label
+    assert "".join(b for _, _, b in steps) == text
+    assert sum(kind != "equal" for kind, *_ in steps) == edit_distance(label, text)
+    for kind, a, b in steps:
+        assert (a == b) == (kind == "equal") and (not a) == (kind == "insert") and (not b) == (kind == "delete")
+
+
+def test_confusions_count_what_was_taken_for_what():
+    assert confusions([sample("0O", "00"), sample("O", "0"), sample("", "7"), sample("x", "x")]) == {
+        ("0", "O"): 2,
+        ("7", ""): 1,
+    }
+
+
+def test_the_worst_come_first_and_of_equal_ones_the_surest():
+    misses = [sample("ab", "ax", 0.9), sample("zz", "ab", 0.2), sample("yy", "ab", 0.8), sample("ab", "ab")]
+    assert [s.prediction.text for s in worst_first(misses)] == ["yy", "zz", "ab"]
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.tags = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.found += [value for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_stands_alone_and_labels_do_no_harm(tmp_path):
+    samples = [sample("<b>", "<script>alert(1)</script>"), sample("\u05d0\u05d1", "\u05d0\u05d2"), sample("ok", "ok")]
+    path = tmp_path / "r.html"
+    write_html_report(str(path), score(samples), samples, "<title>")
+    page = path.read_text("utf-8")
+    links = Links()
+    links.feed(page)
+    assert "script" not in links.tags and "b" not in links.tags
+    assert len(links.found) == 4 and all(link.startswith("data:image/") for link in links.found)
+    assert "\u05d0" in page and "33.33%" in page
+    assert [entry.name for entry in tmp_path.iterdir()] == ["r.html"]
+
+
+def test_the_page_without_misses_with_many_and_with_a_lost_image(tmp_path):
+    path = str(tmp_path / "r.html")
+    right = [sample("a", "a")]
+    write_html_report(path, score(right), right, "t")
+    assert "every image was read" in (tmp_path / "r.html").read_text("utf-8")
+    many = [sample("a", "b", image=b"") for _ in range(MAX_MISSES + 7)]
+    write_html_report(path, score(many), many, "t")
+    page = (tmp_path / "r.html").read_text("utf-8")
+    assert "7 more misses" in page and page.count("not at hand") == MAX_MISSES
+
+
+def test_a_page_that_cannot_be_written(tmp_path):
+    with pytest.raises(AocrError, match=r"cannot be written"):
+        write_html_report(str(tmp_path / "none" / "r.html"), score([]), [], "t")
