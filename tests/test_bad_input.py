@@ -324,7 +324,7 @@ def interrupt(*args, after=None, cwd=ROOT):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "test", "predict", "export", "dataset"])
-@pytest.mark.parametrize("after", [0.4, 3.0])
+@pytest.mark.parametrize("after", [1.0, 3.0])
 def test_ctrl_c_in_each_command(command, after, trained, tmp_path):
     data = draw_numbers(tmp_path / "n", 400)
     args = {
