@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import threading
 import warnings
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from PIL import Image, UnidentifiedImageError
 
 from aocr.errors import ImageError
 
-_PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB"), "BMP": ("L", "RGB"), "GIF": ("L", "RGB", "P")}
-"""Formats and Pillow modes whose bytes TensorFlow may decode as Pillow does."""
+_PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
+"""Formats and Pillow modes whose bytes TensorFlow decodes as Pillow does. Its readers of bmp and gif stop at files
+that Pillow takes, ignore a bmp's palette, and give a gif's frame where Pillow gives the canvas."""
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,7 +35,7 @@ class CanonicalImage:
     """An image that the network's transform reads.
 
     Attributes:
-      data: encoded png, jpeg, bmp or gif, 8 bits a channel, grey or RGB, upright.
+      data: encoded png or jpeg, 8 bits a channel, grey or RGB, upright.
       width, height: in pixels.
     """
 
@@ -101,45 +101,26 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _is_whole_png(data: bytes) -> bool:
-    """Whether all checksums hold up to the end mark; Pillow reads on without, TensorFlow does not."""
+def _is_whole(data: bytes, kind: str) -> bool:
+    """Whether a png or jpeg is intact up to its end mark; Pillow reads on where it is not, TensorFlow stops."""
+    if kind == "JPEG":
+        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
     try:
         Image.open(io.BytesIO(data)).verify()
-    except Exception:  # Pillow raises errors of many kinds
+    except Exception:  # a checksum is wrong; Pillow raises errors of many kinds
         return False
-    return b"IEND\xaeB`\x82" in data[-64:] or b"IEND\xaeB`\x82" in data
-
-
-def _is_whole_frame(image: Image.Image) -> bool:
-    """Whether a GIF is one frame that fills its canvas; TensorFlow gives the frame, Pillow the canvas."""
-    try:
-        fills = image.dispose_extent == (0, 0, *image.size)
-        return fills and not image.is_animated
-    except Exception:  # a damaged second frame
-        return False
-
-
-def _is_plain_bmp(image: Image.Image, data: bytes) -> bool:
-    """Whether a BMP is of the kinds TensorFlow knows: not packed, 24 bits, or 8 bits of grey."""
-    if len(data) < 34 or struct.unpack_from("<I", data, 14)[0] < 40:
-        return False
-    bits, packing = struct.unpack_from("<HI", data, 28)
-    return packing == 0 and bits == (8 if image.mode == "L" else 24)
+    return b"\0\0\0\0IEND\xaeB`\x82" in data
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
     """Whether TensorFlow decodes `data` to the upright picture that `image` is."""
-    if (
-        image.mode not in _PLAIN.get(image.format, ())
-        or "transparency" in image.info
-        or _orientation(image) in _UPRIGHT
-    ):
-        return False
-    if image.format == "PNG":
-        return data[24] <= 8 and _is_whole_png(data)  # Pillow shows 16-bit colour as 8 bits; the header tells
-    if image.format == "BMP":
-        return _is_plain_bmp(image, data)
-    return image.format != "GIF" or _is_whole_frame(image)
+    return (
+        image.mode in _PLAIN.get(image.format, ())
+        and "transparency" not in image.info
+        and _orientation(image) not in _UPRIGHT
+        and not (image.format == "PNG" and data[24] == 16)  # Pillow shows 16-bit colour as 8 bits
+        and _is_whole(data, image.format)
+    )
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
@@ -193,8 +174,8 @@ def _converted(image: Image.Image, name: str) -> CanonicalImage:
 def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
     """Check an encoded image, and change its bytes only where TensorFlow would see another picture.
 
-    Changed to 8-bit png: 16 bits, CMYK, transparency (on white), EXIF rotation, several frames (the first),
-    bmp with a palette or packed, and formats other than png, jpeg, bmp and gif.
+    Changed to 8-bit png: 16 bits, CMYK, transparency (on white), EXIF rotation, formats other than png and jpeg
+    (of several frames the first), and files that lack their end mark.
 
     Args:
       data: the encoded image.
