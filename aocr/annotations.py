@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -32,14 +31,16 @@ class AnnotationLine:
 def split_line(line: str) -> tuple[str, str | None]:
     """Path and label of a line: split at the first TAB if there is one, else at the first white space.
 
-    A label may hold spaces, and may be empty where the separator is there; without one it is None.
+    After a TAB the label is taken as it stands, spaces at its ends included; after other white space it is
+    stripped. It may be empty where the separator is there; without one it is None.
     """
     if "\t" in line:
         path, label = line.split("\t", 1)
-        return path.strip(), label.strip(" \t")
-    match = re.match(r"\s*(\S+)(\s?)(.*)", line, re.DOTALL)
-    path, separator, label = match.groups()
-    return path, label.strip(" \t") if separator else None
+        return path.strip(), label
+    path, *rest = line.lstrip().split(maxsplit=1)
+    if rest:
+        return path, rest[0].rstrip()
+    return path, "" if line[-1].isspace() else None
 
 
 def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:

@@ -304,6 +304,17 @@ def test_a_label_outside_the_charset(run, numbers, tmp_path):
     assert not (tmp_path / "m" / "model.json").exists()
 
 
+def test_no_resume_with_bad_data_keeps_the_old_model(run, trained, tmp_path):
+    import shutil
+
+    copy = tmp_path / "m"
+    shutil.copytree(trained, copy)
+    before = sorted(os.listdir(copy))
+    failure(run("train", tmp_path / "none.txt", "--no-resume", "--model-dir", copy), "none.txt")
+    failure(run("train", write(tmp_path / "a.txt", "x.png 1\n"), "--no-resume", "--model-dir", copy), "no usable line")
+    assert sorted(os.listdir(copy)) == before
+
+
 def test_a_wrong_charset_name(run, numbers, tmp_path):
     failure(run("train", numbers, "--charset", "klingon", "--model-dir", tmp_path / "m"), "klingon", "alphanumeric")
 

@@ -13,13 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from aocr.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
-from aocr.charset import Charset
+from aocr.charset import Charset, normalise
 from aocr.config import IMAGE_HEIGHT
 from aocr.data.tfrecord import Example, RecordWriter, first_line, is_tfrecord, read_examples
 from aocr.errors import AnnotationError, CharsetError, DatasetError, ImageError
 from aocr.images import canonical_image
 
-MISSING, BAD_IMAGE, NO_LABEL = "missing file", "not an image", "no label column"
+MISSING, BAD_IMAGE, ZERO_SIZE, NO_LABEL = "missing file", "not an image", "zero size", "no label column"
 OUTSIDE, TOO_LONG = "label outside the charset", "label longer than --max-prediction"
 SHOWN = 3
 """Lines named in the summary for each reason."""
@@ -50,7 +50,7 @@ class BuildOptions:
     shards: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Drop:
     """A line or record that was left out.
 
@@ -162,15 +162,16 @@ def _read_bytes(path: str) -> bytes:
 
 def _lines(source: str, options: BuildOptions) -> Iterator[AnnotationLine | Example]:
     """What a source holds, whatever it is."""
-    if tf.io.gfile.isdir(source):
-        if not options.label_from_filename:
-            raise AnnotationError(source, None, "is a folder. Add --label-from-filename, or give an annotation file.")
-        return labels_from_filenames(source)
-    if not tf.io.gfile.exists(source):
-        raise AnnotationError(source, None, "there is no such file. Check the path.")
-    if is_tfrecord(source):
-        return read_examples(source)
     try:
+        if tf.io.gfile.isdir(source):
+            if not options.label_from_filename:
+                advice = "Add --label-from-filename, or give an annotation file."
+                raise AnnotationError(source, None, f"is a folder. {advice}")
+            return labels_from_filenames(source)
+        if not tf.io.gfile.exists(source):
+            raise AnnotationError(source, None, "there is no such file. Check the path.")
+        if is_tfrecord(source):
+            return read_examples(source)
         return parse_annotations(_read_bytes(source), source)
     except tf.errors.OpError as error:
         raise AnnotationError(source, None, f"cannot be read ({first_line(error)}).") from None
@@ -180,19 +181,16 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
     """Find and read a line's image (its label as it stands).
 
     Raises:
-      AocrError: it cannot be used.
+      FileNotFoundError: there is none, or it cannot be reached.
     """
-    if line.label is None:
-        raise AnnotationError(source, line.lineno, f"{line.path!r} has no label. Write 'path label'.")
-    candidates = candidate_paths(line.path, source, options.data_base_dir)
-    path = next((c for c in candidates if tf.io.gfile.exists(c) and not tf.io.gfile.isdir(c)), None)
-    if path is None:
-        raise FileNotFoundError(f"there is no file {line.path!r}. Check the path, or give --data-base-dir.")
     try:
-        data = _read_bytes(path)
+        candidates = candidate_paths(line.path, source, options.data_base_dir)
+        path = next((c for c in candidates if tf.io.gfile.exists(c) and not tf.io.gfile.isdir(c)), None)
+        if path is None:
+            raise FileNotFoundError(f"there is no file {line.path!r}. Check the path, or give --data-base-dir.")
+        return Example(_read_bytes(path), line.label, line.path if options.save_filename else "")
     except tf.errors.OpError as error:
-        raise ImageError(path, f"cannot be read ({first_line(error)}).") from None
-    return Example(data, line.label, line.path if options.save_filename else "")
+        raise FileNotFoundError(f"{line.path!r} cannot be read ({first_line(error)}).") from None
 
 
 def _examine(item: tuple[int, AnnotationLine | Example], source: str, options: BuildOptions) -> Example | Drop:
@@ -200,23 +198,22 @@ def _examine(item: tuple[int, AnnotationLine | Example], source: str, options: B
     number, line = item
     is_line = isinstance(line, AnnotationLine)
     number = line.lineno if is_line else number
+    if line.label is None:
+        return Drop(source, number, NO_LABEL, f"{line.path!r} has no label. Write 'path label'.")
+    label = normalise(line.label.upper()) if options.force_uppercase else line.label
+    if options.charset and (missing := options.charset.missing(label)):
+        error = CharsetError(missing, label, "Add them to the charset, or drop the line.")
+        return Drop(source, number, OUTSIDE, str(error))
+    if options.max_prediction is not None and len(label) > options.max_prediction:
+        return Drop(source, number, TOO_LONG, f"{label!r} has {len(label)} characters")
     try:
         example = _load(line, source, options) if is_line else line
-        label = example.label.upper() if options.force_uppercase else example.label
-        if options.charset and (missing := options.charset.missing(label)):
-            raise CharsetError(missing, label, "Add them to the charset, or drop the line.")
-        if options.max_prediction is not None and len(label) > options.max_prediction:
-            return Drop(source, number, TOO_LONG, f"{label!r} has {len(label)} characters")
         image = canonical_image(example.image, line.path if is_line else f"record {number}")
         return Example(image.data, label, example.comment, image.width, image.height)
     except FileNotFoundError as error:
         return Drop(source, number, MISSING, str(error))
-    except CharsetError as error:
-        return Drop(source, number, OUTSIDE, str(error))
     except ImageError as error:
-        return Drop(source, number, BAD_IMAGE, str(error))
-    except AnnotationError as error:
-        return Drop(source, number, NO_LABEL, str(error).partition(": ")[2])
+        return Drop(source, number, BAD_IMAGE if example.image else ZERO_SIZE, str(error))
 
 
 def _in_parallel(items: Iterable, work: Callable) -> Iterator:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from aocr.charset import normalise
-from aocr.errors import AocrError, DatasetError
+from aocr.errors import DatasetError
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class Example:
 
 def first_line(error: BaseException) -> str:
     """What an error says, shortened to one line."""
-    lines = str(getattr(error, "message", error)).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__
+    text = re.sub(r"\{\{function_node \S+\}\}|\[Op:.*", "", str(getattr(error, "message", error)))
+    lines = text.strip().splitlines()
+    return lines[0].strip()[:160] if lines else type(error).__name__
 
 
 def serialize(example: Example) -> bytes:
@@ -63,9 +66,9 @@ def parse(serialized: bytes, path: str, number: int) -> Example:
         features = tf.train.Example.FromString(serialized).features.feature
     except Exception:  # protobuf's DecodeError has no public home
         raise DatasetError(path, f"record {number:,} is not of aocr. Build it with aocr dataset.") from None
-    if "image" not in features or "label" not in features:
-        found = ", ".join(sorted(features)) or "none"
-        reason = f"record {number:,} has no image and label (its features: {found})."
+    if any(name not in features or features[name].WhichOneof("kind") != "bytes_list" for name in ("image", "label")):
+        kinds = (f"{name} ({features[name].WhichOneof('kind')})" for name in sorted(features))
+        reason = f"record {number:,} has no image and label of bytes; its features: {', '.join(kinds) or 'none'}."
         raise DatasetError(path, f"{reason} Build it with aocr dataset.")
 
     def one(name):
@@ -95,6 +98,8 @@ def read_examples(path: str) -> Iterator[Example]:
             raise DatasetError(path, "is not a TFRecord file, or its start is damaged.") from None
         reason = f"record {number + 1:,} is cut off or damaged; the {number:,} before it are whole."
         raise DatasetError(path, f"{reason} Build the file again with aocr dataset.") from None
+    except tf.errors.NotFoundError:
+        raise DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.") from None
     except tf.errors.OpError as error:
         raise DatasetError(path, f"cannot be read ({first_line(error)}).") from None
 
@@ -180,12 +185,18 @@ class RecordWriter:
 
     def __enter__(self) -> RecordWriter:
         try:
+            if any(tf.io.gfile.isdir(path) for path in self.paths):
+                raise DatasetError(self.path, "is a folder. Name a file to write.")
             folder = os.path.dirname(self.path)
             if folder:
                 tf.io.gfile.makedirs(folder)
-            self._writers = [tf.io.TFRecordWriter(p) for p in self._temporary]
-        except tf.errors.OpError as error:
-            raise self._fail(error) from None
+            for path in self._temporary:
+                self._writers.append(tf.io.TFRecordWriter(path))
+        except BaseException as error:
+            self._clear()
+            if isinstance(error, tf.errors.OpError):
+                raise self._fail(error) from None
+            raise
         return self
 
     def write(self, example: Example) -> None:
@@ -204,9 +215,13 @@ class RecordWriter:
                 for temporary, path in zip(self._temporary, self.paths, strict=True):
                     tf.io.gfile.rename(temporary, path, overwrite=True)
         except tf.errors.OpError as failure:
-            if kind is None or not issubclass(kind, AocrError):
+            if kind is None:  # else what is under way says more
                 raise self._fail(failure) from None
         finally:
-            for temporary in self._temporary:
-                if tf.io.gfile.exists(temporary):
-                    tf.io.gfile.remove(temporary)
+            self._clear()
+
+    def _clear(self) -> None:
+        """Remove what is left under temporary names."""
+        for temporary in self._temporary:
+            with contextlib.suppress(tf.errors.OpError):
+                tf.io.gfile.remove(temporary)

@@ -123,7 +123,6 @@ def _merge_charsets(old: Charset, new: Charset, request: TrainRequest) -> Charse
 def _resume_config(request: TrainRequest) -> ModelConfig | None:
     """The folder's network, if there is one to go on with."""
     if not request.resume:
-        checkpoint.clear(request.model_dir)
         return None
     config = checkpoint.read_config(request.model_dir)
     if config is None:
@@ -239,8 +238,11 @@ def _train(request: TrainRequest, config: ModelConfig, data: Dataset, held: Data
     strategy = runtime.strategy()
     with strategy.scope():
         model = build_recognizer(config, runtime.POLICIES[precision])
-        if request.init_from and fresh:
+        if request.init_from and (fresh or tf.train.latest_checkpoint(request.model_dir) is None):
             start_from(request.init_from, model, config)
+        if fresh:  # only now that data and network are known to be good
+            checkpoint.clear(request.model_dir)
+            checkpoint.write_config(request.model_dir, config)
         evaluator = None
         if batches.validation:
             reader = Reader(model, config)
@@ -254,8 +256,6 @@ def _train(request: TrainRequest, config: ModelConfig, data: Dataset, held: Data
             batches.steps_per_epoch,
             strategy,
         )
-    if fresh:
-        checkpoint.write_config(request.model_dir, config)
     restored = trainer.restore()
     log.info("Resuming from %s" if restored else "A new model in %s", restored or request.model_dir)
     log.info(
