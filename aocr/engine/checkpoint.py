@@ -23,6 +23,7 @@ import tensorflow as tf
 
 import aocr
 from aocr.config import ModelConfig
+from aocr.data.tfrecord import first_line
 from aocr.errors import AocrError, CheckpointError, ConfigError, TrainingError
 
 FORMAT = 1
@@ -47,11 +48,7 @@ def write_json(path: str, value: dict[str, Any]) -> None:
             file.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
         tf.io.gfile.rename(temporary, path, overwrite=True)
     except (tf.errors.OpError, OSError) as error:
-        raise TrainingError(f"{path}: cannot be written ({_first_line(error)}). Free space or check rights.") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise TrainingError(f"{path}: cannot be written ({first_line(error)}). Free space or check rights.") from None
 
 
 def read_json(path: str) -> dict[str, Any] | None:
@@ -66,7 +63,7 @@ def read_json(path: str) -> dict[str, Any] | None:
         with tf.io.gfile.GFile(path, "r") as file:
             value = json.loads(file.read())
     except (ValueError, tf.errors.OpError) as error:
-        raise CheckpointError(path, f"is damaged ({_first_line(error)}). Restore it, or train anew.") from None
+        raise CheckpointError(path, f"is damaged ({first_line(error)}). Restore it, or train anew.") from None
     if not isinstance(value, dict):
         raise CheckpointError(path, "is not a model description of aocr.")
     return value
@@ -77,7 +74,7 @@ def write_config(model_dir: str, config: ModelConfig) -> None:
     try:
         tf.io.gfile.makedirs(model_dir)
     except (tf.errors.OpError, OSError) as error:
-        reason = f"the folder cannot be made ({_first_line(error)}). Choose another --model-dir."
+        reason = f"the folder cannot be made ({first_line(error)}). Choose another --model-dir."
         raise CheckpointError(model_dir, reason) from None
     value = {"format": FORMAT, "aocr": aocr.__version__, "model": config.to_dict()}
     write_json(path_in(model_dir, "model.json"), value)
@@ -106,7 +103,7 @@ def read_config(model_dir: str) -> ModelConfig | None:
     try:
         return ModelConfig.from_dict(value["model"])
     except (AocrError, TypeError) as error:
-        raise CheckpointError(model_dir, f"model.json is damaged: {_first_line(error)}") from None
+        raise CheckpointError(model_dir, f"model.json is damaged: {first_line(error)}") from None
 
 
 def check_typed(model_dir: str, config: ModelConfig, typed: dict[str, Any]) -> None:
@@ -165,7 +162,7 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
         names = {key[len(group) : -len(_VALUE)].replace(".S", "/"): key for key in keys if key.startswith(group)}
         return {name: reader.get_tensor(key) for name, key in names.items()}
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise CheckpointError(prefix, f"is missing or damaged ({_first_line(error)}).") from None
+        raise CheckpointError(prefix, f"is missing or damaged ({first_line(error)}).") from None
 
 
 def write_weights(model_dir: str, model: keras.Model, step: int) -> None:
@@ -178,7 +175,7 @@ def write_weights(model_dir: str, model: keras.Model, step: int) -> None:
         weights = tf.train.Checkpoint(model=weights_of(model))
         tf.train.CheckpointManager(weights, model_dir, 1, checkpoint_name="ckpt").save(checkpoint_number=step)
     except (tf.errors.OpError, OSError) as error:
-        raise TrainingError(f"{model_dir}: cannot be written ({_first_line(error)}). Free space.") from None
+        raise TrainingError(f"{model_dir}: cannot be written ({first_line(error)}). Free space.") from None
 
 
 @dataclass(frozen=True)
@@ -247,7 +244,7 @@ class Checkpoints:
         try:
             self._all.restore(newest).assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
-            reason = f"does not fit ({_first_line(error)}). With another --optimizer, start anew with --no-resume."
+            reason = f"does not fit ({first_line(error)}). With another --optimizer, start anew with --no-resume."
             raise CheckpointError(newest, reason) from None
         return newest
 
@@ -268,7 +265,7 @@ class Checkpoints:
         try:
             write()
         except (tf.errors.OpError, OSError) as error:
-            reason = f"cannot be written ({_first_line(error)})"
+            reason = f"cannot be written ({first_line(error)})"
             advice = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
             raise TrainingError(f"{self.model_dir}: a checkpoint {reason}. {advice}") from None
 

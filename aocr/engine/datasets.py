@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from aocr.data.builder import BuildOptions, BuildReport, build_records
 from aocr.data.pipeline import Summary, summarise
-from aocr.data.tfrecord import expand_datasets, is_tfrecord, is_verified
+from aocr.data.tfrecord import expand_datasets, first_line, is_tfrecord, is_verified
 from aocr.engine.progress import log
 from aocr.errors import DatasetError
 
@@ -82,7 +82,7 @@ def _summarise(name: str, paths: list[str]) -> Summary:
     try:
         return summarise(paths)
     except tf.errors.DataLossError as error:
-        reason = f"a record is cut off or damaged ({error.message.splitlines()[0][:120]})"
+        reason = f"a record is cut off or damaged ({first_line(error)})"
         raise DatasetError(name, f"{reason}. Build it again with aocr dataset.") from None
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
         raise DatasetError(name, "has records of another program. Build it with aocr dataset.") from None

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from aocr.charset import EOS, NUM_SPECIALS
 from aocr.config import IMAGE_HEIGHT, ModelConfig
 from aocr.data.preprocess import preprocess, scale_image
+from aocr.data.tfrecord import first_line
 from aocr.engine import checkpoint
 from aocr.engine.predictor import Predictor
 from aocr.engine.reading import padded_width
@@ -233,8 +234,8 @@ def export(predictor: Predictor, export_dir: str, kind: str) -> str:
                 os.replace(os.path.join(folder, "frozen_graph.pb"), path)
         return path
     except (OSError, tf.errors.OpError) as error:
-        first = str(error).splitlines()[0][:200]
-        raise ExportError(f"{export_dir}: the export cannot be written ({first}). Check rights and space.") from None
+        reason = f"the export cannot be written ({first_line(error)})"
+        raise ExportError(f"{export_dir}: {reason}. Check rights and space.") from None
     finally:
         if made and os.path.isdir(export_dir) and not os.listdir(export_dir):
             os.rmdir(export_dir)
