@@ -186,7 +186,7 @@ def prove(predictor: Predictor, folder: str, kind: str) -> None:
       ExportError: it cannot be loaded, or a text or a probability differs.
     """
     images = _samples(predictor.config)
-    expected = predictor.predict(images)
+    expected = predictor.read_encoded(images)
     expected += expected + (expected[:1] if kind == "savedmodel" else [])
     found = _read_elsewhere(folder, kind, images, predictor.config)
     for prediction, (text, probability) in zip(expected, found, strict=True):

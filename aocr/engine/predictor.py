@@ -79,6 +79,14 @@ class Predictor:
                 window = []
         yield from self._read(window)
 
+    def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
+        """Read encoded png, jpeg, bmp or gif images as they are, the way an export does."""
+        loaded = []
+        for data in images:
+            pixels, width, scale = self._preprocess(data)
+            loaded.append((pixels.numpy(), int(width), float(scale), round(int(width) * float(scale))))
+        return list(self._read(loaded))
+
     def _load(self, image: Any) -> tuple | ImageError:
         """(32, W, C) array, valid width, scale and original width."""
         try:
