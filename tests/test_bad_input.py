@@ -113,6 +113,31 @@ def test_an_empty_annotation_file(run, tmp_path):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_the_annotation_file_is_not_overwritten(run, tmp_path):
+    path = draw_numbers(tmp_path / "n", 3)
+    before = path.read_bytes()
+    failure(run("dataset", path, path), "numbers.txt", "Name another file")
+    assert path.read_bytes() == before
+
+
+def test_an_interrupt_inside_a_destructor_comes_again(capsys):
+    from aocr.cli.main import _Interrupts
+
+    class Fragile:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.01)
+
+    interrupts = _Interrupts()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Fragile()
+            time.sleep(5)
+    finally:
+        interrupts.restore()
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_missing_annotation_file(run, tmp_path):
     failure(run("dataset", tmp_path / "none.txt", tmp_path / "o"), "none.txt", "no such file")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 
 from aocr.charset import Charset
 from aocr.cli import options
+from aocr.errors import ConfigError
 
 log = logging.getLogger("aocr")
 
@@ -65,6 +67,8 @@ class _Progress:
 
 def run(args: argparse.Namespace) -> int:
     """Build, then print what was found."""
+    if os.path.realpath(args.output) == os.path.realpath(args.annotations):
+        raise ConfigError("OUTPUT", args.output, "is the annotation file itself. Name another file.")
     charset = Charset.from_name_or_file(args.charset) if args.charset else None
     from aocr.engine import runtime  # noqa: F401  (first: it keeps TensorFlow's start quiet)
     from aocr.data.builder import BuildOptions, build_records  # isort: skip

@@ -5,11 +5,13 @@ Exit codes: 0 all went well; 1 an error, or some inputs failed; 2 wrong usage; 1
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import logging
 import os
 import signal
 import sys
+import threading
 
 from aocr import __version__
 from aocr.cli import dataset, export, import_model, legacy, predict, test, train
@@ -101,13 +103,23 @@ class _Interrupts:
 
     def __init__(self):
         self.caught = False
+        self._hook_before, sys.unraisablehook = sys.unraisablehook, self._again
         self._before = {number: signal.signal(number, self._raise) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def _raise(self, number, frame):
         self.caught = True
         raise KeyboardInterrupt
 
+    def _again(self, details) -> None:
+        """An interrupt that came inside a destructor cannot go up from there: let it come once more."""
+        if self.caught and issubclass(details.exc_type, KeyboardInterrupt):
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            self._hook_before(details)
+
     def restore(self) -> None:
+        """Let signals and lost exceptions act as before."""
+        sys.unraisablehook = self._hook_before
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
