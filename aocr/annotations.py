@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aocr.charset import normalise
 from aocr.errors import AnnotationError
 
+_IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
 """Endings by which images in a folder are known."""
 
@@ -47,16 +48,18 @@ def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
     """Lines of an annotation file that are not blank.
 
     Args:
-      data: the file's bytes: UTF-8 with or without BOM, LF or CRLF.
+      data: the file's bytes: UTF-8 with or without BOM; LF, CRLF or CR ends a line.
       name: of the file, for messages.
 
     Raises:
       AnnotationError: a line is not UTF-8, or the file has no line.
     """
+    if data.startswith(_IMAGE_STARTS):
+        raise AnnotationError(name, None, "is an image. Give a text file of 'path label' lines, or a folder.")
     found = False
-    for lineno, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+    for lineno, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         try:
-            line = raw.decode("utf-8").removesuffix("\r")
+            line = raw.decode("utf-8")
         except UnicodeDecodeError:
             raise AnnotationError(name, lineno, "is not UTF-8. Save the file as UTF-8.") from None
         if not line.strip():
@@ -71,6 +74,8 @@ def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
 def labels_from_filenames(folder: str) -> Iterator[AnnotationLine]:
     """Images in a folder and the folders in it, sorted; each file's name without ending is its label, literally.
 
+    A counter at a name's end (`word_2.png`) is part of the label too. A path that is not UTF-8 gives no label.
+
     Raises:
       AnnotationError: there is no image.
     """
@@ -83,7 +88,16 @@ def labels_from_filenames(folder: str) -> Iterator[AnnotationLine]:
     if not paths:
         raise AnnotationError(folder, None, f"holds no image ({', '.join(IMAGE_ENDINGS)}).")
     for number, path in enumerate(paths, 1):
-        yield AnnotationLine(path, normalise(os.path.splitext(os.path.basename(path))[0]), number)
+        label = normalise(os.path.splitext(os.path.basename(path))[0])
+        yield AnnotationLine(path, label if _is_utf8(path) else None, number)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # the system's bytes stand in it as lone surrogates
+        return False
+    return True
 
 
 def candidate_paths(path: str, annotations: str, data_base_dir: str | None) -> list[str]:

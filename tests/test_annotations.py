@@ -1,6 +1,7 @@
 """Annotation files, line by line."""
 
 import os
+import sys
 
 import pytest
 from conftest import REAL_DATA
@@ -38,7 +39,8 @@ def test_line_ends_marks_and_blank_lines():
     unix = b"a.png ONE\n\nb.png \n \t \nc.png THREE"
     expected = [("a.png", "ONE", 1), ("b.png", "", 3), ("c.png", "THREE", 5)]
     assert parsed(unix) == expected
-    assert parsed(unix.replace(b"\n", b"\r\n") + b"\r\n") == expected
+    for end in (b"\r\n", b"\r"):
+        assert parsed(unix.replace(b"\n", end) + end) == expected
     assert parsed(b"\xef\xbb\xbf" + unix) == expected
 
 
@@ -91,6 +93,19 @@ def test_labels_from_file_names(tmp_path):
     assert [line.label for line in lines] == ["a b", "b", "1_2", "caf\u00e9"]
     assert [line.lineno for line in lines] == [1, 2, 3, 4]
     assert all(os.path.isfile(line.path) for line in lines)
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names are Unicode here")
+def test_a_name_that_is_not_utf_8_has_no_label(tmp_path):
+    for name in (b"a.png", b"caf\xe9.png"):
+        (tmp_path / os.fsdecode(name)).touch()
+    assert [line.label for line in labels_from_filenames(str(tmp_path))] == ["a", None]
+
+
+def test_a_counter_in_a_file_name_is_part_of_the_label(tmp_path):
+    for name in ("WORD.png", "WORD_2.png", "WORD-3.png"):
+        (tmp_path / name).touch()
+    assert {line.label for line in labels_from_filenames(str(tmp_path))} == {"WORD", "WORD_2", "WORD-3"}
 
 
 def test_a_folder_without_images(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import sys
 import threading
 import time
 import zlib
@@ -151,9 +152,9 @@ def test_the_report_file_names_every_line(build, bad_files, tmp_path):
 
 
 def test_equal_images(build, tmp_path):
-    put(tmp_path, a_png=picture(1), b_png=picture(1), c_png=picture(2))
-    report, examples = build("a.png X\nc.png X\nb.png Y\na.png X\nb.png Z\n")
-    assert len(examples) == 5
+    put(tmp_path, a_png=picture(1), b_png=picture(1), c_png=picture(2), d_png=picture(3))
+    report, examples = build("a.png X\nc.png X\nb.png Y\na.png X\nb.png Z\nd.png X\n")
+    assert len(examples) == 6
     assert report.num_repeats == 1
     assert report.conflicts == [(1, "X", 3, "Y"), (1, "X", 5, "Z")]
     assert len(report.warnings()) == 2 and "a.txt:1 and :3" in report.warnings()[0]
@@ -217,6 +218,43 @@ def test_labels_and_comments(build, tmp_path):
     assert set(report.symbols) == set("STRAE \u03aa\u0301CF\u00c9") and {example.comment for example in examples} == {
         ""
     }
+
+
+def test_records_in_several_files_are_a_source_too(tmp_path):
+    data = draw_numbers(tmp_path / "n", 11)
+    build_records(str(data), str(tmp_path / "s"), BuildOptions(shards=3))
+    for source in ("s", "s-*"):
+        report = build_records(str(tmp_path / source), str(tmp_path / "o"), BuildOptions(charset=Charset("123")))
+        assert report.num_images + len(report.drops) == 11 and report.drops
+        assert all(drop.where == str(tmp_path / source) for drop in report.drops)
+    with pytest.raises(DatasetError, match="not a TFRecord"):
+        build_records(str(tmp_path / "n" / "*.txt"), str(tmp_path / "o2"), BuildOptions())
+
+
+def test_the_source_is_not_written_over(tmp_path):
+    data = draw_numbers(tmp_path / "n", 2)
+    text = data.read_bytes()
+    with pytest.raises(DatasetError, match="holds no records"):
+        build_records(str(data), str(data), BuildOptions())
+    assert data.read_bytes() == text
+
+
+def test_file_names_are_labels_in_a_folder_only(tmp_path):
+    data = draw_numbers(tmp_path / "n", 2)
+    with pytest.raises(AnnotationError, match="wants a folder"):
+        build_records(str(data), str(tmp_path / "o"), BuildOptions(label_from_filename=True))
+
+
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names are Unicode here")
+def test_a_name_that_is_not_utf_8_is_left_out(tmp_path):
+    (tmp_path / "n").mkdir()
+    for name in (b"A.png", b"caf\xe9.png"):
+        (tmp_path / "n" / os.fsdecode(name)).write_bytes(picture())
+    report = build_records(str(tmp_path / "n"), str(tmp_path / "o"), BuildOptions(label_from_filename=True))
+    assert report.num_images == 1 and report.num_dropped == {NO_LABEL: 1}
+    "\n".join(report.summary()).encode()
+    report.write(str(tmp_path / "r.txt"))
+    assert "not UTF-8. Rename" in (tmp_path / "r.txt").read_text("utf-8")
 
 
 def test_a_folder_of_images_named_after_their_text(tmp_path):
@@ -288,7 +326,8 @@ def test_progress_counts_every_line(tmp_path):
 def test_a_build_that_is_broken_off_leaves_nothing(tmp_path, monkeypatch, error, place):
     data = draw_numbers(tmp_path / "n", 30)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "o-00000-of-00002").write_bytes(b"of before")
+    with RecordWriter(str(tmp_path / "out" / "o-00000-of-00002")) as writer:
+        writer.write(Example(b"of", "before"))
     real, calls = builder.canonical_image, []
 
     def broken(*args):
@@ -307,7 +346,7 @@ def test_a_build_that_is_broken_off_leaves_nothing(tmp_path, monkeypatch, error,
     with pytest.raises(error):
         build_records(str(data), str(tmp_path / "out" / "o"), BuildOptions(shards=2), progress)
     assert os.listdir(tmp_path / "out") == ["o-00000-of-00002"]
-    assert (tmp_path / "out" / "o-00000-of-00002").read_bytes() == b"of before"
+    assert list(read_examples(str(tmp_path / "out" / "o-00000-of-00002"))) == [Example(b"of", "before")]
 
 
 def test_images_are_decoded_side_by_side_and_few_wait(build, tmp_path, monkeypatch):

@@ -182,6 +182,55 @@ def test_globs_and_shards(tmp_path):
         names("a.tfrecords", "x*")
 
 
+def test_a_file_named_twice_is_taken_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.tfrecords", "b.tfrecords", "s-00000-of-00002", "s-00001-of-00002"):
+        (tmp_path / name).write_bytes(b"x")
+    assert expand_datasets(["a.tfrecords", "./a.tfrecords", "*.tfrecords", str(tmp_path / "b.tfrecords")]) == [
+        "a.tfrecords", "b.tfrecords",
+    ]  # fmt: skip
+    assert expand_datasets(["s", "./s-*"]) == ["s-00000-of-00002", "s-00001-of-00002"]
+
+
+def test_files_that_a_writer_left_unfinished_are_not_records(tmp_path):
+    write(tmp_path / "s", num_shards=2)
+    for name in ("s-00000-of-00002.77.tmp", "s.77.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    whole = shard_paths(str(tmp_path / "s"), 2)
+    assert expand_datasets([str(tmp_path / "s")]) == expand_datasets([str(tmp_path / "s*")]) == whole
+
+
+def test_shards_without_a_record_are_left_out(tmp_path):
+    write(tmp_path / "s", EXAMPLES[:1], num_shards=3)
+    for pattern in ("s", "s*"):
+        assert expand_datasets([str(tmp_path / pattern)]) == [str(tmp_path / "s-00000-of-00003")]
+
+
+def test_a_lost_shard(tmp_path):
+    write(tmp_path / "s", num_shards=3)
+    (tmp_path / "s-00001-of-00003").unlink()
+    with pytest.raises(DatasetError, match="s-00001-of-00003 is missing"):
+        expand_datasets([str(tmp_path / "s")])
+    assert len(expand_datasets([str(tmp_path / "s-*")])) == 2  # a part of them may be asked for
+
+
+@pytest.mark.parametrize("before, after", [(4, 2), (2, 4), (1, 3), (3, 1)])
+def test_two_builds_under_one_name_are_not_mixed(tmp_path, before, after):
+    for num_shards in (before, after):
+        write(tmp_path / "s", num_shards=num_shards)
+    for pattern in ("s", "s*"):
+        with pytest.raises(DatasetError, match="of different builds"):
+            expand_datasets([str(tmp_path / pattern)])
+    part = str(tmp_path / "s-00000-of-0000") + str(max(before, after))
+    assert expand_datasets([part]) == [part]
+
+
+def test_an_annotation_file_may_stand_beside_its_shards(tmp_path):
+    write(tmp_path / "a.txt", num_shards=2)
+    (tmp_path / "a.txt").write_text("a.png A\n")
+    assert expand_datasets([str(tmp_path / "a.txt")]) == [str(tmp_path / "a.txt")]
+
+
 def test_a_file_system_that_tensorflow_lacks():
     with pytest.raises(DatasetError, match="no file system for nowhere://"):
         expand_datasets(["nowhere://bucket/a.tfrecords"])
@@ -257,6 +306,25 @@ def test_a_read_only_folder(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(DatasetError, match="cannot be written"):
         write(tmp_path / "o")
+
+
+def test_only_records_are_written_over(tmp_path):
+    (tmp_path / "labels.txt").write_text("a.png A\n")
+    (tmp_path / "empty").touch()
+    with pytest.raises(DatasetError, match=r"labels\.txt: is there and holds no records"):
+        write(tmp_path / "labels.txt")
+    assert (tmp_path / "labels.txt").read_text() == "a.png A\n"
+    for path in (tmp_path / "empty", write(tmp_path / "old", EXAMPLES[:2])):
+        assert list(read_examples(write(path))) == EXAMPLES
+    assert sorted(os.listdir(tmp_path)) == ["empty", "labels.txt", "old"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_what_is_no_plain_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DatasetError, match="not a plain file"):
+        write(tmp_path / "pipe")
+    assert os.listdir(tmp_path) == ["pipe"] and not (tmp_path / "pipe").is_file()
 
 
 def test_a_folder_or_a_file_in_the_way(tmp_path):

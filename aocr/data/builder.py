@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import tensorflow as tf
@@ -15,9 +17,9 @@ import tensorflow as tf
 from aocr.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
 from aocr.charset import Charset, normalise
 from aocr.config import IMAGE_HEIGHT
-from aocr.data.tfrecord import Example, RecordWriter, first_line, is_tfrecord, read_examples
+from aocr.data.tfrecord import Example, RecordWriter, first_line, is_tfrecord, matching_files, read_examples
 from aocr.errors import AnnotationError, CharsetError, DatasetError, ImageError
-from aocr.images import canonical_image
+from aocr.images import as_png, canonical_image
 
 MISSING, BAD_IMAGE, ZERO_SIZE, NO_LABEL = "missing file", "not an image", "zero size", "no label column"
 OUTSIDE, TOO_LONG = "label outside the charset", "label longer than --max-prediction"
@@ -113,12 +115,13 @@ class BuildReport:
         """Lines for people."""
         lines = [f"{self.num_images} images from {self.source} written to {', '.join(self.paths[:3])}"]
         lines[0] += f" ... ({len(self.paths)} files)" if len(self.paths) > 3 else ""
-        symbols = "".join(sorted(self.symbols))
-        lines.append(f"Charset: {len(symbols)} symbols: {symbols}")
+        lines.append(
+            f"Charset: {Charset(''.join(sorted(self.symbols))).shown(1000)}" if self.symbols else "Charset: empty"
+        )
         lines.append(f"Label length: {_spread(self.lengths)} characters")
         lines.append(f"Image width: {_spread(self.widths)} px; at height 32: {_spread(self.network_widths)} px")
         if self.num_repeats:
-            lines.append(f"Repeated: {self.num_repeats} images stand more than once with the same label")
+            lines.append(f"Repeated: {self.num_repeats} of the images are there before, with the same label")
         for reason, count in self.num_dropped.items():
             lines.append(f"Left out: {count} ({reason})")
             named = [drop for drop in self.drops if drop.reason == reason][:SHOWN]
@@ -168,10 +171,13 @@ def _lines(source: str, options: BuildOptions) -> Iterator[AnnotationLine | Exam
                 advice = "Add --label-from-filename, or give an annotation file."
                 raise AnnotationError(source, None, f"is a folder. {advice}")
             return labels_from_filenames(source)
-        if not tf.io.gfile.exists(source):
+        paths = [source] if tf.io.gfile.exists(source) else matching_files(source)
+        if not paths:
             raise AnnotationError(source, None, "there is no such file. Check the path.")
-        if is_tfrecord(source):
-            return read_examples(source)
+        if options.label_from_filename:
+            raise AnnotationError(source, None, "is a file. --label-from-filename wants a folder of images.")
+        if paths != [source] or is_tfrecord(source):
+            return chain.from_iterable(map(read_examples, paths))
         return parse_annotations(_read_bytes(source), source)
     except tf.errors.OpError as error:
         raise AnnotationError(source, None, f"cannot be read ({first_line(error)}).") from None
@@ -198,6 +204,8 @@ def _examine(item: tuple[int, AnnotationLine | Example], source: str, options: B
     number, line = item
     is_line = isinstance(line, AnnotationLine)
     number = line.lineno if is_line else number
+    if line.label is None and options.label_from_filename:
+        return Drop(source, number, NO_LABEL, f"the name {line.path!r} is not UTF-8. Rename the file.")
     if line.label is None:
         return Drop(source, number, NO_LABEL, f"{line.path!r} has no label. Write 'path label'.")
     label = normalise(line.label.upper()) if options.force_uppercase else line.label
@@ -209,11 +217,22 @@ def _examine(item: tuple[int, AnnotationLine | Example], source: str, options: B
     try:
         example = _load(line, source, options) if is_line else line
         image = canonical_image(example.image, line.path if is_line else f"record {number}")
-        return Example(image.data, label, example.comment, image.width, image.height)
+        return Example(_decodable(image.data), label, example.comment, image.width, image.height)
     except FileNotFoundError as error:
         return Drop(source, number, MISSING, str(error))
     except ImageError as error:
         return Drop(source, number, BAD_IMAGE if example.image else ZERO_SIZE, str(error))
+
+
+def _decodable(data: bytes) -> bytes:
+    """The image as it is where TensorFlow can decode it; a damaged JPEG that only Pillow can read as PNG."""
+    if not data.startswith(b"\xff\xd8"):
+        return data
+    try:
+        tf.io.decode_jpeg(data)
+        return data
+    except tf.errors.InvalidArgumentError:
+        return as_png(data)
 
 
 def _in_parallel(items: Iterable, work: Callable) -> Iterator:
@@ -236,11 +255,13 @@ def _in_parallel(items: Iterable, work: Callable) -> Iterator:
 
 
 class _Tally:
-    """Counts what goes by, and finds equal images."""
+    """Counts what goes by, and finds equal images at the end: 24 bytes an image and each label once."""
 
     def __init__(self, report: BuildReport):
         self.report = report
-        self._seen: dict[bytes, tuple[int, str]] = {}
+        self._digests, self._numbers = array("Q"), array("Q")
+        self._labels: list[str] = []
+        self._known: dict[str, str] = {}
 
     def add(self, number: int, example: Example) -> None:
         report = self.report
@@ -249,12 +270,25 @@ class _Tally:
         report.lengths[len(example.label)] += 1
         report.widths[example.width] += 1
         report.network_widths[-(-example.width * IMAGE_HEIGHT // example.height)] += 1
-        digest = hashlib.blake2b(example.image, digest_size=12).digest()
-        before, label = self._seen.setdefault(digest, (number, example.label))
-        if before != number and label == example.label:
-            report.num_repeats += 1
-        elif before != number:
-            report.conflicts.append((before, label, number, example.label))
+        digest = hashlib.blake2b(example.image, digest_size=8).digest()
+        self._digests.append(int.from_bytes(digest, "little"))
+        self._numbers.append(number)
+        self._labels.append(self._known.setdefault(example.label, example.label))
+
+    def compare(self) -> None:
+        """Enter into the report which images equal an earlier one."""
+        digests = np.array(self._digests, np.uint64)
+        order = np.argsort(digests, kind="stable")  # equal images side by side, the first of them first
+        starts = np.flatnonzero(np.diff(digests[order], prepend=~digests[order[:1]]))
+        first = np.empty_like(order)
+        first[order] = np.repeat(order[starts], np.diff(starts, append=len(order)))
+        for later in np.flatnonzero(first != np.arange(len(first))).tolist():
+            before = int(first[later])
+            label, other = self._labels[before], self._labels[later]
+            if label == other:
+                self.report.num_repeats += 1
+            else:
+                self.report.conflicts.append((self._numbers[before], label, self._numbers[later], other))
 
 
 def build_records(
@@ -263,7 +297,8 @@ def build_records(
     """Write the usable lines of a source as records.
 
     Args:
-      source: annotation file, TFRecord file, or (with `label_from_filename`) a folder.
+      source: annotation file, TFRecord file (or a glob or stem of several, whose records are numbered through), or
+        (with `label_from_filename`) a folder.
       output: path of the TFRecord file, or stem of the shards; it appears only when all is done.
       options: how.
       progress: called with the number of lines seen after each.
@@ -290,5 +325,6 @@ def build_records(
         if not report.num_images:
             first = f" The first: {report.drops[0].detail}" if report.drops else ""
             raise AnnotationError(source, None, f"has no usable line ({len(report.drops)} left out).{first}")
+    tally.compare()
     report.paths = writer.paths
     return report

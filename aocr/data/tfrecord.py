@@ -13,6 +13,9 @@ import tensorflow as tf
 from aocr.charset import normalise
 from aocr.errors import DatasetError
 
+_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})", re.DOTALL)
+_TEMPORARY = re.compile(r".*\.\d+\.tmp", re.DOTALL)
+
 
 @dataclass(frozen=True)
 class Example:
@@ -132,17 +135,72 @@ def is_verified(path: str) -> bool:
     return first.width > 0
 
 
-def expand_datasets(patterns: Sequence[str]) -> list[str]:
-    """Files that paths and globs name, each once; of one glob in sorted order.
+def _glob(pattern: str) -> list[str]:
+    """Files of a glob, sorted, without those that a writer has not finished."""
+    prefix = "" if pattern.startswith("./") else "./"  # TensorFlow puts it before names without a folder
+    paths = (path.removeprefix(prefix) for path in tf.io.gfile.glob(pattern))
+    return sorted(path for path in paths if not _TEMPORARY.fullmatch(path))
+
+
+def _shards(stem: str) -> list[str]:
+    """The shards that a stem (or a glob of stems) names.
 
     Raises:
-      DatasetError: one names nothing.
+      DatasetError: one is missing.
     """
-    found: dict[str, None] = {}
+    found = {path: shard for path in _glob(f"{stem}-*-of-*") if (shard := _SHARD.fullmatch(path))}
+    for name, total in {shard.group(1, 3) for shard in found.values()}:
+        lost = next((path for i in range(int(total)) if (path := _shard_path(name, i, int(total))) not in found), None)
+        if lost:
+            raise DatasetError(stem, f"its shard {lost} is missing. Restore it, or build again with aocr dataset.")
+    return list(found)
+
+
+def _check_one_build(pattern: str, paths: Sequence[str]) -> None:
+    """Refuse files of which some are left from an earlier build under the same name."""
+    builds: dict[str, tuple[str | None, str]] = {}
+    for path in paths:
+        shard = _SHARD.fullmatch(path)
+        name, total = shard.group(1, 3) if shard else (path, None)
+        before, other = builds.setdefault(name, (total, path))
+        if before != total:
+            raise DatasetError(pattern, f"{other} and {path} are of different builds. Remove those of the older one.")
+
+
+def matching_files(pattern: str) -> list[str]:
+    """Files that a path, a glob, or the stem of shards names, sorted; none is no error.
+
+    Shards without a record are left out.
+
+    Raises:
+      DatasetError: a shard is missing, or files of two builds under one name are among them.
+      tf.errors.OpError: the place cannot be reached.
+    """
+    if tf.io.gfile.exists(pattern):
+        beside = [path for path in _glob(f"{pattern}-*-of-*") if _is_shard_of(path, pattern)]
+        if beside and not tf.io.gfile.isdir(pattern) and is_tfrecord(pattern):
+            _check_one_build(pattern, [pattern, *beside])
+        return [pattern]
+    paths = sorted({*_glob(pattern), *_shards(pattern)})
+    _check_one_build(pattern, paths)
+    return [path for path in paths if not _SHARD.fullmatch(path) or tf.io.gfile.stat(path).length] or paths
+
+
+def _is_shard_of(path: str, stem: str) -> bool:
+    shard = _SHARD.fullmatch(path)
+    return shard is not None and shard[1] == stem
+
+
+def expand_datasets(patterns: Sequence[str]) -> list[str]:
+    """Files that paths, globs and stems of shards name, each once; of one pattern in sorted order.
+
+    Raises:
+      DatasetError: one names nothing, or shards that are not whole or not of one build.
+    """
+    found: dict[str, str] = {}
     for pattern in patterns:
         try:
-            exists = tf.io.gfile.exists(pattern)
-            paths = [pattern] if exists else sorted(tf.io.gfile.glob([pattern, f"{pattern}-*-of-*"]))
+            paths = matching_files(pattern)
         except tf.errors.UnimplementedError:
             scheme = pattern.split("://")[0]
             advice = "For gs:// install tensorflow[gcs-filesystem]."
@@ -151,26 +209,47 @@ def expand_datasets(patterns: Sequence[str]) -> list[str]:
             raise DatasetError(pattern, f"cannot be read ({first_line(error)}).") from None
         if not paths:
             raise DatasetError(pattern, "there is no such file. Check the path; make records with aocr dataset.")
-        found.update(dict.fromkeys(paths))
-    return list(found)
+        for path in paths:
+            found.setdefault(path if "://" in path else os.path.realpath(path), path)
+    return list(found.values())
+
+
+def _shard_path(stem: str, number: int, total: int) -> str:
+    return f"{stem}-{number:05d}-of-{total:05d}"
 
 
 def shard_paths(path: str, num_shards: int) -> list[str]:
     """`path` itself, or `path-00000-of-00004` and so on."""
     if num_shards == 1:
         return [path]
-    return [f"{path}-{i:05d}-of-{num_shards:05d}" for i in range(num_shards)]
+    return [_shard_path(path, i, num_shards) for i in range(num_shards)]
+
+
+def _check_replaceable(path: str) -> None:
+    """Refuse to write over anything but records.
+
+    Raises:
+      DatasetError: something else is there.
+    """
+    if tf.io.gfile.isdir(path):
+        raise DatasetError(path, "is a folder. Name a file to write.")
+    if "://" not in path and os.path.exists(path) and not os.path.isfile(path):
+        raise DatasetError(path, "is not a plain file. Name a file to write.")
+    if tf.io.gfile.exists(path) and tf.io.gfile.stat(path).length and not is_tfrecord(path):
+        raise DatasetError(path, "is there and holds no records. Name another output, or remove it.")
 
 
 class RecordWriter:
     """Writes records under temporary names and renames the files once all is well: a context manager.
+
+    Records of before are replaced; a file of any other kind is not.
 
     Args:
       path: of the file, or the stem of the shards.
       num_shards: files that records are dealt to in turn.
 
     Raises:
-      DatasetError: the folder cannot be written or the disk is full.
+      DatasetError: the folder cannot be written, the disk is full, or a file that holds no records has the name.
     """
 
     def __init__(self, path: str, num_shards: int = 1):
@@ -185,8 +264,8 @@ class RecordWriter:
 
     def __enter__(self) -> RecordWriter:
         try:
-            if any(tf.io.gfile.isdir(path) for path in self.paths):
-                raise DatasetError(self.path, "is a folder. Name a file to write.")
+            for path in self.paths:
+                _check_replaceable(path)
             folder = os.path.dirname(self.path)
             if folder:
                 tf.io.gfile.makedirs(folder)

@@ -13,7 +13,7 @@ from aocr.data.preprocess import preprocess
 from aocr.engine import checkpoint, runtime
 from aocr.engine.reading import Reader, padded_width, to_prediction
 from aocr.errors import CheckpointError, ImageError
-from aocr.images import image_to_bytes
+from aocr.images import as_png, image_to_bytes
 from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.results import Prediction
 
@@ -93,7 +93,10 @@ class Predictor:
             data = image_to_bytes(image)
         except ImageError as error:
             return error
-        pixels, width, scale = self._preprocess(data.data)
+        try:
+            pixels, width, scale = self._preprocess(data.data)
+        except tf.errors.InvalidArgumentError:
+            pixels, width, scale = self._preprocess(as_png(data.data))
         return pixels.numpy(), int(width), float(scale), data.width
 
     def _read(self, window: list) -> Iterator[Prediction | ImageError]:
