@@ -39,7 +39,10 @@ def _warps(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, widths: tf.Tensor)
     # a long line turned by the same angle would leave the picture: keep its ends within a few pixels
     angle *= tf.minimum(1.0, 0.35 * height / (0.5 * widths * math.sin(ROTATION) + 1e-6))
     shear = draw((num,), -SHEAR, SHEAR)
-    sx, sy = (1.0 / draw((num,), 1.0 - SCALE, 1.0 + SCALE) for _ in range(2))
+    # a line made longer loses its ends: they may go out by two pixels
+    longest = tf.minimum(SCALE, 4.0 / widths)
+    sx = 1.0 / (1.0 - SCALE + draw((num,), 0.0, 1.0) * (SCALE + longest))
+    sy = 1.0 / draw((num,), 1.0 - SCALE, 1.0 + SCALE)
     a, b = sx * tf.cos(angle), sx * (-tf.sin(angle) + shear)
     c, d = sy * tf.sin(angle), sy * tf.cos(angle)
     cx, cy = widths / 2.0, tf.fill((num,), height / 2.0)
