@@ -66,6 +66,13 @@ class Charset:
         """V: the number of symbols with PAD, GO and EOS."""
         return len(self.symbols) + NUM_SPECIALS
 
+    def shown(self, limit: int = 100) -> str:
+        """The symbols for people: their number, the first of them, and a space by its name."""
+        visible = self.symbols.replace(" ", "")
+        more = "..." if len(visible) > limit else ""
+        space = " and the space" if " " in self.symbols else ""
+        return f"{len(self.symbols)} symbols: {visible[:limit]}{more}{space}"
+
     def missing(self, text: str) -> str:
         """The characters of `text` that the charset lacks, each once, in the order met."""
         return "".join(dict.fromkeys(char for char in text if char not in self._ids))

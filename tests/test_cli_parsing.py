@@ -344,8 +344,8 @@ def test_wrong_usage_exits_2(argv, capsys):
     assert stop.value.code == 2
     captured = capsys.readouterr()
     assert not captured.out
-    assert captured.err.startswith("usage: aocr")
-    assert "error: " in captured.err
+    assert captured.err.startswith("aocr") and captured.err.count("\n") == 1
+    assert "--help shows the usage" in captured.err
     assert "Traceback" not in captured.err
 
 
@@ -377,3 +377,37 @@ def test_no_flag_is_taken_for_another():
         if command != "dataset":
             assert flags["--model-dir"] == flags["--job-dir"] == "model_dir"
         assert flags["--log-path"] == "log_path"
+
+
+@pytest.mark.parametrize(
+    "words, meant",
+    [
+        (["predict", "--modle-dir", "x"], "--model-dir"),
+        (["train", "x", "--batchsize=3"], "--batch-size"),
+        (["test", "x", "--visualise"], "--visualize"),
+    ],
+)
+def test_a_misspelt_flag_is_named_in_one_line_with_the_one_that_was_meant(words, meant, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and f"Did you mean {meant}?" in lines[0]
+
+
+@pytest.mark.parametrize("command", ["train", "test"])
+def test_a_missing_dataset_is_told_before_tensorflow_starts(command, tmp_path, capsys):
+    missing = str(tmp_path / "nosuch.txt")
+    assert main([command, missing, "--model-dir", str(tmp_path / "model")]) == 1
+    assert capsys.readouterr().err == (
+        f"aocr: {missing}: there is no such file. Check the path; make records with aocr dataset.\n"
+    )
+
+
+@pytest.mark.parametrize("words", [["train", "DATA"], ["test", "DATA"], ["predict"], ["export"]])
+def test_a_model_dir_that_is_a_file_is_told(words, tmp_path, capsys):
+    data = tmp_path / "data.txt"
+    data.write_text("a.png A\n")
+    words = [str(data) if word == "DATA" else word for word in words]
+    assert main([*words, "--model-dir", str(data)]) == 1
+    assert "is a file. Give the folder of the model." in capsys.readouterr().err

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-
+from aocr.cli.options import Parser
 from aocr.errors import ConfigError
 
 FOR_TRAINING = (
@@ -26,8 +25,8 @@ def _dashes(word: str) -> str:
     return "--" + name.lstrip("-").replace("_", "-") + equals + value
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="aocr --phase", allow_abbrev=False)
+def _parser() -> Parser:
+    parser = Parser(prog="aocr --phase", allow_abbrev=False)
     parser.add_argument("--phase", choices=("train", "test"), default="test")
     parser.add_argument("--data-path", required=True)
     for name, no, default in (("load-model", "no-load-model", True), ("visualize", "no-visualize", False)):

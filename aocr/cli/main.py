@@ -14,7 +14,7 @@ import sys
 import threading
 
 from aocr import __version__
-from aocr.cli import dataset, export, import_model, legacy, predict, test, train
+from aocr.cli import dataset, export, import_model, legacy, options, predict, test, train
 from aocr.errors import AocrError
 
 COMMANDS = {
@@ -29,7 +29,7 @@ COMMANDS = {
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         prog="aocr",
         description="Attention OCR: train a word reader on your own images, and run it.",
         epilog="aocr COMMAND --help tells more. Start: aocr train ANNOTATIONS, then aocr test, aocr predict.",
@@ -91,7 +91,8 @@ def close_log() -> None:
 
 def _log_path(args: argparse.Namespace) -> str | None:
     path = getattr(args, "log_path", None)
-    if path is None and args.command == "train" and "://" not in args.model_dir:
+    usable = "://" not in getattr(args, "model_dir", "://") and not os.path.isfile(args.model_dir)
+    if path is None and args.command == "train" and usable:
         path = os.path.join(args.model_dir, "aocr.log")
     return path
 

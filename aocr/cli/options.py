@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import glob
+import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from aocr.charset import Charset
 from aocr.config import ARCHS, PRECISIONS
+from aocr.errors import ConfigError, DatasetError
 
 MODEL_FIELDS = (
     "arch",
@@ -21,6 +26,21 @@ MODEL_FIELDS = (
     "use_gru",
 )
 """Settings of the network. A flag not typed leaves no attribute, so that it can be told from one that was."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says a wrong usage in one line, with the flag that was probably meant."""
+
+    def error(self, message: str):  # noqa: D102 (argparse calls it)
+        match = re.match(r"unrecognized arguments: (-\S+)", message)
+        known = [flag for action in self._actions for flag in action.option_strings]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                known += [flag for parser in action.choices.values() for flag in parser._option_string_actions]
+        close = difflib.get_close_matches(match[1].split("=")[0], known, 1) if match else []
+        hint = f" Did you mean {close[0]}?" if close else ""
+        command = "aocr" if self.prog.endswith("--phase") else self.prog
+        self.exit(2, f"{self.prog}: {message}.{hint} {command} --help shows the usage.\n")
 
 
 def positive(text: str) -> int:
@@ -127,6 +147,20 @@ def typed_charset(args: argparse.Namespace) -> str | None:
     return "full-ascii" if getattr(args, "full_ascii", False) else getattr(args, "charset", None)
 
 
+def check_paths(paths: Sequence[str], model_dir: str) -> None:
+    """Find the commonest slips before TensorFlow starts: a path of data that does not exist, a model that is a file.
+
+    Raises:
+      DatasetError, ConfigError: such a slip.
+    """
+    for path in paths:
+        plain = "://" not in path and not glob.has_magic(path)
+        if plain and not os.path.exists(path) and not glob.glob(f"{glob.escape(path)}-*-of-*"):
+            raise DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.")
+    if os.path.isfile(model_dir):
+        raise ConfigError("--model-dir", model_dir, "is a file. Give the folder of the model.")
+
+
 def open_model(args: argparse.Namespace):
     """The Predictor that test, predict and export ask for.
 
@@ -134,6 +168,7 @@ def open_model(args: argparse.Namespace):
       CheckpointError: the model folder cannot be used.
       ConfigError: a typed flag contradicts it.
     """
+    check_paths(getattr(args, "datasets", []), args.model_dir)
     from aocr.engine import checkpoint, runtime
     from aocr.engine.predictor import load
 

@@ -131,6 +131,7 @@ def train_config(args: argparse.Namespace) -> TrainConfig:
 def run(args: argparse.Namespace) -> int:
     """Train, then say what to type next."""
     config = train_config(args)
+    options.check_paths([*args.datasets, *args.validation], args.model_dir)
     from aocr.engine import checkpoint, runtime
     from aocr.engine.training import TrainRequest, train
 

@@ -44,7 +44,9 @@ def _sources(patterns: Sequence[str]) -> list[str]:
 def _tell(source: str, report: BuildReport) -> None:
     for reason, count in report.num_dropped.items():
         first = next(drop for drop in report.drops if drop.reason == reason)
-        log.warning("%s: %d left out (%s), the first is %s", source, count, reason, first)
+        log.warning(
+            "%s: %d left out (%s), the first: line or record %d: %s", source, count, reason, first.number, first.detail
+        )
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def open_dataset(patterns: Sequence[str], data_base_dir: str | None = None) -> I
                 continue
             options = BuildOptions(data_base_dir=data_base_dir, label_from_filename=is_folder, save_filename=True)
             path = os.path.join(folder, f"{len(paths)}.tfrecords")
-            log.info("Checking the images of %s", source)
+            log.info("Checking the images of %s%s", source, ", whose file names are the labels" if is_folder else "")
             report = build_records(source, path, options)
             _tell(source, report)
             for reason, count in report.num_dropped.items():

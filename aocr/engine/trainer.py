@@ -16,7 +16,7 @@ from aocr.engine import schedule
 from aocr.engine.averaging import WeightAverage
 from aocr.engine.checkpoint import Checkpoints, weights_of
 from aocr.engine.evaluator import Evaluator
-from aocr.engine.progress import Progress, log
+from aocr.engine.progress import Progress, clock, log
 from aocr.engine.train_step import TrainStep, make_optimizer
 from aocr.errors import TrainingError
 from aocr.model.recognizer import Recognizer
@@ -145,6 +145,7 @@ class Trainer:
         self._losses: list[tf.Tensor] = []
         self._saved_step = -1
         self._start = 0.0
+        self._check_seconds = 0.0
 
     def restore(self) -> str | None:
         """Go on from the newest checkpoint, if there is one; returns its path."""
@@ -191,9 +192,10 @@ class Trainer:
         left = config.num_epoch * self.steps_per_epoch - state.step
         if left <= schedule.fall_length(state.step):
             self._start_fall(BY_EPOCHS, max(1, left))
-        if config.max_time and self._elapsed * (1 + schedule.FALL_SHARE) >= config.max_time:
+        spent = self._elapsed + self._check_seconds  # the last validation is part of the budget
+        if config.max_time and spent + self._elapsed * schedule.FALL_SHARE >= config.max_time:
             self._start_fall(BY_TIME)
-        if config.max_time and self._elapsed >= config.max_time:
+        if config.max_time and spent >= config.max_time:
             state.finished = BY_TIME
         elif state.fall_start >= 0 and state.step >= state.fall_end:
             state.finished = state.fall_reason
@@ -202,7 +204,7 @@ class Trainer:
         state = self.state
         return {
             BY_EPOCHS: f"{state.epoch + 1} epochs are done (--num-epoch)",
-            BY_TIME: f"{state.elapsed / 60:.1f} minutes of training are spent (--max-time)",
+            BY_TIME: f"{clock(state.elapsed)} of training are spent (--max-time)",
             BY_PATIENCE: f"it got no better for {state.patience} checks in a row (--patience)",
         }[state.finished]
 
@@ -210,12 +212,14 @@ class Trainer:
 
     def _check(self, progress: Progress) -> None:
         """Validate (or look at the training loss), keep the best, count checks without progress."""
+        start = time.monotonic()
         self._collect_losses()
         better = self._validate(progress) if self.evaluator else self._loss_fell()
         self.state.loss_sum, self.state.loss_steps = 0.0, 0
         self.state.waited = 0 if better else self.state.waited + 1
         if self.state.waited >= self.config.patience:
             self._start_fall(BY_PATIENCE)
+        self._check_seconds = time.monotonic() - start
 
     def _validate(self, progress: Progress) -> bool:
         state = self.state

@@ -149,9 +149,7 @@ def _unusable(labels: Sequence[str], config: ModelConfig) -> np.ndarray:
 def _describe(config: ModelConfig, data: Dataset, training: np.ndarray, validation: str) -> None:
     """Say at the start what the network will and will not see."""
     widths = np.ceil(data.summary.sizes[:, 0] / np.maximum(data.summary.sizes[:, 1], 1) * IMAGE_HEIGHT)
-    symbols = config.charset.symbols
-    shown = symbols if len(symbols) <= 100 else f"{symbols[:100]}..."
-    log.info("Charset: %d symbols: %s", len(symbols), shown)
+    log.info("Charset: %s", config.charset.shown())
     log.info(
         "Limits: text of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --max-height)",
         config.max_prediction,
@@ -257,6 +255,9 @@ def _train(request: TrainRequest, config: ModelConfig, data: Dataset, held: Data
             strategy,
         )
     restored = trainer.restore()
+    before = (checkpoint.read_json(checkpoint.path_in(request.model_dir, "train.json")) or {}).get("datasets")
+    if restored and before and list(before) != list(request.datasets):
+        log.warning("So far it was trained on %s. To begin anew: --no-resume.", ", ".join(map(str, before)))
     log.info("Resuming from %s" if restored else "A new model in %s", restored or request.model_dir)
     log.info(
         "%s network, %s parameters, %s (%s); %s, learning rate %g, batches of %d, %d steps an epoch",
