@@ -16,6 +16,7 @@ _HOMES = {
     "AocrError": "aocr.errors",
     "Charset": "aocr.charset",
     "ModelConfig": "aocr.config",
+    "ReadConfig": "aocr.config",
     "TrainConfig": "aocr.config",
     "Prediction": "aocr.results",
     "Predictor": "aocr.engine.predictor",

@@ -1,4 +1,4 @@
-"""The two settings records: what fixes the network, and how it is trained."""
+"""The three settings records: what fixes the network, how it is trained, and how it reads."""
 
 from __future__ import annotations
 
@@ -128,6 +128,7 @@ class TrainConfig:
       max_gradient_norm: global norm that gradients are clipped to.
       clip_gradients: whether they are clipped at all.
       augment: whether training images are varied.
+      augment_strength: how much; 1 is usual.
       precision: a name of `PRECISIONS`.
       seed: fixes first weights, the order of the data, augmentation and dropout.
     """
@@ -142,6 +143,7 @@ class TrainConfig:
     max_gradient_norm: float = 5.0
     clip_gradients: bool = True
     augment: bool = True
+    augment_strength: float = 1.0
     precision: str = "auto"
     seed: int = 0
 
@@ -151,7 +153,7 @@ class TrainConfig:
             raise ConfigError("optimizer", self.optimizer, f"must be one of {', '.join(OPTIMIZERS)}.")
         if self.precision not in PRECISIONS:
             raise ConfigError("precision", self.precision, f"must be one of {', '.join(PRECISIONS)}.")
-        for name in ("initial_learning_rate", "max_gradient_norm", "max_time"):
+        for name in ("initial_learning_rate", "max_gradient_norm", "max_time", "augment_strength"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigError(name, value, "must be a number above 0.")
@@ -160,3 +162,38 @@ class TrainConfig:
     def learning_rate(self) -> float:
         """The learning rate in force after warm-up."""
         return self.initial_learning_rate or OPTIMIZERS[self.optimizer]
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    """How a trained model reads.
+
+    Attributes:
+      beam: texts followed at a time; 1 is greedy.
+      alternatives: other readings told beside the best; the beam is made wide enough.
+      pattern: regular expression that the whole text must match; None: any text.
+      lexicon: file of the texts to expect, one a line; None: any.
+      lexicon_weight: what a text outside the lexicon costs, in nats: it must be exp(lexicon_weight) times
+        likelier; None: only texts of the lexicon are read.
+    """
+
+    beam: int = 1
+    alternatives: int = 0
+    pattern: str | None = None
+    lexicon: str | None = None
+    lexicon_weight: float | None = None
+
+    def __post_init__(self):
+        _check_positive(self, "beam")
+        if not isinstance(self.alternatives, int) or self.alternatives < 0:
+            raise ConfigError("alternatives", self.alternatives, "must be a whole number of 0 or more.")
+        weight = self.lexicon_weight
+        if weight is not None and not (math.isfinite(weight) and weight > 0):
+            raise ConfigError("lexicon_weight", weight, "must be a number above 0.")
+        if weight is not None and self.lexicon is None:
+            raise ConfigError("lexicon_weight", weight, "there is no lexicon to weigh. Give --lexicon FILE too.")
+
+    @property
+    def width(self) -> int:
+        """K: the beam in force."""
+        return max(self.beam, self.alternatives + 1)

@@ -197,7 +197,7 @@ def _note(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, anchor:
     draw.text(xy, text, FAINT, _font(_font_file("U") or "", NOTE_SIZE), anchor=anchor)
 
 
-def _draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: str, max_width: float) -> None:
+def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: str, max_width: float) -> None:
     """Draw `text` at its natural size; what does not fit is left out and shown as three dots."""
     runs = _runs(text)
     if sum(font.getlength(piece) for piece, font in runs) > max_width:
@@ -342,7 +342,7 @@ def attention_sheet(sample: Sample) -> Image.Image:
 def _draw_header(draw: ImageDraw.ImageDraw, sample: Sample, width: int) -> None:
     for baseline, name, text in ((30, "read", sample.prediction.text), (66, "label", sample.label)):
         _note(draw, (8, baseline), name)
-        _draw_text(draw, 52, baseline, text, width - 52 - 116)
+        draw_text(draw, 52, baseline, text, width - 52 - 116)
     verdict = "correct" if sample.correct else "wrong"
     _note(draw, (width - 8, 30), f"{verdict}, {sample.prediction.confidence:.0%}", "rs")
 

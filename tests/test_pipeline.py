@@ -62,7 +62,7 @@ def per_epoch(data):
 
 def test_an_epoch_has_every_record_once_in_an_order_of_its_own(records):
     data, n = batches(records[0]), per_epoch(records[0])
-    found = take(data.endless(0, 0, seed=5, augmented=False), 2 * n)
+    found = take(data.endless(0, 0, seed=5, strength=0.0), 2 * n)
     assert [e for e, _, _ in found] == [0] * n + [1] * n
     orders = []
     for epoch in (0, 1):
@@ -70,9 +70,9 @@ def test_an_epoch_has_every_record_once_in_an_order_of_its_own(records):
         assert sorted(order) == list(range(NUM))
         orders.append(order)
     assert orders[0] != orders[1]
-    again = take(batches(records[0]).endless(0, 0, seed=5, augmented=False), n)
+    again = take(batches(records[0]).endless(0, 0, seed=5, strength=0.0), n)
     assert [int(i) for *_, batch in again for i in batch.index] == orders[0]
-    other = take(batches(records[0]).endless(0, 0, seed=6, augmented=False), n)
+    other = take(batches(records[0]).endless(0, 0, seed=6, strength=0.0), n)
     assert [int(i) for *_, batch in other for i in batch.index] != orders[0]
 
 
@@ -81,9 +81,9 @@ def test_going_on_in_the_middle_gives_the_same_pixels(records, cached, monkeypat
     if not cached:
         monkeypatch.setattr(pipeline, "CACHE_BYTES", 0)
     n = per_epoch(records[0])
-    straight = take(batches(records[0]).endless(0, 0, seed=1, augmented=True), 2 * n)
-    resumed = take(batches(records[0]).endless(0, 3, seed=1, augmented=True), 2 * n - 3)
-    later = take(batches(records[0]).endless(1, 2, seed=1, augmented=True), n - 2)
+    straight = take(batches(records[0]).endless(0, 0, seed=1, strength=1.0), 2 * n)
+    resumed = take(batches(records[0]).endless(0, 3, seed=1, strength=1.0), 2 * n - 3)
+    later = take(batches(records[0]).endless(1, 2, seed=1, strength=1.0), n - 2)
     for expected, found in ((straight[3:], resumed), (straight[n + 2 :], later)):
         for (e, i, a), (f, j, b) in zip(expected, found, strict=True):
             assert (e, i) == (f, j)
@@ -93,7 +93,7 @@ def test_going_on_in_the_middle_gives_the_same_pixels(records, cached, monkeypat
 
 def test_augmentation_is_off_where_it_is_not_asked_for(records):
     plain, varied = (
-        take(batches(records[0]).endless(0, 0, seed=1, augmented=augmented), 1)[0][2] for augmented in (False, True)
+        take(batches(records[0]).endless(0, 0, seed=1, strength=strength), 1)[0][2] for strength in (0.0, 1.0)
     )
     np.testing.assert_array_equal(plain.index, varied.index)
     assert np.abs(plain.images - varied.images).max() > 0.1

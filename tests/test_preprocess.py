@@ -134,3 +134,22 @@ def test_variation(channels):
         best = max(np.corrcoef(np.roll(a, shift), b)[0, 1] for shift in range(-10, 11))
         assert best > 0.3
     assert np.abs(one[0] - one[1]).max() > 0.1, "images of a batch vary alike"
+
+
+@pytest.mark.parametrize("width", [24, 90, 400, 1200])
+def test_variation_leaves_no_end_of_the_text_outside(width):
+    """A dark spot at each end and at each edge is still there, whatever turn, slant, shift or scale was drawn."""
+    plain = np.full((64, 32, width, 1), 0.9, np.float32)
+    for y, x in ((14, 2), (14, width - 6), (2, width // 2 - 2), (26, width // 2 - 2)):
+        plain[:, y : y + 4, x : x + 4] = -0.9
+    varied = augment(tf.constant(plain), tf.fill((64,), width), tf.constant([3, 4])).numpy()[..., 0]
+    paper = np.median(varied, axis=(1, 2))[:, None, None]
+    ink = np.maximum(0, paper - varied - 0.35)
+    for part in (ink[:, :, : width // 3], ink[:, :, -(width // 3) :], ink[:, :12], ink[:, -12:]):
+        assert (part.sum((1, 2)) > 0.8).all()
+
+
+def test_no_strength_changes_nothing():
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 60, 1)).astype(np.float32)
+    same = augment(tf.constant(images), tf.constant([60, 40]), tf.constant([1, 2]), 0.0)
+    np.testing.assert_allclose(same, images, atol=1e-5)

@@ -37,6 +37,9 @@ def add_parser(sub) -> None:
     parser.add_argument("--charset", metavar="FILE|NAME", help="leave out labels with symbols outside this charset")
     parser.add_argument("--max-prediction", type=options.positive, metavar="N", help="leave out longer labels")
     parser.add_argument("--report", metavar="FILE", help="write every line left out to this file")
+    parser.add_argument(
+        "--preview", metavar="FILE", help="draw a few images as the network and its training will see them (PNG)"
+    )
     parser.add_argument("--strict", action="store_true", help="stop at the first line that cannot be used")
     parser.add_argument("--shards", type=options.positive, default=1, metavar="N", help="write N files (default: 1)")
     parser.add_argument("--log-step", type=options.positive, default=500, metavar="N", help="log each N images")
@@ -72,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     charset = Charset.from_name_or_file(args.charset) if args.charset else None
     from aocr.engine import runtime  # noqa: F401  (first: it keeps TensorFlow's start quiet)
     from aocr.data.builder import BuildOptions, build_records  # isort: skip
+    from aocr.data.preview import draw_preview
 
     progress = _Progress(args.log_step)
     try:
@@ -97,4 +101,8 @@ def run(args: argparse.Namespace) -> int:
         log.warning(warning)
     if args.report:
         report.write(args.report)
+    if args.preview:
+        with open(args.preview, "wb") as file:
+            file.write(draw_preview(report.paths))
+        print(f"Preview drawn in {args.preview}")
     return 0

@@ -9,7 +9,9 @@ import tensorflow as tf
 ROTATION = math.radians(4)
 SHEAR = 0.25
 SCALE = 0.12
-SHIFT = 2.0
+SHIFT = 8.0
+OUTSIDE = 1.5
+RISE = 0.12
 PERSPECTIVE = 6e-4
 CONTRAST = 0.35
 BRIGHTNESS = 0.25
@@ -33,21 +35,33 @@ class _Uniform:
         return tf.random.stateless_uniform(shape, seed, low, high)
 
 
-def _warps(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, widths: tf.Tensor) -> tf.Tensor:
+def _zoom(draw: _Uniform, num: tf.Tensor, size: tf.Tensor, reach: tf.Tensor, strength: float) -> tuple:
+    """Scales that keep an image `size` pixels long inside its frame, and shifts within what is left.
+
+    Text is often cut close: what leaves the frame would be in the label and not in the image. `reach` pixels are
+    taken by turning and slanting; `OUTSIDE` pixels may be lost.
+    """
+    most = min(0.5, SCALE * strength)
+    highest = 1.0 + (OUTSIDE - reach) * 2.0 / size
+    low, high = tf.minimum(1.0 - most, highest), tf.minimum(1.0 + most, highest)
+    zoom = tf.maximum(low + draw((num,), 0.0, 1.0) * (high - low), 0.25)
+    slack = tf.clip_by_value(OUTSIDE - reach + (1.0 - zoom) * size / 2.0, 0.0, SHIFT * strength)
+    return 1.0 / zoom, draw((num,), -1.0, 1.0) * slack
+
+
+def _warps(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, widths: tf.Tensor, strength: float) -> tf.Tensor:
     """Projective maps from output to input pixels about each image's centre: (num, 8)."""
-    angle = draw((num,), -ROTATION, ROTATION)
-    # a long line turned by the same angle would leave the picture: keep its ends within a few pixels
-    angle *= tf.minimum(1.0, 0.35 * height / (0.5 * widths * math.sin(ROTATION) + 1e-6))
-    shear = draw((num,), -SHEAR, SHEAR)
-    # a line made longer loses its ends: they may go out by two pixels
-    longest = tf.minimum(SCALE, 4.0 / widths)
-    sx = 1.0 / (1.0 - SCALE + draw((num,), 0.0, 1.0) * (SCALE + longest))
-    sy = 1.0 / draw((num,), 1.0 - SCALE, 1.0 + SCALE)
+    angle = draw((num,), -ROTATION, ROTATION) * strength
+    # a long line turned by the same angle would leave the picture: its ends rise or fall by a few pixels at the most
+    angle *= tf.minimum(1.0, RISE * height / (0.5 * widths * math.sin(ROTATION) + 1e-6))
+    shear = draw((num,), -SHEAR, SHEAR) * strength
+    tilt = strength * draw((num,), -PERSPECTIVE, PERSPECTIVE) * tf.square(tf.minimum(1.0, 128.0 / widths))
+    reach = tf.abs(shear) * height / 2.0 + tf.abs(tilt) * tf.square(widths / 2.0)
+    sx, dx = _zoom(draw, num, widths, reach, strength)
+    sy, dy = _zoom(draw, num, tf.fill((num,), height), tf.abs(tf.sin(angle)) * widths / 2.0, strength)
     a, b = sx * tf.cos(angle), sx * (-tf.sin(angle) + shear)
     c, d = sy * tf.sin(angle), sy * tf.cos(angle)
     cx, cy = widths / 2.0, tf.fill((num,), height / 2.0)
-    dx, dy = draw((num,), -SHIFT, SHIFT), draw((num,), -SHIFT, SHIFT)
-    tilt = draw((num,), -PERSPECTIVE, PERSPECTIVE) * tf.minimum(1.0, 128.0 / widths)
     # x' = (a x + b y + e) / (tilt (x - cx) + 1), likewise y'
     e = cx + dx - a * cx - b * cy
     f = cy + dy - c * cx - d * cy
@@ -56,36 +70,46 @@ def _warps(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, widths: tf.Tensor)
     return tf.stack([a, b, e, c, d, f, tilt, zeros], 1) / tf.stack([scale] * 8, 1)
 
 
+def _paper(images: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
+    """(B, 1, 1, C) mean of the upper and lower edge: what comes in where an image is moved away."""
+    edges = tf.stack([images[:, 0], images[:, -1]], 1) * tf.cast(inside, tf.float32)  # (B, 2, W, C)
+    count = 2.0 * tf.reduce_sum(tf.cast(inside, tf.float32), axis=(1, 2), keepdims=True)
+    return tf.reduce_sum(edges, axis=(1, 2), keepdims=True) / tf.maximum(count, 1.0)
+
+
 def _blurred(images: tf.Tensor) -> tf.Tensor:
     row = tf.constant([0.25, 0.5, 0.25])
     kernel = tf.tile((row[:, None] * row[None])[:, :, None, None], (1, 1, images.shape[-1], 1))
     return tf.nn.depthwise_conv2d(images, kernel, (1, 1, 1, 1), "SAME")
 
 
-def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor, strength: float = 1.0) -> tf.Tensor:
     """Turn, slant, scale, shift and tilt; blur or sharpen; change contrast, brightness and grain.
 
     Args:
       images: (B, H, W, C) float32 in about [-1, 1].
       widths: (B,) int32 valid pixels; what lies right of them is left as it is.
       seed: (2,) int32; the same seed gives the same result.
+      strength: how far every change may go: 1 is usual, 0 changes nothing.
 
     Returns:
       (B, H, W, C) float32 in [-1, 1].
     """
     draw = _Uniform(seed)
     num, height, width = tf.shape(images)[0], tf.shape(images)[1], tf.shape(images)[2]
-    varied = tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=_warps(draw, num, _float(height), _float(widths)),
+    inside = tf.range(width)[None, None, :, None] < widths[:, None, None, None]
+    paper = _paper(images, inside)
+    varied = paper + tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.where(inside, images - paper, 0.0),
+        transforms=_warps(draw, num, _float(height), _float(widths), strength),
         output_shape=tf.stack([height, width]),
         interpolation="BILINEAR",
-        fill_mode="NEAREST",
+        fill_mode="CONSTANT",
         fill_value=0.0,
     )
     per_image = (num, 1, 1, 1)
-    varied += draw(per_image, -BLUR, BLUR) * (_blurred(varied) - varied)
-    varied = varied * draw(per_image, 1.0 - CONTRAST, 1.0 + CONTRAST) + draw(per_image, -BRIGHTNESS, BRIGHTNESS)
-    varied += draw(per_image, 0.0, NOISE) * draw(tf.shape(images), -1.7, 1.7)
-    inside = tf.range(width)[None, None, :, None] < widths[:, None, None, None]
+    varied += strength * draw(per_image, -BLUR, BLUR) * (_blurred(varied) - varied)
+    varied *= 1.0 + strength * draw(per_image, -CONTRAST, CONTRAST)
+    varied += strength * draw(per_image, -BRIGHTNESS, BRIGHTNESS)
+    varied += strength * draw(per_image, 0.0, NOISE) * draw(tf.shape(images), -1.7, 1.7)
     return tf.where(inside, tf.clip_by_value(varied, -1.0, 1.0), images)

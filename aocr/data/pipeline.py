@@ -257,14 +257,14 @@ class Batches:
         examples = self._examples if self._cached else self._load(self._examples)
         return self._group(examples).map(self._finish).prefetch(2)
 
-    def endless(self, epoch: int, skip: int, seed: int, augmented: bool) -> tf.data.Dataset:
+    def endless(self, epoch: int, skip: int, seed: int, strength: float) -> tf.data.Dataset:
         """Epoch after epoch, each in its own random order, without end and without a pause between them.
 
         Args:
           epoch: number of the first epoch, from 0; with `seed` it fixes order and augmentation.
           skip: batches of the first epoch to leave out (they were trained on before a restart).
           seed: of the training.
-          augmented: whether images are varied.
+          strength: of the variation of images; 0: none.
 
         Returns:
           Elements (epoch, number of the batch in it, Batch).
@@ -280,8 +280,8 @@ class Batches:
 
         def finish(number, i, mixed, parts):
             batch = self._finish(*parts)
-            if augmented:
-                images = augment(batch.images, batch.widths, tf.cast(tf.stack([mixed, i]), tf.int32))
+            if strength:
+                images = augment(batch.images, batch.widths, tf.cast(tf.stack([mixed, i]), tf.int32), strength)
                 batch = batch._replace(images=images)
             return number, i, batch
 

@@ -1,0 +1,78 @@
+"""A sheet of what the network sees: images as they go in, and as training varies them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw
+
+from aocr.charset import Charset
+from aocr.config import IMAGE_HEIGHT, ModelConfig
+from aocr.data.augment import augment
+from aocr.data.preprocess import preprocess
+from aocr.data.tfrecord import Example, read_examples
+from aocr.visualize import draw_text
+
+NUM_IMAGES, NUM_VARIANTS = 12, 3
+SHEET_WIDTH, GAP, LINE = 1000, 8, 34
+
+
+def _network_images(example: Example, channels: int, seed: int, strength: float) -> list[Image.Image]:
+    """An image as the network sees it, then varied."""
+    width = max(1, -(-example.width * IMAGE_HEIGHT // example.height))
+    config = ModelConfig(Charset("x"), channels=channels, max_width=width, max_height=IMAGE_HEIGHT)
+    pixels, valid, _ = preprocess(example.image, config)
+    plain = tf.repeat(pixels[None], NUM_VARIANTS, axis=0)
+    varied = augment(plain, tf.repeat(valid[None], NUM_VARIANTS), tf.constant([seed, 0]), strength)
+    values = np.concatenate([pixels[None], varied])
+    values = np.clip(values * 128.0 + 128.0, 0, 255).astype(np.uint8)
+    return [Image.fromarray(value[:, :, 0] if channels == 1 else value).convert("RGB") for value in values]
+
+
+def _place(pictures: Sequence[Image.Image]) -> tuple[list[tuple[int, int]], int]:
+    """Corners of pictures set side by side while they fit, and the height they take."""
+    corners, x, y = [], GAP, 0
+    for picture in pictures:
+        if x > GAP and x + picture.width + GAP > SHEET_WIDTH:
+            x, y = GAP, y + picture.height + GAP
+        corners.append((x, y))
+        x += picture.width + GAP
+    return corners, y + pictures[-1].height + GAP
+
+
+def draw_preview(paths: Sequence[str], channels: int = 1, seed: int = 0, strength: float = 1.0) -> bytes:
+    """A PNG of a few images spread over a dataset: as the default network sees each, then three variants of it.
+
+    Args:
+      paths: TFRecord files written by aocr.
+      channels: 1 shows grey, 3 colour.
+      seed: of the variants.
+      strength: of the variation.
+    """
+    count = sum(1 for path in paths for _ in read_examples(path))
+    chosen = set(np.linspace(0, count - 1, min(NUM_IMAGES, count)).round().astype(int).tolist())
+    examples = (example for path in paths for example in read_examples(path))
+    rows, height = [], GAP
+    for i, example in enumerate(examples):
+        if i not in chosen:
+            continue
+        pictures = _network_images(example, channels, seed + i, strength)
+        factor = 2 if 2 * pictures[0].width * len(pictures) <= SHEET_WIDTH else 1
+        shrink = min(factor, (SHEET_WIDTH - 2 * GAP) / pictures[0].width)
+        size = (max(1, round(pictures[0].width * shrink)), max(1, round(IMAGE_HEIGHT * shrink)))
+        pictures = [picture.resize(size, Image.Resampling.BILINEAR) for picture in pictures]
+        corners, taken = _place(pictures)
+        rows.append((height, example.label, pictures, corners))
+        height += LINE + taken + GAP
+    sheet = Image.new("RGB", (SHEET_WIDTH, height), (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    for top, label, pictures, corners in rows:
+        draw_text(draw, GAP, top + 24, label or "(empty)", SHEET_WIDTH - 2 * GAP)
+        for picture, (x, y) in zip(pictures, corners, strict=True):
+            sheet.paste(picture, (x, top + LINE + y))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
