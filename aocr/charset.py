@@ -66,6 +66,12 @@ class Charset:
         """V: the number of symbols with PAD, GO and EOS."""
         return len(self.symbols) + NUM_SPECIALS
 
+    @property
+    def right_to_left(self) -> bool:
+        """Whether most of the letters are of a script that runs to the left."""
+        kinds = [unicodedata.bidirectional(symbol) for symbol in self.symbols]
+        return sum(kind in ("R", "AL") for kind in kinds) > kinds.count("L")
+
     def shown(self, limit: int = 100) -> str:
         """The symbols for people: their number, the first of them, and a space by its name."""
         visible = self.symbols.replace(" ", "")

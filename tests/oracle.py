@@ -57,10 +57,21 @@ def encode(weights, features, length):
     return np.concatenate([forward, backward[::-1]], axis=1), h, c
 
 
+def symbol_counts(weights, memory):
+    """Symbols begun up to each column, from left to right, as the CTC head sees them: (length,)."""
+    chances = softmax(memory @ weights["ctc/kernel"] + weights["ctc/bias"])[:, 1:]
+    begun, counts = 0.0, []
+    for s, chance in enumerate(chances):
+        begun += sum(p * (1 - (chances[s - 1][k] if s else 0.0)) for k, p in enumerate(chance))
+        counts.append(begun)
+    return np.array(counts)
+
+
 class Decoder:
     """The attention decoder for one image; `step` returns logits and attention."""
 
     def __init__(self, weights, memory, h, c, *, layers, classic, gru):
+        self.counts, self.place = (None if classic else symbol_counts(weights, memory)), 0.0
         self.w, self.memory, self.classic, self.gru = weights, memory, classic, gru
         units = weights["decoder/input_projection/bias"].shape[0]
         size = units * layers * (1 if gru else 2)
@@ -87,7 +98,16 @@ class Decoder:
         query = np.concatenate(self.parts)
         q = query @ w["decoder/attention/query/kernel"] + w["decoder/attention/query/bias"]
         scores = np.tanh(self.keys + q) @ w["decoder/attention/v"][:, 0]
+        if self.counts is not None:
+            ahead = self.counts - (self.place + 1)
+            lead = w["decoder/attention/lead"]
+            for offset, weight in zip(range(-4, 5), lead, strict=False):
+                scores = scores + weight * np.exp(-2 * (ahead - offset) ** 2)
+            scores = scores + lead[-1] * np.clip(ahead / 8, -1, 1)
         attention = softmax(scores)
+        if self.counts is not None:
+            near = attention * np.exp(-(ahead**2) / 2)
+            self.place += 1 + (near @ ahead) / (near.sum() + 0.1)
         self.context = attention @ self.memory
         both = np.concatenate([output, self.context])
         return both @ w["decoder/output_projection/kernel"] + w["decoder/output_projection/bias"], attention

@@ -12,6 +12,7 @@ import aocr.engine  # noqa: F401
 from aocr.charset import EOS, GO, Charset
 from aocr.config import ARCH_DEFAULTS, ModelConfig
 from aocr.engine.checkpoint import weights_of
+from aocr.model.attention import AdditiveAttention, next_place, symbol_counts
 from aocr.model.cnn import num_columns
 from aocr.model.layers import BatchNorm
 from aocr.model.losses import ctc_loss, sequence_loss
@@ -41,6 +42,11 @@ def pictures(count=2, width=64, seed=0):
     return np.random.default_rng(seed).normal(0, 0.5, (count, 32, width, 1)).astype(np.float32)
 
 
+def chosen(logits, classic, is_last):
+    """The symbol that greedy reading takes: aocr 0.7.6 any, else no PAD or GO, and the end at the limit."""
+    return int(logits.argmax()) if classic else EOS if is_last else int(logits[EOS:].argmax()) + EOS
+
+
 @pytest.mark.parametrize("arch, gru, layers", CASES)
 def test_reading_and_teacher_forcing_equal_the_oracle(arch, gru, layers):
     model = network(arch, gru, layers)
@@ -62,12 +68,15 @@ def test_reading_and_teacher_forcing_equal_the_oracle(arch, gru, layers):
             np.testing.assert_allclose(attention[b, t, :length], where, atol=1e-5)
             np.testing.assert_array_equal(attention[b, t, length:], 0)
         decoder, token = oracle.Decoder(weights, memory, h, c, **settings), GO
-        for t in range(reading.ids.shape[1]):
+        steps = reading.ids.shape[1]
+        for t in range(steps):
             expected, where = decoder.step(token)
-            token = int(expected.argmax())
+            token = chosen(expected, arch == "classic", t == steps - 1)
             assert token == int(reading.ids[b, t])
-            np.testing.assert_allclose(reading.probabilities[b, t], oracle.softmax(expected).max(), atol=1e-5)
+            np.testing.assert_allclose(reading.probabilities[b, t], oracle.softmax(expected)[token], atol=1e-5)
             np.testing.assert_allclose(reading.attention[b, t, :length], where, atol=1e-5)
+            if token == EOS:
+                break
 
 
 def test_an_image_reads_the_same_alone_and_in_a_wider_batch():
@@ -161,3 +170,43 @@ def test_ctc_leaves_out_what_cannot_be_aligned():
     gradient = tape.gradient(loss, logits).numpy()
     assert np.isfinite(gradient).all()
     np.testing.assert_array_equal(gradient[0], 0)
+
+
+def test_ctc_from_the_right_is_ctc_of_the_mirrored_image():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(2, 6, 5)).astype(np.float32)
+    columns, lengths = np.array([6, 6], np.int32), np.array([3, 2], np.int32)
+    targets = np.array([[3, 4, 4], [4, 3, 2]], np.int32)
+    mirrored = ctc_loss(logits[:, ::-1], columns, targets, lengths)
+    np.testing.assert_allclose(ctc_loss(logits, columns, targets, lengths, from_right=True), mirrored, rtol=1e-5)
+    assert abs(float(mirrored) - float(ctc_loss(logits, columns, targets, lengths))) > 0.1
+
+
+def test_symbol_counts_by_hand():
+    certain = {"a": 3, "b": 4, " ": 0}
+    columns = np.array([certain[c] for c in "  aa b bb a "])
+    logits = np.where(np.arange(5) == columns[:, None], 50.0, 0.0)[None].astype(np.float32)
+    mask = np.arange(12)[None] < 11
+    counts = symbol_counts(logits, mask, from_right=False)
+    np.testing.assert_allclose(counts[0], [0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4, 4], atol=1e-4)
+    counts = symbol_counts(logits, mask, from_right=True)
+    np.testing.assert_allclose(counts[0], [4, 4, 4, 4, 3, 3, 2, 2, 2, 1, 1, 0][:12], atol=1e-4)
+
+
+def test_attention_is_led_from_symbol_to_symbol_even_untrained():
+    """With a certain CTC head and nothing else learnt, each step looks at the next symbol, however long the text."""
+    attention = AdditiveAttention(4, led=True)
+    attention.build((1, 200, 3), (1, 200, 4), (1, 6))
+    memory, keys, query = np.zeros((1, 200, 3), np.float32), np.zeros((1, 200, 4), np.float32), np.zeros((1, 6))
+    counts = (np.arange(200) // 5 + 1)[None].astype(np.float32)  # forty symbols of five columns
+    place = np.zeros(1, np.float32)
+    for step in range(40):
+        ahead = counts - place[:, None] - 1
+        _, weights = attention(memory, keys, query, ahead=ahead)
+        assert np.argmax(weights[0]) // 5 == step
+        place = next_place(place, ahead, weights)
+
+
+def test_which_way_a_script_runs():
+    assert not Charset("abc\u05d0").right_to_left and not Charset("0123").right_to_left
+    assert Charset("\u05d0\u05d1 a1").right_to_left and Charset("\u0627\u0628").right_to_left

@@ -94,7 +94,9 @@ class TrainStep:
             total = loss
             if ctc_logits is not None:
                 lengths = tf.cast(tf.reduce_sum(weights, 1), tf.int32) - 1
-                total += CTC_WEIGHT * ctc_loss(ctc_logits, num_columns(widths), targets, lengths) / symbols
+                from_right = self.model.config.charset.right_to_left
+                aligned = ctc_loss(ctc_logits, num_columns(widths), targets, lengths, from_right)
+                total += CTC_WEIGHT * aligned / symbols
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, self.model.trainable_variables)
         self.optimizer.apply_gradients(zip(self._clipped(gradients), self.model.trainable_variables, strict=True))

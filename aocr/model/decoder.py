@@ -7,7 +7,7 @@ from typing import NamedTuple
 from keras import layers, ops
 
 from aocr.charset import GO
-from aocr.model.attention import AdditiveAttention
+from aocr.model.attention import AdditiveAttention, next_place
 from aocr.model.layers import collect_steps
 
 
@@ -19,12 +19,14 @@ class Memory(NamedTuple):
       keys: (B, S, A), the attention's view of `values`.
       mask: (B, S) boolean, False on padding; None attends to every column.
       states: the encoder's final states, forward (h, c) then backward (h, c), each (B, M / 2).
+      counts: (B, S), symbols begun up to each column; None where nothing leads attention.
     """
 
     values: object
     keys: object
     mask: object
     states: tuple
+    counts: object = None
 
 
 class Decoder(layers.Layer):
@@ -63,7 +65,7 @@ class Decoder(layers.Layer):
         self.input_projection = layers.Dense(units, name="input_projection")
         num_cells = 1 if classic else num_layers
         self.cells = [self._cell(f"cell{i}") for i in range(num_cells)] * (num_layers if classic else 1)
-        self.attention = AdditiveAttention(attention_units, name="attention")
+        self.attention = AdditiveAttention(attention_units, led=not classic, name="attention")
         self.output_projection = layers.Dense(vocabulary_size, name="output_projection")
 
     def _cell(self, name: str):
@@ -77,12 +79,13 @@ class Decoder(layers.Layer):
         return self.units * self.num_layers * (1 if self.use_gru else 2)
 
     def initial_state(self, memory: Memory) -> tuple:
-        """The state before the first step: (flat cell state (B, state_size), context (B, M))."""
+        """The state before the first step: (flat cell state (B, state_size), context (B, M), place (B,))."""
         context = ops.zeros_like(memory.values[:, 0, :])
+        place = ops.zeros_like(context[:, 0])
         if not self.classic:
-            return ops.zeros((ops.shape(context)[0], self.state_size)), context
+            return ops.zeros((ops.shape(context)[0], self.state_size)), context, place
         forward_h, forward_c, *_ = memory.states
-        return ops.concatenate([forward_c, forward_h], axis=1)[:, : self.state_size], context
+        return ops.concatenate([forward_c, forward_h], axis=1)[:, : self.state_size], context, place
 
     def _run_cells(self, x, flat, training):
         """x (B, U), flat state (B, state_size) -> output (B, U), flat state."""
@@ -99,12 +102,15 @@ class Decoder(layers.Layer):
 
     def step(self, token, state: tuple, memory: Memory, training: bool = False):
         """One step: token (B,) int, state, memory -> logits (B, V), attention (B, S), state."""
-        flat, context = state
+        flat, context, place = state
         x = self.input_projection(ops.concatenate([self.embedding(token), context], axis=1))
         output, flat = self._run_cells(x, flat, training)
-        context, weights = self.attention(memory.values, memory.keys, flat, mask=memory.mask)
+        ahead = None if memory.counts is None else memory.counts - place[:, None] - 1.0
+        context, weights = self.attention(memory.values, memory.keys, flat, mask=memory.mask, ahead=ahead)
+        if ahead is not None:
+            place = next_place(place, ahead, weights)
         logits = self.output_projection(ops.concatenate([output, context], axis=1))
-        return logits, weights, (flat, context)
+        return logits, weights, (flat, context, place)
 
     def call(self, memory: Memory, tokens, training: bool = False):
         """Teacher forcing: tokens (B, T), GO first -> logits (B, T, V), attention (B, T, S)."""

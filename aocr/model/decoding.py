@@ -1,56 +1,256 @@
-"""Reading: choosing a text step by step with the decoder's `step`."""
+"""Reading: choosing a text step by step with the decoder's `step`. Greedy reading is a beam of one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from keras import ops
 
-from aocr.charset import EOS
+from aocr.charset import EOS, GO, PAD
 from aocr.model.decoder import Decoder, Memory
 from aocr.model.layers import collect_steps
 
+NEVER = -1e9
+"""Log-probability of what may not be."""
+LENGTH_POWER = 0.6
+"""How far beams of unlike length are brought to one scale (Wu et al., 2016, equation 14)."""
+OUT = -1
+"""Place of a text that has left a constraint."""
 
-class Reading(NamedTuple):
-    """What greedy reading found. T steps were done: until every text had ended, or the limit.
+
+class Constraint(NamedTuple):
+    """A deterministic automaton over V symbols that texts follow; N places, place 0 is the start.
 
     Attributes:
-      ids: (B, T) int32; after a text's EOS the values mean nothing.
-      probabilities: (B, T) float32, of each chosen symbol given the ones before it.
+      keys: (E,) ascending, place * V + symbol of each arc.
+      targets: (E,) int32, the place each arc leads to.
+      ends: (N,) bool, where a text may end.
+      distances: (N,) int32, symbols to the nearest place where it may.
+      penalty: what leaving the automaton costs in nats; -NEVER: it may not be left.
+    """
+
+    keys: object
+    targets: object
+    ends: object
+    distances: object
+    penalty: float
+
+
+class Reading(NamedTuple):
+    """What was read. T steps were done: until every text had ended, or the limit. G temperatures, K beams.
+
+    Attributes:
+      ids: (B, T) int32 of the best text; after its EOS the values mean nothing.
+      probabilities: (B, T) float32, of each chosen symbol given the ones before it, at the last temperature.
       attention: (B, T, S) float32.
       confidence: (B,) float32, product of the probabilities up to and with EOS.
+      log_probs: (B, K, G) float32, ln of each beam's probability at each temperature; the best beam first.
+        NEVER or less: there was no such beam.
+      beam_ids: (B, K, T) int32 of all beams.
     """
 
     ids: object
     probabilities: object
     attention: object
     confidence: object
+    log_probs: object
+    beam_ids: object
 
 
-def greedy(decoder: Decoder, memory: Memory, max_steps, stop_early: bool = True) -> Reading:
-    """Take the likeliest symbol at each step.
+class _Beams(NamedTuple):
+    """R = B * K texts under way.
+
+    Attributes:
+      token: (R,) int32, the last symbol.
+      ended: (R,) bool.
+      total: (R,) log-probability and penalties.
+      length: (R,) float32 symbols, EOS counted.
+      log_probs: (R, G).
+      places: (R,) int32, one for each constraint.
+      inner: the decoder's state.
+    """
+
+    token: object
+    ended: object
+    total: object
+    length: object
+    log_probs: object
+    places: tuple
+    inner: tuple
+
+
+def _follow(constraint: Constraint, place, left, size: int):
+    """What a constraint says of the next symbol.
+
+    Args:
+      constraint: to follow.
+      place: (R,) int32 or OUT.
+      left: steps that remain after this one.
+      size: V.
+
+    Returns:
+      (R, V) penalties, 0 or below, and (R, V) places after each symbol.
+    """
+    symbols = ops.arange(size, dtype=constraint.keys.dtype)
+    arcs = ops.cast(place, constraint.keys.dtype)[:, None] * size + symbols  # (R, V)
+    at = ops.searchsorted(constraint.keys, ops.reshape(arcs, (-1,)))
+    at = ops.reshape(ops.minimum(at, ops.shape(constraint.keys)[0] - 1), ops.shape(arcs))
+    is_arc = ops.equal(ops.take(constraint.keys, at), arcs)
+    target = ops.where(is_arc, ops.take(constraint.targets, at), 0)
+    in_reach = ops.logical_and(is_arc, ops.take(constraint.distances, target) < left)
+    may_end = ops.take(constraint.ends, ops.maximum(place, 0))[:, None]
+    inside = ops.where(ops.equal(symbols, EOS), may_end, in_reach)
+    outside = ops.equal(place, OUT)[:, None]
+    penalty = ops.where(ops.logical_or(inside, outside), 0.0, -constraint.penalty)
+    return penalty, ops.where(ops.logical_and(inside, ops.logical_not(outside)), target, OUT)
+
+
+def _rows(values, index):
+    """Rows `index` of each tensor of a nested tuple."""
+    if isinstance(values, tuple):
+        rows = (_rows(value, index) for value in values)
+        return type(values)(*rows) if hasattr(values, "_fields") else tuple(rows)
+    return None if values is None else ops.take(values, index, axis=0)
+
+
+def _rank(total, length):
+    return total / ((5.0 + length) / 6.0) ** LENGTH_POWER
+
+
+def _gains(logits, i, max_steps, upstream: bool):
+    """(R, V) log-probabilities of what may come next at step i."""
+    gains = ops.log_softmax(ops.cast(logits, "float32"))
+    if upstream:
+        return gains
+    symbols = ops.arange(logits.shape[-1], dtype="int32")
+    is_last = ops.equal(i, max_steps - 1)
+    barred = (symbols == PAD) | (symbols == GO) | ((symbols != EOS) & is_last)
+    return ops.where(barred[None], NEVER, gains)
+
+
+def _trace(parents, beam: int):
+    """Follow the texts back from the end: parents (T, B, K) -> (T, B, K) the beam each text was in after each step."""
+    last = ops.shape(parents)[0] - 1
+
+    def step(i, state):
+        here = state[0]
+        return (here,), (ops.take_along_axis(parents[last - i], here, axis=1),)
+
+    start = ops.tile(ops.arange(beam, dtype="int32")[None], (ops.shape(parents)[1], 1))
+    (found,), _ = collect_steps(step, (start,), last + 1)
+    return ops.flip(found, axis=0)
+
+
+def _gather(outputs: Sequence, beams: _Beams, beam: int) -> Reading:
+    """The texts from what each step gave: tokens, probabilities, attention and parents, each (T, R, ...)."""
+    log_probs = ops.where(beams.total[:, None] > NEVER / 2, beams.log_probs, NEVER)
+    log_probs = ops.reshape(log_probs, (-1, beam, log_probs.shape[-1]))  # (R, G) -> (B, K, G)
+    ids, probabilities, attention, parents = outputs
+    if beam == 1:
+        ids, beam_ids = ops.transpose(ids), ops.transpose(ids)[:, None]
+    else:
+        ids, probabilities, parents = (
+            ops.reshape(part, (-1, ops.shape(log_probs)[0], beam)) for part in (ids, probabilities, parents)
+        )  # (T, R) -> (T, B, K)
+        found = _trace(parents, beam)
+        beam_ids = ops.transpose(ops.take_along_axis(ids, found, axis=2), (1, 2, 0))  # -> (B, K, T)
+        ids, best = beam_ids[:, 0], found[:, :, :1]
+        probabilities = ops.take_along_axis(probabilities, best, axis=2)[:, :, 0]
+        rows = best[:, :, 0] + ops.arange(ops.shape(best)[1], dtype="int32") * beam
+        attention = ops.take_along_axis(attention, rows[:, :, None], axis=1)  # (T, R, S) -> (T, B, S)
+    return Reading(
+        ids=ids,
+        probabilities=ops.transpose(probabilities),
+        attention=ops.transpose(attention, (1, 0, 2)),
+        confidence=ops.exp(log_probs[:, 0, -1]),
+        log_probs=log_probs,
+        beam_ids=beam_ids,
+    )
+
+
+def search(
+    decoder: Decoder,
+    memory: Memory,
+    max_steps,
+    *,
+    temperatures: Sequence[float] = (1.0,),
+    beam: int = 1,
+    constraints: Sequence[Constraint] = (),
+    upstream: bool = False,
+    stop_early: bool = True,
+) -> Reading:
+    """The likeliest texts, by a beam search (Graves, 2012; lengths as in Wu et al., 2016).
+
+    Which text is found does not depend on the temperatures: they only change the probabilities told.
 
     Args:
       decoder: its `step` is run.
       memory: of B images.
       max_steps: limit on T, EOS counted.
+      temperatures: G of them; logits are divided by each. `confidence` is told at the last.
+      beam: K, texts followed at a time; 1 takes the likeliest symbol at each step.
+      constraints: what texts must follow, or pay for leaving.
+      upstream: as aocr 0.7.6: PAD and GO may be chosen, a text may lack its end, and (greedy) goes on after it.
       stop_early: stop when every text has ended, not at `max_steps`.
     """
+    scale = ops.convert_to_tensor(temperatures, dtype="float32")
+    num_images = ops.shape(memory.values)[0]
+    first_beam = ops.tile(ops.arange(beam, dtype="int32"), (num_images,))  # (R,) number of the beam
+    first_row = ops.repeat(ops.arange(num_images, dtype="int32") * beam, beam)  # (R,) where the image's beams begin
+    if beam > 1:
+        memory = _rows(memory, ops.repeat(ops.arange(num_images, dtype="int32"), beam))
 
-    def step(_, state):
-        token, ended, inner = state
-        logits, weights, inner = decoder.step(token, inner, memory)
-        probabilities = ops.softmax(logits)
-        token = ops.cast(ops.argmax(logits, axis=-1), "int32")
-        outputs = (token, ops.max(probabilities, axis=-1), weights, ended)
-        return outputs, (token, ops.logical_or(ended, ops.equal(token, EOS)), inner)
+    def step(i, beams):
+        logits, weights, inner = decoder.step(beams.token, beams.inner, memory)
+        size = logits.shape[-1]
+        gains = _gains(logits, i, max_steps, upstream)
+        places = []
+        for constraint, place in zip(constraints, beams.places, strict=True):
+            penalties, after = _follow(constraint, place, max_steps - i - 1, size)
+            gains += penalties
+            places.append(after)
+        if not upstream or beam > 1:
+            over = ops.where(ops.equal(ops.arange(size), PAD), 0.0, NEVER)[None]
+            gains = ops.where(beams.ended[:, None], over, gains)
+        totals = beams.total[:, None] + gains  # (R, V)
+        length = beams.length + ops.cast(ops.logical_not(beams.ended), "float32")
+        if beam == 1:
+            parent, token = first_row, ops.cast(ops.argmax(totals, axis=-1), "int32")
+        else:
+            ranks = ops.reshape(_rank(totals, length[:, None]), (-1, beam * size))  # (B, K * V)
+            best = ops.cast(ops.reshape(ops.top_k(ranks, beam)[1], (-1,)), "int32")
+            parent, token = first_row + best // size, best % size
+            beams, inner = _rows(beams, parent), _rows(inner, parent)
+            logits, weights, length, totals = _rows((logits, weights, length, totals), parent)
+            places = _rows(tuple(places), parent)
+        pick = lambda table: ops.take_along_axis(table, token[:, None], axis=1)[:, 0]  # noqa: E731 (R, V) -> (R,)
+        scaled = ops.log_softmax(ops.cast(logits, "float32")[:, None, :] / scale[:, None])  # (R, G, V)
+        gained = ops.take_along_axis(scaled, token[:, None, None], axis=2)[:, :, 0]  # (R, G)
+        after = _Beams(
+            token=token,
+            ended=ops.logical_or(beams.ended, ops.equal(token, EOS)),
+            total=pick(totals),
+            length=length,
+            log_probs=beams.log_probs + ops.where(beams.ended[:, None], 0.0, gained),
+            places=tuple(pick(table) for table in places),
+            inner=inner,
+        )
+        return (token, ops.exp(gained[:, -1]), weights, parent - first_row), after
 
-    def go_on(state):
-        return ops.logical_not(ops.all(state[1])) if stop_early else ops.convert_to_tensor(True)
+    zeros = ops.zeros_like(first_row, dtype="float32")
+    beams = _Beams(
+        token=decoder.go_tokens(memory),
+        ended=ops.zeros_like(first_row, dtype="bool"),
+        total=ops.where(ops.equal(first_beam, 0), 0.0, NEVER),  # all beams of an image begin alike: follow one
+        length=zeros,
+        log_probs=ops.tile(zeros[:, None], (1, len(temperatures))),
+        places=tuple(ops.zeros_like(first_row) for _ in constraints),
+        inner=decoder.initial_state(memory),
+    )
 
-    token = decoder.go_tokens(memory)
-    state = (token, ops.zeros_like(token, dtype="bool"), decoder.initial_state(memory))
-    (ids, probabilities, attention, ended), _ = collect_steps(step, state, max_steps, go_on)
-    confidence = ops.prod(ops.where(ended, 1.0, probabilities), axis=0)
-    attention = ops.transpose(attention, (1, 0, 2))  # (T, B, S) -> (B, T, S)
-    return Reading(ops.transpose(ids), ops.transpose(probabilities), attention, confidence)
+    def go_on(beams):
+        return ops.logical_not(ops.all(beams.ended)) if stop_early else ops.convert_to_tensor(True)
+
+    outputs, beams = collect_steps(step, beams, max_steps, go_on)
+    return _gather(outputs, beams, beam)

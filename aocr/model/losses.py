@@ -23,7 +23,7 @@ def sequence_loss(logits, targets, weights):
     return -ops.sum(picked * weights), ops.sum(weights)
 
 
-def ctc_loss(logits, columns, targets, lengths):
+def ctc_loss(logits, columns, targets, lengths, from_right: bool = False):
     """Connectionist temporal classification (Graves et al., 2006), summed over images; blank is PAD.
 
     An image whose columns are too few for its label counts nothing.
@@ -33,7 +33,11 @@ def ctc_loss(logits, columns, targets, lengths):
       columns: (B,) int, valid columns of each image.
       targets: (B, T) int, the symbols without EOS, then anything.
       lengths: (B,) int, number of symbols.
+      from_right: whether the first symbol stands at the right end.
     """
+    if from_right:
+        places = lengths[:, None] - 1 - ops.arange(ops.shape(targets)[1], dtype="int32")[None, :]
+        targets = ops.take_along_axis(targets, ops.maximum(places, 0), axis=1)
     inside = ops.arange(ops.shape(targets)[1], dtype="int32")[None, :] < lengths[:, None]
     targets = ops.where(inside, targets, PAD)
     repeats = ops.sum(ops.cast((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:], "int32"), axis=1)

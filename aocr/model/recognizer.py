@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
 from aocr.config import COLUMN_PIXELS, ModelConfig
+from aocr.model.attention import symbol_counts
 from aocr.model.cnn import ClassicCNN, ResidualCNN, column_mask, num_columns
 from aocr.model.decoder import Decoder, Memory
-from aocr.model.decoding import Reading, greedy
+from aocr.model.decoding import Constraint, Reading, search
 from aocr.model.encoder import Encoder
 
 
@@ -41,14 +44,21 @@ class Recognizer(keras.Model):
         )
         self.ctc = None if classic else layers.Dense(config.charset.vocabulary_size, name="ctc")
 
-    def encode(self, images, widths, training: bool = False) -> Memory:
-        """Images (B, 32, W, C), W a multiple of 4 (classic: any), valid widths (B,) -> memory of S columns."""
+    def _encode(self, images, widths, training: bool = False) -> tuple:
+        """Memory, and CTC logits (B, S, V) or None (classic)."""
         features = self.cnn(images, widths, training=training)
-        mask = (
-            None if self.config.arch == "classic" else column_mask(widths, keras.ops.shape(features)[1], COLUMN_PIXELS)
-        )
+        if self.ctc is None:
+            values, states = self.encoder(features, training=training)
+            return Memory(values, self.key(values), None, states), None
+        mask = column_mask(widths, keras.ops.shape(features)[1], COLUMN_PIXELS)
         values, states = self.encoder(features, mask=mask, training=training)
-        return Memory(values, self.key(values), mask, states)
+        ctc_logits = self.ctc(values)
+        counts = symbol_counts(ctc_logits, mask, self.config.charset.right_to_left)
+        return Memory(values, self.key(values), mask, states, counts), ctc_logits
+
+    def encode(self, images, widths) -> Memory:
+        """Images (B, 32, W, C), W a multiple of 4 (classic: any), valid widths (B,) -> memory of S columns."""
+        return self._encode(images, widths)[0]
 
     def call(self, images, widths, tokens, training: bool = False):
         """Teacher forcing.
@@ -62,14 +72,37 @@ class Recognizer(keras.Model):
         Returns:
           Logits (B, T, V), attention (B, T, S), and CTC logits (B, S, V) or None (classic).
         """
-        memory = self.encode(images, widths, training=training)
+        memory, ctc_logits = self._encode(images, widths, training=training)
         logits, attention = self.decoder(memory, tokens, training=training)
-        return logits, attention, None if self.ctc is None else self.ctc(memory.values)
+        return logits, attention, ctc_logits
 
-    def read(self, images, widths, stop_early: bool = True) -> Reading:
-        """Greedy reading of a batch; arguments as for `call`."""
-        steps = self.config.max_prediction + (2 if self.config.arch == "classic" else 1)
-        return greedy(self.decoder, self.encode(images, widths), steps, stop_early)
+    def read(
+        self,
+        images,
+        widths,
+        *,
+        temperatures: Sequence[float] = (1.0,),
+        beam: int = 1,
+        constraints: Sequence[Constraint] = (),
+        stop_early: bool = True,
+    ) -> Reading:
+        """Read a batch; images and widths as for `call`, the rest as for `search`."""
+        upstream = self.config.arch == "classic"
+        return search(
+            self.decoder,
+            self.encode(images, widths),
+            self.max_steps,
+            temperatures=temperatures,
+            beam=beam,
+            constraints=constraints,
+            upstream=upstream,
+            stop_early=stop_early,
+        )
+
+    @property
+    def max_steps(self) -> int:
+        """Limit on the steps of a text, its end counted; aocr 0.7.6 did one more."""
+        return self.config.max_prediction + (2 if self.config.arch == "classic" else 1)
 
 
 def build_recognizer(config: ModelConfig, cnn_dtype: str = "float32") -> Recognizer:
