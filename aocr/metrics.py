@@ -56,6 +56,41 @@ def perplexity(samples: Sequence[Sample]) -> float:
     return math.exp(min(700.0, -math.fsum(s.log_likelihood for s in scored) / symbols))
 
 
+REJECTED = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3)
+"""Shares of images set aside in the table of accuracy against rejection."""
+CALIBRATION_BINS = 15
+
+
+def expected_calibration_error(confidences: Sequence[float], correct: Sequence[bool]) -> float:
+    """Mean distance between confidence and accuracy over equal bins of confidence (Guo et al., 2017).
+
+    Args:
+      confidences: 0 to 1.
+      correct: whether each was right.
+
+    Returns:
+      0 (what is told at 80 % is right 8 times in 10) to 1; NaN of nothing.
+    """
+    bins: dict[int, list[float]] = {}
+    for confidence, right in zip(confidences, correct, strict=True):
+        at = min(int(confidence * CALIBRATION_BINS), CALIBRATION_BINS - 1)
+        bins.setdefault(at, []).append(float(right) - confidence)
+    total = math.fsum(abs(math.fsum(gaps)) for gaps in bins.values())
+    return total / len(confidences) if confidences else float("nan")
+
+
+def rejection_table(confidences: Sequence[float], correct: Sequence[bool]) -> tuple[tuple[float, float], ...]:
+    """(share, accuracy of the rest) when the least sure `share` of the images are set aside; none for no image."""
+    order = sorted(range(len(correct)), key=lambda i: -confidences[i])
+    kept = [(share, len(order) - round(share * len(order))) for share in REJECTED]
+    return tuple((share, mean([float(correct[i]) for i in order[:count]])) for share, count in kept if count)
+
+
+def _uncalibrated_error(samples: Sequence[Sample], correct: Sequence[bool]) -> float:
+    values = [s.prediction.uncalibrated for s in samples]
+    return float("nan") if any(map(math.isnan, values)) else expected_calibration_error(values, correct)
+
+
 def score(
     samples: Sequence[Sample],
     *,
@@ -75,6 +110,7 @@ def score(
     label_chars = sum(len(label) for _, label in pairs)
     errors = sum(edit_distance(text, label) for text, label in pairs)
     cer_without_labels = float(errors > 0) if pairs else float("nan")
+    confidences, correct = [s.prediction.confidence for s in samples], [s.correct for s in samples]
     return EvalReport(
         num_images=len(pairs),
         word_accuracy=mean([float(text == label) for text, label in pairs]),
@@ -82,7 +118,10 @@ def score(
         cer=errors / label_chars if label_chars else cer_without_labels,
         one_minus_ned=mean([1.0 - normalised_edit_distance(text, label) for text, label in pairs]),
         upstream_accuracy=mean([upstream_score(text, label, use_distance) for text, label in pairs]),
-        mean_confidence=mean([s.prediction.confidence for s in samples]),
+        mean_confidence=mean(confidences),
+        ece=expected_calibration_error(confidences, correct),
+        ece_uncalibrated=_uncalibrated_error(samples, correct),
+        rejection=rejection_table(confidences, correct),
         perplexity=perplexity(samples),
         images_per_second=images_per_second,
         skipped=dict(skipped or {}),

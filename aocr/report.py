@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from aocr.diagnostics import SKIPPED, Drift, attention_drift, cer_by_length, writing_direction
 from aocr.errors import AocrError, ImageError
 from aocr.metrics import normalised_edit_distance, upstream_score
 from aocr.results import EvalReport, Prediction, Sample
@@ -30,18 +31,29 @@ def _field(text: str) -> str:
     return "".join(escapes.get(char, char) for char in text)
 
 
-def prediction_line(path: str, prediction: Prediction) -> str:
-    """`path TAB text TAB confidence`."""
-    return f"{_field(path)}\t{_field(prediction.text)}\t{prediction.confidence:.4f}"
+def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
+    """`path TAB text TAB confidence`, then TAB text TAB confidence of each alternative.
+
+    A confidence below `min_confidence` has `unsure` before the alternatives, in a field of its own.
+    """
+    fields = [_field(path), _field(prediction.text), f"{prediction.confidence:.4f}"]
+    if prediction.confidence < min_confidence:
+        fields.append("unsure")
+    for other in prediction.alternatives:
+        fields += [_field(other.text), f"{other.confidence:.4f}"]
+    return "\t".join(fields)
 
 
-def prediction_json(path: str, prediction: Prediction, attention: bool = False) -> str:
+def prediction_json(
+    path: str, prediction: Prediction, attention: bool = False, min_confidence: float | None = None
+) -> str:
     """One JSON object on one line: path, text, confidence, characters with boxes, alternatives.
 
     Args:
       path: of the image.
       prediction: what was read.
       attention: whether the weights go in too, a list of columns for each step.
+      min_confidence: from which on `sure` is true; None: `sure` is left out.
     """
     value = {
         "path": path,
@@ -50,6 +62,8 @@ def prediction_json(path: str, prediction: Prediction, attention: bool = False) 
         "characters": [{**asdict(c), "confidence": round(c.confidence, 6)} for c in prediction.characters],
         "alternatives": [asdict(a) for a in prediction.alternatives],
     }
+    if min_confidence is not None:
+        value["sure"] = prediction.confidence >= min_confidence
     if attention:
         value["attention"] = [[round(float(w), 4) for w in row] for row in prediction.attention]
     return json.dumps(value, ensure_ascii=False)
@@ -72,6 +86,7 @@ def _scores(report: EvalReport) -> list[tuple[str, str]]:
     def rate(value: float) -> str:
         return f"{value:.2%}"
 
+    table = [(f"accuracy without the least sure {share:.0%}", rate(accuracy)) for share, accuracy in report.rejection]
     return [
         ("images", f"{report.num_images:,}"),
         ("word accuracy", rate(report.word_accuracy)),
@@ -80,6 +95,9 @@ def _scores(report: EvalReport) -> list[tuple[str, str]]:
         ("1-NED", rate(report.one_minus_ned)),
         ("score of aocr 0.7.6", rate(report.upstream_accuracy)),
         ("mean confidence", rate(report.mean_confidence)),
+        ("calibration error of the confidence (ECE)", rate(report.ece)),
+        ("the same before calibration", rate(report.ece_uncalibrated)),
+        *(table if 0 < report.word_accuracy < 1 else []),
         ("perplexity", f"{report.perplexity:.4g}"),
         ("images a second", f"{report.images_per_second:.0f}" if report.images_per_second > 0 else "-"),
         *((f"left out: {reason}", f"{count:,}") for reason, count in report.skipped.items()),
@@ -194,14 +212,15 @@ def _marked(steps: list[tuple[str, str, str]], side: int) -> str:
     return "".join(parts)
 
 
-def _miss(sample: Sample) -> str:
+def _miss(sample: Sample, direction: int) -> str:
     steps = align(sample.label, sample.prediction.text)
-    confidence = f"confidence {sample.prediction.confidence:.1%}"
+    drift = attention_drift(sample.prediction, direction)
+    about = f"confidence {sample.prediction.confidence:.1%}; attention: {drift}"
     return (
         f'<div class="miss">{_pictures(sample)}'
         f'<div><span class="side">label</span><bdi class="word">{_marked(steps, 1)}</bdi></div>'
         f'<div><span class="side">read</span><bdi class="word">{_marked(steps, 2)}</bdi></div>'
-        f'<div class="where">{html.escape(sample.name)}, {confidence}</div></div>'
+        f'<div class="where">{html.escape(sample.name)}, {about}</div></div>'
     )
 
 
@@ -258,24 +277,64 @@ def _histogram(samples: Sequence[Sample]) -> str:
     box = f"0 0 {60 + NUM_BINS * width} {height + 36}"
     about = 'width="100%" role="img" aria-label="histogram of confidence"'
     svg = f'<svg viewBox="{box}" {about}>{axis}{"".join(bars)}{ticks}</svg>'
-    return f"<h2>How sure it was</h2><p>Images by confidence: right below (green), wrong on top (red).</p>{svg}"
+    return (
+        f"<h2>How sure it was</h2><p>Number of images by confidence: right below (green), wrong on top (red).</p>{svg}"
+    )
+
+
+def _length_table(samples: Sequence[Sample]) -> str:
+    rows = cer_by_length(samples)
+    if len(rows) < 2:
+        return ""
+    cells = "".join(
+        f'<tr><td class="n">{low}{f" to {high}" if high > low else ""}</td><td class="n">{count:,}</td>'
+        f'<td class="n">{cer:.2%}</td></tr>'
+        for low, high, count, cer in rows
+    )
+    head = "<tr><th class=n>characters<th class=n>images<th class=n>CER</tr>"
+    return f"<h2>Errors by length of the label</h2><table>{head}{cells}</table>"
+
+
+def _drift_table(samples: Sequence[Sample], direction: int) -> str:
+    """How often attention did not walk onward."""
+    drifts = [attention_drift(s.prediction, direction) for s in samples]
+    total = sum(drifts, Drift())
+    if not total.moves:
+        return ""
+    kinds = (
+        ("backward", "went against the direction of writing"),
+        ("stayed", "stayed where it was: a place read twice"),
+        ("skipped", f"went over {SKIPPED:.0f} usual steps or more: a place perhaps not read"),
+    )
+    rows = "".join(
+        f'<tr><td>{about}</td><td class="n">{getattr(total, name):,}</td>'
+        f'<td class="n">{getattr(total, name) / total.moves:.2%}</td>'
+        f'<td class="n">{sum(getattr(d, name) > 0 for d in drifts):,}</td></tr>'
+        for name, about in kinds
+    )
+    head = "<tr><th>attention<th class=n>moves<th class=n>of all<th class=n>images</tr>"
+    about = f"<p>Of {total.moves:,} moves from one character to the next:</p>"
+    return f"<h2>How attention walked</h2>{about}<table>{head}{rows}</table>"
 
 
 def _page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
-    misses = worst_first(samples)
+    misses, direction = worst_first(samples), writing_direction(samples)
     rows = "".join(f'<tr><td>{html.escape(k)}</td><td class="n">{html.escape(v)}</td></tr>' for k, v in _scores(report))
     shown = (
-        "".join(_miss(sample) for sample in misses[:MAX_MISSES]) or "<p>None: every image was read to the letter.</p>"
+        "".join(_miss(sample, direction) for sample in misses[:MAX_MISSES])
+        or "<p>None: every image was read to the letter.</p>"
     )
     left = len(misses) - MAX_MISSES
     note = f'<p class="note">{left} more misses are not shown.</p>' if left > 0 else ""
+    legend = '<p class="note">Under each image a row for each character read, dark where attention was.</p>'
+    legend = legend if misses else ""
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}<title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style></head>"
         f"<body><h1>{html.escape(title)}</h1><table>{rows}</table>"
-        f"{_histogram(samples)}{_confusion_table(samples)}"
-        f"<h2>Misses, the worst first ({len(misses)})</h2>{shown}{note}</body></html>\n"
+        f"{_histogram(samples)}{_length_table(samples)}{_drift_table(samples, direction)}{_confusion_table(samples)}"
+        f"<h2>Misses, the worst first ({len(misses)})</h2>{legend}{shown}{note}</body></html>\n"
     )
 
 

@@ -41,7 +41,8 @@ class Prediction:
 
     Attributes:
       text: the reading, NFC.
-      confidence: probability of the text and of its end, the product of the steps up to EOS, 0 to 1.
+      confidence: probability of the text and of its end, the product of the steps up to EOS, 0 to 1; with the
+        temperature that was fitted after training.
       characters: one entry a character of `text`.
       attention: float32 array (T, S): weights of T = len(text) + 1 steps (the last is EOS) over S memory
         columns; each row sums to 1. A text cut at the model's limit has no EOS step.
@@ -49,6 +50,7 @@ class Prediction:
       column_width: pixels of the original image that one memory column spans: column s covers
         [s * column_width, (s + 1) * column_width); what lies right of image_width is padding.
       alternatives: other readings, best first.
+      uncalibrated: the confidence as the network gives it, without the temperature.
     """
 
     text: str
@@ -58,6 +60,7 @@ class Prediction:
     image_width: int = 0
     column_width: float = 0.0
     alternatives: tuple[Alternative, ...] = ()
+    uncalibrated: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,9 @@ class EvalReport:
       one_minus_ned: mean over images of 1 - edit distance / longer of label and text (1-NED).
       upstream_accuracy: the score that aocr 0.7.6 prints.
       mean_confidence: mean confidence.
+      ece: expected calibration error of the confidence; `ece_uncalibrated` without the temperature.
+      rejection: (share, accuracy) pairs: the word accuracy of the rest when the least sure `share` of the images
+        are set aside.
       perplexity: exp of the mean negative log-likelihood a symbol (EOS counted) of the labels.
       images_per_second: reading speed, start-up not counted.
       skipped: reason -> number of records that could not be scored.
@@ -109,6 +115,9 @@ class EvalReport:
     one_minus_ned: float
     upstream_accuracy: float
     mean_confidence: float
+    ece: float
+    ece_uncalibrated: float
+    rejection: tuple[tuple[float, float], ...]
     perplexity: float
     images_per_second: float
     skipped: dict[str, int] = field(default_factory=dict)

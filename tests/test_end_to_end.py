@@ -157,7 +157,7 @@ def test_scores_as_json(numbers, trained):
     scores = json.loads(done.stdout)
     assert set(scores) == {
         "num_images", "word_accuracy", "word_accuracy_alnum", "cer", "one_minus_ned", "upstream_accuracy",
-        "mean_confidence", "perplexity", "images_per_second", "skipped",
+        "mean_confidence", "ece", "ece_uncalibrated", "rejection", "perplexity", "images_per_second", "skipped",
     }  # fmt: skip
     assert scores["num_images"] == 240
     assert scores["word_accuracy"] > 0.9

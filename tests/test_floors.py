@@ -17,7 +17,9 @@ PACKAGE = Path(aocr.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 GROUND = {f"aocr.{name}" for name in ("errors", "charset", "config", "metrics", "results")}
-SECOND = {f"aocr.{name}" for name in ("annotations", "images", "report", "visualize")}
+SECOND = {
+    f"aocr.{name}" for name in ("annotations", "constraints", "curves", "diagnostics", "images", "report", "visualize")
+}
 
 # floor -> (floors it may import from, packages it may import); everything stands on the standard library
 RULES = {

@@ -183,6 +183,7 @@ def test_no_image_has_no_score():
     report = metrics.score([])
     values = dataclasses.asdict(report)
     assert values.pop("num_images") == 0 and values.pop("skipped") == {}
+    assert values.pop("rejection") == ()
     assert all(math.isnan(value) for value in values.values()), values
 
 

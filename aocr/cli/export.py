@@ -32,6 +32,7 @@ def add_parser(sub) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, prove, say where."""
+    options.check_paths([], args.model_dir)
     from aocr.engine.exporter import export
 
     predictor = options.open_model(args)

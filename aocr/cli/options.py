@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aocr.charset import Charset
-from aocr.config import ARCHS, PRECISIONS
+from aocr.config import ARCHS, PRECISIONS, ReadConfig
 from aocr.errors import ConfigError, DatasetError
 
 MODEL_FIELDS = (
@@ -48,6 +48,22 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
+    return value
+
+
+def whole(text: str) -> int:
+    """argparse type: a whole number of 0 or more."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {value}")
+    return value
+
+
+def share(text: str) -> float:
+    """argparse type: a number from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, not {text}")
     return value
 
 
@@ -147,6 +163,22 @@ def typed_charset(args: argparse.Namespace) -> str | None:
     return "full-ascii" if getattr(args, "full_ascii", False) else getattr(args, "charset", None)
 
 
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Flags of how texts are looked for."""
+    group = parser.add_argument_group("reading")
+    group.add_argument(
+        "--beam", type=positive, default=1, metavar="N", help="follow the N likeliest texts (default: 1)"
+    )
+    group.add_argument(
+        "--pattern", metavar="REGEX", help="read only texts that match this regular expression from end to end"
+    )
+    group.add_argument("--lexicon", metavar="FILE", help="read only the texts of this file, one a line")
+    group.add_argument(
+        "--lexicon-weight", type=above_zero, metavar="W",
+        help="texts outside the lexicon are read too, where they are exp(W) times likelier",
+    )  # fmt: skip
+
+
 def check_paths(paths: Sequence[str], model_dir: str) -> None:
     """Find the commonest slips before TensorFlow starts: a path of data that does not exist, a model that is a file.
 
@@ -168,13 +200,19 @@ def open_model(args: argparse.Namespace):
       CheckpointError: the model folder cannot be used.
       ConfigError: a typed flag contradicts it.
     """
-    check_paths(getattr(args, "datasets", []), args.model_dir)
     from aocr.engine import checkpoint, runtime
     from aocr.engine.predictor import load
 
     if args.gpu_id is not None:
         runtime.use_gpu(args.gpu_id)
-    predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size)
+    how = ReadConfig(
+        beam=getattr(args, "beam", 1),
+        alternatives=getattr(args, "alternatives", 0),
+        pattern=getattr(args, "pattern", None),
+        lexicon=getattr(args, "lexicon", None),
+        lexicon_weight=getattr(args, "lexicon_weight", None),
+    )
+    predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size, how=how)
     typed = typed_network(args)
     if charset := typed_charset(args):
         typed["charset"] = Charset.from_name_or_file(charset)

@@ -30,6 +30,16 @@ def add_parser(sub) -> None:
     parser.add_argument("--batch-size", type=options.positive, default=64, metavar="N", help="images read together")
     parser.add_argument("--json", action="store_true", help="a JSON object a line, with boxes of the characters")
     parser.add_argument("--attention", action="store_true", help="with --json: the attention weights too")
+    options.add_reading(parser)
+    parser.add_argument(
+        "--alternatives", type=options.whole, default=0, metavar="N", help="tell N other readings too (default: 0)"
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=options.share,
+        metavar="P",
+        help="mark what is less sure than P, from 0 to 1, as unsure",
+    )
     options.add_network(parser, training=False)
 
 
@@ -70,6 +80,7 @@ def _chunks(arguments: list[str]) -> Iterator[list[str]]:
 
 def run(args: argparse.Namespace) -> int:
     """Read the images; 1 where one of them could not be read."""
+    options.check_paths([], args.model_dir)
     from aocr.errors import ImageError
     from aocr.report import prediction_json, prediction_line
 
@@ -82,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
                 failed += 1
                 print(f"aocr: {result}", file=sys.stderr, flush=True)
             elif args.json:
-                print(prediction_json(path, result, attention=args.attention), flush=True)
+                print(prediction_json(path, result, args.attention, args.min_confidence), flush=True)
             else:
-                print(prediction_line(path, result), flush=True)
+                print(prediction_line(path, result, args.min_confidence or 0.0), flush=True)
     if not total:
         print("aocr: no image to read. Name images or folders, or pipe in their paths.", file=sys.stderr)
     elif failed:

@@ -40,11 +40,13 @@ def add_parser(sub) -> None:
     )
     parser.add_argument("--report", metavar="FILE", help="write a page with scores and misses (HTML)")
     parser.add_argument("--json", action="store_true", help="print the scores as one JSON object and nothing else")
+    options.add_reading(parser)
     options.add_network(parser, training=False)
 
 
 def run(args: argparse.Namespace) -> int:
     """Score, print the misses, write what was asked for."""
+    options.check_paths(args.datasets, args.model_dir)
     from aocr.engine.datasets import open_dataset
     from aocr.engine.evaluator import evaluate
     from aocr.report import result_line, score_json, score_text, write_html_report

@@ -100,6 +100,9 @@ def _add_recipe(group) -> None:
         default=True,
         help="vary the training images (default: yes)",
     )
+    group.add_argument(
+        "--augment-strength", type=options.above_zero, default=1.0, metavar="S", help="how much (default: %(default)s)"
+    )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="fixes all that is random (default: 0)")
     options.add_precision(group, "auto")
 
@@ -123,6 +126,7 @@ def train_config(args: argparse.Namespace) -> TrainConfig:
         max_gradient_norm=args.max_gradient_norm,
         clip_gradients=args.clip_gradients,
         augment=args.augment,
+        augment_strength=args.augment_strength,
         precision=args.precision,
         seed=args.seed,
     )

@@ -185,10 +185,12 @@ class Chosen:
     Attributes:
       prefix: its path.
       why: in words, for people.
+      temperature: what its logits are divided by for the confidence; 1 where none was fitted to this checkpoint.
     """
 
     prefix: str
     why: str
+    temperature: float = 1.0
 
 
 def choose(model_dir: str) -> Chosen:
@@ -200,11 +202,23 @@ def choose(model_dir: str) -> Chosen:
     best = read_json(path_in(model_dir, "best.json"))
     if best and tf.io.gfile.exists(path_in(model_dir, f"{best.get('checkpoint')}.index")):
         score = f"word accuracy {best['word_accuracy']:.2%}, CER {best['cer']:.2%}"
-        return Chosen(path_in(model_dir, best["checkpoint"]), f"best on validation ({score} at step {best['step']})")
+        why = f"best on validation ({score} at step {best['step']})"
+        return Chosen(path_in(model_dir, best["checkpoint"]), why, _temperature(model_dir, best["checkpoint"]))
     newest = tf.train.latest_checkpoint(model_dir)
     if newest is None:
         raise CheckpointError(model_dir, "has no checkpoint. Train first: aocr train DATASET --model-dir DIR.")
-    return Chosen(newest, "newest (there was no validation)")
+    return Chosen(newest, "newest (there was no validation)", _temperature(model_dir, os.path.basename(newest)))
+
+
+def _temperature(model_dir: str, name: str) -> float:
+    value = read_json(path_in(model_dir, "calibration.json")) or {}
+    return float(value["temperature"]) if value.get("checkpoint") == name else 1.0
+
+
+def write_calibration(model_dir: str, prefix: str, temperature: float, num_images: int) -> None:
+    """Keep the temperature fitted to checkpoint `prefix` on `num_images` images; it holds for no other checkpoint."""
+    value = {"checkpoint": os.path.basename(prefix), "temperature": temperature, "num_images": num_images}
+    write_json(path_in(model_dir, "calibration.json"), value)
 
 
 class Checkpoints:
@@ -270,8 +284,15 @@ class Checkpoints:
             raise TrainingError(f"{self.model_dir}: a checkpoint {reason}. {advice}") from None
 
 
+OURS = (
+    *("ckpt-*", "best-*", "checkpoint", "model.json", "train.json", "best.json"),
+    *("calibration.json", "history.json", "curves.png", "logs/*"),
+)
+"""Files of a training in a model folder."""
+
+
 def clear(model_dir: str) -> None:
     """Remove the files of an earlier training from the folder, and nothing else."""
-    for pattern in ("ckpt-*", "best-*", "checkpoint", "model.json", "train.json", "best.json", "logs/*"):
+    for pattern in OURS:
         for path in tf.io.gfile.glob(path_in(model_dir, pattern)):
             tf.io.gfile.remove(path)

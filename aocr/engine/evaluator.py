@@ -6,12 +6,15 @@ import dataclasses
 import time
 from collections.abc import Iterator
 
+import numpy as np
+
 from aocr.charset import Charset
 from aocr.data.pipeline import Batch, Batches, network_widths, plan_batches
 from aocr.engine.datasets import Dataset
 from aocr.engine.predictor import Predictor
-from aocr.engine.reading import Reader, to_prediction
+from aocr.engine.reading import Reader, to_predictions
 from aocr.metrics import score
+from aocr.model.decoding import Reading
 from aocr.results import EvalReport, Sample
 
 
@@ -38,50 +41,33 @@ class Evaluator:
                 self.reader.read(batch.images, batch.widths)  # the first call builds the graph
                 warm = True
             start = time.perf_counter()
-            reading = [part.numpy() for part in self.reader.read(batch.images, batch.widths)]
+            reading = self.reader.read(batch.images, batch.widths)
+            reading.confidence.numpy()  # waits for the device
             self.seconds += time.perf_counter() - start
-            self.num_timed += len(reading[0])
+            self.num_timed += len(reading.confidence)
             yield from self._pair(batch, reading)
 
-    def _pair(self, batch: Batch, reading: list) -> Iterator[tuple[int, Sample]]:
-        likelihood = self.reader.log_likelihood(
+    def _pair(self, batch: Batch, reading: Reading) -> Iterator[tuple[int, Sample]]:
+        likelihoods = self.reader.log_likelihood(
             batch.images, batch.widths, batch.tokens, batch.targets, batch.weights
         ).numpy()
-        rows = zip(
-            *(part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record)),
-            *(part.numpy() for part in (batch.widths, batch.scales)),
-            *reading,
-            likelihood,
-            strict=True,
-        )
-        for (
-            index,
-            label,
-            comment,
-            record,
-            width,
-            scale,
-            ids,
-            probabilities,
-            attention,
-            confidence,
-            ll,
-        ) in rows:
+        scales = batch.scales.numpy()
+        widths = np.round(batch.widths.numpy() * scales).astype(int).tolist()
+        predictions = to_predictions(reading, scales, widths, self.charset, self.reader.num_alternatives)
+        fields = (part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record))
+        for index, label, comment, record, prediction, likelihood in zip(
+            *fields, predictions, likelihoods, strict=True
+        ):
             label = label.decode("utf-8")
-            prediction = to_prediction(
-                ids, probabilities, attention, confidence, scale, round(width * float(scale)), self.charset
-            )
             expressible = not self.charset.missing(label) and len(label) <= self.batches.config.max_prediction
-            yield (
-                int(index),
-                Sample(
-                    name=comment.decode("utf-8", "replace") or f"record {index + 1}",
-                    label=label,
-                    prediction=prediction,
-                    image=record,
-                    log_likelihood=float(ll) if expressible else float("nan"),
-                ),
+            sample = Sample(
+                name=comment.decode("utf-8", "replace") or f"record {index + 1}",
+                label=label,
+                prediction=prediction,
+                image=record,
+                log_likelihood=float(likelihood) if expressible else float("nan"),
             )
+            yield int(index), sample
 
     def report(self, samples: list[Sample], skipped: dict[str, int] | None = None) -> EvalReport:
         """Scores of `samples`, with the reading speed seen while they were made."""

@@ -41,6 +41,7 @@ class ServingModule(tf.Module):
         super().__init__()
         self._variables = [v.value for v in predictor.model.variables]
         self._model, self._config = (lambda: predictor.model), predictor.config
+        self._temperature = predictor.temperature
         specials = [""] * NUM_SPECIALS
         self._symbols = np.array(specials + [c.encode() for c in predictor.config.charset.symbols], object)
 
@@ -58,7 +59,7 @@ class ServingModule(tf.Module):
         images = tf.ensure_shape(images, (None, IMAGE_HEIGHT, limit, config.channels))
         if config.arch != "classic":
             images = images[:, :, : padded_width(tf.reduce_max(widths))]
-        reading = self._model().read(images, widths)
+        reading = self._model().read(images, widths, temperatures=(self._temperature,))
         before_end = tf.math.cumsum(tf.cast(tf.equal(reading.ids, EOS), tf.int32), axis=1) == 0
         symbols = tf.gather(tf.constant(self._symbols, tf.string), reading.ids)
         text = tf.strings.reduce_join(tf.where(before_end, symbols, ""), axis=1)

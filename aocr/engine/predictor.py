@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aocr.config import ModelConfig
+from aocr.config import ModelConfig, ReadConfig
 from aocr.data.preprocess import preprocess
 from aocr.engine import checkpoint, runtime
-from aocr.engine.reading import Reader, padded_width, to_prediction
+from aocr.engine.reading import Reader, padded_width, to_predictions
 from aocr.errors import CheckpointError, ImageError
 from aocr.images import as_png, image_to_bytes
 from aocr.model.recognizer import Recognizer, build_recognizer
@@ -30,6 +30,8 @@ class Predictor:
       model_dir: where it comes from.
       checkpoint_used: which checkpoint, in words.
       batch_size: images read together.
+      how: beam and constraints.
+      temperature: of the confidence.
     """
 
     def __init__(
@@ -39,11 +41,13 @@ class Predictor:
         model_dir: str = "",
         checkpoint_used: str = "",
         batch_size: int = 64,
+        how: ReadConfig | None = None,
+        temperature: float = 1.0,
     ):
         self.model, self.config = model, config
         self.model_dir, self.checkpoint_used = model_dir, checkpoint_used
-        self.batch_size = batch_size
-        self.reader = Reader(model, config)
+        self.batch_size, self.temperature = batch_size, temperature
+        self.reader = Reader(model, config, how, temperature)
         self._preprocess = tf.function(
             lambda data: preprocess(data, config), input_signature=(tf.TensorSpec((), tf.string),)
         )
@@ -118,20 +122,27 @@ class Predictor:
         for row, image in zip(images, pixels, strict=True):
             row[:, : image.shape[1]] = image
         reading = self.reader.read(tf.constant(images), tf.constant(widths, tf.int32))
-        rows = zip(*(part.numpy() for part in reading), scales, original, strict=True)
-        return [to_prediction(*row, self.config.charset) for row in rows]
+        return to_predictions(reading, scales, original, self.config.charset, self.reader.num_alternatives)
 
 
-def load(model_dir: str = "checkpoints", *, precision: str = "float32", batch_size: int = 64) -> Predictor:
+def load(
+    model_dir: str = "checkpoints",
+    *,
+    precision: str = "float32",
+    batch_size: int = 64,
+    how: ReadConfig | None = None,
+) -> Predictor:
     """Load a trained model: the best checkpoint on validation, else the newest.
 
     Args:
       model_dir: the model folder.
       precision: of the convolutions: float32, bfloat16, float16 or auto (the machine's fastest).
       batch_size: images read together.
+      how: beam and constraints; None: greedy, any text.
 
     Raises:
       CheckpointError: the folder is missing, empty, damaged, of a newer aocr or of another program.
+      ConfigError: a pattern or lexicon cannot be used with this model.
     """
     config = checkpoint.read_config(model_dir)
     if config is None:
@@ -141,4 +152,5 @@ def load(model_dir: str = "checkpoints", *, precision: str = "float32", batch_si
     chosen_precision, _ = runtime.choose_precision(precision)
     model = build_recognizer(config, runtime.POLICIES[chosen_precision])
     checkpoint.load_weights(chosen.prefix, model)
-    return Predictor(model, config, model_dir, f"{chosen.prefix}, the {chosen.why}", batch_size)
+    used = f"{chosen.prefix}, the {chosen.why}"
+    return Predictor(model, config, model_dir, used, batch_size, how, chosen.temperature)

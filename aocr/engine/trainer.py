@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 import tensorflow as tf
 
 from aocr.config import TrainConfig
+from aocr.curves import Point
 from aocr.data.pipeline import Batches
 from aocr.engine import schedule
 from aocr.engine.averaging import WeightAverage
 from aocr.engine.checkpoint import Checkpoints, weights_of
 from aocr.engine.evaluator import Evaluator
+from aocr.engine.history import History
 from aocr.engine.progress import Progress, clock, log
 from aocr.engine.train_step import TrainStep, make_optimizer
 from aocr.errors import TrainingError
@@ -146,6 +148,7 @@ class Trainer:
         self._saved_step = -1
         self._start = 0.0
         self._check_seconds = 0.0
+        self._history = History(model_dir, 0)
 
     def restore(self) -> str | None:
         """Go on from the newest checkpoint, if there is one; returns its path."""
@@ -214,7 +217,10 @@ class Trainer:
         """Validate (or look at the training loss), keep the best, count checks without progress."""
         start = time.monotonic()
         self._collect_losses()
-        better = self._validate(progress) if self.evaluator else self._loss_fell()
+        loss = self.state.loss_sum / max(1, self.state.loss_steps)
+        better = self._validate(progress) if self.evaluator else self._loss_fell(loss)
+        scores = {n: getattr(self.report, n) for n in ("perplexity", "word_accuracy", "cer")} if self.report else {}
+        self._history.add(Point(self.state.step, loss, **scores))
         self.state.loss_sum, self.state.loss_steps = 0.0, 0
         self.state.waited = 0 if better else self.state.waited + 1
         if self.state.waited >= self.config.patience:
@@ -238,8 +244,7 @@ class Trainer:
             state.best_loss = report.perplexity
         return scores > before or clearer
 
-    def _loss_fell(self) -> bool:
-        loss = self.state.loss_sum / max(1, self.state.loss_steps)
+    def _loss_fell(self, loss: float) -> bool:
         fell = ENOUGH < loss < LESS * self.state.best_loss
         if fell:
             self.state.best_loss = loss
@@ -282,6 +287,7 @@ class Trainer:
         if not self._reopen():
             return Outcome(f"had ended before: {self._reason()}", False, state.step, None)
         progress = Progress(f"{self.model_dir}/logs", state.step)
+        self._history = History(self.model_dir, state.step)
         self._start = time.monotonic() - state.elapsed
         try:
             with _Signals() as signals:
@@ -299,7 +305,8 @@ class Trainer:
         """Train step by step until the end or a signal."""
         state, config = self.state, self.config
         done, images, paused, since = 0, 0, 0.0, time.monotonic()
-        for epoch, number, batch in self.training.endless(state.epoch, state.batch, config.seed, config.augment):
+        strength = config.augment_strength if config.augment else 0.0
+        for epoch, number, batch in self.training.endless(state.epoch, state.batch, config.seed, strength):
             rate = config.learning_rate * schedule.factor(state.step, state.fall_start, state.fall_end)
             self._losses.append(self._train_step(batch, rate, state.step))
             state.step, state.epoch, state.batch = state.step + 1, int(epoch), int(number) + 1

@@ -16,6 +16,7 @@ from aocr.charset import Charset
 from aocr.config import ARCH_DEFAULTS, IMAGE_HEIGHT, NETWORK_WIDTH_CAP, ModelConfig, TrainConfig
 from aocr.data.pipeline import Batches, Summary, network_widths, plan_batches
 from aocr.engine import checkpoint, runtime
+from aocr.engine.calibration import calibrate
 from aocr.engine.datasets import Dataset, open_dataset
 from aocr.engine.evaluator import Evaluator, evaluate
 from aocr.engine.predictor import load
@@ -24,7 +25,7 @@ from aocr.engine.reading import Reader
 from aocr.engine.trainer import Outcome, Trainer
 from aocr.engine.transfer import start_from
 from aocr.errors import CharsetError, ConfigError, DatasetError
-from aocr.model.recognizer import build_recognizer
+from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.report import write_html_report
 
 SPLIT_FROM = 200
@@ -272,9 +273,20 @@ def _train(request: TrainRequest, config: ModelConfig, data: Dataset, held: Data
     )
     _record(request, data, batches, precision)
     outcome = trainer.run()
+    if batches.validation and not outcome.interrupted:
+        _calibrate(request.model_dir, model, config, batches.validation)
     if request.output_dir and not outcome.interrupted:
         _report_validation(request, data, held, batches)
     return outcome
+
+
+def _calibrate(model_dir: str, model: Recognizer, config: ModelConfig, validation: Batches) -> None:
+    """Fit the confidence of the checkpoint that reading will use, and keep the temperature beside it."""
+    chosen = checkpoint.choose(model_dir)
+    checkpoint.load_weights(chosen.prefix, model)
+    temperature, num_images = calibrate(model, config.charset, validation)
+    checkpoint.write_calibration(model_dir, chosen.prefix, temperature, num_images)
+    log.info("Confidence calibrated on %d validation images: temperature %.2f.", num_images, temperature)
 
 
 def _report_validation(request: TrainRequest, data: Dataset, held: Dataset | None, batches: _Data) -> None:

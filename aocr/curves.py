@@ -1,0 +1,103 @@
+"""Learning curves as a picture: loss above, validation scores below."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+WIDTH, PANEL_HEIGHT, MARGIN, LEFT, RIGHT = 760, 210, 44, 64, 150
+INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
+COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80))
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a training stood at a check.
+
+    Attributes:
+      step: number of steps done.
+      loss: mean training loss a symbol since the check before.
+      perplexity: of the validation labels; NaN without validation.
+      word_accuracy, cer: of the validation set, fractions; NaN without validation.
+    """
+
+    step: int
+    loss: float
+    perplexity: float = float("nan")
+    word_accuracy: float = float("nan")
+    cer: float = float("nan")
+
+
+@dataclass(frozen=True)
+class _Line:
+    name: str
+    values: list[float]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """A few round values from low to high."""
+    span = max(high - low, 1e-9)
+    unit = 10 ** math.floor(math.log10(span / 3))
+    step = next(unit * m for m in (1, 2, 5, 10) if span / (unit * m) <= 5)
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _panel(draw: ImageDraw.ImageDraw, top: int, steps: list[int], lines: list[_Line], high: float, as_rate: bool):
+    """One set of axes from 0 to `high`, its lines, and their names at the right."""
+    font = ImageFont.load_default(13)
+    bottom, right = top + PANEL_HEIGHT, WIDTH - RIGHT
+    last = max(steps[-1], 1)
+
+    def place(step: float, value: float) -> tuple[float, float]:
+        return LEFT + (right - LEFT) * step / last, bottom - PANEL_HEIGHT * min(value / high, 1.0)
+
+    for value in _ticks(0.0, high):
+        y = place(0, value)[1]
+        draw.line((LEFT, y, right, y), GRID)
+        draw.text((LEFT - 8, y), f"{value:.0%}" if as_rate else f"{value:g}", INK, font, anchor="rm")
+    for value in _ticks(0, last):
+        x = place(value, 0)[0]
+        draw.line((x, bottom, x, bottom + 4), INK)
+        draw.text((x, bottom + 8), f"{value:,.0f}", INK, font, anchor="mt")
+    draw.line((LEFT, bottom, right, bottom), INK)
+    for i, (line, colour) in enumerate(zip(lines, COLOURS, strict=False)):
+        points = [place(s, v) for s, v in zip(steps, line.values, strict=True) if math.isfinite(v)]
+        if len(points) > 1:
+            draw.line(points, colour, 2, joint="curve")
+        for x, y in points if len(points) < 40 else points[-1:]:
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), colour)
+        if points:
+            value = [v for v in line.values if math.isfinite(v)][-1]
+            text = f"{line.name} {value:.2%}" if as_rate else f"{line.name} {value:.3g}"
+            draw.text((right + 10, top + 4 + 20 * i), text, colour, font, anchor="lt")
+
+
+def draw_curves(points: Sequence[Point]) -> bytes:
+    """A PNG of training and validation loss, and of validation word accuracy and CER, over the steps.
+
+    Args:
+      points: one or more, in the order of their steps.
+    """
+    steps = [p.step for p in points]
+    losses = [
+        _Line("training loss", [p.loss for p in points]),
+        _Line("validation loss", [math.log(p.perplexity) if p.perplexity > 0 else math.nan for p in points]),
+    ]
+    rates = [_Line("word accuracy", [p.word_accuracy for p in points]), _Line("CER", [p.cer for p in points])]
+    validated = any(math.isfinite(p.word_accuracy) for p in points)
+    panels = 2 if validated else 1
+    picture = Image.new("RGB", (WIDTH, MARGIN + panels * (PANEL_HEIGHT + MARGIN)), PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text((LEFT, 12), "loss a symbol, by step", INK, ImageFont.load_default(14))
+    finite = [v for line in losses for v in line.values if math.isfinite(v)]
+    _panel(draw, MARGIN, steps, losses, max([*finite, 0.1]) * 1.05, as_rate=False)
+    if validated:
+        _panel(draw, 2 * MARGIN + PANEL_HEIGHT, steps, rates, 1.0, as_rate=True)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()

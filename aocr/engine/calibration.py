@@ -1,0 +1,52 @@
+"""Temperature scaling (Guo et al., 2017, "On calibration of modern neural networks"), for whole texts.
+
+A text's confidence is the product of its symbols' probabilities, softmax(logits / temperature). The temperature is
+the one at which confidence best foretells whether the text is right.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from aocr.charset import Charset
+from aocr.data.pipeline import Batches
+from aocr.model.recognizer import Recognizer
+
+TEMPERATURES = np.geomspace(0.125, 8.0, 97)
+"""Temperatures that are tried; 1 is in the middle."""
+
+
+def fit_temperature(log_probs: np.ndarray, correct: np.ndarray) -> float:
+    """The temperature with the lowest cross-entropy between confidence and being right.
+
+    The targets are smoothed as Platt (1999) does, so that a small set without a mistake does not ask for certainty.
+
+    Args:
+      log_probs: (N, G), ln of each text's probability at each of `TEMPERATURES`.
+      correct: (N,) bool.
+    """
+    right = int(correct.sum())
+    wrong = len(correct) - right
+    target = np.where(correct, (right + 1) / (right + 2), 1 / (wrong + 2))[:, None]
+    log_probs = np.minimum(log_probs, -1e-7)
+    losses = -(target * log_probs + (1 - target) * np.log(-np.expm1(log_probs))).mean(0)
+    return float(TEMPERATURES[int(np.argmin(losses))])
+
+
+def calibrate(model: Recognizer, charset: Charset, batches: Batches) -> tuple[float, int]:
+    """Read a validation set and fit the temperature to it.
+
+    Returns:
+      The temperature, and the number of images.
+    """
+    read = tf.function(
+        lambda images, widths: model.read(images, widths, temperatures=TEMPERATURES), reduce_retracing=True
+    )
+    log_probs, correct = [], []
+    for batch in batches.in_order():
+        reading = read(batch.images, batch.widths)
+        log_probs.append(reading.log_probs[:, 0].numpy())
+        texts = [charset.decode(ids) for ids in reading.ids.numpy()]
+        correct += [text == label.decode("utf-8") for text, label in zip(texts, batch.label.numpy(), strict=True)]
+    return fit_temperature(np.concatenate(log_probs), np.array(correct)), len(correct)

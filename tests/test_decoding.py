@@ -1,0 +1,194 @@
+"""Reading against brute force: every text over a tiny vocabulary is scored by teacher forcing."""
+
+import itertools
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import aocr.engine  # noqa: F401
+from aocr.charset import EOS, GO, NUM_SPECIALS, Charset
+from aocr.config import ModelConfig, ReadConfig
+from aocr.engine.reading import make_constraints
+from aocr.errors import ConfigError
+from aocr.model.decoding import LENGTH_POWER, NEVER
+from aocr.model.recognizer import build_recognizer
+
+LIMIT = 3
+SYMBOLS = "ab1"
+TEXTS = ["".join(t) for n in range(LIMIT + 1) for t in itertools.product(SYMBOLS, repeat=n)]
+EVERY = 200  # beams, more than there are prefixes of texts
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """A network with random weights, sharp enough that texts differ, and three images."""
+    keras.utils.set_random_seed(3)
+    config = ModelConfig(Charset(SYMBOLS), attn_num_hidden=8, target_embedding_size=5, max_prediction=LIMIT)
+    model = build_recognizer(config)
+    rng = np.random.default_rng(5)
+    model.decoder.output_projection.kernel.assign(rng.normal(0, 1.5, model.decoder.output_projection.kernel.shape))
+    model.decoder.embedding.embeddings.assign(rng.normal(0, 2, model.decoder.embedding.embeddings.shape))
+    images = rng.normal(0, 0.7, (3, 32, 48, 1)).astype(np.float32)
+    return model, images, np.array([48, 48, 20], np.int32)
+
+
+@pytest.fixture(scope="module")
+def exhaustive(tiny):
+    """(3, number of texts) ln of the probability of each text and its end."""
+    model, images, widths = tiny
+    charset = model.config.charset
+    table = np.zeros((len(images), len(TEXTS)))
+    for j, text in enumerate(TEXTS):
+        ids = charset.encode(text)
+        logits, *_ = model(images, widths, np.repeat([[GO, *ids]], len(images), 0).astype(np.int32))
+        steps = tf.nn.log_softmax(logits).numpy()
+        table[:, j] = sum(steps[:, t, symbol] for t, symbol in enumerate([*ids, EOS]))
+    return table
+
+
+def ranks(table, texts=TEXTS):
+    lengths = np.array([len(text) + 1 for text in texts])
+    return table / ((5 + lengths) / 6) ** LENGTH_POWER
+
+
+def read(tiny, beam=1, temperatures=(1.0,), stop_early=True, **how):
+    model, images, widths = tiny
+    constraints = make_constraints(ReadConfig(**how), model.config.charset, model.max_steps)
+    return model.read(
+        *(images, widths), beam=beam, temperatures=temperatures, constraints=constraints, stop_early=stop_early
+    )
+
+
+def texts_of(tiny, reading):
+    return [tiny[0].config.charset.decode(ids) for ids in reading.ids.numpy()]
+
+
+def test_a_beam_wide_enough_finds_every_text_in_order(tiny, exhaustive):
+    reading = read(tiny, beam=EVERY)
+    found = reading.log_probs[:, :, 0].numpy()
+    for b, table in enumerate(exhaustive):
+        order = np.argsort(-ranks(table), kind="stable")
+        told = [tiny[0].config.charset.decode(ids) for ids in reading.beam_ids[b].numpy()[: len(TEXTS)]]
+        assert told == [TEXTS[j] for j in order]
+        np.testing.assert_allclose(found[b, : len(TEXTS)], table[order], atol=1e-4)
+        assert np.all(found[b, len(TEXTS) :] <= NEVER)
+        np.testing.assert_allclose(reading.confidence[b], np.exp(table[order[0]]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("beam", [1, 2, 3, 7])
+def test_beams_tell_true_probabilities_best_first_and_each_text_once(tiny, exhaustive, beam):
+    reading = read(tiny, beam=beam)
+    for b in range(3):
+        told = [tiny[0].config.charset.decode(ids) for ids in reading.beam_ids[b].numpy()]
+        assert len(set(told)) == beam == len(told)
+        where = [TEXTS.index(text) for text in told]
+        np.testing.assert_allclose(reading.log_probs[b, :, 0], exhaustive[b][where], atol=1e-4)
+        assert list(ranks(exhaustive[b])[where]) == sorted(ranks(exhaustive[b])[where], reverse=True)
+
+
+def test_greedy_takes_the_likeliest_symbol_at_each_step(tiny):
+    model, images, widths = tiny
+    reading = read(tiny)
+    for b in range(3):
+        tokens = [GO]
+        while tokens[-1] != EOS:
+            logits, *_ = model(images[b : b + 1], widths[b : b + 1], np.array([tokens], np.int32))
+            last = logits[0, -1].numpy()
+            tokens.append(EOS if len(tokens) == LIMIT + 1 else EOS + int(last[EOS:].argmax()))
+        assert reading.ids[b].numpy()[: len(tokens) - 1].tolist() == tokens[1:]
+
+
+def test_attention_and_probabilities_of_a_beam_are_those_of_its_own_text(tiny):
+    model, images, widths = tiny
+    reading = read(tiny, beam=5)
+    for b in range(3):
+        ids = reading.ids[b].numpy().tolist()
+        ids = ids[: ids.index(EOS) + 1]
+        tokens = np.array([[GO, *ids[:-1]]], np.int32)
+        logits, attention, _ = model(images[b : b + 1], widths[b : b + 1], tokens)
+        np.testing.assert_allclose(reading.attention[b, : len(ids)], attention[0], atol=1e-5)
+        expected = tf.nn.softmax(logits[0]).numpy()[np.arange(len(ids)), ids]
+        np.testing.assert_allclose(reading.probabilities[b, : len(ids)], expected, rtol=1e-4)
+
+
+def test_a_temperature_changes_the_confidence_and_nothing_else(tiny):
+    model, images, widths = tiny
+    cold, both = read(tiny), read(tiny, temperatures=(1.0, 2.5))
+    np.testing.assert_array_equal(cold.ids, both.ids)
+    np.testing.assert_allclose(both.log_probs[:, 0, 0], cold.log_probs[:, 0, 0], atol=1e-6)
+    ids = both.ids[0].numpy().tolist()
+    ids = ids[: ids.index(EOS) + 1]
+    logits, *_ = model(images[:1], widths[:1], np.array([[GO, *ids[:-1]]], np.int32))
+    scaled = tf.nn.log_softmax(logits[0] / 2.5).numpy()[np.arange(len(ids)), ids].sum()
+    np.testing.assert_allclose(both.log_probs[0, 0, 1], scaled, atol=1e-4)
+    np.testing.assert_allclose(both.confidence[0], np.exp(scaled), rtol=1e-4)
+
+
+PATTERNS = ["[ab]{2}1?", "a*", "1(a|b)+", "(ab|ba)1|", "[^a]{1,2}", "b|bb|bbb", "a.1"]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_against_pythons_re_on_every_text(tiny, exhaustive, pattern):
+    fits = np.array([re.fullmatch(pattern, text) is not None for text in TEXTS])
+    reading = read(tiny, beam=EVERY, pattern=pattern)
+    best = np.where(fits, ranks(exhaustive), -np.inf).argmax(1)
+    assert texts_of(tiny, reading) == [TEXTS[j] for j in best]
+    np.testing.assert_allclose(
+        reading.log_probs[:, 0, 0], exhaustive[np.arange(3), best], atol=1e-4
+    )  # the probability is the model's own, not one among the texts that fit
+    assert ((reading.log_probs[:, :, 0].numpy() > NEVER).sum(1) == fits.sum()).all()
+    for beam in (1, 2):
+        assert all(re.fullmatch(pattern, text) for text in texts_of(tiny, read(tiny, beam=beam, pattern=pattern)))
+
+
+def test_greedy_reading_never_walks_into_a_pattern_it_cannot_end(tiny):
+    """After `a` only a longer text than the limit would fit."""
+    assert set(texts_of(tiny, read(tiny, pattern="a[ab1]{9}|1"))) == {"1"}
+
+
+def test_a_pattern_longer_than_the_models_limit_is_refused(tiny):
+    with pytest.raises(ConfigError, match="shortest text has 4 characters, the model writes up to 3"):
+        read(tiny, pattern="a{4}")
+
+
+WORDS = ["ab1", "ba", "b", "11", "aab"]
+
+
+@pytest.fixture
+def lexicon(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join(WORDS), encoding="utf-8")
+    return str(path)
+
+
+def test_a_lexicon_against_the_list(tiny, exhaustive, lexicon):
+    fits = np.array([text in WORDS for text in TEXTS])
+    best = np.where(fits, ranks(exhaustive), -np.inf).argmax(1)
+    reading = read(tiny, beam=EVERY, lexicon=lexicon)
+    assert texts_of(tiny, reading) == [TEXTS[j] for j in best]
+    assert set(texts_of(tiny, read(tiny, lexicon=lexicon))) <= set(WORDS)
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0, 4.0])
+def test_a_soft_lexicon_weighs_every_text(tiny, exhaustive, lexicon, weight):
+    cost = np.array([0.0 if text in WORDS else weight for text in TEXTS])
+    best = ranks(exhaustive - cost).argmax(1)
+    reading = read(tiny, beam=EVERY, lexicon=lexicon, lexicon_weight=weight)
+    assert texts_of(tiny, reading) == [TEXTS[j] for j in best]
+    np.testing.assert_allclose(reading.log_probs[:, 0, 0], exhaustive[np.arange(3), best], atol=1e-4)
+
+
+def test_pattern_and_lexicon_together(tiny, lexicon):
+    assert set(texts_of(tiny, read(tiny, lexicon=lexicon, pattern=".*1"))) <= {"ab1", "11"}
+    with pytest.raises(ConfigError):
+        make_constraints(ReadConfig(pattern="[x-z]+"), Charset(SYMBOLS), LIMIT + 1)
+
+
+def test_specials_are_never_read(tiny):
+    reading = read(tiny, beam=EVERY, stop_early=False)
+    ids = reading.beam_ids.numpy()
+    before_end = np.cumsum(ids == EOS, axis=2) == 0
+    assert np.all(ids[before_end & (reading.log_probs[:, :, :1].numpy() > NEVER)] >= NUM_SPECIALS)
