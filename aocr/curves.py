@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-WIDTH, PANEL_HEIGHT, MARGIN, LEFT, RIGHT = 760, 210, 44, 64, 150
+WIDTH, PANEL_HEIGHT, MARGIN, LEFT, RIGHT = 800, 210, 44, 64, 190
 INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
 COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80))
 

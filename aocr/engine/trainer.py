@@ -43,7 +43,7 @@ class TrainState:
       epoch, batch: number of the epoch under way, from 0, and how many of its batches are done.
       elapsed: seconds of training.
       waited: checks in a row without progress.
-      best_word_accuracy, best_cer, best_perplexity: of the best validation; a tie goes to the next of them.
+      best_word_accuracy, best_cer, best_perplexity: of the best validation.
       best_loss: lowest validation perplexity, or training loss where there is no validation.
       loss_sum, loss_steps: training loss since the last check.
       fall_start, fall_end: steps between which the learning rate falls; negative start: not yet.
@@ -233,7 +233,8 @@ class Trainer:
             report = self.report = self.evaluator.report([sample for _, sample in self.evaluator.samples()])
         scores = (report.word_accuracy, -report.cer)
         before = (state.best_word_accuracy, -state.best_cer)
-        best = (*scores, -report.perplexity) > (*before, -state.best_perplexity)
+        # of two that read alike the later is kept unless it is clearly less sure: it has learnt longer
+        best = scores > before or (scores == before and LESS * report.perplexity <= state.best_perplexity)
         progress.validation(state.step, report, best)
         if best:
             self._checkpoints.save_best(state.step, {"word_accuracy": report.word_accuracy, "cer": report.cer})
