@@ -1,0 +1,203 @@
+"""What each part of the default recipe is worth: the same training with one part changed, within the same minutes.
+
+    python benchmarks/recipe.py --data DATA --work WORK [--set captcha] [--minutes 3] [--seeds 0] [--only NAMES]
+
+DATA holds a folder a set with `train.txt` and `test.txt`. WORK keeps results: what is there is not measured again.
+Each line of the table is one training from scratch in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from machine import describe
+
+
+def _no_ctc() -> None:
+    from aocr.engine import train_step
+    from aocr.model import recognizer
+
+    train_step.CTC_WEIGHT = 0.0
+    recognizer.symbol_counts = lambda *args: None
+
+
+def _no_lead() -> None:
+    from aocr.model import recognizer
+
+    recognizer.symbol_counts = lambda *args: None
+
+
+def _location_convolution() -> None:
+    """Chorowski et al., 2015, in place of the lead: a convolution over the last weights and over their sum."""
+    from keras import layers, ops
+
+    from aocr.model import attention, decoder, recognizer
+
+    class Located(attention.AdditiveAttention):
+        def build(self, memory_shape, keys_shape, query_shape):
+            self.led = False
+            super().build(memory_shape, keys_shape, query_shape)
+            self.location = layers.Conv1D(self.units, 31, padding="same", use_bias=False, name="location")
+            self.location.build((None, None, 2))
+
+        def call(self, memory, keys, query, mask=None, ahead=None):
+            return super().call(memory, keys + self.location(ahead), query, mask)
+
+    recognizer.symbol_counts = lambda logits, mask, from_right: ops.zeros((*ops.shape(mask), 2))
+    decoder.AdditiveAttention = Located
+
+    def step(self, token, state, memory, training=False):
+        flat, context, history = state
+        x = self.input_projection(ops.concatenate([self.embedding(token), context], axis=1))
+        output, flat = self._run_cells(x, flat, training)
+        context, weights = self.attention(memory.values, memory.keys, flat, mask=memory.mask, ahead=history)
+        history = ops.stack([weights, history[..., 1] + weights], axis=-1)
+        return self.output_projection(ops.concatenate([output, context], axis=1)), weights, (flat, context, history)
+
+    def initial_state(self, memory):
+        context = ops.zeros_like(memory.values[:, 0, :])
+        flat = ops.zeros((ops.shape(context)[0], self.state_size))
+        return flat, context, ops.zeros_like(memory.values[:, :, :2])
+
+    decoder.Decoder.step, decoder.Decoder.initial_state = step, initial_state
+
+
+def _no_average() -> None:
+    from aocr.engine import averaging
+
+    averaging.LONGEST = 0.0
+
+
+def _slow_batch_norm() -> None:
+    from aocr.model import cnn
+
+    before = cnn.BatchNorm
+    cnn.BatchNorm = lambda momentum, **settings: before(momentum=0.99, **settings)
+
+
+def _no_contrast_stretch() -> None:
+    from aocr.data import preprocess
+
+    preprocess._stretched = lambda image: image
+
+
+def _label_smoothing() -> None:
+    from keras import ops
+
+    from aocr.engine import train_step
+    from aocr.model.losses import sequence_loss
+
+    def smoothed(logits, targets, weights):
+        loss, count = sequence_loss(logits, targets, weights)
+        spread = -ops.sum(ops.mean(ops.log_softmax(logits), axis=-1) * weights)
+        return 0.9 * loss + 0.1 * spread, count
+
+    train_step.sequence_loss = smoothed
+
+
+def _dropout() -> None:
+    """A fifth of the memory dropped in training."""
+    from keras import layers
+
+    from aocr.model import recognizer
+
+    class Dropped(recognizer.Encoder):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.dropout = layers.Dropout(0.2, seed=1)
+
+        def call(self, features, mask=None, training=False):
+            memory, states = super().call(features, mask=mask, training=training)
+            return self.dropout(memory, training=training), states
+
+    recognizer.Encoder = Dropped
+
+
+def _nothing() -> None:
+    pass
+
+
+VARIANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
+    "default": (_nothing, ()),
+    "without CTC loss and lead": (_no_ctc, ()),
+    "without the lead": (_no_lead, ()),
+    "location convolution for the lead": (_location_convolution, ()),
+    "without weight averaging": (_no_average, ()),
+    "without augmentation": (_nothing, ("--no-augment",)),
+    "augmentation twice as strong": (_nothing, ("--augment-strength", "2")),
+    "without contrast stretch": (_no_contrast_stretch, ()),
+    "batch norm momentum 0.99": (_slow_batch_norm, ()),
+    "without gradient clipping": (_nothing, ("--no-gradient-clipping",)),
+    "label smoothing 0.1": (_label_smoothing, ()),
+    "dropout 0.2": (_dropout, ()),
+    "Adam": (_nothing, ("--optimizer", "adam")),
+    "Adadelta 1.0": (_nothing, ("--optimizer", "adadelta")),
+    "learning rate halved": (_nothing, ("--initial-learning-rate", "0.001")),
+    "learning rate doubled": (_nothing, ("--initial-learning-rate", "0.004")),
+    "patience doubled": (_nothing, ("--patience", "10")),
+    "classic network": (_nothing, ("--arch", "classic")),
+}
+
+
+def _child(name: str, argv: list[str]) -> int:
+    """One command of aocr with a variant in force."""
+    from aocr.engine import runtime  # noqa: F401  (first: it keeps TensorFlow's start quiet)
+
+    VARIANTS[name][0]()
+    from aocr.cli.main import main as run
+
+    return run(argv)
+
+
+def measure(name: str, seed: int, args: argparse.Namespace) -> dict:
+    """Train and score one variant, or read what was found before."""
+    folder = args.work / args.set / f"{args.minutes}m" / name.replace(" ", "_") / str(seed)
+    path = folder / "result.json"
+    if path.exists():
+        return json.loads(path.read_text("utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"{args.set} {name} seed {seed} ...", file=sys.stderr, flush=True)
+    source = args.data / args.set
+    common = ["--data-base-dir", str(source), "--model-dir", str(folder / "model")]
+    settings = [*VARIANTS[name][1], "--seed", str(seed), "--max-time", f"{args.minutes}m", "--no-resume"]
+    child = [sys.executable, __file__, "--child", name]
+    with open(folder / "train.log", "w", encoding="utf-8") as log:
+        subprocess.run([*child, "train", str(source / "train.txt"), *common, *settings], stderr=log, check=True)
+    words = [*child, "test", str(source / "test.txt"), *common, "--json"]
+    scores = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    points = json.loads((folder / "model" / "history.json").read_text("utf-8"))["points"]
+    result = {"word_accuracy": scores["word_accuracy"], "cer": scores["cer"], "steps": points[-1]["step"]}
+    path.write_text(json.dumps(result), encoding="utf-8")
+    return result
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--child"]:
+        return _child(sys.argv[2], sys.argv[3:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--set", default="captcha")
+    parser.add_argument("--minutes", type=int, default=3)
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--only", default=",".join(VARIANTS))
+    args = parser.parse_args()
+    print(describe())
+    print(f"{args.set}, {args.minutes} minutes, seeds {args.seeds}\n")
+    print("| variant | word accuracy | CER | steps |\n|---|---|---|---|")
+    for name in args.only.split(","):
+        found = [measure(name, int(seed), args) for seed in args.seeds.split(",")]
+        accuracy, cer = (statistics.median(r[k] for r in found) for k in ("word_accuracy", "cer"))
+        steps = statistics.median(r["steps"] for r in found)
+        print(f"| {name} | {accuracy:.2%} | {cer:.2%} | {steps:.0f} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
