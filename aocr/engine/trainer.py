@@ -25,10 +25,10 @@ from aocr.model.recognizer import Recognizer
 from aocr.results import EvalReport
 
 LOG_STEPS = 10
-ENOUGH = 1e-3
-"""Without validation, a training loss a symbol at which nothing is left to learn."""
-LESS = 0.98
-"""A loss or perplexity counts as better when it falls below this share of the best."""
+ENOUGH = 5e-3
+"""A loss a symbol at which nothing is left to learn."""
+LESS = 0.97
+"""A loss counts as better when it falls below this share of the best."""
 
 GOING, BY_EPOCHS, BY_TIME, BY_PATIENCE = range(4)
 """Why the learning rate falls, and then why a training has ended; GOING: neither."""
@@ -44,7 +44,7 @@ class TrainState:
       elapsed: seconds of training.
       waited: checks in a row without progress.
       best_word_accuracy, best_cer, best_perplexity: of the best validation.
-      best_loss: lowest validation perplexity, or training loss where there is no validation.
+      best_loss: lowest loss a symbol of validation, or of training where there is no validation.
       loss_sum, loss_steps: training loss since the last check.
       fall_start, fall_end: steps between which the learning rate falls; negative start: not yet.
       fall_reason: why it falls.
@@ -234,15 +234,13 @@ class Trainer:
         scores = (report.word_accuracy, -report.cer)
         before = (state.best_word_accuracy, -state.best_cer)
         # of two that read alike the later is kept unless it is clearly less sure: it has learnt longer
-        best = scores > before or (scores == before and LESS * report.perplexity <= state.best_perplexity)
+        best = scores > before or (scores == before and report.perplexity <= 1.02 * state.best_perplexity)
         progress.validation(state.step, report, best)
         if best:
             self._checkpoints.save_best(state.step, {"word_accuracy": report.word_accuracy, "cer": report.cer})
             state.best_word_accuracy, state.best_cer = report.word_accuracy, report.cer
             state.best_perplexity = report.perplexity
-        clearer = report.perplexity < LESS * state.best_loss
-        if clearer:
-            state.best_loss = report.perplexity
+        clearer = self._loss_fell(math.log(max(1.0, report.perplexity)))
         return scores > before or clearer
 
     def _loss_fell(self, loss: float) -> bool:
