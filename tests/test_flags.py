@@ -15,6 +15,7 @@ from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
 from aocr.data.pipeline import Batch
 from aocr.data.tfrecord import read_examples
 from aocr.engine import runtime
+from aocr.engine.cluster import Cluster
 from aocr.engine.train_step import TrainStep, make_optimizer
 from aocr.errors import ConfigError
 from aocr.model.recognizer import build_recognizer
@@ -160,7 +161,7 @@ def one_step(rate=0.1, **settings):
     config = TrainConfig(**{"optimizer": "sgd", **settings})
     model = build_recognizer(network())
     before = [v.numpy() for v in model.trainable_variables]
-    step = TrainStep(model, make_optimizer(config, model), config, runtime.strategy())
+    step = TrainStep(model, make_optimizer(config, model), config, Cluster(tf.distribute.get_strategy()))
     loss = float(step(batch(model.config), rate, 0))
     after = [v.numpy() for v in model.trainable_variables]
     return np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(after, before, strict=True))), loss, after
@@ -203,7 +204,7 @@ def test_precision_is_that_of_the_convolutions(precision):
     assert model.cnn.stem.compute_dtype == precision
     assert model.cnn.stem.kernel.dtype == "float32"
     config = TrainConfig(optimizer="adam")
-    step = TrainStep(model, make_optimizer(config, model), config, runtime.strategy())
+    step = TrainStep(model, make_optimizer(config, model), config, Cluster(tf.distribute.get_strategy()))
     losses = [float(step(batch(model.config), 0.003, i)) for i in range(12)]
     assert losses[-1] < losses[0] * 0.9
     assert model.read(batch(model.config).images, batch(model.config).widths).confidence.dtype == tf.float32

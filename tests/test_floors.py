@@ -16,7 +16,7 @@ from aocr.cli.main import COMMANDS
 PACKAGE = Path(aocr.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-GROUND = {f"aocr.{name}" for name in ("errors", "charset", "config", "metrics", "results")}
+GROUND = {f"aocr.{name}" for name in ("errors", "charset", "config", "metrics", "results", "tf_config")}
 SECOND = {
     f"aocr.{name}" for name in ("annotations", "constraints", "curves", "diagnostics", "images", "report", "visualize")
 }

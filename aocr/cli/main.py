@@ -16,6 +16,7 @@ import threading
 from aocr import __version__
 from aocr.cli import dataset, export, import_model, legacy, options, predict, test, train
 from aocr.errors import AocrError
+from aocr.tf_config import current_task
 
 COMMANDS = {
     "dataset": dataset,
@@ -53,10 +54,10 @@ def command_first(argv: list[str]) -> list[str]:
 
 
 class _Lines(logging.StreamHandler):
-    """Log lines on stderr that leave a progress bar whole; the bar makes step lines superfluous."""
+    """Log lines on stderr that leave a progress bar whole; the bar makes step lines superfluous, stdout results."""
 
     def filter(self, record):
-        return not (record.name == "aocr.steps" and sys.stderr.isatty())
+        return not (record.name == "aocr.results" or (record.name == "aocr.steps" and sys.stderr.isatty()))
 
     def emit(self, record):
         from tqdm import tqdm
@@ -91,6 +92,9 @@ def close_log() -> None:
 
 def _log_path(args: argparse.Namespace) -> str | None:
     path = getattr(args, "log_path", None)
+    task = current_task() if args.command == "train" else None
+    if task and task.index != 0:
+        return path  # the model folder's log is the chief's
     usable = "://" not in getattr(args, "model_dir", "://") and not os.path.isfile(args.model_dir)
     if path is None and args.command == "train" and usable:
         path = os.path.join(args.model_dir, "aocr.log")
@@ -175,4 +179,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def entry_point() -> None:
     """Run as a program."""
-    sys.exit(main())
+    code = main()
+    if code and "TF_CONFIG" in os.environ:  # TensorFlow would wait half a minute for workers that are gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import glob
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
 
 from aocr.cli import options
+
+results_log = logging.getLogger("aocr.results")
+"""Readings as aocr 0.7.6 logged them, for scripts that look there; to the log file only."""
 
 
 def add_parser(sub) -> None:
@@ -92,7 +96,10 @@ def run(args: argparse.Namespace) -> int:
             if isinstance(result, ImageError):
                 failed += 1
                 print(f"aocr: {result}", file=sys.stderr, flush=True)
-            elif args.json:
+                results_log.info("Result: error while opening file %s.", path)
+                continue
+            results_log.info("Result: OK. %.2f %s", result.confidence, result.text)
+            if args.json:
                 print(prediction_json(path, result, args.attention, args.min_confidence), flush=True)
             else:
                 print(prediction_line(path, result, args.min_confidence or 0.0), flush=True)

@@ -7,6 +7,8 @@ import logging
 
 from aocr.cli import options
 from aocr.config import OPTIMIZERS, TrainConfig
+from aocr.errors import ConfigError
+from aocr.tf_config import current_task
 
 log = logging.getLogger("aocr")
 
@@ -31,6 +33,10 @@ def add_parser(sub) -> None:
     options.add_log_path(parser, "aocr.log in the model folder")
     options.add_data_base_dir(parser)
     options.add_gpu(parser)
+    parser.add_argument(
+        "--devices", type=options.devices, metavar="all|N|I,J",
+        help="GPUs of this machine that train together (default: one; in a cluster of TF_CONFIG all)",
+    )  # fmt: skip
     parser.add_argument("--no-resume", dest="resume", action="store_false", help="start anew, forget what is there")
     parser.add_argument(
         "--validation", nargs="+", default=[], metavar="DATASET",
@@ -134,12 +140,17 @@ def train_config(args: argparse.Namespace) -> TrainConfig:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then say what to type next."""
-    config = train_config(args)
+    config, task = train_config(args), current_task()
+    if task and task.index < 0:
+        log.info("TF_CONFIG makes this process a parameter server or evaluator; aocr needs none. Nothing to do.")
+        return 0
     options.check_paths([*args.datasets, *args.validation], args.model_dir)
     from aocr.engine import checkpoint, runtime
     from aocr.engine.training import TrainRequest, train
 
     if args.gpu_id is not None:
+        if args.devices is not None:
+            raise ConfigError("--devices", args.devices, "cannot stand beside --gpu-id: both choose GPUs.")
         runtime.use_gpu(args.gpu_id)
     outcome = train(
         TrainRequest(
@@ -157,8 +168,11 @@ def run(args: argparse.Namespace) -> int:
             max_vocabulary=args.target_vocab_size,
             use_distance=args.use_distance,
             output_dir=args.output_dir,
+            devices=args.devices,
         )
     )
+    if task and task.index > 0:
+        return 130 if outcome.interrupted else 0  # the chief tells the rest
     if outcome.interrupted:
         log.info("Saved at step %d (%s). The same command goes on from here.", outcome.step, outcome.reason)
         return 130

@@ -133,6 +133,37 @@ def in_validation(image: tf.Tensor) -> tf.Tensor:
     return tf.strings.to_hash_bucket_fast(image, VALIDATION_SHARE) == 0
 
 
+class Share(NamedTuple):
+    """Which part of the training data a worker takes.
+
+    Attributes:
+      worker: its number, from 0.
+      num_workers: that share the data.
+      by_file: whether each takes whole files; else all read every file and each takes its rows of every batch.
+    """
+
+    worker: int = 0
+    num_workers: int = 1
+    by_file: bool = False
+
+
+WHOLE = Share()
+
+
+def share_of(tensors: Sequence[tf.Tensor], number, count: int) -> list[tf.Tensor]:
+    """The rows of a batch that taker `number` of `count` gets, one at the least.
+
+    Returns:
+      The sliced tensors, and a scalar float32: 1, or 0 where there are more takers than rows and these rows are
+      another's too, to be counted nothing.
+    """
+    size = tf.shape(tensors[0])[0]
+    start, stop = size * number // count, size * (number + 1) // count
+    counted = tf.cast(stop > start, tf.float32)
+    start = tf.minimum(start, size - 1)
+    return [tensor[start : tf.maximum(stop, start + 1)] for tensor in tensors] + [counted]
+
+
 class Summary(NamedTuple):
     """What one look at every record tells. N records.
 
@@ -141,12 +172,14 @@ class Summary(NamedTuple):
       sizes: (N, 2) int width and height in pixels.
       held_out: (N,) bool, in the hash split for validation.
       num_bytes: bytes of all encoded images.
+      files: (N,) int, number of the file each is in.
     """
 
     labels: list[str]
     sizes: np.ndarray
     held_out: np.ndarray
     num_bytes: int
+    files: np.ndarray
 
 
 def summarise(paths: Sequence[str]) -> Summary:
@@ -158,13 +191,15 @@ def summarise(paths: Sequence[str]) -> Summary:
         num_bytes = tf.reduce_sum(tf.strings.length(parsed["image"]))
         return parsed["label"], size, in_validation(parsed["image"]), num_bytes
 
-    labels, sizes, held_out, num_bytes = [], [], [], 0
-    for label, size, held, count in tf.data.TFRecordDataset(list(paths)).batch(1024).map(look):
-        labels += [value.decode("utf-8") for value in label.numpy()]
-        sizes.append(size.numpy())
-        held_out.append(held.numpy())
-        num_bytes += int(count)
-    return Summary(labels, np.concatenate(sizes), np.concatenate(held_out), num_bytes)
+    labels, sizes, held_out, files, num_bytes = [], [], [], [], 0
+    for number, path in enumerate(paths):
+        for label, size, held, count in tf.data.TFRecordDataset(path).batch(1024).map(look):
+            labels += [value.decode("utf-8") for value in label.numpy()]
+            sizes.append(size.numpy())
+            held_out.append(held.numpy())
+            files.append(np.full(len(label), number))
+            num_bytes += int(count)
+    return Summary(labels, *map(np.concatenate, (sizes, held_out)), num_bytes, np.concatenate(files))
 
 
 class Batches:
@@ -178,6 +213,9 @@ class Batches:
       part: `all`, `training` or `validation` of the hash split.
       keep_source: whether batches carry comment and encoded image.
       drop_unknown: whether records whose label is outside the charset or too long are left out.
+      share: which part `endless` gives; `paths`, `plan` and `summary` are those of the whole dataset.
+      num_batches: batches of `endless` an epoch where `share.by_file`; a worker with fewer of its own fills up
+        with batches that count nothing.
     """
 
     def __init__(
@@ -189,9 +227,14 @@ class Batches:
         part: str = "all",
         keep_source: bool = False,
         drop_unknown: bool = False,
+        share: Share = WHOLE,
+        num_batches: int = 0,
     ):
-        self.config, self.plan = config, plan
+        self.config, self.plan, self._share, self._num_batches = config, plan, share, num_batches
         self.num_records = len(summary.labels)
+        if share.by_file:
+            paths = paths[share.worker :: share.num_workers]
+            self.num_records = int((summary.files % share.num_workers == share.worker).sum())
         records = tf.data.TFRecordDataset(list(paths)).enumerate()
         self._load = self._loader(part, keep_source, drop_unknown)
         pixels = int(network_widths(summary.sizes, config).sum()) * IMAGE_HEIGHT * config.channels
@@ -201,7 +244,7 @@ class Batches:
             self._buffer = self.num_records
         else:
             self._examples = records
-            mean_bytes = max(1, summary.num_bytes // max(1, self.num_records))
+            mean_bytes = max(1, summary.num_bytes // max(1, len(summary.labels)))
             self._buffer = min(self.num_records, max(plan.batch_size * 4, SHUFFLE_BYTES // mean_bytes))
 
     def _loader(self, part: str, keep_source: bool, drop_unknown: bool):
@@ -231,9 +274,10 @@ class Batches:
         return chain
 
     def _group(self, examples: tf.data.Dataset) -> tf.data.Dataset:
+        """Examples -> batches of similar width."""
         pad_value = -1.0 if self.config.arch == "classic" else 0.0
         specs = examples.element_spec
-        return examples.bucket_by_sequence_length(
+        grouped = examples.bucket_by_sequence_length(
             lambda image, width, *_: tf.shape(image)[1],
             [edge + 1 for edge in self.plan.edges],
             [self.plan.batch_size] * (len(self.plan.edges) + 1),
@@ -244,6 +288,7 @@ class Batches:
                 for i, spec in enumerate(specs)
             ),
         )
+        return grouped.map(self._finish)
 
     @staticmethod
     def _finish(images, widths, scales, ids, lengths, index, label, comment, record) -> Batch:
@@ -252,10 +297,30 @@ class Batches:
         tokens = tf.concat([tf.fill((tf.shape(ids)[0], 1), GO), ids[:, :-1]], 1)
         return Batch(images, widths, scales, tokens, ids, weights, lengths, index, label, comment, record)
 
-    def in_order(self) -> tf.data.Dataset:
-        """Every record once, grouped by width, nothing random."""
+    def in_order(self, worker: int = 0, num_workers: int = 1) -> tf.data.Dataset:
+        """Every record once, grouped by width, nothing random; of several workers each takes some of the batches."""
         examples = self._examples if self._cached else self._load(self._examples)
-        return self._group(examples).map(self._finish).prefetch(2)
+        return self._group(examples).shard(num_workers, worker).prefetch(2)
+
+    def _of_worker(self, batch: Batch) -> Batch:
+        """This worker's rows of a batch of all."""
+        if self._share.num_workers == 1 or self._share.by_file:
+            return batch
+        *rows, counted = share_of(batch, self._share.worker, self._share.num_workers)
+        batch = Batch(*rows)
+        return batch._replace(weights=batch.weights * counted)
+
+    def _fill_up(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """Exactly the epoch's number of batches, where each worker has its own."""
+        if not self._share.by_file:
+            return batches
+        first = self._examples if self._cached else self._load(self._examples)
+
+        def uncounted(*parts):
+            batch = Batch(*parts)
+            return batch._replace(weights=tf.zeros_like(batch.weights))
+
+        return batches.concatenate(self._group(first.take(1)).map(uncounted).repeat()).take(self._num_batches)
 
     def endless(self, epoch: int, skip: int, seed: int, strength: float) -> tf.data.Dataset:
         """Epoch after epoch, each in its own random order, without end and without a pause between them.
@@ -275,14 +340,15 @@ class Batches:
             examples = self._examples.shuffle(self._buffer, seed=mixed, reshuffle_each_iteration=False)
             if not self._cached:
                 examples = self._load(examples)
-            batches = self._group(examples).enumerate().skip(tf.where(number == epoch, tf.cast(skip, tf.int64), 0))
-            return batches.map(lambda i, parts: (number, i, mixed, parts))
+            batches = self._fill_up(self._group(examples))
+            batches = batches.enumerate().skip(tf.where(number == epoch, tf.cast(skip, tf.int64), 0))
+            return batches.map(lambda i, batch: (number, i, mixed, batch))
 
-        def finish(number, i, mixed, parts):
-            batch = self._finish(*parts)
+        def finish(number, i, mixed, batch):
+            batch = self._of_worker(batch)
             if strength:
-                images = augment(batch.images, batch.widths, tf.cast(tf.stack([mixed, i]), tf.int32), strength)
-                batch = batch._replace(images=images)
+                seeds = tf.stack([mixed + self._share.worker, i])
+                batch = batch._replace(images=augment(batch.images, batch.widths, tf.cast(seeds, tf.int32), strength))
             return number, i, batch
 
         epochs = tf.data.Dataset.range(epoch, 2**31).flat_map(one_epoch)

@@ -27,7 +27,7 @@ class WeightAverage:
         }
 
     def update(self, step: tf.Tensor) -> None:
-        """Take in the weights after a step (its number, from 0); part of the compiled step."""
+        """Take in the weights after a step (its number, from 0); every replica does it, in the compiled step."""
         step = tf.cast(step, tf.float32)
         moved = 1.0 - tf.minimum(LONGEST, (1.0 + step) / (10.0 + step))
         for name, average in self.averages.items():

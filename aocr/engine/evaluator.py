@@ -10,12 +10,13 @@ import numpy as np
 
 from aocr.charset import Charset
 from aocr.data.pipeline import Batch, Batches, network_widths, plan_batches
+from aocr.engine.cluster import Cluster
 from aocr.engine.datasets import Dataset
 from aocr.engine.predictor import Predictor
 from aocr.engine.reading import Reader, to_predictions
 from aocr.metrics import score
 from aocr.model.decoding import Reading
-from aocr.results import EvalReport, Sample
+from aocr.results import EvalReport, Prediction, Sample
 
 
 class Evaluator:
@@ -26,17 +27,27 @@ class Evaluator:
       batches: of the dataset.
       charset: of the model.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
+      cluster: whose workers share the reading; None: this process reads all.
     """
 
-    def __init__(self, reader: Reader, batches: Batches, charset: Charset, use_distance: bool = True):
+    def __init__(
+        self,
+        reader: Reader,
+        batches: Batches,
+        charset: Charset,
+        use_distance: bool = True,
+        cluster: Cluster | None = None,
+    ):
         self.reader, self.batches, self.charset, self.use_distance = reader, batches, charset, use_distance
+        self.worker, self.num_workers = (cluster.worker, cluster.num_workers) if cluster else (0, 1)
+        self._cluster = cluster
         self.seconds = 0.0
         self.num_timed = 0
 
     def samples(self) -> Iterator[tuple[int, Sample]]:
-        """(number of the record, scored image), in the order of the batches."""
+        """(number of the record, scored image), in the order of the batches; this worker's part."""
         warm = False
-        for batch in self.batches.in_order():
+        for batch in self.batches.in_order(self.worker, self.num_workers):
             if not warm:
                 self.reader.read(batch.images, batch.widths)  # the first call builds the graph
                 warm = True
@@ -68,6 +79,18 @@ class Evaluator:
                 log_likelihood=float(likelihood) if expressible else float("nan"),
             )
             yield int(index), sample
+
+    def gathered(self) -> list[Sample]:
+        """The scored images of all workers, without pictures."""
+        mine = [sample for _, sample in self.samples()]
+        if self.num_workers == 1:
+            return mine
+        rows = [[s.label, s.prediction.text, s.prediction.confidence, s.log_likelihood] for s in mine]
+        return [
+            Sample("", label, Prediction(text, confidence, uncalibrated=confidence), log_likelihood=likelihood)
+            for part in self._cluster.exchange(rows)
+            for label, text, confidence, likelihood in part
+        ]
 
     def report(self, samples: list[Sample], skipped: dict[str, int] | None = None) -> EvalReport:
         """Scores of `samples`, with the reading speed seen while they were made."""

@@ -36,15 +36,16 @@ class Progress:
     """Shows training steps and validations.
 
     Args:
-      log_dir: folder of TensorBoard's files.
+      log_dir: folder of TensorBoard's files; None: none are written, and nothing is shown (a worker beside the chief).
       step: number of steps done before.
     """
 
-    def __init__(self, log_dir: str, step: int):
-        self._writer = tf.summary.create_file_writer(log_dir)
+    def __init__(self, log_dir: str | None, step: int):
+        self._writer = tf.summary.create_file_writer(log_dir) if log_dir else tf.summary.create_noop_writer()
         self._validation = ""
         layout = "{desc} {n_fmt} [{elapsed}{postfix}]"
-        self._bar = tqdm(initial=step, desc="step", bar_format=layout, disable=not sys.stderr.isatty())
+        shown = log_dir and sys.stderr.isatty()
+        self._bar = tqdm(initial=step, desc="step", bar_format=layout, disable=not shown)
 
     def steps(
         self,

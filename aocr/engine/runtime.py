@@ -11,7 +11,7 @@ from aocr.errors import ConfigError
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Drop what native code writes to standard error while TensorFlow starts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -30,11 +30,12 @@ def _quiet() -> Iterator[None]:
         os.close(silence)
 
 
-with _quiet():
+with quiet():
     import keras
     import tensorflow as tf
 
-    tf.constant(0) + 1  # the first operation makes the devices, and has more to say
+    if "TF_CONFIG" not in os.environ:  # a cluster must be joined before the first operation
+        tf.constant(0) + 1  # it makes the devices, and has more to say
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -87,8 +88,3 @@ def set_seed(seed: int) -> None:
     keras.utils.set_random_seed(seed)
     tf.random.set_seed(1 + seed % (2**31 - 2))  # with 0, Dataset.shuffle refuses a seed that is a tensor
     tf.config.experimental.enable_op_determinism()
-
-
-def strategy() -> tf.distribute.Strategy:
-    """Where the training step runs: TensorFlow's default strategy, one device."""
-    return tf.distribute.get_strategy()

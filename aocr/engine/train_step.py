@@ -1,4 +1,4 @@
-"""One optimisation step, compiled, under a distribution strategy."""
+"""One optimisation step, compiled, on every device that trains."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import keras
 import tensorflow as tf
 
 from aocr.config import IMAGE_HEIGHT, TrainConfig
-from aocr.data.pipeline import Batch
+from aocr.data.pipeline import Batch, share_of
 from aocr.engine.averaging import WeightAverage
+from aocr.engine.cluster import Cluster
 from aocr.model.cnn import num_columns
 from aocr.model.losses import ctc_loss, sequence_loss
 from aocr.model.recognizer import Recognizer
@@ -35,13 +36,13 @@ def make_optimizer(config: TrainConfig, model: Recognizer) -> keras.optimizers.O
 
 
 class TrainStep:
-    """One compiled optimisation step under a distribution strategy.
+    """One compiled optimisation step on every device of a cluster.
 
     Args:
       model: whose weights are moved.
       optimizer: that moves them.
       config: clipping.
-      strategy: where it runs.
+      cluster: where it runs.
       average: of the weights, updated after each step; None: none is kept.
     """
 
@@ -50,10 +51,10 @@ class TrainStep:
         model: Recognizer,
         optimizer,
         config: TrainConfig,
-        strategy: tf.distribute.Strategy,
+        cluster: Cluster,
         average: WeightAverage | None = None,
     ):
-        self.model, self.optimizer, self.config, self.strategy = model, optimizer, config, strategy
+        self.model, self.optimizer, self.config, self.cluster = model, optimizer, config, cluster
         self._average = average
         self._seeds = [v.value for v in model.variables if v.path.endswith("seed_generator_state")]
         self._run = tf.function(
@@ -70,7 +71,7 @@ class TrainStep:
         )
 
     def __call__(self, batch: Batch, rate: float, step: int) -> tf.Tensor:
-        """Train on a batch; returns the decoder's loss a symbol, a scalar tensor."""
+        """Train on this worker's part of a batch; returns the decoder's loss a symbol of the whole, a scalar tensor."""
         tensors = (batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
         return self._run(*tensors, tf.constant(rate), tf.constant(step, tf.int64))
 
@@ -79,13 +80,16 @@ class TrainStep:
         for i, seed in enumerate(self._seeds):  # dropout follows from the seed and the step alone
             value = tf.stack([step * len(self._seeds) + i, tf.constant(self.config.seed, tf.int64)])
             seed.assign(tf.cast(value, seed.dtype))
-        per_replica = self.strategy.run(self._replica, (images, widths, tokens, targets, weights))
-        if self._average:
-            self._average.update(step)
-        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
+        strategy = self.cluster.strategy
+        per_replica = strategy.run(self._replica, (step, images, widths, tokens, targets, weights))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
-    def _replica(self, images, widths, tokens, targets, weights):
-        replica = tf.distribute.get_replica_context()
+    def _replica(self, step, *tensors):
+        replica, devices = tf.distribute.get_replica_context(), self.cluster.local_replicas
+        if devices > 1:
+            *tensors, counted = share_of(tensors, replica.replica_id_in_sync_group % devices, devices)
+            tensors[-1] *= counted
+        images, widths, tokens, targets, weights = tensors
         symbols = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
         with tf.GradientTape() as tape:
             logits, _, ctc_logits = self.model(images, widths, tokens, training=True)
@@ -99,11 +103,21 @@ class TrainStep:
                 total += CTC_WEIGHT * aligned / symbols
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, self.model.trainable_variables)
-        self.optimizer.apply_gradients(zip(self._clipped(gradients), self.model.trainable_variables, strict=True))
+        gradients = self._clipped(gradients, replica)
+        self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
+        if self._average:
+            self._average.update(step)
         return loss
 
-    def _clipped(self, gradients):
+    def _clipped(self, gradients, replica):
+        """Gradients whose sum over the replicas has at most the norm allowed."""
         if not self.config.clip_gradients:
             return gradients
+        replicas = self.cluster.num_replicas
+        if replicas > 1:  # it is the norm of the sum that counts; the optimizer will sum once more
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+            gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         scale = getattr(self.optimizer, "dynamic_scale", 1.0)  # of a LossScaleOptimizer
-        return tf.clip_by_global_norm(gradients, self.config.max_gradient_norm * tf.cast(scale, tf.float32))[0]
+        limit = self.config.max_gradient_norm * tf.cast(scale, tf.float32)
+        clipped, _ = tf.clip_by_global_norm(gradients, limit)
+        return clipped if replicas == 1 else [gradient / replicas for gradient in clipped]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import signal
 import threading
@@ -16,6 +17,7 @@ from aocr.data.pipeline import Batches
 from aocr.engine import schedule
 from aocr.engine.averaging import WeightAverage
 from aocr.engine.checkpoint import Checkpoints, weights_of
+from aocr.engine.cluster import Cluster, told_of_loss
 from aocr.engine.evaluator import Evaluator
 from aocr.engine.history import History
 from aocr.engine.progress import Progress, clock, log
@@ -119,7 +121,7 @@ class Trainer:
       training: batches to learn from.
       evaluator: of the validation set; None: none.
       steps_per_epoch: batches an epoch.
-      strategy: where steps run.
+      cluster: where steps run; its chief alone writes into `model_dir`.
     """
 
     def __init__(
@@ -130,15 +132,16 @@ class Trainer:
         training: Batches,
         evaluator: Evaluator | None,
         steps_per_epoch: int,
-        strategy: tf.distribute.Strategy,
+        cluster: Cluster,
     ):
-        self.config, self.training, self.evaluator = config, training, evaluator
+        self.config, self.training, self.evaluator, self.cluster = config, training, evaluator, cluster
         self.model_dir, self.steps_per_epoch = model_dir, steps_per_epoch
         optimizer = make_optimizer(config, model)
+        self._model, self._optimizer = model, optimizer
         self.state = TrainState()
         self.report: EvalReport | None = None
         self._average = WeightAverage(weights_of(model))
-        self._train_step = TrainStep(model, optimizer, config, strategy, self._average)
+        self._train_step = TrainStep(model, optimizer, config, cluster, self._average)
         self._saved = {
             name: tf.Variable(value, dtype=tf.float64 if isinstance(value, float) else tf.int64, trainable=False)
             for name, value in asdict(self.state).items()
@@ -146,9 +149,9 @@ class Trainer:
         self._checkpoints = Checkpoints(model_dir, model, self._average.averages, optimizer, self._saved)
         self._losses: list[tf.Tensor] = []
         self._saved_step = -1
-        self._start = 0.0
-        self._check_seconds = 0.0
-        self._history = History(model_dir, 0)
+        self._start = self._elapsed = self._check_seconds = 0.0
+        self._stopped_by: str | None = None
+        self._history: History | None = None
 
     def restore(self) -> str | None:
         """Go on from the newest checkpoint, if there is one; returns its path."""
@@ -158,9 +161,13 @@ class Trainer:
             self._saved_step = self.state.step
         return path
 
-    @property
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._start
+    def _look_up(self, signals: _Signals) -> None:
+        """Note the time and a signal; in a cluster all note the chief's time and a signal that any of them got."""
+        self._elapsed, self._stopped_by = time.monotonic() - self._start, signals.caught
+        if self.cluster.num_workers > 1:
+            told = self.cluster.exchange([self._elapsed, self._check_seconds, self._stopped_by])
+            self._elapsed, self._check_seconds, _ = told[0]
+            self._stopped_by = next((name for *_, name in told if name), None)
 
     # When to stop -----------------------------------------------------------------------------------------
 
@@ -220,7 +227,8 @@ class Trainer:
         loss = self.state.loss_sum / max(1, self.state.loss_steps)
         better = self._validate(progress) if self.evaluator else self._loss_fell(loss)
         scores = {n: getattr(self.report, n) for n in ("perplexity", "word_accuracy", "cer")} if self.report else {}
-        self._history.add(Point(self.state.step, loss, **scores))
+        if self._history:
+            self._history.add(Point(self.state.step, loss, **scores))
         self.state.loss_sum, self.state.loss_steps = 0.0, 0
         self.state.waited = 0 if better else self.state.waited + 1
         if self.state.waited >= self.config.patience:
@@ -230,14 +238,15 @@ class Trainer:
     def _validate(self, progress: Progress) -> bool:
         state = self.state
         with self._average.applied():
-            report = self.report = self.evaluator.report([sample for _, sample in self.evaluator.samples()])
+            report = self.report = self.evaluator.report(self.evaluator.gathered())
         scores = (report.word_accuracy, -report.cer)
         before = (state.best_word_accuracy, -state.best_cer)
         # of two that read alike the later is kept unless it is clearly less sure: it has learnt longer
         best = scores > before or (scores == before and report.perplexity <= 1.02 * state.best_perplexity)
         progress.validation(state.step, report, best)
-        if best:
+        if best and self.cluster.is_chief:
             self._checkpoints.save_best(state.step, {"word_accuracy": report.word_accuracy, "cer": report.cer})
+        if best:
             state.best_word_accuracy, state.best_cer = report.word_accuracy, report.cer
             state.best_perplexity = report.perplexity
         clearer = self._loss_fell(math.log(max(1.0, report.perplexity)))
@@ -271,8 +280,26 @@ class Trainer:
         self.state.elapsed = self._elapsed
         for name, value in asdict(self.state).items():
             self._saved[name].assign(value)
-        self._checkpoints.save(self.state.step)
+        self._check_workers()
+        if self.cluster.is_chief:
+            self._checkpoints.save(self.state.step)
         self._saved_step = self.state.step
+
+    def _check_workers(self) -> None:
+        """Before a checkpoint is written: every variable must be equal on all workers, to the bit."""
+        if self.cluster.num_workers == 1:
+            return
+        digest = hashlib.blake2b()
+        variables = [*weights_of(self._model).values(), *self._average.averages.values()]
+        for variable in (*variables, *(v.value for v in self._optimizer.variables)):
+            digest.update(variable.numpy().tobytes())
+        digests = self.cluster.exchange(digest.hexdigest())
+        odd = next((worker for worker, other in enumerate(digests) if other != digests[0]), None)
+        if odd is not None:
+            raise TrainingError(
+                f"Step {self.state.step}: the weights of worker {odd} are not those of the chief. The last checkpoint "
+                "is kept. Give all workers the same program, data and kind of machine, and start them again."
+            )
 
     # The loop ---------------------------------------------------------------------------------------------
 
@@ -285,19 +312,20 @@ class Trainer:
         state = self.state
         if not self._reopen():
             return Outcome(f"had ended before: {self._reason()}", False, state.step, None)
-        progress = Progress(f"{self.model_dir}/logs", state.step)
-        self._history = History(self.model_dir, state.step)
+        chief = self.cluster.is_chief
+        progress = Progress(f"{self.model_dir}/logs" if chief else None, state.step)
+        self._history = History(self.model_dir, state.step) if chief else None
         self._start = time.monotonic() - state.elapsed
         try:
-            with _Signals() as signals:
+            with _Signals() as signals, told_of_loss(self.cluster):
                 self._steps(progress, signals)
-                if not signals.caught and self._saved_step != state.step:
+                if not self._stopped_by and self._saved_step != state.step:
                     self._check(progress)
                 self._save()
         finally:
             progress.close()
-        if signals.caught:
-            return Outcome(f"stopped by {signals.caught}", True, state.step, self.report)
+        if self._stopped_by:
+            return Outcome(f"stopped by {self._stopped_by}", True, state.step, self.report)
         return Outcome(self._reason(), False, state.step, self.report)
 
     def _steps(self, progress: Progress, signals: _Signals) -> None:
@@ -309,19 +337,22 @@ class Trainer:
             rate = config.learning_rate * schedule.factor(state.step, state.fall_start, state.fall_end)
             self._losses.append(self._train_step(batch, rate, state.step))
             state.step, state.epoch, state.batch = state.step + 1, int(epoch), int(number) + 1
-            done, images = done + 1, images + batch.widths.shape[0]
-            if state.step % LOG_STEPS == 0:
+            done, images = done + 1, images + batch.widths.shape[0] * self.cluster.num_workers
+            logged, checked = state.step % LOG_STEPS == 0, state.step % config.steps_per_checkpoint == 0
+            if self.cluster.num_workers == 1 or logged or checked:
+                self._look_up(signals)
+            if logged:
                 loss, seconds = self._collect_losses(), time.monotonic() - since - paused
                 left = self._left(seconds / done)
                 progress.steps(state.step, done, seconds / done, loss, images / seconds, rate, left)
                 done, images, paused, since = 0, 0, 0.0, time.monotonic()
             self._watch_budget()
-            if state.step % config.steps_per_checkpoint == 0:
+            if checked:
                 before = time.monotonic()
                 self._check(progress)
                 self._save()
                 paused += time.monotonic() - before
-            if state.finished != GOING or signals.caught:
+            if state.finished != GOING or self._stopped_by:
                 return
 
     def _left(self, seconds: float) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,9 +16,10 @@ import tensorflow as tf
 import aocr
 from aocr.charset import Charset
 from aocr.config import ARCH_DEFAULTS, IMAGE_HEIGHT, NETWORK_WIDTH_CAP, ModelConfig, TrainConfig
-from aocr.data.pipeline import Batches, Summary, network_widths, plan_batches
+from aocr.data.pipeline import Batches, BatchPlan, Share, Summary, network_widths, plan_batches
 from aocr.engine import checkpoint, runtime
 from aocr.engine.calibration import calibrate
+from aocr.engine.cluster import Cluster, connect
 from aocr.engine.datasets import Dataset, open_dataset
 from aocr.engine.evaluator import Evaluator, evaluate
 from aocr.engine.predictor import load
@@ -24,7 +27,7 @@ from aocr.engine.progress import log
 from aocr.engine.reading import Reader
 from aocr.engine.trainer import Outcome, Trainer
 from aocr.engine.transfer import start_from
-from aocr.errors import CharsetError, ConfigError, DatasetError
+from aocr.errors import CharsetError, ConfigError, DatasetError, TrainingError
 from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.report import write_html_report
 
@@ -53,6 +56,7 @@ class TrainRequest:
       max_vocabulary: largest vocabulary allowed, special symbols counted; None: any.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
       output_dir: where a report of the validation set goes after training; None: nowhere.
+      devices: `all`, a number of them, or their numbers with commas; None: one.
     """
 
     datasets: Sequence[str]
@@ -69,6 +73,7 @@ class TrainRequest:
     max_vocabulary: int | None = None
     use_distance: bool = True
     output_dir: str | None = None
+    devices: str | None = None
 
 
 def _limits_from_data(summaries: Sequence[Summary], typed: dict[str, Any]) -> dict[str, int]:
@@ -163,10 +168,36 @@ def _describe(config: ModelConfig, data: Dataset, training: np.ndarray, validati
     log.info("Training on %d images, %s", int(training.sum()), validation)
 
 
-class _Data:
-    """Training and validation batches for a network."""
+def _share_work(
+    cluster: Cluster, plan: BatchPlan, widths: np.ndarray, files: np.ndarray
+) -> tuple[Share, BatchPlan, int]:
+    """Who trains on what: by file where every worker gets some, else by record.
 
-    def __init__(self, request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None):
+    Args:
+      cluster: of this process.
+      plan: of the whole batches.
+      widths: (N,) widths of the training images.
+      files: (N,) number of the file each is in.
+
+    Returns:
+      This worker's share, the plan of its batches, and batches an epoch.
+    """
+    worker, workers = cluster.worker, cluster.num_workers
+    parts = [widths[files % workers == w] for w in range(workers)]
+    if workers == 1 or not all(len(part) for part in parts):
+        return Share(worker, workers), plan, plan.num_batches(widths)
+    sizes = [plan.batch_size * (w + 1) // workers - plan.batch_size * w // workers for w in range(workers)]
+    plans = [replace(plan, batch_size=size) for size in sizes]
+    steps = max(p.num_batches(part) for p, part in zip(plans, parts, strict=True))
+    return Share(worker, workers, by_file=True), plans[worker], steps
+
+
+class _Data:
+    """Training and validation batches for a network, of one worker of a cluster."""
+
+    def __init__(
+        self, request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None, cluster: Cluster
+    ):
         summary = data.summary
         labels = np.array(summary.labels, dtype=object)
         self.unusable = _unusable(labels, config)
@@ -181,10 +212,15 @@ class _Data:
         self.in_training = in_training
         size = request.config.batch_size if request.batch_size_typed else _automatic_batch_size(widths[in_training])
         self.batch_size = size
+        if size < cluster.num_replicas:
+            raise ConfigError("--batch-size", size, f"has no image for each of {cluster.num_replicas} replicas.")
         plan = plan_batches(widths[in_training], size, config)
+        share, plan, steps = _share_work(cluster, plan, widths[in_training], summary.files[in_training])
         part = "training" if split else "all"
-        self.training = Batches(data.paths, config, plan, summary, part, drop_unknown=True)
-        self.steps_per_epoch = plan.num_batches(widths[in_training])
+        self.training = Batches(
+            data.paths, config, plan, summary, part, drop_unknown=True, share=share, num_batches=steps
+        )
+        self.by_file, self.steps_per_epoch = share.by_file, steps
         self.validation, self.described = None, "without validation (--validation DATASET)"
         if split or held is not None:
             source, part = (data, "validation") if split else (held, "all")
@@ -212,7 +248,11 @@ def train(request: TrainRequest) -> Outcome:
     Raises:
       AocrError: bad data, settings that contradict the folder, a loss that is not finite, a full disk.
     """
+    cluster = connect(request.devices)
+    if not cluster.is_chief:
+        log.setLevel(logging.WARNING)  # the chief tells it for all
     config = _resume_config(request)
+    cluster.exchange("read")  # only then may the chief change the folder
     runtime.set_seed(request.config.seed)
     with ExitStack() as stack:
         data = stack.enter_context(open_dataset(request.datasets, request.data_base_dir))
@@ -226,26 +266,40 @@ def train(request: TrainRequest) -> Outcome:
         if request.max_vocabulary and size > request.max_vocabulary:
             reason = f"the charset needs {size}. Raise it, or choose --charset."
             raise ConfigError("--target-vocab-size", request.max_vocabulary, reason)
-        return _train(request, config, data, held, fresh)
+        return _train(request, config, data, held, fresh, cluster)
 
 
-def _train(request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None, fresh: bool) -> Outcome:
-    batches = _Data(request, config, data, held)
+def _check_agreement(cluster: Cluster, config: ModelConfig, batches: _Data) -> None:
+    """Refuse to train where workers see different data or flags."""
+    view = [config.to_dict(), batches.steps_per_epoch, batches.batch_size]
+    views = cluster.exchange(json.loads(json.dumps(view)))
+    odd = next((number for number, other in enumerate(views) if other != views[0]), None)
+    if odd is not None:
+        reason = f"worker {odd} sees other data or flags than the chief. Give all workers the same command and data."
+        raise TrainingError(reason)
+
+
+def _train(
+    request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None, fresh: bool, cluster: Cluster
+) -> Outcome:
+    batches = _Data(request, config, data, held, cluster)
+    _check_agreement(cluster, config, batches)
     _describe(config, data, batches.in_training, batches.described)
     _tell_unusable(batches, data, config)
     precision, why = runtime.choose_precision(request.config.precision)
-    strategy = runtime.strategy()
-    with strategy.scope():
+    with cluster.strategy.scope():
         model = build_recognizer(config, runtime.POLICIES[precision])
         if request.init_from and (fresh or tf.train.latest_checkpoint(request.model_dir) is None):
             start_from(request.init_from, model, config)
-        if fresh:  # only now that data and network are known to be good
+        cluster.exchange("built")
+        if fresh and cluster.is_chief:  # only now that data and network are known to be good
             checkpoint.clear(request.model_dir)
             checkpoint.write_config(request.model_dir, config)
+        cluster.exchange("ready")
         evaluator = None
         if batches.validation:
             reader = Reader(model, config)
-            evaluator = Evaluator(reader, batches.validation, config.charset, request.use_distance)
+            evaluator = Evaluator(reader, batches.validation, config.charset, request.use_distance, cluster)
         trainer = Trainer(
             model,
             request.config,
@@ -253,7 +307,7 @@ def _train(request: TrainRequest, config: ModelConfig, data: Dataset, held: Data
             batches.training,
             evaluator,
             batches.steps_per_epoch,
-            strategy,
+            cluster,
         )
     restored = trainer.restore()
     before = (checkpoint.read_json(checkpoint.path_in(request.model_dir, "train.json")) or {}).get("datasets")
@@ -271,12 +325,18 @@ def _train(request: TrainRequest, config: ModelConfig, data: Dataset, held: Data
         batches.batch_size,
         batches.steps_per_epoch,
     )
-    _record(request, data, batches, precision)
+    if cluster.num_replicas > 1:
+        split = "by file" if batches.by_file else "by record"
+        log.info("%s; data split %s", cluster.describe(batches.batch_size), split)
+    if cluster.is_chief:
+        _record(request, data, batches, precision)
     outcome = trainer.run()
-    if batches.validation and not outcome.interrupted:
-        _calibrate(request.model_dir, model, config, batches.validation)
-    if request.output_dir and not outcome.interrupted:
-        _report_validation(request, data, held, batches)
+    if cluster.is_chief and not outcome.interrupted:
+        if batches.validation:
+            _calibrate(request.model_dir, model, config, batches.validation)
+        if request.output_dir:
+            _report_validation(request, data, held, batches)
+    cluster.exchange("done")
     return outcome
 
 

@@ -15,13 +15,16 @@ if _ON_TENSORFLOW:
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation (Ioffe and Szegedy, 2015) with TensorFlow's fused kernel.
 
-    Variables and results are those of `keras.layers.BatchNormalization`, several times faster on a CPU.
-    Keras's own code runs where statistics are synchronised over replicas, and on other backends.
+    Variables and results are those of `keras.layers.BatchNormalization`, several times faster on a CPU. Where
+    several replicas train together, the statistics are those of all their images. Keras's own code runs on
+    other backends.
     """
 
     def call(self, inputs, training=False):
-        if not _ON_TENSORFLOW or self.synchronized:
+        if not _ON_TENSORFLOW:
             return super().call(inputs, training=training)
+        if training and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            return self._over_replicas(inputs)
         weights = [self.gamma.value, self.beta.value]
         if not training:
             weights += [self.moving_mean.value, self.moving_variance.value]
@@ -31,9 +34,25 @@ class BatchNorm(keras.layers.BatchNormalization):
         if training:
             count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
             variance *= (count - 1.0) / count  # the kernel's is the unbiased one, Keras keeps the biased
-            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving.value * self.momentum + batch * (1.0 - self.momentum))
+            self._move(mean, variance)
         return outputs
+
+    def _move(self, mean, variance) -> None:
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving.value * self.momentum + batch * (1.0 - self.momentum))
+
+    def _over_replicas(self, inputs):
+        """Normalise with the moments of all replicas' images, which one sum over the replicas gives."""
+        x = tf.cast(inputs, tf.float32)
+        channels = x.shape[-1]
+        count = tf.cast(tf.size(x) // channels, tf.float32)
+        sums = tf.concat([tf.reduce_sum(x, (0, 1, 2)), tf.reduce_sum(x * x, (0, 1, 2)), count[None]], 0)
+        sums = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        mean, square = sums[:channels] / sums[-1], sums[channels:-1] / sums[-1]
+        variance = tf.maximum(square - mean * mean, 0.0)
+        self._move(mean, variance)
+        scale = self.gamma.value * tf.math.rsqrt(variance + self.epsilon)
+        return tf.cast(x * scale + (self.beta.value - mean * scale), inputs.dtype)
 
 
 def collect_steps(

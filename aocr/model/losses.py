@@ -26,7 +26,7 @@ def sequence_loss(logits, targets, weights):
 def ctc_loss(logits, columns, targets, lengths, from_right: bool = False):
     """Connectionist temporal classification (Graves et al., 2006), summed over images; blank is PAD.
 
-    An image whose columns are too few for its label counts nothing.
+    An image whose columns are too few for its label, or whose length is negative, counts nothing.
 
     Args:
       logits: (B, S, V).
@@ -41,7 +41,7 @@ def ctc_loss(logits, columns, targets, lengths, from_right: bool = False):
     inside = ops.arange(ops.shape(targets)[1], dtype="int32")[None, :] < lengths[:, None]
     targets = ops.where(inside, targets, PAD)
     repeats = ops.sum(ops.cast((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:], "int32"), axis=1)
-    possible = columns >= lengths + repeats
+    possible = (columns >= lengths + repeats) & (lengths >= 0)
     lengths = ops.where(possible, lengths, 0)  # an impossible label would give an infinite loss
     losses = ops.ctc_loss(targets, ops.cast(logits, "float32"), lengths, columns, mask_index=PAD)
     return ops.sum(ops.where(possible, losses, 0.0))

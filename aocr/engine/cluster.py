@@ -1,0 +1,138 @@
+"""Where a training runs: one device, the GPUs of a machine, or the workers of a cluster (tf.distribute)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from aocr.engine import runtime
+from aocr.engine.progress import log
+from aocr.errors import ConfigError, TrainingError
+from aocr.tf_config import Task, current_task
+
+
+class Cluster:
+    """The devices that train together, and the processes that own them.
+
+    Args:
+      strategy: that runs the step on every device.
+      worker: number of this process, 0 the chief, which alone writes.
+      num_workers: processes.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy, worker: int = 0, num_workers: int = 1):
+        self.strategy, self.worker, self.num_workers = strategy, worker, num_workers
+        self.num_replicas = strategy.num_replicas_in_sync
+        self.local_replicas = self.num_replicas // num_workers
+        self._gather = tf.function(
+            lambda codes: strategy.gather(strategy.run(lambda: codes), axis=0),
+            input_signature=[tf.TensorSpec((None,), tf.int32)],
+        )
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes checkpoints and logs."""
+        return self.worker == 0
+
+    def exchange(self, value: Any) -> list[Any]:
+        """Every worker's value, in the order of workers. All must call it: it waits for them.
+
+        Args:
+          value: anything that JSON can hold.
+
+        Raises:
+          TrainingError: a worker is gone.
+        """
+        if self.num_workers == 1:
+            return [value]
+        line = np.frombuffer(json.dumps(value).encode() + b"\n", np.uint8)
+        with told_of_loss(self):
+            codes = self._gather(tf.constant(line, tf.int32)).numpy()
+        lines = codes.astype(np.uint8).tobytes().splitlines()  # of every replica; those of one worker are equal
+        return [json.loads(line) for line in lines[:: self.local_replicas]]
+
+    def describe(self, batch_size: int) -> str:
+        """Strategy, replicas and per-replica batch in words."""
+        if self.num_replicas == 1:
+            return "one device"
+        where = f"{self.num_workers} workers" if self.num_workers > 1 else "this machine"
+        shares = sorted({batch_size * (i + 1) // self.num_replicas - batch_size * i // self.num_replicas
+                         for i in range(self.num_replicas)})  # fmt: skip
+        each = " or ".join(map(str, shares))
+        name = type(self.strategy).__name__
+        return f"{name}, {self.num_replicas} replicas on {where}, {each} images each of a batch of {batch_size}"
+
+
+@contextmanager
+def told_of_loss(cluster: Cluster) -> Iterator[None]:
+    """Turns TensorFlow's errors of a broken cluster into one clear line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if cluster.num_workers == 1:
+            raise
+        raise TrainingError(
+            f"worker {cluster.worker} lost the others: one has stopped or cannot be reached. The last checkpoint is "
+            "kept; start all workers again to go on from it."
+        ) from error
+
+
+def _chosen(devices: str | None, names: Sequence[str], kind: str) -> Sequence[str]:
+    """Those of `names` that `--devices` asks for.
+
+    Raises:
+      ConfigError: there are fewer.
+    """
+    if devices in (None, "all"):
+        return names if devices else names[:1]
+    numbers = [int(part) for part in devices.split(",") if part] if "," in devices else range(int(devices))
+    if not all(number < len(names) for number in numbers):
+        raise ConfigError("--devices", devices, f"this machine has {len(names)} {kind} device(s), numbered from 0.")
+    return [names[number] for number in numbers]
+
+
+def connect(devices: str | None = None) -> Cluster:
+    """The cluster that TF_CONFIG describes, or the devices of this machine. Call before TensorFlow does anything.
+
+    Args:
+      devices: `all`, a number of them, or their numbers with commas; None: the first GPU, else the CPU; in a
+        cluster: all GPUs of each machine.
+
+    Raises:
+      ConfigError: TF_CONFIG is damaged, or there are fewer devices.
+      TrainingError: the other workers cannot be reached.
+    """
+    if task := current_task():
+        return _join(task, devices)
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    names = [device.name for device in tf.config.list_logical_devices(kind)]
+    chosen = _chosen(devices, names, kind)
+    if len(chosen) > 1:
+        return Cluster(tf.distribute.MirroredStrategy(chosen))
+    return Cluster(
+        tf.distribute.OneDeviceStrategy(chosen[0]) if chosen[0] != names[0] else tf.distribute.get_strategy()
+    )
+
+
+def _join(task: Task, devices: str | None) -> Cluster:
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and devices:
+        tf.config.set_visible_devices(_chosen(devices, gpus, "GPU"), "GPU")
+    log.info("Worker %d of %d: waiting for the others.", task.index, len(task.addresses))
+    spec = tf.train.ClusterSpec({"worker": list(task.addresses)})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        spec, task_type="worker", task_id=task.index, rpc_layer="grpc"
+    )
+    try:
+        with runtime.quiet():
+            cluster = Cluster(tf.distribute.MultiWorkerMirroredStrategy(resolver), task.index, len(task.addresses))
+    except (tf.errors.OpError, RuntimeError) as error:
+        reason = " ".join(str(getattr(error, "message", error)).split())[:160]
+        raise TrainingError(f"worker {task.index} cannot join the cluster of TF_CONFIG ({reason}).") from None
+    cluster.exchange("here")
+    return cluster

@@ -1,0 +1,68 @@
+"""TF_CONFIG: the environment variable that tells a process its part in a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from aocr.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Task:
+    """This process's part in a cluster.
+
+    Attributes:
+      addresses: host:port of every worker, the chief first.
+      index: number of this worker, 0 the chief; -1: a process that has nothing to do (a parameter server).
+    """
+
+    addresses: tuple[str, ...]
+    index: int
+
+
+def task_from(text: str | None) -> Task | None:
+    """The task that a TF_CONFIG value describes; None where there is no cluster in it.
+
+    Roles: `chief` (ML Engine's `master`) and `worker` train; `ps` and `evaluator` have nothing to do here.
+
+    Raises:
+      ConfigError: the value is damaged.
+    """
+    if not text or not text.strip():
+        return None
+    try:
+        value = json.loads(text)
+        cluster, task = value.get("cluster") or {}, value.get("task") or {}
+        chiefs = _addresses(cluster.get("chief") or cluster.get("master"))
+        workers = _addresses(cluster.get("worker"))
+        role, number = task.get("type"), int(task.get("index", 0))
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigError("TF_CONFIG", text, "is not a JSON object of cluster and task.") from None
+    if not chiefs and not workers:
+        return None
+    if role in ("ps", "evaluator"):
+        return Task((*chiefs, *workers), -1)
+    names = {"chief": chiefs, "master": chiefs, "worker": workers}.get(role)
+    if names is None or not 0 <= number < len(names):
+        raise ConfigError("TF_CONFIG", text, f"its task {role!r} {number} is not in its cluster.")
+    return Task((*chiefs, *workers), number + (len(chiefs) if names is workers else 0))
+
+
+def _addresses(value: object) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(address, str) for address in value):
+        raise TypeError("addresses are a list of host:port")
+    return value
+
+
+def current_task() -> Task | None:
+    """The task of this process's environment; None where it trains alone.
+
+    Raises:
+      ConfigError: TF_CONFIG is damaged.
+    """
+    task = task_from(os.environ.get("TF_CONFIG"))
+    return None if task and task.index == 0 and len(task.addresses) == 1 else task
