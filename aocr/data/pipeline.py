@@ -316,8 +316,7 @@ class Batches:
             return batches
         first = self._examples if self._cached else self._load(self._examples)
 
-        def uncounted(*parts):
-            batch = Batch(*parts)
+        def uncounted(batch):
             return batch._replace(weights=tf.zeros_like(batch.weights))
 
         return batches.concatenate(self._group(first.take(1)).map(uncounted).repeat()).take(self._num_batches)

@@ -1,0 +1,274 @@
+"""Several replicas and several processes train as one does."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, draw_numbers, run_aocr
+from test_resume import all_tensors
+
+import aocr.engine  # noqa: F401  (before TensorFlow, which it keeps quiet)
+from aocr.charset import Charset
+from aocr.config import ModelConfig
+from aocr.data.builder import BuildOptions, build_records
+from aocr.data.pipeline import Batches, Share, network_widths, plan_batches, share_of, summarise
+from aocr.engine.cluster import Cluster
+from aocr.engine.training import _share_work
+from aocr.model.losses import ctc_loss
+
+FLAGS = (
+    "--attn-num-hidden", "16", "--target-embedding-size", "8", "--precision", "float32", "--no-augment",
+    "--batch-size", "64", "--patience", "99", "--steps-per-checkpoint", "20",
+)  # fmt: skip
+
+
+# Who gets what
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_shares_of_a_batch_are_all_of_it(count):
+    rows = tf.range(7)
+    parts = [share_of([rows], number, count)[0].numpy() for number in range(count)]
+    assert np.concatenate(parts).tolist() == list(range(7))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_more_takers_than_rows():
+    counted = []
+    for number in range(4):
+        rows, weight = share_of([tf.range(3)], number, 4)
+        assert len(rows) == 1
+        counted += rows.numpy().tolist() if float(weight) else []
+    assert counted == [0, 1, 2]
+
+
+def test_ctc_of_an_uncounted_image_is_nothing():
+    logits = np.random.default_rng(0).normal(size=(2, 9, 5)).astype(np.float32)
+    targets, columns = np.array([[3, 4], [3, 4]]), np.array([9, 9])
+    both = ctc_loss(logits, columns, targets, np.array([2, -1]))
+    alone = ctc_loss(logits[:1], columns[:1], targets[:1], np.array([2]))
+    assert float(both) == pytest.approx(float(alone), rel=1e-6)
+
+
+class Fake:
+    """The shape of a cluster, without one."""
+
+    def __init__(self, worker, num_workers):
+        self.worker, self.num_workers = worker, num_workers
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Records in three files, and a network for them."""
+    folder = tmp_path_factory.mktemp("shards")
+    report = build_records(str(draw_numbers(folder / "n", 50)), str(folder / "r"), BuildOptions(shards=3))
+    config = ModelConfig(Charset("0123456789"), max_width=120, max_height=32, max_prediction=3)
+    return report.paths, config
+
+
+def epoch_of(paths, config, worker, workers, batch_size=8):
+    """Record numbers (counted ones) of each batch of the first epoch, and all labels seen."""
+    summary = summarise(paths)
+    widths = network_widths(summary.sizes, config)
+    plan = plan_batches(widths, batch_size, config)
+    share, plan, steps = _share_work(Fake(worker, workers), plan, widths, summary.files)
+    batches = Batches(paths, config, plan, summary, share=share, num_batches=steps)
+    seen = []
+    for epoch, _, batch in batches.endless(0, 0, 0, 0.0):
+        if epoch > 0:
+            break
+        counted = batch.weights.numpy().sum(1) > 0
+        seen.append([label for label, c in zip(batch.label.numpy().tolist(), counted, strict=True) if c])
+    return seen, share, steps
+
+
+@pytest.mark.parametrize("workers", [2, 3, 4])
+def test_every_record_is_seen_once_an_epoch(shards, workers):
+    paths, config = shards
+    everything = sorted(label.encode() for label in summarise(paths).labels)
+    epochs = [epoch_of(paths, config, worker, workers) for worker in range(workers)]
+    assert all(share.by_file == (workers <= len(paths)) for _, share, _ in epochs)
+    assert len({steps for *_, steps in epochs}) == 1, "workers would wait for each other for ever"
+    assert {len(seen) for seen, *_ in epochs} == {epochs[0][2]}
+    assert sorted(label for seen, *_ in epochs for batch in seen for label in batch) == everything
+
+
+def test_workers_that_split_by_record_share_the_batches_of_one(shards):
+    paths, config = shards
+    alone, *_ = epoch_of(paths[:1], config, 0, 1)
+    parts = [epoch_of(paths[:1], config, worker, 2)[0] for worker in range(2)]
+    assert [a + b for a, b in zip(*parts, strict=True)] == alone
+
+
+def test_validation_batches_are_shared(shards):
+    paths, config = shards
+    summary = summarise(paths)
+    plan = plan_batches(network_widths(summary.sizes, config), 8, config)
+    batches = Batches(paths, config, plan, summary)
+    seen = [int(i) for worker in range(3) for batch in batches.in_order(worker, 3) for i in batch.index]
+    assert sorted(seen) == list(range(50))
+    assert batches._share == Share()
+
+
+def test_words_for_the_log():
+    one = Cluster(tf.distribute.get_strategy())
+    assert one.describe(65) == "one device"
+    assert one.exchange({"a": 1}) == [{"a": 1}]
+
+
+# Several replicas in one process
+
+REPLICAS = """
+import sys
+import aocr.engine
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from aocr.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def losses(log: str) -> list[float]:
+    return [float(value) for value in re.findall(r"^Step \d+: .*loss: ([\d.]+)", log, re.MULTILINE)]
+
+
+@pytest.fixture(scope="module")
+def alone(numbers, tmp_path_factory):
+    """A training of 52 steps by one process: its folder and what it said."""
+    model_dir = tmp_path_factory.mktemp("alone") / "m"
+    done = run_aocr("train", numbers, "--model-dir", model_dir, *FLAGS, "--num-epoch", "13")
+    assert done.returncode == 0, done.stderr
+    return model_dir, done.stderr
+
+
+def assert_same_training(log: str, alone) -> None:
+    expected = losses(alone[1])
+    assert len(expected) == 5 and expected[-1] < expected[0]
+    np.testing.assert_allclose(losses(log), expected, rtol=2e-4)
+
+
+def test_two_replicas_of_one_machine(numbers, alone, tmp_path):
+    command = ["train", str(numbers), "--model-dir", str(tmp_path / "m"), *FLAGS, "--num-epoch", "13"]
+    # with a TF_CONFIG, be it empty, aocr leaves the devices alone until it trains
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "TF_CONFIG": "{}"}
+    run = [sys.executable, "-c", REPLICAS, *command, "--devices", "2"]
+    done = subprocess.run(run, capture_output=True, text=True, env=environment, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "MirroredStrategy, 2 replicas on this machine, 32 images each of a batch of 64" in done.stderr
+    assert_same_training(done.stderr, alone)
+    read = run_aocr("test", numbers, "--model-dir", tmp_path / "m", "--json")
+    assert json.loads(read.stdout)["num_images"] == 240
+
+
+def test_more_devices_than_there_are(numbers, tmp_path):
+    done = run_aocr("train", numbers, "--model-dir", tmp_path / "m", "--devices", "64")
+    assert done.returncode == 1
+    assert "--devices" in done.stderr and "numbered from 0" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# Several processes
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Workers:
+    """Two real processes of `aocr train` on loopback; their output goes to files."""
+
+    def __init__(self, folder, *args, extra=((), ())):
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        self.logs = [folder / f"{number}.log" for number in range(2)]
+        self.processes = []
+        for number, log in enumerate(self.logs):
+            task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)}
+            command = [sys.executable, "-m", "aocr", "train", *map(str, args), *extra[number]]
+            with open(log, "w") as file:
+                self.processes.append(subprocess.Popen(command, stdout=file, stderr=file, env=environment))
+
+    def said(self, number: int) -> str:
+        return self.logs[number].read_text()
+
+    def wait(self, number: int, timeout: float = 400) -> int:
+        return self.processes[number].wait(timeout)
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+def test_two_workers_train_as_one_does(numbers, alone, tmp_path):
+    workers = Workers(tmp_path, numbers, "--model-dir", tmp_path / "m", *FLAGS, "--num-epoch", "13")
+    try:
+        assert [workers.wait(0), workers.wait(1)] == [0, 0], workers.said(0) + workers.said(1)
+    finally:
+        workers.stop()
+    assert "2 replicas on 2 workers, 32 images each of a batch of 64; data split by record" in workers.said(0)
+    assert_same_training(workers.said(0), alone)
+    assert losses(workers.said(1)) == [], "the chief tells it for all"
+    # before each checkpoint every variable of both workers is compared to the bit; a difference is an error
+    expected, tensors = all_tensors(alone[0]), all_tensors(tmp_path / "m")
+    assert set(tensors) == set(expected)
+    best = [json.loads((folder / "best.json").read_text())["step"] for folder in (alone[0], tmp_path / "m")]
+    assert best[0] == best[1]
+
+
+def wait_for(workers: Workers, word: str, seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while word not in workers.said(0):
+        assert time.monotonic() < end and workers.processes[0].poll() is None, workers.said(0)
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("victim", [1, 0])
+def test_a_killed_worker_ends_the_others_and_the_cluster_resumes(numbers, tmp_path, victim):
+    command = [numbers, "--model-dir", tmp_path / "m", *FLAGS, "--num-epoch", "10"]
+    workers = Workers(tmp_path, *command)
+    try:
+        wait_for(workers, "Step 30:")
+        workers.processes[victim].kill()
+        assert workers.wait(1 - victim, timeout=60) == 1
+    finally:
+        workers.stop()
+    lines = [line for line in workers.said(1 - victim).splitlines() if line.startswith("aocr: ")]
+    assert len(lines) == 1 and "lost the others" in lines[0]
+    assert "Traceback" not in workers.said(1 - victim)
+    if victim == 0:
+        return
+    again = Workers(tmp_path, *command)
+    try:
+        assert [again.wait(0), again.wait(1)] == [0, 0], again.said(0) + again.said(1)
+    finally:
+        again.stop()
+    assert "Resuming from" in again.said(0)
+    assert "Step 10:" not in again.said(0)
+    assert "Training ended after step 40" in again.said(0)
+
+
+def test_workers_with_different_flags_are_told(numbers, tmp_path):
+    sizes = (("--batch-size", "64"), ("--batch-size", "32"))
+    workers = Workers(tmp_path, numbers, "--model-dir", tmp_path / "m", extra=sizes)
+    try:
+        assert [workers.wait(0), workers.wait(1)] == [1, 1]
+    finally:
+        workers.stop()
+    for number in range(2):
+        assert "worker 1 sees other data or flags than the chief" in workers.said(number)
+        assert "Traceback" not in workers.said(number)
