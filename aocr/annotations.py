@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aocr.charset import normalise
@@ -71,17 +71,21 @@ def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
         raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
 
 
-def labels_from_filenames(folder: str) -> Iterator[AnnotationLine]:
+def labels_from_filenames(folder: str, walk: Callable = os.walk) -> Iterator[AnnotationLine]:
     """Images in a folder and the folders in it, sorted; each file's name without ending is its label, literally.
 
     A counter at a name's end (`word_2.png`) is part of the label too. A path that is not UTF-8 gives no label.
+
+    Args:
+      folder: to look in.
+      walk: as `os.walk`, for folders that it cannot see.
 
     Raises:
       AnnotationError: there is no image.
     """
     paths = sorted(
         os.path.join(base, name)
-        for base, _, names in os.walk(folder)
+        for base, _, names in walk(folder)
         for name in names
         if name.lower().endswith(IMAGE_ENDINGS)
     )

@@ -6,13 +6,12 @@ import base64
 import html
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from aocr.diagnostics import SKIPPED, Drift, attention_drift, cer_by_length, writing_direction
-from aocr.errors import AocrError, ImageError
+from aocr.errors import ImageError
 from aocr.metrics import normalised_edit_distance, upstream_score
 from aocr.results import EvalReport, Prediction, Sample
 from aocr.visualize import attention_map, encode_image, fit_image, load_image
@@ -317,7 +316,14 @@ def _drift_table(samples: Sequence[Sample], direction: int) -> str:
     return f"<h2>How attention walked</h2>{about}<table>{head}{rows}</table>"
 
 
-def _page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
+def html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
+    """One self-contained page: scores, histogram of confidence, confusions, misses with their attention.
+
+    Args:
+      report: the scores.
+      samples: with images and attention.
+      title: of the page.
+    """
     misses, direction = worst_first(samples), writing_direction(samples)
     rows = "".join(f'<tr><td>{html.escape(k)}</td><td class="n">{html.escape(v)}</td></tr>' for k, v in _scores(report))
     shown = (
@@ -336,26 +342,3 @@ def _page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
         f"{_histogram(samples)}{_length_table(samples)}{_drift_table(samples, direction)}{_confusion_table(samples)}"
         f"<h2>Misses, the worst first ({len(misses)})</h2>{legend}{shown}{note}</body></html>\n"
     )
-
-
-def write_html_report(path: str, report: EvalReport, samples: Sequence[Sample], title: str) -> None:
-    """Write one self-contained page: scores, histogram of confidence, confusions, misses with their attention.
-
-    Args:
-      path: of the page; it appears only when it is whole.
-      report: the scores.
-      samples: with images and attention.
-      title: of the page.
-
-    Raises:
-      AocrError: the file cannot be written.
-    """
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(_page(report, samples, title))
-        os.replace(temporary, path)
-    except OSError as error:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise AocrError(f"{path}: cannot be written ({error.strerror}). Check the folder and free space.") from None

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from aocr.charset import normalise
-from aocr.errors import AocrError, ImageError
+from aocr.errors import ImageError
 from aocr.results import Prediction, Sample
 
 FRAME_MILLISECONDS = 500
@@ -408,34 +408,17 @@ def folder_name(sample: Sample) -> str:
     return "-".join(part for part in parts if part)
 
 
-def write_visualization(sample: Sample, output_dir: str | os.PathLike) -> str:
-    """Write `attention.gif`, `attention.png` and `word.txt` of one sample.
-
-    They go to `correct/<name>/` or `incorrect/<name>/` under `output_dir`; folders are made. word.txt holds
-    the text and the label, a line each. Doing it again overwrites the sample's own files only.
-
-    Returns:
-      The folder.
+def attention_files(sample: Sample) -> dict[str, bytes]:
+    """The pictures of one sample, and `word.txt`: its text and its label, a line each.
 
     Raises:
       ImageError: Pillow cannot decode the image.
-      AocrError: the files cannot be written.
     """
-    folder = os.path.join(output_dir, "correct" if sample.correct else "incorrect", folder_name(sample))
     first, *others = overlay_frames(sample)
     animated = {"save_all": True, "append_images": others, "duration": FRAME_MILLISECONDS, "loop": 0}
     words = f"{sample.prediction.text}\n{sample.label}\n"
-    files = {
+    return {
         "attention.gif": encode_image(first, "GIF", **animated),
         "attention.png": encode_image(attention_sheet(sample), "PNG"),
         "word.txt": words.encode(errors="backslashreplace"),
     }
-    try:
-        os.makedirs(folder, exist_ok=True)
-        for name, data in files.items():
-            with open(os.path.join(folder, name), "wb") as file:
-                file.write(data)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise AocrError(f"{folder}: cannot write there: {reason}. Choose another --output-dir.") from error
-    return folder

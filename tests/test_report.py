@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aocr.engine.outputs import write_html_report
 from aocr.errors import AocrError
 from aocr.metrics import edit_distance, score
 from aocr.report import (
@@ -21,7 +22,6 @@ from aocr.report import (
     score_json,
     score_text,
     worst_first,
-    write_html_report,
 )
 from aocr.results import Alternative, Character, Prediction, Sample
 

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     charset = Charset.from_name_or_file(args.charset) if args.charset else None
     from aocr.engine import runtime  # noqa: F401  (first: it keeps TensorFlow's start quiet)
     from aocr.data.builder import BuildOptions, build_records  # isort: skip
-    from aocr.data.preview import draw_preview
+    from aocr.data.preview import write_preview
 
     progress = _Progress(args.log_step)
     try:
@@ -102,7 +102,6 @@ def run(args: argparse.Namespace) -> int:
     if args.report:
         report.write(args.report)
     if args.preview:
-        with open(args.preview, "wb") as file:
-            file.write(draw_preview(report.paths))
+        write_preview(args.preview, report.paths)
         print(f"Preview drawn in {args.preview}")
     return 0

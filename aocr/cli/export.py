@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 
 from aocr.cli import options
 
@@ -21,7 +22,7 @@ def add_parser(sub) -> None:
         "is loaded again in a process of its own and must read sample images as the model does.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("export_dir", nargs="?", default="exported", metavar="DIR", help="(default: %(default)s)")
+    parser.add_argument("export_dir", nargs="?", metavar="DIR", help="(default: AIP_MODEL_DIR, else exported)")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="(default: %(default)s)")
     options.add_model_dir(parser)
     options.add_log_path(parser)
@@ -37,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
     predictor = options.open_model(args)
     log.info("Exporting %s", predictor.checkpoint_used)
-    path = export(predictor, args.export_dir, args.format)
+    # Vertex AI looks for the model in the folder that it names, not in a numbered one
+    given, named = args.export_dir, os.environ.get("AIP_MODEL_DIR")
+    path = export(predictor, given or named or "exported", args.format, numbered=bool(given or not named))
     print(f"Exported to {path}: loaded again on its own, it read the sample images as the model does.")
     return 0

@@ -15,7 +15,7 @@ import threading
 
 from aocr import __version__
 from aocr.cli import dataset, export, import_model, legacy, options, predict, test, train
-from aocr.errors import AocrError
+from aocr.errors import AocrError, ConfigError
 from aocr.tf_config import current_task
 
 COMMANDS = {
@@ -74,6 +74,8 @@ def set_up_log(path: str | None) -> None:
     close_log()
     log.addHandler(_Lines())
     if path:
+        if "://" in path:
+            raise ConfigError("--log-path", path, "the log is written as it goes: give a local file.")
         folder = os.path.dirname(path)
         if folder:
             os.makedirs(folder, exist_ok=True)
@@ -171,6 +173,8 @@ def main(argv: list[str] | None = None) -> int:
         if type(error).__name__ == "ResourceExhaustedError":
             return _fail("out of memory. Use a smaller --batch-size or --max-width.")
         kind = type(error).__name__
+        if kind == "UnimplementedError" and "File system scheme" in str(error):
+            return _fail(f"{_one_line(error)}. For gs:// install aocr[gcs]; for others their TensorFlow plug-in.")
         return _fail(f"unexpected {kind}: {_one_line(error)} (a fault of aocr: AOCR_DEBUG=1 shows where)")
     finally:
         close_log()

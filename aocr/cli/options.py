@@ -98,10 +98,11 @@ def devices(text: str) -> str:
 
 
 def add_model_dir(parser: argparse.ArgumentParser) -> None:
-    """--model-dir, under its cloud name too."""
+    """--model-dir, under its cloud name too; Vertex AI names a default."""
     parser.add_argument(
-        "--model-dir", "--job-dir", dest="model_dir", default="checkpoints", metavar="DIR",
-        help="the model folder (default: %(default)s)",
+        "--model-dir", "--job-dir", dest="model_dir", metavar="DIR",
+        default=os.environ.get("AIP_CHECKPOINT_DIR") or "checkpoints",
+        help="the model folder (default: AIP_CHECKPOINT_DIR, else checkpoints)",
     )  # fmt: skip
 
 

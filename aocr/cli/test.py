@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     options.check_paths(args.datasets, args.model_dir)
     from aocr.engine.datasets import open_dataset
     from aocr.engine.evaluator import evaluate
-    from aocr.report import result_line, score_json, score_text, write_html_report
-    from aocr.visualize import write_visualization
+    from aocr.engine.outputs import write_html_report, write_visualization
+    from aocr.report import result_line, score_json, score_text
 
     predictor = options.open_model(args)
     log.info("Reading with %s", predictor.checkpoint_used)

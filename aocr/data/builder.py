@@ -17,7 +17,8 @@ import tensorflow as tf
 from aocr.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
 from aocr.charset import Charset, normalise
 from aocr.config import IMAGE_HEIGHT
-from aocr.data.tfrecord import Example, RecordWriter, first_line, is_tfrecord, matching_files, read_examples
+from aocr.data.files import first_line
+from aocr.data.tfrecord import Example, RecordWriter, is_tfrecord, matching_files, read_examples
 from aocr.errors import AnnotationError, CharsetError, DatasetError, ImageError
 from aocr.images import as_png, canonical_image
 
@@ -170,7 +171,7 @@ def _lines(source: str, options: BuildOptions) -> Iterator[AnnotationLine | Exam
             if not options.label_from_filename:
                 advice = "Add --label-from-filename, or give an annotation file."
                 raise AnnotationError(source, None, f"is a folder. {advice}")
-            return labels_from_filenames(source)
+            return labels_from_filenames(source, tf.io.gfile.walk if "://" in source else os.walk)
         paths = [source] if tf.io.gfile.exists(source) else matching_files(source)
         if not paths:
             raise AnnotationError(source, None, "there is no such file. Check the path.")

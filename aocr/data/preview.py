@@ -12,8 +12,10 @@ from PIL import Image, ImageDraw
 from aocr.charset import Charset
 from aocr.config import IMAGE_HEIGHT, ModelConfig
 from aocr.data.augment import augment
+from aocr.data.files import first_line, write_file
 from aocr.data.preprocess import preprocess
 from aocr.data.tfrecord import Example, read_examples
+from aocr.errors import DatasetError
 from aocr.visualize import draw_text
 
 NUM_IMAGES, NUM_VARIANTS = 12, 3
@@ -76,3 +78,15 @@ def draw_preview(paths: Sequence[str], channels: int = 1, seed: int = 0, strengt
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def write_preview(path: str, paths: Sequence[str]) -> None:
+    """Write the sheet of `draw_preview`.
+
+    Raises:
+      DatasetError: the file cannot be written.
+    """
+    try:
+        write_file(path, draw_preview(paths))
+    except tf.errors.OpError as error:
+        raise DatasetError(path, f"cannot be written ({first_line(error)}). Check the folder and free space.") from None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from aocr.charset import normalise
+from aocr.data.files import first_line
 from aocr.errors import DatasetError
 
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})", re.DOTALL)
@@ -33,13 +34,6 @@ class Example:
     comment: str = ""
     width: int = 0
     height: int = 0
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, shortened to one line."""
-    text = re.sub(r"\{\{function_node \S+\}\}|\[Op:.*", "", str(getattr(error, "message", error)))
-    lines = text.strip().splitlines()
-    return lines[0].strip()[:160] if lines else type(error).__name__
 
 
 def serialize(example: Example) -> bytes:

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 import aocr
 from aocr.config import ModelConfig
-from aocr.data.tfrecord import first_line
+from aocr.data.files import first_line, write_file
 from aocr.errors import AocrError, CheckpointError, ConfigError, TrainingError
 
 FORMAT = 1
@@ -42,11 +42,8 @@ def write_json(path: str, value: dict[str, Any]) -> None:
     Raises:
       TrainingError: the disk is full or the folder cannot be written.
     """
-    temporary = f"{path}.tmp"
     try:
-        with tf.io.gfile.GFile(temporary, "w") as file:
-            file.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-        tf.io.gfile.rename(temporary, path, overwrite=True)
+        write_file(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
     except (tf.errors.OpError, OSError) as error:
         raise TrainingError(f"{path}: cannot be written ({first_line(error)}). Free space or check rights.") from None
 
@@ -156,7 +153,7 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
       CheckpointError: the checkpoint is missing or damaged.
     """
     try:
-        reader = tf.train.load_checkpoint(prefix)
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)  # load_checkpoint would take it for a folder on ram://
         keys = [key for key in reader.get_variable_to_shape_map() if key.endswith(_VALUE)]
         group = "averaged/" if any(key.startswith("averaged/") for key in keys) else "model/"
         names = {key[len(group) : -len(_VALUE)].replace(".S", "/"): key for key in keys if key.startswith(group)}

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from aocr.data.builder import BuildOptions, BuildReport, build_records
+from aocr.data.files import first_line
 from aocr.data.pipeline import Summary, summarise
-from aocr.data.tfrecord import expand_datasets, first_line, is_tfrecord, is_verified
+from aocr.data.tfrecord import expand_datasets, is_tfrecord, is_verified
 from aocr.engine.progress import log
 from aocr.errors import DatasetError
 

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from aocr.charset import EOS, NUM_SPECIALS
 from aocr.config import IMAGE_HEIGHT, ModelConfig
+from aocr.data.files import copy_tree, first_line
 from aocr.data.preprocess import preprocess, scale_image
-from aocr.data.tfrecord import first_line
 from aocr.engine import checkpoint
 from aocr.engine.predictor import Predictor
 from aocr.engine.reading import padded_width
@@ -84,7 +83,7 @@ def _write_savedmodel(predictor: Predictor, folder: str) -> None:
     tf.saved_model.save(module, folder, signatures=signatures)
     extra = os.path.join(folder, "assets.extra")
     os.makedirs(extra, exist_ok=True)
-    shutil.copyfile(checkpoint.path_in(predictor.model_dir, "model.json"), os.path.join(extra, "model.json"))
+    tf.io.gfile.copy(checkpoint.path_in(predictor.model_dir, "model.json"), os.path.join(extra, "model.json"))
 
 
 def _write_frozen_graph(predictor: Predictor, folder: str) -> None:
@@ -198,21 +197,36 @@ def prove(predictor: Predictor, folder: str, kind: str) -> None:
             )
 
 
-def _destination(export_dir: str, kind: str) -> str:
-    """DIR/1, or the next number that is free; a frozen graph is one file in DIR."""
-    if kind == "frozengraph":
-        return os.path.join(export_dir, "frozen_graph.pb")
-    numbers = [int(name) for name in os.listdir(export_dir) if name.isdigit()]
-    return os.path.join(export_dir, str(max(numbers, default=0) + 1))
+MAIN_FILES = {"savedmodel": "saved_model.pb", "frozengraph": "frozen_graph.pb"}
+"""The file of an export that is written when all others are there."""
 
 
-def export(predictor: Predictor, export_dir: str, kind: str) -> str:
+def _destination(export_dir: str, kind: str, numbered: bool) -> str:
+    """DIR/1, or the next number that is free; DIR itself for a frozen graph, or where no number is wanted."""
+    if kind == "frozengraph" or not numbered:
+        return export_dir
+    names = (name.rstrip("/") for name in tf.io.gfile.listdir(export_dir))
+    return os.path.join(export_dir, str(max((int(name) for name in names if name.isdigit()), default=0) + 1))
+
+
+def _put(folder: str, target: str, main: str) -> None:
+    """Move a finished export to its place: by one rename where the place is new and local, else file by file."""
+    if "://" not in target and not os.path.exists(target):
+        os.chmod(folder, 0o755)
+        os.rename(folder, target)
+        os.makedirs(folder)  # for the temporary directory to remove
+    else:
+        copy_tree(folder, target, last=main)
+
+
+def export(predictor: Predictor, export_dir: str, kind: str, numbered: bool = True) -> str:
     """Export a model and prove the export.
 
     Args:
       predictor: the model, in float32.
       export_dir: folder to write to; made if it is missing.
-      kind: `savedmodel` (a numbered folder inside, as TensorFlow Serving wants) or `frozengraph`.
+      kind: `savedmodel` or `frozengraph`.
+      numbered: whether a SavedModel goes into a numbered folder inside, as TensorFlow Serving wants.
 
     Returns:
       Path of what was written.
@@ -220,23 +234,22 @@ def export(predictor: Predictor, export_dir: str, kind: str) -> str:
     Raises:
       ExportError: it cannot be written, or does not read as the model does; then nothing is left behind.
     """
-    made = not os.path.isdir(export_dir)
+    made = not tf.io.gfile.isdir(export_dir)
+    local = None if "://" in export_dir else export_dir
     try:
-        os.makedirs(export_dir, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".aocr-", dir=export_dir) as folder:
+        tf.io.gfile.makedirs(export_dir)
+        with tempfile.TemporaryDirectory(prefix=".aocr-", dir=local) as folder:
             WRITERS[kind](predictor, folder)
             prove(predictor, folder, kind)
-            path = _destination(export_dir, kind)
-            if kind == "savedmodel":
-                os.chmod(folder, 0o755)
-                os.rename(folder, path)
-                os.makedirs(folder)  # for the temporary directory to remove
+            path = _destination(export_dir, kind, numbered)
+            if kind == "frozengraph" and local:
+                os.replace(os.path.join(folder, MAIN_FILES[kind]), os.path.join(path, MAIN_FILES[kind]))
             else:
-                os.replace(os.path.join(folder, "frozen_graph.pb"), path)
-        return path
+                _put(folder, path, MAIN_FILES[kind])
+        return os.path.join(path, MAIN_FILES[kind]) if kind == "frozengraph" else path
     except (OSError, tf.errors.OpError) as error:
         reason = f"the export cannot be written ({first_line(error)})"
         raise ExportError(f"{export_dir}: {reason}. Check rights and space.") from None
     finally:
-        if made and os.path.isdir(export_dir) and not os.listdir(export_dir):
+        if made and local and os.path.isdir(export_dir) and not os.listdir(export_dir):
             os.rmdir(export_dir)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import tensorflow as tf
 
 from aocr.curves import Point, draw_curves
+from aocr.data.files import write_file
 from aocr.engine.checkpoint import path_in, read_json, write_json
 from aocr.engine.progress import log
 
@@ -33,8 +34,6 @@ class History:
         write_json(path_in(self.model_dir, "history.json"), {"points": values})
         path = path_in(self.model_dir, "curves.png")
         try:
-            with tf.io.gfile.GFile(f"{path}.tmp", "wb") as file:
-                file.write(draw_curves(self.points))
-            tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+            write_file(path, draw_curves(self.points))
         except tf.errors.OpError as error:
             log.warning("%s could not be written: %s", path, error.message)

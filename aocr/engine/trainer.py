@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import signal
 import threading
 import time
@@ -313,7 +314,8 @@ class Trainer:
         if not self._reopen():
             return Outcome(f"had ended before: {self._reason()}", False, state.step, None)
         chief = self.cluster.is_chief
-        progress = Progress(f"{self.model_dir}/logs" if chief else None, state.step)
+        log_dir = os.environ.get("AIP_TENSORBOARD_LOG_DIR") or f"{self.model_dir}/logs"
+        progress = Progress(log_dir if chief else None, state.step)
         self._history = History(self.model_dir, state.step) if chief else None
         self._start = time.monotonic() - state.elapsed
         try:

@@ -22,6 +22,7 @@ from aocr.engine.calibration import calibrate
 from aocr.engine.cluster import Cluster, connect
 from aocr.engine.datasets import Dataset, open_dataset
 from aocr.engine.evaluator import Evaluator, evaluate
+from aocr.engine.outputs import write_html_report
 from aocr.engine.predictor import load
 from aocr.engine.progress import log
 from aocr.engine.reading import Reader
@@ -29,7 +30,6 @@ from aocr.engine.trainer import Outcome, Trainer
 from aocr.engine.transfer import start_from
 from aocr.errors import CharsetError, ConfigError, DatasetError, TrainingError
 from aocr.model.recognizer import Recognizer, build_recognizer
-from aocr.report import write_html_report
 
 SPLIT_FROM = 200
 """Images from which on a share of the training set is held out for validation by itself."""
