@@ -138,6 +138,22 @@ def test_an_interrupt_inside_a_destructor_comes_again(capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_an_interrupt_that_c_would_print_comes_again(capsys):
+    from aocr.cli.main import _Interrupts
+
+    interrupts = _Interrupts()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                sys.excepthook(*sys.exc_info())  # as PyErr_Print does
+            time.sleep(5)
+    finally:
+        interrupts.restore()
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_missing_annotation_file(run, tmp_path):
     failure(run("dataset", tmp_path / "none.txt", tmp_path / "o"), "none.txt", "no such file")
 
@@ -354,7 +370,10 @@ def interrupt(*args, after=None, cwd=ROOT):
     )  # fmt: skip
     time.sleep(after)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    try:
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     return process.returncode, err
 
 

@@ -110,7 +110,8 @@ class _Interrupts:
 
     def __init__(self):
         self.caught = False
-        self._hook_before, sys.unraisablehook = sys.unraisablehook, self._again
+        self._unraisable_before, sys.unraisablehook = sys.unraisablehook, self._again
+        self._print_before, sys.excepthook = sys.excepthook, self._again_from_c
         self._before = {number: signal.signal(number, self._raise) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def _raise(self, number, frame):
@@ -122,11 +123,18 @@ class _Interrupts:
         if self.caught and issubclass(details.exc_type, KeyboardInterrupt):
             threading.Timer(0.05, _thread.interrupt_main).start()
         else:
-            self._hook_before(details)
+            self._unraisable_before(details)
+
+    def _again_from_c(self, kind, error, trace) -> None:
+        """The same where TensorFlow called Python, and would print the interrupt and go on."""
+        if self.caught and issubclass(kind, KeyboardInterrupt):
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            self._print_before(kind, error, trace)
 
     def restore(self) -> None:
         """Let signals and lost exceptions act as before."""
-        sys.unraisablehook = self._hook_before
+        sys.unraisablehook, sys.excepthook = self._unraisable_before, self._print_before
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

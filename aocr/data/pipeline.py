@@ -18,6 +18,8 @@ CACHE_BYTES = 768 * 2**20
 """Decoded images are kept in memory up to this size; larger sets are decoded again each epoch."""
 SHUFFLE_BYTES = 256 * 2**20
 """Records waiting in the shuffle buffer where the decoded set does not fit in memory."""
+FILES_AT_ONCE = 8
+"""Files that are read side by side in such a set."""
 VALIDATION_SHARE = 20
 """One record in this many goes to the hash split for validation."""
 
@@ -235,7 +237,8 @@ class Batches:
         if share.by_file:
             paths = paths[share.worker :: share.num_workers]
             self.num_records = int((summary.files % share.num_workers == share.worker).sum())
-        records = tf.data.TFRecordDataset(list(paths)).enumerate()
+        self._paths = list(paths)
+        records = tf.data.TFRecordDataset(self._paths).enumerate()
         self._load = self._loader(part, keep_source, drop_unknown)
         pixels = int(network_widths(summary.sizes, config).sum()) * IMAGE_HEIGHT * config.channels
         self._cached = pixels * 4 <= CACHE_BYTES and not keep_source
@@ -321,6 +324,12 @@ class Batches:
 
         return batches.concatenate(self._group(first.take(1)).map(uncounted).repeat()).take(self._num_batches)
 
+    def _files_mixed(self, seed: tf.Tensor) -> tf.data.Dataset:
+        """The records with the files in random order and read side by side, for the buffer to mix further."""
+        files = tf.data.Dataset.from_tensor_slices(self._paths)
+        files = files.shuffle(len(self._paths), seed=seed, reshuffle_each_iteration=False)
+        return files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE, block_length=16).enumerate()
+
     def endless(self, epoch: int, skip: int, seed: int, strength: float) -> tf.data.Dataset:
         """Epoch after epoch, each in its own random order, without end and without a pause between them.
 
@@ -336,7 +345,8 @@ class Batches:
 
         def one_epoch(number):
             mixed = (number * 1_000_003 + seed * 7_919) % (2**31 - 1)
-            examples = self._examples.shuffle(self._buffer, seed=mixed, reshuffle_each_iteration=False)
+            examples = self._examples if self._cached else self._files_mixed(mixed)
+            examples = examples.shuffle(self._buffer, seed=mixed, reshuffle_each_iteration=False)
             if not self._cached:
                 examples = self._load(examples)
             batches = self._fill_up(self._group(examples))

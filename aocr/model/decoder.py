@@ -44,7 +44,6 @@ class Decoder(layers.Layer):
       use_gru: GRU cells in place of LSTM.
       classic: as aocr 0.7.6 does: all layers share one set of weights, forget bias 0, and the first state
         is the encoder's final forward state; else each layer its own, bias 1, zero state.
-      dropout: share of the cell output and context dropped before the logits in training.
     """
 
     def __init__(

@@ -1,0 +1,13 @@
+# aocr in a container: docker build -t aocr . && docker run --rm -v "$PWD:/data" aocr train /data/annotations.txt
+FROM python:3.11-slim
+
+# for a GPU: --build-arg EXTRAS='[gcs]' --build-arg TENSORFLOW='tensorflow[and-cuda]'
+ARG EXTRAS=[gcs]
+ARG TENSORFLOW=tensorflow
+
+WORKDIR /src
+COPY . .
+RUN pip install --no-cache-dir "${TENSORFLOW}" ".${EXTRAS}" && rm -rf /src
+
+WORKDIR /data
+ENTRYPOINT ["aocr"]

@@ -1,0 +1,73 @@
+"""What a second worker costs: one process on all cores against two workers on the same machine.
+
+    python benchmarks/cluster.py [--steps 60] [--rounds 3]
+
+No speed-up is to be expected: the cores are the same. What is measured is the time that the second process adds to
+a step. Both train the default network on the same drawn words, batch 64, float32, one after the other in rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from machine import describe
+
+ROOT = Path(__file__).resolve().parents[1]
+WARM = 2
+"""Lines of the log, ten steps each, that are not counted: graphs are built, data is decoded for the first time."""
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def step_times(num_workers: int, steps: int, folder: Path) -> list[float]:
+    """Seconds a step of each log line of the chief, the warm ones left out."""
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(num_workers)]
+    annotations = ROOT / "datasets" / "annotations-training.txt"
+    command = [
+        *(sys.executable, "-m", "aocr", "train", str(annotations), "--model-dir", str(folder), "--batch-size", "64"),
+        *("--precision", "float32", "--num-epoch", str(-(-steps // 17)), "--steps-per-checkpoint", "100000"),
+    ]
+    processes = []
+    for number in range(num_workers):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)}
+        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    said = [process.communicate()[1] for process in processes]
+    if any(process.returncode for process in processes):
+        sys.exit(f"a training failed: {said[0][-400:]}")
+    return [float(value) for value in re.findall(r"^Step \d+: ([\d.]+)s", said[0], re.MULTILINE)][WARM:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    print(describe())
+    print("| round | 1 process, s a step | 2 workers, s a step | overhead |\n|---|---|---|---|")
+    overheads = []
+    for number in range(options.rounds):
+        with tempfile.TemporaryDirectory() as work:
+            one, two = (
+                statistics.median(step_times(count, options.steps, Path(work) / str(count))) for count in (1, 2)
+            )
+        overheads.append(two / one - 1)
+        print(f"| {number + 1} | {one:.3f} | {two:.3f} | {overheads[-1]:.1%} |", flush=True)
+    print(f"median overhead of a second worker: {statistics.median(overheads):.1%} of a step")
+
+
+if __name__ == "__main__":
+    main()
