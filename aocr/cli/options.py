@@ -204,8 +204,12 @@ def check_paths(paths: Sequence[str], model_dir: str) -> None:
         raise ConfigError("--model-dir", model_dir, "is a file. Give the folder of the model.")
 
 
-def open_model(args: argparse.Namespace):
+def open_model(args: argparse.Namespace, quick: bool = False):
     """The Predictor that test, predict and export ask for.
+
+    Args:
+      args: the command line.
+      quick: whether it may do without a network, as `load` says.
 
     Raises:
       CheckpointError: the model folder cannot be used.
@@ -223,7 +227,7 @@ def open_model(args: argparse.Namespace):
         lexicon=getattr(args, "lexicon", None),
         lexicon_weight=getattr(args, "lexicon_weight", None),
     )
-    predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size, how=how)
+    predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size, how=how, quick=quick)
     typed = typed_network(args)
     if charset := typed_charset(args):
         typed["charset"] = Charset.from_name_or_file(charset)

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from aocr.errors import ImageError
     from aocr.report import prediction_json, prediction_line
 
-    predictor = options.open_model(args)
+    predictor = options.open_model(args, quick=True)
     failed = total = 0
     for paths in _chunks(args.images):
         for path, result in _pairs(paths, predictor):
@@ -103,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
                 print(prediction_json(path, result, args.attention, args.min_confidence), flush=True)
             else:
                 print(prediction_line(path, result, args.min_confidence or 0.0), flush=True)
+    if total:
+        predictor.finish()
     if not total:
         print("aocr: no image to read. Name images or folders, or pipe in their paths.", file=sys.stderr)
     elif failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import tensorflow as tf
 
 from aocr.config import ModelConfig, ReadConfig
 from aocr.data.preprocess import preprocess
-from aocr.engine import checkpoint, runtime
+from aocr.engine import checkpoint, kept_graph, runtime
+from aocr.engine.kept_graph import KeptGraph
 from aocr.engine.reading import Reader, padded_width, to_predictions
 from aocr.errors import CheckpointError, ImageError
 from aocr.images import as_png, image_to_bytes
@@ -25,32 +27,35 @@ class Predictor:
     """A trained model, ready to read.
 
     Args:
-      model: with its weights.
+      model: with its weights; None where a graph reads.
       config: of the model.
       model_dir: where it comes from.
       checkpoint_used: which checkpoint, in words.
       batch_size: images read together.
       how: beam and constraints.
       temperature: of the confidence.
+      graph: that reads in place of the model; greedy, any text.
     """
 
     def __init__(
         self,
-        model: Recognizer,
+        model: Recognizer | None,
         config: ModelConfig,
         model_dir: str = "",
         checkpoint_used: str = "",
         batch_size: int = 64,
         how: ReadConfig | None = None,
         temperature: float = 1.0,
+        graph: KeptGraph | None = None,
     ):
         self.model, self.config = model, config
         self.model_dir, self.checkpoint_used = model_dir, checkpoint_used
         self.batch_size, self.temperature = batch_size, temperature
-        self.reader = Reader(model, config, how, temperature)
-        self._preprocess = tf.function(
-            lambda data: preprocess(data, config), input_signature=(tf.TensorSpec((), tf.string),)
-        )
+        self.reader = graph or Reader(model, config, how, temperature)
+        self._preprocess = graph.preprocess if graph else _transform(config)
+
+    def finish(self) -> None:
+        """To be called when all is read; see `load`."""
 
     def predict(self, images: Sequence[Any]) -> list[Prediction]:
         """Read images.
@@ -88,7 +93,7 @@ class Predictor:
         loaded = []
         for data in images:
             pixels, width, scale = self._preprocess(data)
-            loaded.append((pixels.numpy(), int(width), float(scale), round(int(width) * float(scale))))
+            loaded.append((np.asarray(pixels), int(width), float(scale), round(int(width) * float(scale))))
         return list(self._read(loaded))
 
     def _load(self, image: Any) -> tuple | ImageError:
@@ -101,7 +106,7 @@ class Predictor:
             pixels, width, scale = self._preprocess(data.data)
         except tf.errors.InvalidArgumentError:
             pixels, width, scale = self._preprocess(as_png(data.data))
-        return pixels.numpy(), int(width), float(scale), data.width
+        return np.asarray(pixels), int(width), float(scale), data.width
 
     def _read(self, window: list) -> Iterator[Prediction | ImageError]:
         results = dict(enumerate(window))
@@ -121,8 +126,13 @@ class Predictor:
         images = np.zeros((len(pixels), pixels[0].shape[0], wide, self.config.channels), np.float32)
         for row, image in zip(images, pixels, strict=True):
             row[:, : image.shape[1]] = image
-        reading = self.reader.read(tf.constant(images), tf.constant(widths, tf.int32))
+        reading = self.reader.read(images, np.array(widths, np.int32))
         return to_predictions(reading, scales, original, self.config.charset, self.reader.num_alternatives)
+
+
+def _transform(config: ModelConfig):
+    """The compiled image transform."""
+    return tf.function(lambda data: preprocess(data, config), input_signature=(tf.TensorSpec((), tf.string),))
 
 
 def load(
@@ -131,6 +141,7 @@ def load(
     precision: str = "float32",
     batch_size: int = 64,
     how: ReadConfig | None = None,
+    quick: bool = False,
 ) -> Predictor:
     """Load a trained model: the best checkpoint on validation, else the newest.
 
@@ -139,6 +150,8 @@ def load(
       precision: of the convolutions: float32, bfloat16, float16 or auto (the machine's fastest).
       batch_size: images read together.
       how: beam and constraints; None: greedy, any text.
+      quick: read by the graph that the model folder keeps, if it does; such a predictor has no `model`. Else
+        `finish` keeps one for the next time. For greedy reading of any text; else nothing changes.
 
     Raises:
       CheckpointError: the folder is missing, empty, damaged, of a newer aocr or of another program.
@@ -149,8 +162,15 @@ def load(
         state = "is empty or not a model folder" if tf.io.gfile.isdir(model_dir) else "does not exist"
         raise CheckpointError(model_dir, f"{state}. Train first (aocr train DATASET), or give --model-dir.")
     chosen = checkpoint.choose(model_dir)
-    chosen_precision, _ = runtime.choose_precision(precision)
-    model = build_recognizer(config, runtime.POLICIES[chosen_precision])
-    checkpoint.load_weights(chosen.prefix, model)
+    precision, _ = runtime.choose_precision(precision)
     used = f"{chosen.prefix}, the {chosen.why}"
-    return Predictor(model, config, model_dir, used, batch_size, how, chosen.temperature)
+    quick = quick and how in (None, ReadConfig())
+    if quick and (graph := kept_graph.opened(model_dir, chosen, precision)):
+        return Predictor(None, config, model_dir, used, batch_size, how, chosen.temperature, graph)
+    model = build_recognizer(config, runtime.POLICIES[precision])
+    checkpoint.load_weights(chosen.prefix, model)
+    predictor = Predictor(model, config, model_dir, used, batch_size, how, chosen.temperature)
+    if quick:
+        functions = {"read": predictor.reader.read, "preprocess": _transform(config)}
+        predictor.finish = partial(kept_graph.keep, model_dir, chosen, precision, functions)
+    return predictor

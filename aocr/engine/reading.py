@@ -115,13 +115,13 @@ def to_predictions(
     """The Predictions of a batch.
 
     Args:
-      reading: of the batch, tensors.
+      reading: of the batch, tensors or arrays.
       scales: original pixels that a pixel of each network's image spans.
       image_widths: original widths in pixels.
       charset: of the model.
       num_alternatives: other readings to tell, at the most.
     """
-    arrays = Reading(*(part.numpy() for part in reading))
+    arrays = Reading(*map(np.asarray, reading))
     images = zip(scales, image_widths, strict=True)
     return [_prediction(arrays, b, *image, charset, num_alternatives) for b, image in enumerate(images)]
 

@@ -43,16 +43,58 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def _over_replicas(self, inputs):
         """Normalise with the moments of all replicas' images, which one sum over the replicas gives."""
-        x = tf.cast(inputs, tf.float32)
-        channels = x.shape[-1]
-        count = tf.cast(tf.size(x) // channels, tf.float32)
-        sums = tf.concat([tf.reduce_sum(x, (0, 1, 2)), tf.reduce_sum(x * x, (0, 1, 2)), count[None]], 0)
-        sums = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
-        mean, square = sums[:channels] / sums[-1], sums[channels:-1] / sums[-1]
-        variance = tf.maximum(square - mean * mean, 0.0)
+        outputs, mean, variance = _normalise_over_replicas(inputs, self.gamma.value, self.beta.value, self.epsilon)
         self._move(mean, variance)
-        scale = self.gamma.value * tf.math.rsqrt(variance + self.epsilon)
-        return tf.cast(x * scale + (self.beta.value - mean * scale), inputs.dtype)
+        return outputs
+
+
+def _sum_over_replicas(tensors: Sequence) -> list:
+    """The sum over all replicas of each of some float32 vectors, in one exchange."""
+    joined = tf.concat(tensors, 0)
+    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, joined)
+    return tf.split(total, [tensor.shape[0] for tensor in tensors])
+
+
+def _normalise_over_replicas(inputs, gamma, beta, epsilon: float):
+    """Batch normalisation over all replicas from the fused kernels of one.
+
+    The gradient is the frozen one (moments as constants, which its kernel gives) and what flows through the moments:
+    dx = frozen - gamma / sigma * (mean(dy) + xhat * mean(dy * xhat)), means over all replicas.
+
+    Args:
+      inputs: (B, H, W, C).
+      gamma, beta: (C,) float32.
+      epsilon: added to the variance.
+
+    Returns:
+      Outputs like `inputs`, mean and biased variance (C,) of all replicas' inputs.
+    """
+
+    def frozen(x, scale, offset, mean, variance):
+        return tf.compat.v1.nn.fused_batch_norm(x, scale, offset, mean, variance, epsilon=epsilon, is_training=False)[0]
+
+    @tf.custom_gradient
+    def normalise(x, gamma, beta):
+        count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+        _, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
+        square = variance * (count - 1.0) / count + mean * mean
+        means, squares, counts = _sum_over_replicas([mean * count, square * count, count[None]])
+        mean = means / counts
+        variance = tf.maximum(squares / counts - mean * mean, 0.0)
+
+        def gradient(upstream, *_):
+            dx, dgamma, dbeta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=upstream, x=x, scale=gamma, reserve_space_1=mean, reserve_space_2=variance,
+                reserve_space_3=tf.zeros((0,)), epsilon=epsilon, is_training=False,
+            )  # fmt: skip
+            gamma_sums, beta_sums = _sum_over_replicas([dgamma, dbeta])
+            slope = gamma * tf.math.rsqrt(variance + epsilon) / counts
+            dx -= frozen(x, slope * gamma_sums, slope * beta_sums, mean, variance)
+            return dx, dgamma, dbeta
+
+        return (frozen(x, gamma, beta, mean, variance), mean, variance), gradient
+
+    return normalise(inputs, gamma, beta)
 
 
 def collect_steps(

@@ -1,0 +1,130 @@
+"""The graph that reads, kept in the model folder: the next `aocr predict` need not build the network again.
+
+Building layers and tracing them takes several seconds of Python, reading one image a hundredth of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.python.grappler import tf_optimizer
+
+import aocr
+from aocr.data.files import write_file
+from aocr.engine import checkpoint
+from aocr.engine.checkpoint import Chosen
+from aocr.model.decoding import Reading
+
+NAME = "reading.pb"
+
+
+INPUTS = {"read": 2, "preprocess": 1}
+OUTPUTS = {"read": len(Reading._fields), "preprocess": 3}
+
+
+def _ends(name: str, count: int) -> list[str]:
+    return [f"{name}{i}:0" for i in range(count)]
+
+
+class KeptGraph:
+    """Takes the place of a `Reader` and of the image transform. Greedy, any text.
+
+    Args:
+      definition: as `keep` makes it.
+    """
+
+    num_alternatives = 0
+
+    def __init__(self, definition: tf.compat.v1.GraphDef):
+        with tf.Graph().as_default() as graph:
+            tf.graph_util.import_graph_def(definition, name="")
+        config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
+        config.graph_options.rewrite_options.disable_meta_optimizer = True  # it is optimised
+        config.gpu_options.allow_growth = True
+        self._session = tf.compat.v1.Session(graph=graph, config=config)
+
+    def _run(self, name: str, *values) -> list[np.ndarray]:
+        fed = zip(_ends(f"{name}_in", INPUTS[name]), values, strict=True)
+        return self._session.run(_ends(f"{name}_out", OUTPUTS[name]), dict(fed))
+
+    def read(self, images, widths) -> Reading:
+        """As `Reader.read`; arrays in place of tensors."""
+        return Reading(*self._run("read", images, widths))
+
+    def preprocess(self, data: bytes) -> list[np.ndarray]:
+        """As `aocr.data.preprocess.preprocess`; arrays in place of tensors."""
+        return self._run("preprocess", data)
+
+
+def _key(model_dir: str, chosen: Chosen, precision: str) -> dict[str, Any]:
+    """What the graph depends on. The index of a checkpoint holds checksums of all its tensors."""
+    digest = hashlib.sha256()
+    for path in (f"{chosen.prefix}.index", checkpoint.path_in(model_dir, "model.json")):
+        with tf.io.gfile.GFile(path, "rb") as file:
+            digest.update(file.read())
+    return {
+        "model": digest.hexdigest(),
+        "temperature": chosen.temperature,
+        "precision": precision,
+        "aocr": aocr.__version__,
+        "tensorflow": tf.__version__,
+        "gpus": len(tf.config.list_physical_devices("GPU")),
+    }
+
+
+def opened(model_dir: str, chosen: Chosen, precision: str) -> KeptGraph | None:
+    """The graph kept for a checkpoint, or None where there is none or it is of another."""
+    try:
+        with tf.io.gfile.GFile(checkpoint.path_in(model_dir, NAME), "rb") as file:
+            head, _, body = file.read().partition(b"\n")
+        if json.loads(head) == _key(model_dir, chosen, precision):
+            return KeptGraph(tf.compat.v1.GraphDef.FromString(body))
+    except (OSError, ValueError, DecodeError, tf.errors.OpError):
+        pass  # missing, damaged or unreadable: the network is built
+    return None
+
+
+def keep(model_dir: str, chosen: Chosen, precision: str, functions: dict) -> None:
+    """Keep the functions of a model; where the folder cannot be written nothing is kept.
+
+    Args:
+      model_dir: the model folder.
+      chosen: the checkpoint used.
+      precision: the network's.
+      functions: `read` and `preprocess`, tf.functions with input signatures.
+    """
+    if "://" not in model_dir and not os.access(model_dir, os.W_OK):
+        return
+    body = _optimised(functions).SerializeToString()
+    with contextlib.suppress(OSError, tf.errors.OpError):
+        head = json.dumps(_key(model_dir, chosen, precision)).encode()
+        write_file(checkpoint.path_in(model_dir, NAME), head + b"\n" + body)
+
+
+def _optimised(functions: dict) -> tf.compat.v1.GraphDef:
+    """One graph of several functions, weights as constants, after TensorFlow's own optimisation."""
+    frozen = {name: convert_variables_to_constants_v2(f.get_concrete_function()) for name, f in functions.items()}
+    with tf.Graph().as_default() as graph:
+        for name, function in frozen.items():
+            source = function.graph.as_graph_def()
+            inputs = {
+                tensor.name: tf.compat.v1.placeholder(tensor.dtype, tensor.shape, f"{name}_in{i}")
+                for i, tensor in enumerate(function.inputs)
+            }
+            outputs = tf.graph_util.import_graph_def(source, inputs, [t.name for t in function.outputs], name=name)
+            for i, output in enumerate(outputs):
+                tf.identity(output, f"{name}_out{i}")
+    meta = tf.compat.v1.train.export_meta_graph(graph_def=graph.as_graph_def(), graph=graph)
+    kept = [
+        end for name in functions for end in _ends(f"{name}_in", INPUTS[name]) + _ends(f"{name}_out", OUTPUTS[name])
+    ]
+    meta.collection_def["train_op"].node_list.value.extend(kept)  # the optimiser drops what these do not need
+    return tf_optimizer.OptimizeGraph(tf.compat.v1.ConfigProto(), meta)

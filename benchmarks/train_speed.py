@@ -1,0 +1,110 @@
+"""Training speed of the network alone: images a second by architecture, arithmetic, batch and width.
+
+    python benchmarks/train_speed.py [--archs default,classic] [--precisions float32,bfloat16] [--batches 65]
+        [--widths 86] [--steps 30] [--rounds 3] [--linear]
+
+The compiled step of `aocr train` on batches of noise, warm; the median of all steps of all rounds. `--linear` times
+the default network at rising widths and batches instead: cost should grow with the pixels and no faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from machine import describe
+
+LABEL = 5
+SYMBOLS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def network(arch: str, precision: str, width: int):
+    """The compiled training step of a fresh model."""
+    from aocr.charset import Charset
+    from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
+    from aocr.engine import runtime
+    from aocr.engine.averaging import WeightAverage
+    from aocr.engine.checkpoint import weights_of
+    from aocr.engine.cluster import connect
+    from aocr.engine.train_step import TrainStep, make_optimizer
+    from aocr.model.recognizer import build_recognizer
+
+    runtime.set_seed(0)
+    config = ModelConfig(Charset(SYMBOLS), arch=arch, max_width=width, max_height=32, **ARCH_DEFAULTS[arch])
+    model = build_recognizer(config, runtime.POLICIES[precision])
+    settings = TrainConfig(precision=precision)
+    average = WeightAverage(weights_of(model))
+    return TrainStep(model, make_optimizer(settings, model), settings, connect(), average)
+
+
+def noise(batch: int, width: int):
+    """A batch of full-width images with labels of `LABEL` symbols."""
+    import numpy as np
+    import tensorflow as tf
+
+    from aocr.charset import EOS, GO, NUM_SPECIALS
+    from aocr.data.pipeline import Batch
+
+    random = np.random.default_rng(0)
+    padded = -(-width // 16) * 16 if width % 4 else width
+    images = tf.constant(random.normal(0, 0.5, (batch, 32, padded, 1)).astype(np.float32))
+    ids = random.integers(NUM_SPECIALS, NUM_SPECIALS + len(SYMBOLS), (batch, LABEL)).astype(np.int32)
+    tokens = np.concatenate([np.full((batch, 1), GO, np.int32), ids], 1)
+    targets = np.concatenate([ids, np.full((batch, 1), EOS, np.int32)], 1)
+    known = {
+        "images": images,
+        "widths": tf.fill((batch,), width),
+        "tokens": tf.constant(tokens),
+        "targets": tf.constant(targets),
+        "weights": tf.ones((batch, LABEL + 1)),
+    }
+    return Batch(**{name: known.get(name) for name in Batch._fields})
+
+
+def step_seconds(arch: str, precision: str, batch: int, width: int, steps: int) -> list[float]:
+    """Seconds of each of `steps` warm steps."""
+    step = network(arch, precision, width)
+    data, seconds = noise(batch, width), []
+    for number in range(steps + 5):
+        before = time.perf_counter()
+        float(step(data, 1e-4, number))
+        seconds.append(time.perf_counter() - before)
+    return seconds[5:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archs", default="default,classic")
+    parser.add_argument("--precisions", default="float32,bfloat16")
+    parser.add_argument("--batches", default="65")
+    parser.add_argument("--widths", default="86")
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--linear", action="store_true")
+    options = parser.parse_args()
+    from aocr.engine import runtime
+
+    archs, precisions = options.archs.split(","), options.precisions.split(",")
+    shapes = [(int(b), int(w)) for b in options.batches.split(",") for w in options.widths.split(",")]
+    if options.linear:
+        archs, precisions = ["default"], [runtime.choose_precision("auto")[0]]
+        shapes = [(64, width) for width in (64, 128, 256, 512)] + [(batch, 128) for batch in (16, 32, 128, 256)]
+    print(describe())
+    print("| network | arithmetic | batch | width | s a step | images/s | us a column |\n" + "|---" * 7 + "|")
+    for arch in archs:
+        for precision in precisions:
+            for batch, width in shapes:
+                seconds = []
+                for _ in range(options.rounds):
+                    seconds += step_seconds(arch, precision, batch, width, options.steps)
+                middle = statistics.median(seconds)
+                cells = (arch, precision, batch, width, f"{middle:.3f}", f"{batch / middle:.0f}")
+                print("| " + " | ".join(map(str, cells)) + f" | {middle / batch / width * 4e6:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
