@@ -391,8 +391,11 @@ def test_ctrl_c_in_each_command(command, after, trained, tmp_path):
     }[command]
     code, err = interrupt(command, *args, after=after)
     assert "Traceback" not in err, err
-    assert code in ((130, 0) if command == "dataset" else (130,)), err
-    assert "interrupted" in err or "Saved at step" in err or code == 0
+    if command == "dataset" and (tmp_path / "o.tfrecords").exists():  # it may have been done, or just about to end
+        assert code in (0, 130, -signal.SIGINT), err
+    else:
+        assert code == 130, err
+        assert "interrupted" in err or "Saved at step" in err
     left = [name for name in os.listdir(tmp_path) if name not in ("n", "m", "r", "o.tfrecords")]
     assert left == []
 

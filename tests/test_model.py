@@ -210,3 +210,23 @@ def test_attention_is_led_from_symbol_to_symbol_even_untrained():
 def test_which_way_a_script_runs():
     assert not Charset("abc\u05d0").right_to_left and not Charset("0123").right_to_left
     assert Charset("\u05d0\u05d1 a1").right_to_left and Charset("\u0627\u0628").right_to_left
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_fused_update_is_that_of_keras(name):
+    from aocr.engine.train_step import Adam, AdamW
+
+    kinds = {"adam": (Adam, keras.optimizers.Adam), "adamw": (AdamW, keras.optimizers.AdamW)}[name]
+    first = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    ends = []
+    for kind in kinds:
+        variable = keras.Variable(first)
+        optimizer = kind(0.01)
+        optimizer.build([variable])
+        for number in range(20):
+            gradient = tf.constant(np.random.default_rng(number).normal(size=(7, 3)).astype(np.float32))
+            optimizer.apply_gradients([(gradient, variable)])
+        ends.append([v.numpy() for v in (variable, *optimizer.variables)])
+    assert np.abs(ends[0][0] - first).max() > 0.02
+    for ours, theirs in zip(*ends, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 LONGEST = 0.995
 """Share of the average that stays at each step, once training has gone on for a while."""
+EVERY = 5
+"""Steps between two updates: an update reads and writes all weights, and between near steps they differ little."""
 
 
 class WeightAverage:
@@ -28,10 +30,15 @@ class WeightAverage:
 
     def update(self, step: tf.Tensor) -> None:
         """Take in the weights after a step (its number, from 0); every replica does it, in the compiled step."""
-        step = tf.cast(step, tf.float32)
-        moved = 1.0 - tf.minimum(LONGEST, (1.0 + step) / (10.0 + step))
-        for name, average in self.averages.items():
-            average.assign_add(moved * (self.weights[name] - average))
+
+        def move():
+            done = tf.cast(step, tf.float32)
+            moved = 1.0 - tf.minimum(LONGEST, (1.0 + done) / (10.0 + done)) ** EVERY
+            for name, average in self.averages.items():
+                average.assign_add(moved * (self.weights[name] - average))
+            return step
+
+        tf.cond((step + 1) % EVERY == 0, move, lambda: step)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -17,6 +17,34 @@ CTC_WEIGHT = 1.0
 """Weight of the CTC loss on the encoder beside the decoder's (joint training, Kim et al., 2017)."""
 
 
+class _Fused:
+    """Adam's update in TensorFlow's one kernel, where Keras takes a dozen passes over every variable."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(self.beta_1, step),
+            beta2_power=tf.pow(self.beta_2, step),
+            lr=tf.cast(learning_rate, tf.float32),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.convert_to_tensor(gradient),
+        )
+
+
+class Adam(_Fused, keras.optimizers.Adam):
+    """Kingma and Ba, 2015."""
+
+
+class AdamW(_Fused, keras.optimizers.AdamW):
+    """Loshchilov and Hutter, 2019."""
+
+
 def make_optimizer(config: TrainConfig, model: Recognizer) -> keras.optimizers.Optimizer:
     """The optimizer with its slots made."""
     rate = config.learning_rate
@@ -25,9 +53,9 @@ def make_optimizer(config: TrainConfig, model: Recognizer) -> keras.optimizers.O
     elif config.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
     elif config.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(rate)
+        optimizer = Adam(rate)
     else:
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=1e-2)
+        optimizer = AdamW(rate, weight_decay=1e-2)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embeddings"])
     if model.cnn_dtype == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)

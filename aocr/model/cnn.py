@@ -111,9 +111,9 @@ class ResidualCNN(layers.Layer):
         super().__init__(**kwargs)
         self.stem = _conv(32, 3, 2, "stem", cnn_dtype)
         self.stem_norm = BatchNorm(momentum=0.9, name="stem_norm", dtype=cnn_dtype)
-        self.block1 = ResidualBlock(64, cnn_dtype=cnn_dtype, name="block1")
-        self.block2 = ResidualBlock(128, (2, 2), cnn_dtype=cnn_dtype, name="block2")
-        self.block3 = ResidualBlock(256, (2, 1), cnn_dtype=cnn_dtype, name="block3")
+        self.block1 = ResidualBlock(48, cnn_dtype=cnn_dtype, name="block1")
+        self.block2 = ResidualBlock(96, (2, 2), cnn_dtype=cnn_dtype, name="block2")
+        self.block3 = ResidualBlock(192, (2, 1), cnn_dtype=cnn_dtype, name="block3")
         self.collapse = _conv(self.features, (4, 1), (4, 1), "collapse", cnn_dtype)
         self.collapse_norm = BatchNorm(momentum=0.9, name="collapse_norm", dtype=cnn_dtype)
         self.cnn_dtype = self.stem.compute_dtype
@@ -128,7 +128,7 @@ class ResidualCNN(layers.Layer):
         x = ops.relu(self.stem_norm(x, training=training)) * mask
         x = self.block1(x, mask, training=training)
         mask = mask[:, :, ::2]
-        x = self.block2(x, mask, training=training)  # (B, 8, W / 4, 128)
-        x = self.block3(x, mask, training=training)  # (B, 4, W / 4, 256)
+        x = self.block2(x, mask, training=training)  # (B, 8, W / 4, 96)
+        x = self.block3(x, mask, training=training)  # (B, 4, W / 4, 192)
         x = ops.relu(self.collapse_norm(self.collapse(x), training=training))
         return ops.cast(ops.squeeze(x, axis=1), "float32")  # (B, 1, S, 256) -> (B, S, 256)
