@@ -47,7 +47,7 @@ def config(**settings):
 def batches(path, *args, size=8, **kwargs):
     summary = summarise([path])
     settings = kwargs.pop("config", config())
-    plan = plan_batches(network_widths(summary.sizes, settings), size, settings, per_bucket=2)
+    plan = plan_batches(network_widths(summary.sizes, settings), size, settings)
     return Batches([path], settings, plan, summary, *args, **kwargs)
 
 
@@ -57,7 +57,7 @@ def take(stream, count):
 
 def per_epoch(data):
     widths = network_widths(summarise([data]).sizes, config())
-    return plan_batches(widths, 8, config(), per_bucket=2).num_batches(widths)
+    return plan_batches(widths, 8, config()).num_batches(widths)
 
 
 def test_an_epoch_has_every_record_once_in_an_order_of_its_own(records):

@@ -20,6 +20,10 @@ SHUFFLE_BYTES = 256 * 2**20
 """Records waiting in the shuffle buffer where the decoded set does not fit in memory."""
 FILES_AT_ONCE = 8
 """Files that are read side by side in such a set."""
+EDGE_STEP = 8
+"""Pixels between the widths that a bucket may have."""
+BUCKET_COST = 0.3
+"""What another bucket costs in batches of its width: its last batch is part-filled."""
 VALIDATION_SHARE = 20
 """One record in this many goes to the hash split for validation."""
 
@@ -70,27 +74,29 @@ class BatchPlan:
         return int(sum(-(-count // self.batch_size) for count in np.bincount(bucket)))
 
 
-def plan_batches(widths: np.ndarray, batch_size: int, config: ModelConfig, per_bucket: int = 4) -> BatchPlan:
-    """Choose bucket edges so that each bucket fills `per_bucket` batches.
+def plan_batches(widths: np.ndarray, batch_size: int, config: ModelConfig) -> BatchPlan:
+    """Choose the bucket edges that cost least: the pixels of all images padded, and `BUCKET_COST` a bucket.
 
     Args:
       widths: (N,) widths in pixels at height 32 as the network sees them.
       batch_size: images a batch.
       config: of the network.
-      per_bucket: batches a bucket should have at least, so that few batches are part-filled.
     """
     if config.arch == "classic":
         return BatchPlan((config.network_width,), batch_size)
-    edges, taken, edge = [], 0, 16
-    ordered = np.sort(widths)
-    while taken < len(ordered):
-        below = int(np.searchsorted(ordered, edge, side="right"))
-        if below - taken >= per_bucket * batch_size or below == len(ordered):
-            edges.append(edge)
-            taken = below
-        edge += max(16, edge // 8 // 16 * 16)
-    edges[-1] = max(int(ordered[-1] + 3) // 4 * 4, 8)  # the last need not reach its step
-    return BatchPlan(tuple(dict.fromkeys(sorted(edges))), batch_size)
+    steps = -(-widths // EDGE_STEP)
+    below = np.concatenate([[0], np.bincount(steps)[1:].cumsum()])  # images of at most so many steps
+    least, start = np.zeros(len(below)), np.zeros(len(below), int)
+    for edge in range(1, len(below)):
+        images = below[edge] - below[:edge]
+        costs = least[:edge] + edge * (images + BUCKET_COST * batch_size * (images > 0))
+        start[edge] = np.argmin(costs)
+        least[edge] = costs[start[edge]]
+    edges, edge = [], len(below) - 1
+    while below[edge]:
+        edges.append(edge * EDGE_STEP)
+        edge = int(start[edge])
+    return BatchPlan(tuple(reversed(edges)), batch_size)
 
 
 def network_widths(sizes: np.ndarray, config: ModelConfig) -> np.ndarray:

@@ -115,7 +115,7 @@ def evaluate(
     """
     config = predictor.config
     widths = network_widths(dataset.summary.sizes, config)
-    plan = plan_batches(widths, predictor.batch_size, config, per_bucket=1)
+    plan = plan_batches(widths, predictor.batch_size, config)
     batches = Batches(dataset.paths, config, plan, dataset.summary, part, keep_source=True)
     evaluator = Evaluator(predictor.reader, batches, config.charset, use_distance)
     found = {i: sample if keep_source else _light(sample) for i, sample in evaluator.samples()}

@@ -226,7 +226,7 @@ class _Data:
             source, part = (data, "validation") if split else (held, "all")
             chosen = source.summary.held_out if split else np.ones(len(source.summary.labels), bool)
             widths = network_widths(source.summary.sizes[chosen], config)
-            plan = plan_batches(widths, request.config.batch_size, config, per_bucket=1)
+            plan = plan_batches(widths, request.config.batch_size, config)
             self.validation = Batches(source.paths, config, plan, source.summary, part)
             where = "a fixed 5 % of them held out" if split else source.name
             self.described = f"validating on {int(chosen.sum())} ({where})"

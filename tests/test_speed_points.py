@@ -1,0 +1,73 @@
+"""What speed rests on: buckets by width, reading that stops when all texts have ended, one trace a function."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import aocr
+from aocr.charset import Charset
+from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
+from aocr.data.pipeline import Batch, network_widths, plan_batches
+from aocr.engine import checkpoint, runtime
+from aocr.engine.averaging import WeightAverage
+from aocr.engine.cluster import Cluster
+from aocr.engine.reading import Reader
+from aocr.engine.train_step import TrainStep, make_optimizer
+from aocr.model.recognizer import build_recognizer
+
+
+def batch(size: int, width: int, length: int) -> Batch:
+    images = np.random.default_rng(0).normal(size=(size, 32, width, 1)).astype(np.float32)
+    ids = np.full((size, length + 1), 4, np.int32)
+    known = {"images": images, "widths": np.full(size, width, np.int32), "tokens": ids, "targets": ids}
+    known["weights"] = np.ones(ids.shape, np.float32)
+    return Batch(**{name: tf.constant(known[name]) if name in known else None for name in Batch._fields})
+
+
+SHAPES = [(3, 32, 2), (3, 64, 2), (2, 64, 3), (1, 96, 1)]
+
+
+@pytest.mark.parametrize("arch", ["default", "classic"])
+def test_whatever_the_shape_of_a_batch_there_is_one_trace(arch):
+    runtime.set_seed(0)
+    settings = {**ARCH_DEFAULTS[arch], "attn_num_hidden": 8, "max_width": 96, "max_height": 32, "max_prediction": 4}
+    config = ModelConfig(Charset("ab"), arch=arch, **settings)
+    model = build_recognizer(config)
+    how = TrainConfig()
+    average = WeightAverage(checkpoint.weights_of(model))
+    step = TrainStep(model, make_optimizer(how, model), how, Cluster(tf.distribute.get_strategy()), average)
+    reader = Reader(model, config)
+    for number, shape in enumerate(SHAPES):
+        one = batch(*shape)
+        step(one, 0.001, number)
+        reader.read(one.images, one.widths)
+        reader.log_likelihood(one.images, one.widths, one.tokens, one.targets, one.weights)
+    for function in (step._run, reader.read, reader.log_likelihood):
+        assert function.experimental_get_tracing_count() == 1
+
+
+def test_reading_ends_with_the_longest_text_of_the_batch(trained, numbers):
+    predictor = aocr.load(str(trained))
+    lines = [line.split() for line in numbers.read_text().splitlines()]
+    for length in (1, 2):
+        chosen = [str(numbers.parent / path) for path, text in lines if len(text) == length][:8]
+        found = predictor.predict(chosen)
+        longest = max(len(prediction.text) for prediction in found)
+        steps = {prediction.attention.shape[0] for prediction in found}
+        assert max(steps) == longest + 1
+        loaded = [predictor._load(path) for path in chosen]
+        images = np.zeros((len(loaded), 32, max(i[0].shape[1] for i in loaded), 1), np.float32)
+        for row, (image, *_) in zip(images, loaded, strict=True):
+            row[:, : image.shape[1]] = image
+        reading = predictor.reader.read(images, np.array([i[1] for i in loaded], np.int32))
+        assert reading.ids.shape[1] == longest + 1 <= predictor.config.max_prediction
+
+
+def test_narrow_words_do_not_pay_for_wide_ones():
+    sizes = np.stack([np.random.default_rng(0).gamma(4.0, 30.0, 3000).astype(int) + 12, np.full(3000, 32)], 1)
+    config = ModelConfig(Charset("ab"), max_width=int(sizes[:, 0].max()), max_height=32)
+    widths = network_widths(sizes, config)
+    plan = plan_batches(widths, 65, config)
+    padded = np.asarray(plan.edges)[np.searchsorted(plan.edges, widths)]
+    assert 1 - widths.sum() / padded.sum() < 0.10
+    assert plan.num_batches(widths) < 1.2 * len(widths) / 65
