@@ -22,7 +22,7 @@ LABEL = 5
 SYMBOLS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def network(arch: str, precision: str, width: int):
+def step_of(arch: str, precision: str, width: int):
     """The compiled training step of a fresh model."""
     from aocr.charset import Charset
     from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
@@ -67,7 +67,7 @@ def noise(batch: int, width: int):
 
 def step_seconds(arch: str, precision: str, batch: int, width: int, steps: int) -> list[float]:
     """Seconds of each of `steps` warm steps."""
-    step = network(arch, precision, width)
+    step = step_of(arch, precision, width)
     data, seconds = noise(batch, width), []
     for number in range(steps + 5):
         before = time.perf_counter()
