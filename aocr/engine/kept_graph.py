@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 from tensorflow.python.grappler import tf_optimizer
 
@@ -66,12 +65,13 @@ class KeptGraph:
 
 def _key(model_dir: str, chosen: Chosen, precision: str) -> dict[str, Any]:
     """What the graph depends on. The index of a checkpoint holds checksums of all its tensors."""
-    digest = hashlib.sha256()
+    digest, parts = hashlib.sha256(), tf.io.gfile.glob(f"{chosen.prefix}.data-*")
     for path in (f"{chosen.prefix}.index", checkpoint.path_in(model_dir, "model.json")):
         with tf.io.gfile.GFile(path, "rb") as file:
             digest.update(file.read())
     return {
         "model": digest.hexdigest(),
+        "bytes": [tf.io.gfile.stat(part).length for part in sorted(parts)],
         "temperature": chosen.temperature,
         "precision": precision,
         "aocr": aocr.__version__,
@@ -85,9 +85,9 @@ def opened(model_dir: str, chosen: Chosen, precision: str) -> KeptGraph | None:
     try:
         with tf.io.gfile.GFile(checkpoint.path_in(model_dir, NAME), "rb") as file:
             head, _, body = file.read().partition(b"\n")
-        if json.loads(head) == _key(model_dir, chosen, precision):
+        if json.loads(head) == {**_key(model_dir, chosen, precision), "graph": hashlib.sha256(body).hexdigest()}:
             return KeptGraph(tf.compat.v1.GraphDef.FromString(body))
-    except (OSError, ValueError, DecodeError, tf.errors.OpError):
+    except (OSError, ValueError, tf.errors.OpError):
         pass  # missing, damaged or unreadable: the network is built
     return None
 
@@ -105,8 +105,8 @@ def keep(model_dir: str, chosen: Chosen, precision: str, functions: dict) -> Non
         return
     body = _optimised(functions).SerializeToString()
     with contextlib.suppress(OSError, tf.errors.OpError):
-        head = json.dumps(_key(model_dir, chosen, precision)).encode()
-        write_file(checkpoint.path_in(model_dir, NAME), head + b"\n" + body)
+        head = {**_key(model_dir, chosen, precision), "graph": hashlib.sha256(body).hexdigest()}
+        write_file(checkpoint.path_in(model_dir, NAME), json.dumps(head).encode() + b"\n" + body)
 
 
 def _optimised(functions: dict) -> tf.compat.v1.GraphDef:
