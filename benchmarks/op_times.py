@@ -28,7 +28,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rows", type=int, default=15)
     options = parser.parse_args()
-    step, data = step_of(options.arch, options.precision, options.width), noise(options.batch, options.width)
+    step = step_of(options.arch, options.precision, options.width)
+    data = noise(options.arch, options.batch, options.width)
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 

@@ -1,10 +1,9 @@
 """Training speed of the network alone: images a second by architecture, arithmetic, batch and width.
 
     python benchmarks/train_speed.py [--archs default,classic] [--precisions float32,bfloat16] [--batches 65]
-        [--widths 86] [--steps 30] [--rounds 3] [--linear]
+        [--widths 86] [--steps 30] [--rounds 3]
 
-The compiled step of `aocr train` on batches of noise, warm; the median of all steps of all rounds. `--linear` times
-the default network at rising widths and batches instead: cost should grow with the pixels and no faster.
+The compiled step of `aocr train` on batches of noise, warm; the median of all steps of all rounds.
 """
 
 from __future__ import annotations
@@ -41,16 +40,16 @@ def step_of(arch: str, precision: str, width: int):
     return TrainStep(model, make_optimizer(settings, model), settings, connect(), average)
 
 
-def noise(batch: int, width: int):
-    """A batch of full-width images with labels of `LABEL` symbols."""
+def noise(arch: str, batch: int, width: int):
+    """A batch of full-width images with labels of `LABEL` symbols, padded as the network's batches are."""
     import numpy as np
     import tensorflow as tf
 
     from aocr.charset import EOS, GO, NUM_SPECIALS
-    from aocr.data.pipeline import Batch
+    from aocr.data.pipeline import EDGE_STEP, Batch
 
     random = np.random.default_rng(0)
-    padded = -(-width // 16) * 16 if width % 4 else width
+    padded = width if arch == "classic" else -(-width // EDGE_STEP) * EDGE_STEP
     images = tf.constant(random.normal(0, 0.5, (batch, 32, padded, 1)).astype(np.float32))
     ids = random.integers(NUM_SPECIALS, NUM_SPECIALS + len(SYMBOLS), (batch, LABEL)).astype(np.int32)
     tokens = np.concatenate([np.full((batch, 1), GO, np.int32), ids], 1)
@@ -68,7 +67,7 @@ def noise(batch: int, width: int):
 def step_seconds(arch: str, precision: str, batch: int, width: int, steps: int) -> list[float]:
     """Seconds of each of `steps` warm steps."""
     step = step_of(arch, precision, width)
-    data, seconds = noise(batch, width), []
+    data, seconds = noise(arch, batch, width), []
     for number in range(steps + 5):
         before = time.perf_counter()
         float(step(data, 1e-4, number))
@@ -84,17 +83,11 @@ def main() -> None:
     parser.add_argument("--widths", default="86")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--linear", action="store_true")
     options = parser.parse_args()
-    from aocr.engine import runtime
-
     archs, precisions = options.archs.split(","), options.precisions.split(",")
     shapes = [(int(b), int(w)) for b in options.batches.split(",") for w in options.widths.split(",")]
-    if options.linear:
-        archs, precisions = ["default"], [runtime.choose_precision("auto")[0]]
-        shapes = [(64, width) for width in (64, 128, 256, 512)] + [(batch, 128) for batch in (16, 32, 128, 256)]
     print(describe())
-    print("| network | arithmetic | batch | width | s a step | images/s | us a column |\n" + "|---" * 7 + "|")
+    print("| network | arithmetic | batch | width | s a step | images/s |\n" + "|---" * 6 + "|")
     for arch in archs:
         for precision in precisions:
             for batch, width in shapes:
@@ -103,7 +96,7 @@ def main() -> None:
                     seconds += step_seconds(arch, precision, batch, width, options.steps)
                 middle = statistics.median(seconds)
                 cells = (arch, precision, batch, width, f"{middle:.3f}", f"{batch / middle:.0f}")
-                print("| " + " | ".join(map(str, cells)) + f" | {middle / batch / width * 4e6:.0f} |", flush=True)
+                print("| " + " | ".join(map(str, cells)) + " |", flush=True)
 
 
 if __name__ == "__main__":
