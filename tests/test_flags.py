@@ -244,7 +244,7 @@ def test_patience_batch_size_log_path_and_vocabulary(run, tmp_path):
     flags = ("--model-dir", tmp_path / "m", "--attn-num-hidden", "8", "--steps-per-checkpoint", "2")
     slow = ("--initial-learning-rate", "1e-9", "--patience", "2", "--batch-size", "10", "--no-augment")
     _, err = run("train", data, *flags, *slow, "--log-path", tmp_path / "deep" / "log.txt")
-    assert "batches of 10, 4 steps an epoch" in err
+    assert "batches of 10, " in err
     assert "it got no better for 2 checks in a row (--patience)" in err
     assert "learning rate 1e-09" in err
     assert "Training ended" in (tmp_path / "deep" / "log.txt").read_text("utf-8")

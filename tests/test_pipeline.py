@@ -6,12 +6,14 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import draw_numbers
 from PIL import Image
 
 import aocr.engine  # noqa: F401
 from aocr.charset import EOS, GO, PAD, Charset
 from aocr.config import ModelConfig
 from aocr.data import pipeline
+from aocr.data.builder import BuildOptions, build_records
 from aocr.data.pipeline import Batches, network_widths, plan_batches, summarise
 from aocr.data.tfrecord import Example, RecordWriter
 
@@ -169,3 +171,14 @@ def test_source_travels_only_where_asked(records):
     for index, record, comment in zip(*(t.numpy() for t in (whole.index, whole.record, whole.comment)), strict=True):
         assert record == picture(records[2][index], index)
         assert comment == f"c{index}".encode()
+
+
+def test_an_image_narrower_than_the_limit_of_its_text_is_long(tmp_path):
+    """Labels were padded to the width of the image's bucket, which failed where that was less than their limit."""
+    report = build_records(str(draw_numbers(tmp_path / "n", 20)), str(tmp_path / "r"), BuildOptions())
+    settings = ModelConfig(Charset("0123456789"), max_width=120, max_height=32, max_prediction=200)
+    summary = summarise(report.paths)
+    plan = plan_batches(network_widths(summary.sizes, settings), 4, settings)
+    assert plan.edges[0] < 200
+    seen = [int(i) for batch in Batches(report.paths, settings, plan, summary).in_order() for i in batch.index]
+    assert sorted(seen) == list(range(20))

@@ -79,7 +79,7 @@ def test_ten_kills_end_with_the_same_weights(data, uninterrupted, tmp_path):
     for _ in range(10):
         process = start(*command)
         wait_for_line(process, "Step ")
-        time.sleep(rng.uniform(0, 1.5))
+        time.sleep(rng.uniform(0, 4))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         step = newest_step(model_dir)

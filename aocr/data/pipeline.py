@@ -122,7 +122,8 @@ def _encode_labels(config: ModelConfig):
         known = tf.reduce_all(ids >= 0) & (length < size)
         ids = tf.concat([ids[: size - 1], [EOS]], 0)
         ids = tf.where(ids < 0, PAD, ids)
-        return tf.pad(ids, [[0, size - tf.size(ids)]]), tf.minimum(length, size - 1), known
+        ids = tf.ensure_shape(tf.pad(ids, [[0, size - tf.size(ids)]]), (size,))  # else they are padded as images are
+        return ids, tf.minimum(length, size - 1), known
 
     return encode
 
