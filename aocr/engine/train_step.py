@@ -17,7 +17,18 @@ CTC_WEIGHT = 1.0
 """Weight of the CTC loss on the encoder beside the decoder's (joint training, Kim et al., 2017)."""
 
 
-class _Fused:
+PACK_BYTES = 32 * 2**20
+"""Gradients are exchanged in packs of this size."""
+
+
+class _Summed:
+    """An optimizer of gradients that `TrainStep` has summed over the replicas: Keras would do so once more."""
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
+
+
+class _Fused(_Summed):
     """Adam's update in TensorFlow's one kernel, where Keras takes a dozen passes over every variable."""
 
     def update_step(self, gradient, variable, learning_rate):
@@ -45,7 +56,7 @@ class AdamW(_Fused, keras.optimizers.AdamW):
     """Loshchilov and Hutter, 2019."""
 
 
-class Adadelta(keras.optimizers.Adadelta):
+class Adadelta(_Summed, keras.optimizers.Adadelta):
     """Zeiler, 2012; in one kernel too."""
 
     def update_step(self, gradient, variable, learning_rate):
@@ -62,13 +73,17 @@ class Adadelta(keras.optimizers.Adadelta):
         )
 
 
+class SGD(_Summed, keras.optimizers.SGD):
+    """With Nesterov's momentum (Sutskever et al., 2013)."""
+
+
 def make_optimizer(config: TrainConfig, model: Recognizer) -> keras.optimizers.Optimizer:
     """The optimizer with its slots made."""
     rate = config.learning_rate
     if config.optimizer == "adadelta":
         optimizer = Adadelta(rate, rho=0.95, epsilon=1e-8)
     elif config.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+        optimizer = SGD(rate, momentum=0.9, nesterov=True)
     elif config.optimizer == "adam":
         optimizer = Adam(rate)
     else:
@@ -148,21 +163,24 @@ class TrainStep:
                 total += CTC_WEIGHT * aligned / symbols
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, self.model.trainable_variables)
-        gradients = self._clipped(gradients, replica)
+        gradients = self._clipped(self._summed(gradients, replica))
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
         if self._average:
             self._average.update(step)
         return loss
 
-    def _clipped(self, gradients, replica):
-        """Gradients whose sum over the replicas has at most the norm allowed."""
+    def _summed(self, gradients, replica):
+        """Gradients summed over the replicas, in few exchanges."""
+        if self.cluster.num_replicas == 1:
+            return gradients
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=PACK_BYTES)
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients, options)
+
+    def _clipped(self, gradients):
+        """Gradients whose norm is at most what is allowed."""
         if not self.config.clip_gradients:
             return gradients
-        replicas = self.cluster.num_replicas
-        if replicas > 1:  # it is the norm of the sum that counts; the optimizer will sum once more
-            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-            gradients = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         scale = getattr(self.optimizer, "dynamic_scale", 1.0)  # of a LossScaleOptimizer
         limit = self.config.max_gradient_norm * tf.cast(scale, tf.float32)
-        clipped, _ = tf.clip_by_global_norm(gradients, limit)
-        return clipped if replicas == 1 else [gradient / replicas for gradient in clipped]
+        return tf.clip_by_global_norm(gradients, limit)[0]

@@ -16,7 +16,7 @@ from compare import MAX_WIDTH, ROOT, Program, install_released, prepare
 BATCH = 65
 WARM = 10
 """Steps and images at the start that are not counted."""
-STEPS = 60
+STEPS = 45
 LIMITS = ("--max-width", MAX_WIDTH, "--max-height", 60, "--max-prediction", 8, "--charset", "alphanumeric")
 OURS = {
     "classic, float32": ("--arch", "classic", "--precision", "float32", "--optimizer", "adadelta"),
