@@ -119,18 +119,21 @@ class _Interrupts:
         raise KeyboardInterrupt
 
     def _again(self, details) -> None:
-        """An interrupt that came inside a destructor cannot go up from there: let it come once more."""
-        if self.caught and issubclass(details.exc_type, KeyboardInterrupt):
-            threading.Timer(0.05, _thread.interrupt_main).start()
-        else:
+        """An interrupt that came inside a destructor cannot go up from there."""
+        if not self._comes_again(details.exc_type):
             self._unraisable_before(details)
 
     def _again_from_c(self, kind, error, trace) -> None:
-        """The same where TensorFlow called Python, and would print the interrupt and go on."""
-        if self.caught and issubclass(kind, KeyboardInterrupt):
-            threading.Timer(0.05, _thread.interrupt_main).start()
-        else:
+        """Nor where TensorFlow called Python: it would print the interrupt and go on."""
+        if not self._comes_again(kind):
             self._print_before(kind, error, trace)
+
+    def _comes_again(self, kind: type[BaseException]) -> bool:
+        """Raise an interrupt that was lost once more, in a moment; whether this was one."""
+        lost = self.caught and issubclass(kind, KeyboardInterrupt)
+        if lost:
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        return lost
 
     def restore(self) -> None:
         """Let signals and lost exceptions act as before."""

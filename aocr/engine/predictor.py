@@ -52,7 +52,11 @@ class Predictor:
         self.model_dir, self.checkpoint_used = model_dir, checkpoint_used
         self.batch_size, self.temperature = batch_size, temperature
         self.reader = graph or Reader(model, config, how, temperature)
-        self._preprocess = graph.preprocess if graph else _transform(config)
+        self._preprocess = (
+            graph.preprocess
+            if graph
+            else tf.function(lambda data: preprocess(data, config), input_signature=(tf.TensorSpec((), tf.string),))
+        )
 
     def finish(self) -> None:
         """To be called when all is read; see `load`."""
@@ -130,11 +134,6 @@ class Predictor:
         return to_predictions(reading, scales, original, self.config.charset, self.reader.num_alternatives)
 
 
-def _transform(config: ModelConfig):
-    """The compiled image transform."""
-    return tf.function(lambda data: preprocess(data, config), input_signature=(tf.TensorSpec((), tf.string),))
-
-
 def load(
     model_dir: str = "checkpoints",
     *,
@@ -171,6 +170,6 @@ def load(
     checkpoint.load_weights(chosen.prefix, model)
     predictor = Predictor(model, config, model_dir, used, batch_size, how, chosen.temperature)
     if quick:
-        functions = {"read": predictor.reader.read, "preprocess": _transform(config)}
+        functions = {"read": predictor.reader.read, "preprocess": predictor._preprocess}
         predictor.finish = partial(kept_graph.keep, model_dir, chosen, precision, functions)
     return predictor
