@@ -21,6 +21,7 @@ from aocr.config import IMAGE_HEIGHT, ModelConfig
 from aocr.data.files import copy_tree, first_line
 from aocr.data.preprocess import preprocess, scale_image
 from aocr.engine import checkpoint
+from aocr.engine.freezing import Part, freeze
 from aocr.engine.predictor import Predictor
 from aocr.engine.reading import padded_width
 from aocr.errors import ExportError
@@ -87,17 +88,9 @@ def _write_savedmodel(predictor: Predictor, folder: str) -> None:
 
 
 def _write_frozen_graph(predictor: Predictor, folder: str) -> None:
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    module = ServingModule(predictor)
-    function = convert_variables_to_constants_v2(module.serve.get_concrete_function())
-    source = function.graph.as_graph_def()
-    names = [tensor.name for tensor in function.outputs]  # of the keys in order: output, probability
-    with tf.Graph().as_default() as graph:
-        data = tf.compat.v1.placeholder(tf.string, None, name="input_image_as_bytes")
-        outputs = tf.import_graph_def(source, {function.inputs[0].name: data}, names, name="aocr")
-        for output, name in zip(outputs, ("prediction", "probability"), strict=True):
-            tf.identity(output, name=name)
+    module = ServingModule(predictor)  # its functions hold it weakly
+    serve = Part(module.serve.get_concrete_function(), ["input_image_as_bytes"], ["prediction", "probability"])
+    graph = freeze({"aocr": serve})  # of the outputs `output`, `probability`
     with open(os.path.join(folder, "frozen_graph.pb"), "wb") as file:
         file.write(graph.as_graph_def().SerializeToString())
 

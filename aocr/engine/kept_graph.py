@@ -13,24 +13,25 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-from tensorflow.python.grappler import tf_optimizer
 
 import aocr
 from aocr.data.files import write_file
 from aocr.engine import checkpoint
 from aocr.engine.checkpoint import Chosen
+from aocr.engine.freezing import Part, freeze
 from aocr.model.decoding import Reading
 
 NAME = "reading.pb"
 
+INPUTS = {"read": ["read_in0", "read_in1"], "preprocess": ["preprocess_in0"]}
+OUTPUTS = {
+    "read": [f"read_out{i}" for i in range(len(Reading._fields))],
+    "preprocess": [f"preprocess_out{i}" for i in range(3)],
+}
 
-INPUTS = {"read": 2, "preprocess": 1}
-OUTPUTS = {"read": len(Reading._fields), "preprocess": 3}
 
-
-def _ends(name: str, count: int) -> list[str]:
-    return [f"{name}{i}:0" for i in range(count)]
+def _tensors(names: list[str]) -> list[str]:
+    return [f"{name}:0" for name in names]
 
 
 class KeptGraph:
@@ -51,8 +52,8 @@ class KeptGraph:
         self._session = tf.compat.v1.Session(graph=graph, config=config)
 
     def _run(self, name: str, *values) -> list[np.ndarray]:
-        fed = zip(_ends(f"{name}_in", INPUTS[name]), values, strict=True)
-        return self._session.run(_ends(f"{name}_out", OUTPUTS[name]), dict(fed))
+        fed = zip(_tensors(INPUTS[name]), values, strict=True)
+        return self._session.run(_tensors(OUTPUTS[name]), dict(fed))
 
     def read(self, images, widths) -> Reading:
         """As `Reader.read`; arrays in place of tensors."""
@@ -111,20 +112,12 @@ def keep(model_dir: str, chosen: Chosen, precision: str, functions: dict) -> Non
 
 def _optimised(functions: dict) -> tf.compat.v1.GraphDef:
     """One graph of several functions, weights as constants, after TensorFlow's own optimisation."""
-    frozen = {name: convert_variables_to_constants_v2(f.get_concrete_function()) for name, f in functions.items()}
-    with tf.Graph().as_default() as graph:
-        for name, function in frozen.items():
-            source = function.graph.as_graph_def()
-            inputs = {
-                tensor.name: tf.compat.v1.placeholder(tensor.dtype, tensor.shape, f"{name}_in{i}")
-                for i, tensor in enumerate(function.inputs)
-            }
-            outputs = tf.graph_util.import_graph_def(source, inputs, [t.name for t in function.outputs], name=name)
-            for i, output in enumerate(outputs):
-                tf.identity(output, f"{name}_out{i}")
+    from tensorflow.python.grappler import tf_optimizer
+
+    graph = freeze(
+        {name: Part(f.get_concrete_function(), INPUTS[name], OUTPUTS[name]) for name, f in functions.items()}
+    )
     meta = tf.compat.v1.train.export_meta_graph(graph_def=graph.as_graph_def(), graph=graph)
-    kept = [
-        end for name in functions for end in _ends(f"{name}_in", INPUTS[name]) + _ends(f"{name}_out", OUTPUTS[name])
-    ]
+    kept = [end for name in functions for end in _tensors(INPUTS[name] + OUTPUTS[name])]
     meta.collection_def["train_op"].node_list.value.extend(kept)  # the optimiser drops what these do not need
     return tf_optimizer.OptimizeGraph(tf.compat.v1.ConfigProto(), meta)

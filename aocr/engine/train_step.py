@@ -15,8 +15,6 @@ from aocr.model.recognizer import Recognizer
 
 CTC_WEIGHT = 1.0
 """Weight of the CTC loss on the encoder beside the decoder's (joint training, Kim et al., 2017)."""
-
-
 PACK_BYTES = 32 * 2**20
 """Gradients are exchanged in packs of this size."""
 
@@ -103,7 +101,7 @@ class TrainStep:
       optimizer: that moves them.
       config: clipping.
       cluster: where it runs.
-      average: of the weights, updated after each step; None: none is kept.
+      average: of the weights, told of each step; None: none is kept.
     """
 
     def __init__(
