@@ -155,17 +155,32 @@ def assert_same_training(log: str, alone) -> None:
     np.testing.assert_allclose(losses(log), expected, rtol=2e-4)
 
 
-def test_two_replicas_of_one_machine(numbers, alone, tmp_path):
-    command = ["train", str(numbers), "--model-dir", str(tmp_path / "m"), *FLAGS, "--num-epoch", "13"]
+def run_replicas(*args) -> subprocess.CompletedProcess:
+    """`aocr train` on two devices that are one CPU."""
     # with a TF_CONFIG, be it empty, aocr leaves the devices alone until it trains
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "TF_CONFIG": "{}"}
-    run = [sys.executable, "-c", REPLICAS, *command, "--devices", "2"]
+    run = [sys.executable, "-c", REPLICAS, "train", *map(str, args), "--devices", "2"]
     done = subprocess.run(run, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_two_replicas_of_one_machine(numbers, alone, tmp_path):
+    done = run_replicas(numbers, "--model-dir", tmp_path / "m", *FLAGS, "--num-epoch", "13")
     assert "MirroredStrategy, 2 replicas on this machine, 32 images each of a batch of 64" in done.stderr
     assert_same_training(done.stderr, alone)
     read = run_aocr("test", numbers, "--model-dir", tmp_path / "m", "--json")
     assert json.loads(read.stdout)["num_images"] == 240
+
+
+def test_gradients_are_summed_once(numbers, tmp_path):
+    """AdamW would not show it: its step is the same whatever the gradients are multiplied by."""
+    flags = (*FLAGS, "--optimizer", "sgd", "--no-gradient-clipping", "--initial-learning-rate", "0.005")
+    one = run_aocr("train", numbers, "--model-dir", tmp_path / "one", *flags, "--num-epoch", "5")
+    two = run_replicas(numbers, "--model-dir", tmp_path / "two", *flags, "--num-epoch", "5")
+    expected = losses(one.stderr)
+    assert len(expected) == 2 and expected[-1] < expected[0]
+    np.testing.assert_allclose(losses(two.stderr), expected, rtol=2e-4)
 
 
 def test_more_devices_than_there_are(numbers, tmp_path):

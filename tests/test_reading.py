@@ -1,13 +1,17 @@
 """The real program reading: beams, patterns, lexicons, confidence, empty images, the pictures beside a training."""
 
+import io
 import itertools
 import json
 import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import assert_clean_failure, draw_numbers, run_aocr
 from PIL import Image
+
+import aocr.engine
 
 
 def predict(trained, paths, *flags):
@@ -157,3 +161,19 @@ def test_empty_images_are_read_as_the_empty_text(trained, tmp_path):
     found = dict(zip(range(10), predict(model_dir, [words.parent / f"{i}.png" for i in range(10)]), strict=True))
     right = [line.split()[1] == found[i][0] for i, line in enumerate(words.read_text("utf-8").splitlines())]
     assert sum(right) >= 8
+
+
+def test_a_damaged_jpeg_among_others_is_read(trained, paths):
+    """Pillow reads on at a stray marker where TensorFlow's decoder stops."""
+    file = io.BytesIO()
+    Image.open(paths[0]).convert("L").resize((96, 40)).save(file, "JPEG")
+    data = file.getvalue()
+    middle = data.index(b"\xff\xda") + 40
+    damaged = data[:middle] + b"\xff\xfe" + data[middle + 2 :]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.io.decode_png(damaged)
+    reader = aocr.load(str(trained))
+    good = reader.predict(paths[:3])
+    found = reader.predict([paths[0], damaged, *paths[1:3]])
+    assert [p.text for p in found[:1] + found[2:]] == [p.text for p in good]
+    assert found[1].text == reader.predict([Image.open(io.BytesIO(damaged))])[0].text

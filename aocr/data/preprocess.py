@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from aocr.config import IMAGE_HEIGHT, ModelConfig
@@ -115,3 +117,37 @@ def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tens
       scale: scalar float32, pixels of the original image that a pixel of `image` spans.
     """
     return scale_image(decode_image(data, config.channels), config)
+
+
+def padded_width(width):
+    """Width a batch is padded to whose widest image is `width` pixels: the next multiple of 16."""
+    return (width + 15) // 16 * 16
+
+
+def batched(items: tf.Tensor, config: ModelConfig, transform: Callable = preprocess) -> tuple[tf.Tensor, ...]:
+    """Several images as the network's batch.
+
+    Args:
+      items: (N, ...) what `transform` takes one of.
+      config: of the model.
+      transform: `preprocess` or `scale_image`.
+
+    Returns:
+      images: (N, 32, W, C) float32, zero to the right of each image's width; W is the `padded_width` of the widest,
+        under `classic` the network's.
+      widths: (N,) int32.
+      scales: (N,) float32, as `preprocess`.
+    """
+    classic = config.arch == "classic"
+    limit = config.network_width if classic else padded_width(config.network_width)
+
+    def one(item):
+        image, width, scale = transform(item, config)
+        padded = tf.pad(image, [[0, 0], [0, limit - tf.shape(image)[1]], [0, 0]])
+        return tf.ensure_shape(padded, (IMAGE_HEIGHT, limit, config.channels)), width, scale
+
+    images, widths, scales = tf.map_fn(one, items, fn_output_signature=(tf.float32, tf.int32, tf.float32))
+    images = tf.ensure_shape(images, (None, IMAGE_HEIGHT, limit, config.channels))
+    if not classic:
+        images = images[:, :, : padded_width(tf.reduce_max(widths))]
+    return images, widths, scales

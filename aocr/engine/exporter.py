@@ -17,13 +17,12 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from aocr.charset import EOS, NUM_SPECIALS
-from aocr.config import IMAGE_HEIGHT, ModelConfig
+from aocr.config import ModelConfig
 from aocr.data.files import copy_tree, first_line
-from aocr.data.preprocess import preprocess, scale_image
+from aocr.data.preprocess import batched, preprocess, scale_image
 from aocr.engine import checkpoint
 from aocr.engine.freezing import Part, freeze
 from aocr.engine.predictor import Predictor
-from aocr.engine.reading import padded_width
 from aocr.errors import ExportError
 
 TOLERANCE = 1e-3
@@ -47,18 +46,7 @@ class ServingModule(tf.Module):
 
     def _read_all(self, items: tf.Tensor, transform: Callable) -> dict[str, tf.Tensor]:
         """Transform each item to the network's image, read them as one batch."""
-        config = self._config
-        limit = padded_width(config.network_width) if config.arch != "classic" else config.network_width
-
-        def one(item):
-            image, width, _ = transform(item, config)
-            padded = tf.pad(image, [[0, 0], [0, limit - tf.shape(image)[1]], [0, 0]])
-            return tf.ensure_shape(padded, (IMAGE_HEIGHT, limit, config.channels)), width
-
-        images, widths = tf.map_fn(one, items, fn_output_signature=(tf.float32, tf.int32))
-        images = tf.ensure_shape(images, (None, IMAGE_HEIGHT, limit, config.channels))
-        if config.arch != "classic":
-            images = images[:, :, : padded_width(tf.reduce_max(widths))]
+        images, widths, _ = batched(items, self._config, transform)
         reading = self._model().read(images, widths, temperatures=(self._temperature,))
         before_end = tf.math.cumsum(tf.cast(tf.equal(reading.ids, EOS), tf.int32), axis=1) == 0
         symbols = tf.gather(tf.constant(self._symbols, tf.string), reading.ids)

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,9 +60,9 @@ class KeptGraph:
         """As `Reader.read`; arrays in place of tensors."""
         return Reading(*self._run("read", images, widths))
 
-    def preprocess(self, data: bytes) -> list[np.ndarray]:
-        """As `aocr.data.preprocess.preprocess`; arrays in place of tensors."""
-        return self._run("preprocess", data)
+    def preprocess(self, images: Sequence[bytes]) -> list[np.ndarray]:
+        """As `aocr.data.preprocess.batched`; arrays in place of tensors."""
+        return self._run("preprocess", np.array(images, object))
 
 
 def _key(model_dir: str, chosen: Chosen, precision: str) -> dict[str, Any]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from aocr.config import ModelConfig, ReadConfig
-from aocr.data.preprocess import preprocess
+from aocr.data.preprocess import batched
 from aocr.engine import checkpoint, kept_graph, runtime
 from aocr.engine.kept_graph import KeptGraph
-from aocr.engine.reading import Reader, padded_width, to_predictions
+from aocr.engine.reading import Reader, to_predictions
 from aocr.errors import CheckpointError, ImageError
-from aocr.images import as_png, image_to_bytes
+from aocr.images import CanonicalImage, as_png, image_to_bytes
 from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.results import Prediction
 
@@ -55,7 +56,7 @@ class Predictor:
         self._preprocess = (
             graph.preprocess
             if graph
-            else tf.function(lambda data: preprocess(data, config), input_signature=(tf.TensorSpec((), tf.string),))
+            else tf.function(lambda data: batched(data, config), input_signature=(tf.TensorSpec((None,), tf.string),))
         )
 
     def finish(self) -> None:
@@ -84,54 +85,43 @@ class Predictor:
 
     def predict_each(self, images: Iterable[Any]) -> Iterator[Prediction | ImageError]:
         """As `predict`, one after the other and without end: an image that cannot be read gives its error."""
-        window: list[Any] = []
-        for image in images:
-            window.append(self._load(image))
-            if len(window) == WINDOW * self.batch_size:
-                yield from self._read(window)
-                window = []
-        yield from self._read(window)
+        images = iter(images)
+        while window := [_checked(image) for image in islice(images, WINDOW * self.batch_size)]:
+            readable = (i for i, image in enumerate(window) if not isinstance(image, ImageError))
+            order = sorted(readable, key=lambda i: window[i].width / window[i].height)
+            results = dict(enumerate(window))
+            for start in range(0, len(order), self.batch_size):
+                chosen = order[start : start + self.batch_size]
+                results.update(zip(chosen, self.read_encoded([window[i].data for i in chosen]), strict=True))
+            yield from (results[i] for i in range(len(window)))
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
-        """Read encoded png, jpeg, bmp or gif images as they are, the way an export does."""
-        loaded = []
-        for data in images:
-            pixels, width, scale = self._preprocess(data)
-            loaded.append((np.asarray(pixels), int(width), float(scale), round(int(width) * float(scale))))
-        return list(self._read(loaded))
-
-    def _load(self, image: Any) -> tuple | ImageError:
-        """(32, W, C) array, valid width, scale and original width."""
-        try:
-            data = image_to_bytes(image)
-        except ImageError as error:
-            return error
-        try:
-            pixels, width, scale = self._preprocess(data.data)
-        except tf.errors.InvalidArgumentError:
-            pixels, width, scale = self._preprocess(as_png(data.data))
-        return np.asarray(pixels), int(width), float(scale), data.width
-
-    def _read(self, window: list) -> Iterator[Prediction | ImageError]:
-        results = dict(enumerate(window))
-        order = sorted(
-            (i for i, loaded in enumerate(window) if not isinstance(loaded, ImageError)),
-            key=lambda i: window[i][0].shape[1],
-        )
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            results.update(zip(chosen, self._read_batch([window[i] for i in chosen]), strict=True))
-        yield from (results[i] for i in range(len(window)))
-
-    def _read_batch(self, loaded: list[tuple]) -> list[Prediction]:
-        pixels, widths, scales, original = zip(*loaded, strict=True)
-        widest = max(p.shape[1] for p in pixels)
-        wide = widest if self.config.arch == "classic" else padded_width(widest)
-        images = np.zeros((len(pixels), pixels[0].shape[0], wide, self.config.channels), np.float32)
-        for row, image in zip(images, pixels, strict=True):
-            row[:, : image.shape[1]] = image
-        reading = self.reader.read(images, np.array(widths, np.int32))
+        """Read encoded png, jpeg, bmp or gif images as they are and as one batch, the way an export does."""
+        pixels, widths, scales = self._transformed(images)
+        reading = self.reader.read(pixels, widths)
+        original = [round(width * scale) for width, scale in zip(widths, scales, strict=True)]
         return to_predictions(reading, scales, original, self.config.charset, self.reader.num_alternatives)
+
+    def _transformed(self, images: Sequence[bytes]) -> list[np.ndarray]:
+        """As `aocr.data.preprocess.batched`."""
+        try:
+            return [np.asarray(value) for value in self._preprocess(images)]
+        except tf.errors.InvalidArgumentError:  # one of them is a jpeg that Pillow reads and TensorFlow does not
+            return [np.asarray(value) for value in self._preprocess([self._decodable(data) for data in images])]
+
+    def _decodable(self, data: bytes) -> bytes:
+        try:
+            self._preprocess([data])
+        except tf.errors.InvalidArgumentError:
+            return as_png(data)
+        return data
+
+
+def _checked(image: Any) -> CanonicalImage | ImageError:
+    try:
+        return image_to_bytes(image)
+    except ImageError as error:
+        return error
 
 
 def load(

@@ -95,11 +95,6 @@ def _constraint(automaton: Automaton, penalty: float, max_steps: int, field: str
     )
 
 
-def padded_width(width):
-    """Width a batch is padded to whose widest image is `width` pixels: the next multiple of 16."""
-    return (width + 15) // 16 * 16
-
-
 def _box(weights: np.ndarray, column_width: float, image_width: int) -> tuple[float, float]:
     """Edges of the narrowest middle that holds `MASS` of a row of attention, in original pixels."""
     total = np.concatenate([[0.0], np.cumsum(weights)])
