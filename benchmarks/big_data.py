@@ -18,9 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from machine import describe
-
-ROOT = Path(__file__).resolve().parents[1]
+from machine import describe, environment
 
 
 def draw(path: Path, count: int) -> None:
@@ -48,9 +46,9 @@ def draw(path: Path, count: int) -> None:
 
 def run(*args: object) -> tuple[float, float, str]:
     """Seconds, largest resident memory in MiB, and what `aocr ARGS` said."""
-    before, environment = time.perf_counter(), {**os.environ, "PYTHONPATH": str(ROOT)}
+    before = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "aocr", *map(str, args)], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "aocr", *map(str, args)], env=environment(), stderr=subprocess.PIPE, text=True
     )
     said = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)

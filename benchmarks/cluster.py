@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import socket
 import statistics
@@ -20,9 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from machine import describe
+from machine import ROOT, describe, environment
 
-ROOT = Path(__file__).resolve().parents[1]
 WARM = 2
 """Lines of the log, ten steps each, that are not counted: graphs are built, data is decoded for the first time."""
 
@@ -55,10 +53,9 @@ def step_times(num_workers: int, steps: int, folder: Path, shared: bool) -> list
     processes = []
     for number in range(num_workers):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)}
         process = subprocess.Popen(
             [sys.executable, "-c", PINNED, "all" if shared else f"{number}/{num_workers}", *command],
-            env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env=environment(TF_CONFIG=json.dumps(task)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         processes.append(process)
     said = [process.communicate()[1] for process in processes]

@@ -11,12 +11,9 @@ from __future__ import annotations
 import argparse
 import io
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from machine import describe
 from train_speed import SYMBOLS, step_seconds
 

@@ -9,11 +9,8 @@ augmentation and without, once the first epoch has filled the cache; and once mo
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from machine import describe
 
 

@@ -1,9 +1,19 @@
-"""Facts about the machine that a figure was measured on."""
+"""Shared by the benchmarks: the checkout, which they measure, and the machine's facts. To be imported before aocr."""
 
 from __future__ import annotations
 
 import os
 import platform
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Of a process that imports aocr from the checkout."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
 def describe() -> str:

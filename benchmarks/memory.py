@@ -8,7 +8,6 @@ Samples the process while it trains and prints the memory at its first and last 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import statistics
 import subprocess
@@ -17,9 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import describe
-
-ROOT = Path(__file__).resolve().parents[1]
+from machine import describe, environment
 
 
 def resident(pid: int) -> float:
@@ -41,9 +38,8 @@ def main() -> None:
         command = [sys.executable, "-m", "aocr", "train", options.annotations, "--data-base-dir", options.data_base_dir]
         command += ["--model-dir", folder, "--num-epoch", str(options.epochs), "--patience", "1000"]
         log = Path(folder) / "log.txt"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with open(log, "w") as file:
-            process = subprocess.Popen(command, env=environment, stderr=file, stdout=subprocess.DEVNULL)
+            process = subprocess.Popen(command, env=environment(), stderr=file, stdout=subprocess.DEVNULL)
             samples = []
             while process.poll() is None:
                 if "Step 10:" in log.read_text():

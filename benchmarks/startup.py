@@ -8,22 +8,17 @@ Whole processes in turn, the median of the rounds.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-from machine import describe
-
-ROOT = Path(__file__).resolve().parents[1]
+from machine import describe, environment
 
 
 def seconds(command: list[str]) -> float:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     before = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(command, env=environment(), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - before
 
 

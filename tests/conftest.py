@@ -56,6 +56,25 @@ def draw_numbers(folder: Path, count: int, seed: int = 0) -> Path:
     return annotations
 
 
+def random_batch(config, count: int = 8, width: int = 48, length: int = 2):
+    """A batch of noise for a network: `count` images, `width` pixels wide, each with a text of `length` symbols."""
+    import tensorflow as tf
+
+    from aocr.charset import EOS, GO
+    from aocr.data.pipeline import Batch
+
+    rng = np.random.default_rng(0)
+    ids = rng.integers(3, config.charset.vocabulary_size, (count, length)).astype(np.int32)
+    known = {
+        "images": rng.normal(size=(count, 32, width, config.channels)).astype(np.float32),
+        "widths": np.full(count, width, np.int32),
+        "tokens": np.concatenate([np.full((count, 1), GO, np.int32), ids], 1),
+        "targets": np.concatenate([ids, np.full((count, 1), EOS, np.int32)], 1),
+        "weights": np.ones((count, length + 1), np.float32),
+    }
+    return Batch(**{name: tf.constant(known.get(name, 0)) for name in Batch._fields})
+
+
 SMALL = ("--attn-num-hidden", "16", "--target-embedding-size", "8", "--precision", "float32")
 """A network that trains quickly on any machine."""
 

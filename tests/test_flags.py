@@ -6,13 +6,12 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import draw_numbers
+from conftest import draw_numbers, random_batch
 
 import aocr.engine  # noqa: F401
 from aocr.charset import Charset
 from aocr.cli.main import main
 from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
-from aocr.data.pipeline import Batch
 from aocr.data.tfrecord import read_examples
 from aocr.engine import runtime
 from aocr.engine.cluster import Cluster
@@ -138,23 +137,6 @@ def test_limits_shrink_and_leave_out_and_say_so(run, tmp_path):
 # how it is trained
 
 
-def batch(config, count=8):
-    rng = np.random.default_rng(0)
-    targets = rng.integers(3, 7, (count, 3)).astype(np.int32)
-    targets[:, 2] = 2
-    tokens = np.concatenate([np.ones((count, 1), np.int32), targets[:, :-1]], 1)
-    images = rng.normal(size=(count, 32, 48, config.channels)).astype(np.float32)
-    fields = dict.fromkeys(Batch._fields, tf.zeros(count))
-    fields |= {
-        "images": tf.constant(images),
-        "widths": tf.fill((count,), 48),
-        "tokens": tf.constant(tokens),
-        "targets": tf.constant(targets),
-        "weights": tf.ones((count, 3)),
-    }
-    return Batch(**fields)
-
-
 def one_step(rate=0.1, **settings):
     """How far one step moves the weights (global norm), from the same start."""
     runtime.set_seed(settings.get("seed", 0))
@@ -162,7 +144,7 @@ def one_step(rate=0.1, **settings):
     model = build_recognizer(network())
     before = [v.numpy() for v in model.trainable_variables]
     step = TrainStep(model, make_optimizer(config, model), config, Cluster(tf.distribute.get_strategy()))
-    loss = float(step(batch(model.config), rate, 0))
+    loss = float(step(random_batch(model.config), rate, 0))
     after = [v.numpy() for v in model.trainable_variables]
     return np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(after, before, strict=True))), loss, after
 
@@ -205,9 +187,11 @@ def test_precision_is_that_of_the_convolutions(precision):
     assert model.cnn.stem.kernel.dtype == "float32"
     config = TrainConfig(optimizer="adam")
     step = TrainStep(model, make_optimizer(config, model), config, Cluster(tf.distribute.get_strategy()))
-    losses = [float(step(batch(model.config), 0.003, i)) for i in range(12)]
+    losses = [float(step(random_batch(model.config), 0.003, i)) for i in range(12)]
     assert losses[-1] < losses[0] * 0.9
-    assert model.read(batch(model.config).images, batch(model.config).widths).confidence.dtype == tf.float32
+    assert (
+        model.read(random_batch(model.config).images, random_batch(model.config).widths).confidence.dtype == tf.float32
+    )
 
 
 def test_auto_precision_is_what_the_cpu_has(monkeypatch):

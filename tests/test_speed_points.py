@@ -3,26 +3,18 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import random_batch
 
 import aocr
 from aocr.charset import Charset
 from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
-from aocr.data.pipeline import Batch, network_widths, plan_batches
+from aocr.data.pipeline import network_widths, plan_batches
 from aocr.engine import checkpoint, runtime
 from aocr.engine.averaging import WeightAverage
 from aocr.engine.cluster import Cluster
 from aocr.engine.reading import Reader
 from aocr.engine.train_step import TrainStep, make_optimizer
 from aocr.model.recognizer import build_recognizer
-
-
-def batch(size: int, width: int, length: int) -> Batch:
-    images = np.random.default_rng(0).normal(size=(size, 32, width, 1)).astype(np.float32)
-    ids = np.full((size, length + 1), 4, np.int32)
-    known = {"images": images, "widths": np.full(size, width, np.int32), "tokens": ids, "targets": ids}
-    known["weights"] = np.ones(ids.shape, np.float32)
-    return Batch(**{name: tf.constant(known[name]) if name in known else None for name in Batch._fields})
-
 
 SHAPES = [(3, 32, 2), (3, 64, 2), (2, 64, 3), (1, 96, 1)]
 
@@ -38,7 +30,7 @@ def test_whatever_the_shape_of_a_batch_there_is_one_trace(arch):
     step = TrainStep(model, make_optimizer(how, model), how, Cluster(tf.distribute.get_strategy()), average)
     reader = Reader(model, config)
     for number, shape in enumerate(SHAPES):
-        one = batch(*shape)
+        one = random_batch(config, *shape)
         step(one, 0.001, number)
         reader.read(one.images, one.widths)
         reader.log_likelihood(one.images, one.widths, one.tokens, one.targets, one.weights)

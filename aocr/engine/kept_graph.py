@@ -23,6 +23,8 @@ from aocr.engine.freezing import Part, freeze
 from aocr.model.decoding import Reading
 
 NAME = "reading.pb"
+FORMAT = 2
+"""To be counted up when the graph's ends change."""
 
 INPUTS = {"read": ["read_in0", "read_in1"], "preprocess": ["preprocess_in0"]}
 OUTPUTS = {
@@ -72,6 +74,7 @@ def _key(model_dir: str, chosen: Chosen, precision: str) -> dict[str, Any]:
         with tf.io.gfile.GFile(path, "rb") as file:
             digest.update(file.read())
     return {
+        "format": FORMAT,
         "model": digest.hexdigest(),
         "bytes": [tf.io.gfile.stat(part).length for part in sorted(parts)],
         "temperature": chosen.temperature,
