@@ -56,7 +56,7 @@ class Prediction:
     text: str
     confidence: float
     characters: tuple[Character, ...] = ()
-    attention: Any = None
+    attention: Any = field(default=None, repr=False)
     image_width: int = 0
     column_width: float = 0.0
     alternatives: tuple[Alternative, ...] = ()

@@ -138,15 +138,24 @@ def test_an_interrupt_inside_a_destructor_comes_again(capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_an_interrupt_that_c_would_print_comes_again(capsys):
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_interrupt_that_c_would_print_comes_again(capsys, wrapped):
     from aocr.cli.main import _Interrupts
+
+    def raised_in_c():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            if not wrapped:
+                raise
+            raise SystemError("a function returned a result with an exception set") from error  # as Python does
 
     interrupts = _Interrupts()
     try:
         with pytest.raises(KeyboardInterrupt):
             try:
-                signal.raise_signal(signal.SIGINT)
-            except KeyboardInterrupt:
+                raised_in_c()
+            except BaseException:
                 sys.excepthook(*sys.exc_info())  # as PyErr_Print does
             time.sleep(5)
     finally:

@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT, SMALL, assert_clean_failure, draw_numbers, run_aocr
 
 import aocr.engine  # noqa: F401  (before TensorFlow, which it keeps quiet)
+from aocr.engine.checkpoint import only_trainer
 
 
 def flags(model_dir, *more):
@@ -109,6 +110,21 @@ def test_a_signal_saves_first(number, data, tmp_path):
     assert f"Saved at step {newest_step(model_dir)}" in stderr
     done = run_aocr("train", data, *flags(model_dir, "--num-epoch", "1"))
     assert f"Resuming from {model_dir}/ckpt-{newest_step(model_dir)}" in done.stderr or done.returncode == 0
+
+
+def test_a_second_training_in_the_folder_is_refused(data, tmp_path):
+    model_dir = tmp_path / "m"
+    first = start("train", data, *flags(model_dir, "--num-epoch", "500"))
+    try:
+        wait_for_line(first, "Step 20:")
+        second = run_aocr("train", data, *flags(model_dir, "--no-resume"))
+    finally:
+        first.kill()
+        first.communicate()
+    assert_clean_failure(second, str(model_dir), "another training")
+    assert newest_step(model_dir) >= 0
+    with only_trainer(str(model_dir)):
+        pass
 
 
 @pytest.mark.slow

@@ -120,17 +120,19 @@ class _Interrupts:
 
     def _again(self, details) -> None:
         """An interrupt that came inside a destructor cannot go up from there."""
-        if not self._comes_again(details.exc_type):
+        if not self._comes_again(details.exc_value):
             self._unraisable_before(details)
 
     def _again_from_c(self, kind, error, trace) -> None:
         """Nor where TensorFlow called Python: it would print the interrupt and go on."""
-        if not self._comes_again(kind):
+        if not self._comes_again(error):
             self._print_before(kind, error, trace)
 
-    def _comes_again(self, kind: type[BaseException]) -> bool:
-        """Raise an interrupt that was lost once more, in a moment; whether this was one."""
-        lost = self.caught and issubclass(kind, KeyboardInterrupt)
+    def _comes_again(self, error: BaseException | None) -> bool:
+        """Raise an interrupt that was lost once more, in a moment; whether this was one, or an error made of one."""
+        while error is not None and not isinstance(error, KeyboardInterrupt):
+            error = error.__cause__
+        lost = self.caught and error is not None
         if lost:
             threading.Timer(0.05, _thread.interrupt_main).start()
         return lost

@@ -11,9 +11,10 @@ has been replaced. So a process killed at any moment leaves a folder that can be
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,11 @@ import aocr
 from aocr.config import ModelConfig
 from aocr.data.files import first_line, write_file
 from aocr.errors import AocrError, CheckpointError, ConfigError, TrainingError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 FORMAT = 1
 NUM_KEPT = 2
@@ -293,3 +299,28 @@ def clear(model_dir: str) -> None:
     for pattern in OURS:
         for path in tf.io.gfile.glob(path_in(model_dir, pattern)):
             tf.io.gfile.remove(path)
+
+
+@contextlib.contextmanager
+def only_trainer(model_dir: str) -> Iterator[None]:
+    """Holds a folder for one training; the system lets go of it with the process, however that ends.
+
+    Local folders only, and no Windows: elsewhere nothing is held.
+
+    Raises:
+      TrainingError: another training holds it.
+    """
+    if fcntl is None or "://" in model_dir:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # what cannot be written is told where it is written
+            os.makedirs(model_dir, exist_ok=True)
+            handle = os.open(model_dir, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                reason = "another training is at work in it. Wait for it, stop it, or give another --model-dir."
+                raise TrainingError(f"{model_dir}: {reason}") from None
+        yield

@@ -255,6 +255,8 @@ def train(request: TrainRequest) -> Outcome:
     cluster.exchange("read")  # only then may the chief change the folder
     runtime.set_seed(request.config.seed)
     with ExitStack() as stack:
+        if cluster.is_chief:
+            stack.enter_context(checkpoint.only_trainer(request.model_dir))
         data = stack.enter_context(open_dataset(request.datasets, request.data_base_dir))
         held = None
         if request.validation:
