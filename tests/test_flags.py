@@ -223,6 +223,20 @@ def test_gpu_id_shows_one_gpu_or_none(monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_network_that_has_not_begun_to_read_is_given_time(run, tmp_path):
+    data = draw_numbers(tmp_path / "n", 40)
+    flags = ("--model-dir", tmp_path / "m", "--attn-num-hidden", "8", "--steps-per-checkpoint", "1", "--no-augment")
+    slow = ("--validation", data, "--initial-learning-rate", "1e-9", "--patience", "1", "--batch-size", "40")
+    _, err = run("train", data, *flags, *slow)
+    assert "it got no better for 4 checks in a row (--patience)" in err
+    _, err = run("train", data, *flags, *slow)
+    assert "had ended before: it got no better for 4 checks" in err
+    slow = (*slow[:-3], "2", *slow[-2:])
+    _, err = run("train", data, *flags, *slow)
+    assert "it got no better for 8 checks in a row (--patience)" in err
+
+
+@pytest.mark.slow
 def test_patience_batch_size_log_path_and_vocabulary(run, tmp_path):
     data = draw_numbers(tmp_path / "n", 40)
     flags = ("--model-dir", tmp_path / "m", "--attn-num-hidden", "8", "--steps-per-checkpoint", "2")

@@ -32,6 +32,10 @@ ENOUGH = 5e-3
 """A loss a symbol at which nothing is left to learn."""
 LESS = 0.97
 """A loss counts as better when it falls below this share of the best."""
+GUESSING = 0.8
+"""A CER above which a network has not begun to read: hard images keep it there for many checks."""
+MORE_PATIENCE = 4
+"""Times as long it is waited for there."""
 
 GOING, BY_EPOCHS, BY_TIME, BY_PATIENCE = range(4)
 """Why the learning rate falls, and then why a training has ended; GOING: neither."""
@@ -172,6 +176,12 @@ class Trainer:
 
     # When to stop -----------------------------------------------------------------------------------------
 
+    @property
+    def _patience(self) -> int:
+        """Checks without progress that end the search."""
+        guessing = self.evaluator is not None and self.state.best_cer > GUESSING
+        return self.config.patience * (MORE_PATIENCE if guessing else 1)
+
     def _reopen(self) -> bool:
         """Whether there is anything to do: a finished training goes on only where its budget was raised."""
         state, config = self.state, self.config
@@ -180,7 +190,7 @@ class Trainer:
         raised = {
             BY_EPOCHS: config.num_epoch * self.steps_per_epoch > state.step,
             BY_TIME: config.max_time is None or config.max_time > state.elapsed + 1,
-            BY_PATIENCE: config.patience > state.patience,
+            BY_PATIENCE: self._patience > state.patience,
         }[state.finished]
         if raised:
             state.finished = state.fall_reason = GOING
@@ -194,7 +204,7 @@ class Trainer:
             return
         steps = steps or schedule.fall_length(state.step)
         state.fall_start, state.fall_end = state.step, state.step + steps
-        state.fall_reason, state.patience = reason, self.config.patience
+        state.fall_reason, state.patience = reason, self._patience
         log.info("Step %d: the learning rate now falls to zero over %d steps.", state.step, steps)
 
     def _watch_budget(self) -> None:
@@ -232,7 +242,7 @@ class Trainer:
             self._history.add(Point(self.state.step, loss, **scores))
         self.state.loss_sum, self.state.loss_steps = 0.0, 0
         self.state.waited = 0 if better else self.state.waited + 1
-        if self.state.waited >= self.config.patience:
+        if self.state.waited >= self._patience:
             self._start_fall(BY_PATIENCE)
         self._check_seconds = time.monotonic() - start
 
