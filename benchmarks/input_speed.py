@@ -47,7 +47,7 @@ def main() -> None:
     print(describe())
     print("| images | augmentation | images/s | padding |\n|---|---|---|---|")
     with open_dataset([options.annotations], options.data_base_dir) as data:
-        config = _new_config(TrainRequest(datasets=[options.annotations]), [data.summary])
+        config = _new_config(TrainRequest(datasets=[options.annotations]), [data])
         widths = pipeline.network_widths(data.summary.sizes, config)
         plan = pipeline.plan_batches(widths, options.batch_size, config)
         for cached in (True, False):

@@ -57,9 +57,9 @@ def encode(weights, features, length):
     return np.concatenate([forward, backward[::-1]], axis=1), h, c
 
 
-def symbol_counts(weights, memory):
-    """Symbols begun up to each column, from left to right, as the CTC head sees them: (length,)."""
-    chances = softmax(memory @ weights["ctc/kernel"] + weights["ctc/bias"])[:, 1:]
+def symbol_counts(weights, features):
+    """Symbols begun up to each of (length, F) columns, from left to right, as the CTC head sees them: (length,)."""
+    chances = softmax(features @ weights["ctc/kernel"] + weights["ctc/bias"])[:, 1:]
     begun, counts = 0.0, []
     for s, chance in enumerate(chances):
         begun += sum(p * (1 - (chances[s - 1][k] if s else 0.0)) for k, p in enumerate(chance))
@@ -70,8 +70,8 @@ def symbol_counts(weights, memory):
 class Decoder:
     """The attention decoder for one image; `step` returns logits and attention."""
 
-    def __init__(self, weights, memory, h, c, *, layers, classic, gru):
-        self.counts, self.place = (None if classic else symbol_counts(weights, memory)), 0.0
+    def __init__(self, weights, features, memory, h, c, *, layers, classic, gru):
+        self.counts, self.place = (None if classic else symbol_counts(weights, features[: len(memory)])), 0.0
         self.w, self.memory, self.classic, self.gru = weights, memory, classic, gru
         units = weights["decoder/input_projection/bias"].shape[0]
         size = units * layers * (1 if gru else 2)

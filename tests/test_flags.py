@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import draw_numbers, random_batch
+from PIL import Image
 
 import aocr.engine  # noqa: F401
 from aocr.charset import Charset
@@ -120,6 +121,29 @@ def test_network_flags_reach_the_network(run, tmp_path):
         "max_prediction": 7, "attn_num_hidden": 8, "attn_num_layers": 2, "target_embedding_size": 6, "use_gru": True,
     }  # fmt: skip
     assert "images 103 px wide" in err
+
+
+def draw_colours(folder, count):
+    """Digits that are as light as the ground they stand on, but of another colour."""
+    grey = draw_numbers(folder, count)
+    for path in folder.glob("*.png"):
+        ink = np.asarray(Image.open(path)) < 128
+        Image.fromarray(np.where(ink[..., None], (230, 60, 60), (40, 150, 40)).astype(np.uint8)).save(path)
+    return grey
+
+
+@pytest.mark.slow
+def test_colour_is_read_where_grey_would_lose_it(run, tmp_path):
+    colours, grey = draw_colours(tmp_path / "c", 40), draw_numbers(tmp_path / "g", 40)
+    for number, (data, flags, channels) in enumerate(
+        ((colours, (), 3), (grey, (), 1), (colours, ("--no-color",), 1), (grey, ("--color",), 3))
+    ):
+        model_dir = tmp_path / str(number)
+        _, err = run("train", data, "--model-dir", model_dir, "--num-epoch", "1", "--attn-num-hidden", "8", *flags)
+        assert json.loads((model_dir / "model.json").read_text("utf-8"))["model"]["channels"] == channels
+        assert ("Reading colour: in 100 % of the images" in err) == (number == 0)
+    _, err = run("train", colours, "--model-dir", tmp_path / "0", "--num-epoch", "2", "--attn-num-hidden", "8")
+    assert "Resuming" in err
 
 
 @pytest.mark.slow

@@ -61,13 +61,13 @@ def test_reading_and_teacher_forcing_equal_the_oracle(arch, gru, layers):
         length = 16 if arch == "classic" else num_columns(int(widths[b]))
         memory, h, c = oracle.encode(weights, features[b], length)
         settings = {"layers": layers, "classic": arch == "classic", "gru": gru}
-        decoder = oracle.Decoder(weights, memory, h, c, **settings)
+        decoder = oracle.Decoder(weights, features[b], memory, h, c, **settings)
         for t, token in enumerate(tokens[b]):
             expected, where = decoder.step(token)
             np.testing.assert_allclose(logits[b, t], expected, atol=1e-5)
             np.testing.assert_allclose(attention[b, t, :length], where, atol=1e-5)
             np.testing.assert_array_equal(attention[b, t, length:], 0)
-        decoder, token = oracle.Decoder(weights, memory, h, c, **settings), GO
+        decoder, token = oracle.Decoder(weights, features[b], memory, h, c, **settings), GO
         steps = reading.ids.shape[1]
         for t in range(steps):
             expected, where = decoder.step(token)

@@ -14,7 +14,7 @@ from aocr.charset import EOS, GO, PAD, Charset
 from aocr.config import ModelConfig
 from aocr.data import pipeline
 from aocr.data.builder import BuildOptions, build_records
-from aocr.data.pipeline import Batches, network_widths, plan_batches, summarise
+from aocr.data.pipeline import EASE_STEPS, Batches, network_widths, plan_batches, summarise
 from aocr.data.tfrecord import Example, RecordWriter
 
 NUM = 60
@@ -95,7 +95,7 @@ def test_going_on_in_the_middle_gives_the_same_pixels(records, cached, monkeypat
 
 def test_augmentation_is_off_where_it_is_not_asked_for(records):
     plain, varied = (
-        take(batches(records[0]).endless(0, 0, seed=1, strength=strength), 1)[0][2] for strength in (0.0, 1.0)
+        take(batches(records[0]).endless(EASE_STEPS, 0, seed=1, strength=strength), 1)[0][2] for strength in (0.0, 1.0)
     )
     np.testing.assert_array_equal(plain.index, varied.index)
     assert np.abs(plain.images - varied.images).max() > 0.1
@@ -105,6 +105,14 @@ def test_augmentation_is_off_where_it_is_not_asked_for(records):
     for index, image in zip(plain.index.numpy(), plain.images, strict=True):
         wide = min(image.shape[1], ordered[index].shape[1])
         np.testing.assert_array_equal(image[:, :wide], ordered[index][:, :wide])
+
+
+def test_augmentation_grows_from_nothing(records, monkeypatch):
+    monkeypatch.setattr(pipeline, "EASE_STEPS", 6)
+    plain, varied = (take(batches(records[0]).endless(0, 0, seed=1, strength=strength), 8) for strength in (0.0, 1.0))
+    far = [np.abs(a.images - b.images).mean() for (*_, a), (*_, b) in zip(plain, varied, strict=True)]
+    np.testing.assert_allclose(plain[0][2].images, varied[0][2].images, atol=1e-5)
+    assert far[0] < far[1] < max(far[5:]) and max(far[:3]) < max(far[5:])
 
 
 def test_buckets_hold_their_images_with_little_padding(records):

@@ -153,3 +153,13 @@ def test_no_strength_changes_nothing():
     images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 60, 1)).astype(np.float32)
     same = augment(tf.constant(images), tf.constant([60, 40]), tf.constant([1, 2]), 0.0)
     np.testing.assert_allclose(same, images, atol=1e-5)
+
+
+def test_little_ink_on_much_paper_keeps_its_shades():
+    """A spread fitted to the paper would make all ink black."""
+    picture = Image.new("L", (300, 32), 250)
+    for i, shade in enumerate((0, 60, 120, 180)):
+        ImageDraw.Draw(picture).rectangle((20 + 40 * i, 10, 29 + 40 * i, 19), fill=shade)
+    image = preprocess(tf.constant(encoded(picture)), config(max_width=300))[0].numpy()
+    seen = image[15, [25, 65, 105, 145], 0]
+    assert np.diff(seen).min() > 0.15 and np.ptp(np.diff(seen)) < 0.01

@@ -152,6 +152,7 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
         help="longest text in characters (default: from the data)",
     )
     add("--color", dest="channels", action="store_const", const=3, help="read colour, not grey")
+    add("--no-color", dest="channels", action="store_const", const=1, help="read grey (default: by the images)")
     add("--full-ascii", action="store_true", help="the charset of all ASCII characters from 32 to 126")
     add("--attn-num-hidden", type=positive, metavar="N", help="units of a decoder layer (default: 128)")
     add("--attn-num-layers", type=positive, metavar="N", help="decoder layers (default: 1; classic 2)")

@@ -35,13 +35,13 @@ class _Uniform:
         return tf.random.stateless_uniform(shape, seed, low, high)
 
 
-def _zoom(draw: _Uniform, num: tf.Tensor, size: tf.Tensor, reach: tf.Tensor, strength: float) -> tuple:
+def _zoom(draw: _Uniform, num: tf.Tensor, size: tf.Tensor, reach: tf.Tensor, strength) -> tuple:
     """Scales that keep an image `size` pixels long inside its frame, and shifts within what is left.
 
     Text is often cut close: what leaves the frame would be in the label and not in the image. `reach` pixels are
     taken by turning and slanting; `OUTSIDE` pixels may be lost.
     """
-    most = min(0.5, SCALE * strength)
+    most = tf.minimum(0.5, SCALE * strength)
     highest = 1.0 + (OUTSIDE - reach) * 2.0 / size
     low, high = tf.minimum(1.0 - most, highest), tf.minimum(1.0 + most, highest)
     zoom = tf.maximum(low + draw((num,), 0.0, 1.0) * (high - low), 0.25)
@@ -49,7 +49,7 @@ def _zoom(draw: _Uniform, num: tf.Tensor, size: tf.Tensor, reach: tf.Tensor, str
     return 1.0 / zoom, draw((num,), -1.0, 1.0) * slack
 
 
-def _warps(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, widths: tf.Tensor, strength: float) -> tf.Tensor:
+def _warps(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, widths: tf.Tensor, strength) -> tf.Tensor:
     """Projective maps from output to input pixels about each image's centre: (num, 8)."""
     angle = draw((num,), -ROTATION, ROTATION) * strength
     # a long line turned by the same angle would leave the picture: its ends rise or fall by a few pixels at the most
@@ -83,14 +83,14 @@ def _blurred(images: tf.Tensor) -> tf.Tensor:
     return tf.nn.depthwise_conv2d(images, kernel, (1, 1, 1, 1), "SAME")
 
 
-def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor, strength: float = 1.0) -> tf.Tensor:
+def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor, strength=1.0) -> tf.Tensor:
     """Turn, slant, scale, shift and tilt; blur or sharpen; change contrast, brightness and grain.
 
     Args:
       images: (B, H, W, C) float32 in about [-1, 1].
       widths: (B,) int32 valid pixels; what lies right of them is left as it is.
       seed: (2,) int32; the same seed gives the same result.
-      strength: how far every change may go: 1 is usual, 0 changes nothing.
+      strength: how far every change may go, a number or a scalar tensor: 1 is usual, 0 changes nothing.
 
     Returns:
       (B, H, W, C) float32 in [-1, 1].

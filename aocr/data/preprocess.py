@@ -64,10 +64,14 @@ def _classic(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor
 
 
 def _stretched(image: tf.Tensor) -> tf.Tensor:
-    """Mean brightness to the middle and contrast to a fixed spread, so that faint print reads as bold does."""
+    """Mean brightness to the middle and contrast to a fixed spread, so that faint print reads as bold does.
+
+    Where little ink stands on much paper that spread would cut off all shades of the ink: none is cut off.
+    """
     mean, variance = tf.nn.moments(image, axes=(0, 1, 2))
     spread = tf.maximum(tf.sqrt(variance), 4.0)  # a blank image stays blank
-    return tf.clip_by_value(128.0 + (image - mean) * (50.0 / spread), 0.0, 256.0)
+    farthest = tf.maximum(tf.reduce_max(tf.abs(image - mean)), 4.0)
+    return 128.0 + (image - mean) * tf.minimum(50.0 / spread, 128.0 / farthest)
 
 
 def _default(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -16,6 +16,7 @@ import tensorflow as tf
 import aocr
 from aocr.charset import Charset
 from aocr.config import ARCH_DEFAULTS, IMAGE_HEIGHT, NETWORK_WIDTH_CAP, ModelConfig, TrainConfig
+from aocr.data.colour import share_with_colour
 from aocr.data.pipeline import Batches, BatchPlan, Share, Summary, network_widths, plan_batches
 from aocr.engine import checkpoint, runtime
 from aocr.engine.calibration import calibrate
@@ -33,6 +34,8 @@ from aocr.model.recognizer import Recognizer, build_recognizer
 
 SPLIT_FROM = 200
 """Images from which on a share of the training set is held out for validation by itself."""
+COLOUR_FROM = 0.2
+"""Share of images in which grey loses contrast, from which on the default network reads colour."""
 BATCH_COLUMNS = 65 * 512
 """Pixel columns a batch should not exceed where its size is ours to choose."""
 
@@ -90,9 +93,18 @@ def _limits_from_data(summaries: Sequence[Summary], typed: dict[str, Any]) -> di
     return limits
 
 
-def _new_config(request: TrainRequest, summaries: Sequence[Summary]) -> ModelConfig:
-    """The network for a first training on this data."""
-    typed = dict(request.typed)
+def _channels_from_data(data: Dataset) -> int:
+    """3 where grey would lose what colour tells, else 1."""
+    share = share_with_colour(data.paths, len(data.summary.labels))
+    if share < COLOUR_FROM:
+        return 1
+    log.info("Reading colour: in %.0f %% of the images much of the contrast is lost in grey (--no-color)", 100 * share)
+    return 3
+
+
+def _new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfig:
+    """The network for a first training on this data, the training set first."""
+    typed, summaries = dict(request.typed), [data.summary for data in datasets]
     base = checkpoint.read_config(request.init_from) if request.init_from else None
     if request.init_from and base is None:
         raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr.")
@@ -103,6 +115,8 @@ def _new_config(request: TrainRequest, summaries: Sequence[Summary]) -> ModelCon
     limits = _limits_from_data(summaries, typed)
     if base is None:
         arch = typed.pop("arch", "default")
+        if arch != "classic" and "channels" not in typed:
+            limits["channels"] = _channels_from_data(datasets[0])
         return ModelConfig(charset=charset, arch=arch, **{**ARCH_DEFAULTS.get(arch, {}), **limits, **typed})
     free = {"max_width", "max_height", "max_prediction"}
     checkpoint.check_typed(request.init_from, base, {k: v for k, v in typed.items() if k not in free})
@@ -263,7 +277,7 @@ def train(request: TrainRequest) -> Outcome:
             held = stack.enter_context(open_dataset(request.validation, request.data_base_dir))
         fresh = config is None
         if fresh:
-            config = _new_config(request, [d.summary for d in (data, held) if d])
+            config = _new_config(request, [d for d in (data, held) if d])
         size = config.charset.vocabulary_size
         if request.max_vocabulary and size > request.max_vocabulary:
             reason = f"the charset needs {size}. Raise it, or choose --charset."

@@ -81,7 +81,7 @@ class ResidualBlock(layers.Layer):
         self.conv1 = _conv(filters, 3, strides, "conv1", cnn_dtype)
         self.norm1 = BatchNorm(momentum=0.9, name="norm1", dtype=cnn_dtype)
         self.conv2 = _conv(filters, 3, 1, "conv2", cnn_dtype)
-        self.norm2 = BatchNorm(momentum=0.9, name="norm2", dtype=cnn_dtype, gamma_initializer="zeros")
+        self.norm2 = BatchNorm(momentum=0.9, name="norm2", dtype=cnn_dtype)
         self.project = None
 
     def build(self, input_shape):
@@ -103,6 +103,9 @@ class ResidualCNN(layers.Layer):
     (B, 32, W, C) images in [-1, 1], (B,) valid widths -> (B, W / 4, 256) float32 features. After every
     convolution what lies right of the image is set to zero, as the padding at an image's edge is. W is a multiple
     of 4, so that the strides fall on the same pixels whatever W is.
+
+    The four rows at the end become one as the sum of a convolution over them, which knows where each stands, and of
+    what is strongest in any of them: small text reads the same wherever it stands in a high picture.
     """
 
     features = 256
@@ -115,6 +118,7 @@ class ResidualCNN(layers.Layer):
         self.block2 = ResidualBlock(96, (2, 2), cnn_dtype=cnn_dtype, name="block2")
         self.block3 = ResidualBlock(192, (2, 1), cnn_dtype=cnn_dtype, name="block3")
         self.collapse = _conv(self.features, (4, 1), (4, 1), "collapse", cnn_dtype)
+        self.anywhere = _conv(self.features, 1, 1, "anywhere", cnn_dtype)
         self.collapse_norm = BatchNorm(momentum=0.9, name="collapse_norm", dtype=cnn_dtype)
         self.cnn_dtype = self.stem.compute_dtype
 
@@ -130,5 +134,6 @@ class ResidualCNN(layers.Layer):
         mask = mask[:, :, ::2]
         x = self.block2(x, mask, training=training)  # (B, 8, W / 4, 96)
         x = self.block3(x, mask, training=training)  # (B, 4, W / 4, 192)
-        x = ops.relu(self.collapse_norm(self.collapse(x), training=training))
+        x = self.collapse(x) + ops.max(self.anywhere(x), axis=1, keepdims=True)
+        x = ops.relu(self.collapse_norm(x, training=training))
         return ops.cast(ops.squeeze(x, axis=1), "float32")  # (B, 1, S, 256) -> (B, S, 256)

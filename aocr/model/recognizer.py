@@ -52,7 +52,7 @@ class Recognizer(keras.Model):
             return Memory(values, self.key(values), None, states), None
         mask = column_mask(widths, keras.ops.shape(features)[1], COLUMN_PIXELS)
         values, states = self.encoder(features, mask=mask, training=training)
-        ctc_logits = self.ctc(values)
+        ctc_logits = self.ctc(features)  # not of `values`: what stands where is learnt sooner without the LSTM between
         counts = symbol_counts(ctc_logits, mask, self.config.charset.right_to_left)
         return Memory(values, self.key(values), mask, states, counts), ctc_logits
 
