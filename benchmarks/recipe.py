@@ -33,6 +33,54 @@ def _no_lead() -> None:
     recognizer.symbol_counts = lambda *args: None
 
 
+def _ctc_after_lstm() -> None:
+    from keras import ops
+
+    from aocr.model import recognizer
+    from aocr.model.decoder import Memory
+
+    def encode(self, images, widths, training=False):
+        features = self.cnn(images, widths, training=training)
+        mask = recognizer.column_mask(widths, ops.shape(features)[1], recognizer.COLUMN_PIXELS)
+        values, states = self.encoder(features, mask=mask, training=training)
+        ctc_logits = self.ctc(values)
+        counts = recognizer.symbol_counts(ctc_logits, mask, self.config.charset.right_to_left)
+        return Memory(values, self.key(values), mask, states, counts), ctc_logits
+
+    recognizer.Recognizer._encode = encode
+
+
+def _blocks_from_zero() -> None:
+    """He et al., 2019, "Bag of tricks": residual blocks that begin as their shortcut."""
+    from aocr.model import cnn
+
+    class Silent(cnn.ResidualBlock):
+        def __init__(self, *args, cnn_dtype="float32", **kwargs):
+            super().__init__(*args, cnn_dtype=cnn_dtype, **kwargs)
+            self.norm2 = cnn.BatchNorm(momentum=0.9, name="norm2", dtype=cnn_dtype, gamma_initializer="zeros")
+
+    cnn.ResidualBlock = Silent
+
+
+def _no_maximum_over_rows() -> None:
+    from keras import ops
+
+    from aocr.model import recognizer
+
+    class Fixed(recognizer.ResidualCNN):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.anywhere = lambda x: ops.zeros_like(x[..., :1])
+
+    recognizer.ResidualCNN = Fixed
+
+
+def _full_augmentation_at_once() -> None:
+    from aocr.data import pipeline
+
+    pipeline.EASE_STEPS = 1
+
+
 def _location_convolution() -> None:
     """Chorowski et al., 2015, in place of the lead: a convolution over the last weights and over their sum."""
     from keras import layers, ops
@@ -128,10 +176,15 @@ VARIANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "without CTC loss and lead": (_no_ctc, ()),
     "without the lead": (_no_lead, ()),
     "location convolution for the lead": (_location_convolution, ()),
+    "CTC after the LSTM": (_ctc_after_lstm, ()),
+    "residual blocks that begin at zero": (_blocks_from_zero, ()),
+    "without the maximum over rows": (_no_maximum_over_rows, ()),
     "without weight averaging": (_no_average, ()),
     "without augmentation": (_nothing, ("--no-augment",)),
+    "full augmentation at once": (_full_augmentation_at_once, ()),
     "augmentation twice as strong": (_nothing, ("--augment-strength", "2")),
     "without contrast stretch": (_no_contrast_stretch, ()),
+    "grey": (_nothing, ("--no-color",)),
     "batch norm momentum 0.99": (_slow_batch_norm, ()),
     "without gradient clipping": (_nothing, ("--no-gradient-clipping",)),
     "label smoothing 0.1": (_label_smoothing, ()),
