@@ -211,11 +211,10 @@ def test_precision_is_that_of_the_convolutions(precision):
     assert model.cnn.stem.kernel.dtype == "float32"
     config = TrainConfig(optimizer="adam")
     step = TrainStep(model, make_optimizer(config, model), config, Cluster(tf.distribute.get_strategy()))
-    losses = [float(step(random_batch(model.config), 0.003, i)) for i in range(12)]
+    data = random_batch(model.config)
+    losses = [float(step(data, 0.003, i)) for i in range(12)]
     assert losses[-1] < losses[0] * 0.9
-    assert (
-        model.read(random_batch(model.config).images, random_batch(model.config).widths).confidence.dtype == tf.float32
-    )
+    assert model.read(data.images, data.widths).confidence.dtype == tf.float32
 
 
 def test_auto_precision_is_what_the_cpu_has(monkeypatch):
@@ -266,7 +265,7 @@ def test_patience_batch_size_log_path_and_vocabulary(run, tmp_path):
     flags = ("--model-dir", tmp_path / "m", "--attn-num-hidden", "8", "--steps-per-checkpoint", "2")
     slow = ("--initial-learning-rate", "1e-9", "--patience", "2", "--batch-size", "10", "--no-augment")
     _, err = run("train", data, *flags, *slow, "--log-path", tmp_path / "deep" / "log.txt")
-    assert "batches of 10, " in err
+    assert "batches of 10, 5 steps an epoch" in err
     assert "it got no better for 2 checks in a row (--patience)" in err
     assert "learning rate 1e-09" in err
     assert "Training ended" in (tmp_path / "deep" / "log.txt").read_text("utf-8")

@@ -9,7 +9,7 @@ import tensorflow as tf
 from aocr.data.preprocess import decode_image
 
 SAMPLE = 200
-"""Images looked at."""
+"""Images looked at, at most; they are spread over the whole set."""
 LOST = 0.1
 """Share of an image's contrast that is lost in grey, from which on colour matters in it."""
 
@@ -23,13 +23,13 @@ def _lost_in_grey(data: tf.Tensor) -> tf.Tensor:
 
 
 def share_with_colour(paths: Sequence[str], num_records: int) -> float:
-    """Share of the images in which grey loses much of the contrast, by a sample of `SAMPLE` of them.
+    """Share of the images in which grey loses much of the contrast, by a sample of them; all records are read for it.
 
     Args:
       paths: TFRecords.
       num_records: in all of them together.
     """
-    records = tf.data.TFRecordDataset(list(paths)).shard(max(1, num_records // SAMPLE), 0).take(SAMPLE)
+    records = tf.data.TFRecordDataset(list(paths)).shard(max(1, -(-num_records // SAMPLE)), 0)
     feature = {"image": tf.io.FixedLenFeature((), tf.string)}
 
     def look(serialized):

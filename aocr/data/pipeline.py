@@ -247,7 +247,6 @@ class Batches:
         if share.by_file:
             paths = paths[share.worker :: share.num_workers]
             self.num_records = int((summary.files % share.num_workers == share.worker).sum())
-        self._steps_per_epoch = num_batches or -(-self.num_records // plan.batch_size)
         self._paths = list(paths)
         records = tf.data.TFRecordDataset(self._paths).enumerate()
         self._load = self._loader(part, keep_source, drop_unknown)
@@ -354,6 +353,8 @@ class Batches:
           Elements (epoch, number of the batch in it, Batch).
         """
 
+        steps_per_epoch = self._num_batches or -(-self.num_records // self.plan.batch_size)
+
         def one_epoch(number):
             mixed = (number * 1_000_003 + seed * 7_919) % (2**31 - 1)
             examples = self._examples if self._cached else self._files_mixed(mixed)
@@ -368,7 +369,7 @@ class Batches:
             batch = self._of_worker(batch)
             if strength:
                 seeds = tf.cast(tf.stack([mixed + self._share.worker, i]), tf.int32)
-                eased = tf.minimum(1.0, tf.cast(number * self._steps_per_epoch + i, tf.float32) / EASE_STEPS)
+                eased = tf.minimum(1.0, tf.cast(number * steps_per_epoch + i, tf.float32) / EASE_STEPS)
                 varied = augment(batch.images, batch.widths, seeds, strength * eased)
                 batch = batch._replace(images=varied)
             return number, i, batch
