@@ -16,9 +16,13 @@ from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
 from aocr.data.tfrecord import read_examples
 from aocr.engine import runtime
 from aocr.engine.cluster import Cluster
+from aocr.engine.progress import Progress
 from aocr.engine.train_step import TrainStep, make_optimizer
+from aocr.engine.trainer import Trainer
 from aocr.errors import ConfigError
+from aocr.metrics import score
 from aocr.model.recognizer import build_recognizer
+from aocr.results import Prediction, Sample
 
 
 @pytest.fixture
@@ -271,3 +275,27 @@ def test_patience_batch_size_log_path_and_vocabulary(run, tmp_path):
     assert "Training ended" in (tmp_path / "deep" / "log.txt").read_text("utf-8")
     assert not (tmp_path / "m" / "aocr.log").exists()
     assert main(["train", str(data), "--model-dir", str(tmp_path / "v"), "--target-vocab-size", "9"]) == 1
+
+
+def test_the_best_checkpoint_has_the_fewest_wrong_characters(tmp_path):
+    """They rank before whole words: on a small validation set one word more may be chance."""
+    model = build_recognizer(network())
+    readings = iter((("12", "000", "000"), ("13", "022", "122"), ("12", "000", "100")))
+    labels = ("12", "012", "123")
+
+    class Validation:
+        def gathered(self):
+            return [
+                Sample("", label, Prediction(text, 0.5)) for text, label in zip(next(readings), labels, strict=True)
+            ]
+
+        report = staticmethod(score)
+
+    config = TrainConfig(optimizer="adam")
+    trainer = Trainer(model, config, str(tmp_path), None, Validation(), 1, Cluster(tf.distribute.get_strategy()))
+    best = []
+    for step in range(3):
+        trainer.state.step = step
+        trainer._validate(Progress(None, 0))
+        best.append(json.loads((tmp_path / "best.json").read_text("utf-8"))["step"])
+    assert best == [0, 1, 1]

@@ -71,7 +71,9 @@ def add_parser(sub) -> None:
 
 def _add_recipe(group) -> None:
     default = TrainConfig()
-    group.add_argument("--batch-size", type=options.positive, metavar="N", help="images a step (default: up to 65)")
+    group.add_argument(
+        "--batch-size", type=options.positive, metavar="N", help="images a step (default: up to 32; classic 65)"
+    )
     group.add_argument(
         "--num-epoch", type=options.positive, default=default.num_epoch, metavar="N",
         help="passes over the data at the most, over all calls (default: %(default)s)",

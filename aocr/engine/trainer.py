@@ -250,8 +250,9 @@ class Trainer:
         state = self.state
         with self._average.applied():
             report = self.report = self.evaluator.report(self.evaluator.gathered())
-        scores = (report.word_accuracy, -report.cer)
-        before = (state.best_word_accuracy, -state.best_cer)
+        # characters first: on the few words of a small validation set their rate says more than that of words
+        scores = (-report.cer, report.word_accuracy)
+        before = (-state.best_cer, state.best_word_accuracy)
         # of two that read alike the later is kept unless it is clearly less sure: it has learnt longer
         best = scores > before or (scores == before and report.perplexity <= 1.02 * state.best_perplexity)
         progress.validation(state.step, report, best)

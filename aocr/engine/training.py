@@ -36,8 +36,10 @@ SPLIT_FROM = 200
 """Images from which on a share of the training set is held out for validation by itself."""
 COLOUR_FROM = 0.2
 """Share of images in which grey loses contrast, from which on the default network reads colour."""
-BATCH_COLUMNS = 65 * 512
-"""Pixel columns a batch should not exceed where its size is ours to choose."""
+BATCH_SIZES = {"default": 32, "classic": 65}
+"""Most images a batch where its size is ours to choose (classic: as aocr 0.7.6)."""
+BATCH_COLUMNS = 512
+"""Pixel columns an image of such a batch should not exceed in the mean; else the batch is made smaller."""
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,12 @@ def _resume_config(request: TrainRequest) -> ModelConfig | None:
     return config
 
 
-def _automatic_batch_size(widths: np.ndarray) -> int:
-    """65 as in aocr 0.7.6; fewer for small sets (24 steps an epoch) and for long lines."""
+def _automatic_batch_size(widths: np.ndarray, arch: str) -> int:
+    """The architecture's; fewer for small sets (24 steps an epoch) and for long lines."""
+    most = BATCH_SIZES[arch]
     by_count = max(8, len(widths) // 24)
-    by_width = max(8, BATCH_COLUMNS // max(1, int(np.median(widths))))
-    return min(TrainConfig.batch_size, by_count, by_width)
+    by_width = max(8, most * BATCH_COLUMNS // max(1, int(np.median(widths))))
+    return min(most, by_count, by_width)
 
 
 def _unusable(labels: Sequence[str], config: ModelConfig) -> np.ndarray:
@@ -224,7 +227,9 @@ class _Data:
             raise DatasetError(data.name, f"no usable label: all are longer than {config.max_prediction} characters.")
         widths = network_widths(summary.sizes, config)
         self.in_training = in_training
-        size = request.config.batch_size if request.batch_size_typed else _automatic_batch_size(widths[in_training])
+        size = request.config.batch_size
+        if not request.batch_size_typed:
+            size = _automatic_batch_size(widths[in_training], config.arch)
         self.batch_size = size
         if size < cluster.num_replicas:
             raise ConfigError("--batch-size", size, f"has no image for each of {cluster.num_replicas} replicas.")
