@@ -248,10 +248,12 @@ def records(run, tmp_path):
     return path
 
 
+@pytest.mark.parametrize("place", ["middle", "head"])
 @pytest.mark.parametrize("command", ["train", "test", "dataset"])
-def test_a_record_file_cut_in_the_middle(run, records, tmp_path, trained, command):
-    cut = tmp_path / "cut.tfrecords"
-    cut.write_bytes(records.read_bytes()[: records.stat().st_size * 2 // 3])
+def test_a_record_file_cut_off(run, records, tmp_path, trained, command, place):
+    cut, data = tmp_path / "cut.tfrecords", records.read_bytes()
+    second = int.from_bytes(data[:8], "little") + 16
+    cut.write_bytes(data[: second + 5 if place == "head" else len(data) * 2 // 3])
     more = {"train": ("--model-dir", tmp_path / "m"), "test": ("--model-dir", trained), "dataset": (tmp_path / "o",)}
     failure(run(command, cut, *more[command]), "cut.tfrecords", "cut off")
     assert not (tmp_path / "o").exists() and not (tmp_path / "m" / "model.json").exists()

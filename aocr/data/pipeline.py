@@ -13,6 +13,7 @@ from aocr.charset import EOS, GO, NUM_SPECIALS, PAD
 from aocr.config import IMAGE_HEIGHT, ModelConfig
 from aocr.data.augment import augment
 from aocr.data.preprocess import preprocess
+from aocr.data.tfrecord import check_end
 
 CACHE_BYTES = 768 * 2**20
 """Decoded images are kept in memory up to this size; larger sets are decoded again each epoch."""
@@ -195,22 +196,30 @@ class Summary(NamedTuple):
 
 
 def summarise(paths: Sequence[str]) -> Summary:
-    """Read labels and sizes of all records without decoding an image."""
+    """Read labels and sizes of all records without decoding an image.
+
+    Raises:
+      DatasetError: a file is cut off within the head of a record.
+      tf.errors.OpError: it is cut off or damaged elsewhere, or another program's.
+    """
 
     def look(serialized):
         parsed = tf.io.parse_example(serialized, _FEATURES)
         size = tf.stack([parsed["width"], parsed["height"]], 1)
-        num_bytes = tf.reduce_sum(tf.strings.length(parsed["image"]))
-        return parsed["label"], size, in_validation(parsed["image"]), num_bytes
+        num_bytes = tf.reduce_sum(tf.strings.length(parsed["image"])), tf.reduce_sum(tf.strings.length(serialized))
+        return parsed["label"], size, in_validation(parsed["image"]), *num_bytes
 
     labels, sizes, held_out, files, num_bytes = [], [], [], [], 0
     for number, path in enumerate(paths):
-        for label, size, held, count in tf.data.TFRecordDataset(path).batch(1024).map(look):
+        num_before, file_bytes = len(labels), 0
+        for label, size, held, image_bytes, record_bytes in tf.data.TFRecordDataset(path).batch(1024).map(look):
             labels += [value.decode("utf-8") for value in label.numpy()]
             sizes.append(size.numpy())
             held_out.append(held.numpy())
             files.append(np.full(len(label), number))
-            num_bytes += int(count)
+            num_bytes += int(image_bytes)
+            file_bytes += int(record_bytes)
+        check_end(path, len(labels) - num_before, file_bytes)
     return Summary(labels, *map(np.concatenate, (sizes, held_out)), num_bytes, np.concatenate(files))
 
 

@@ -79,22 +79,43 @@ def parse(serialized: bytes, path: str, number: int) -> Example:
     return Example(one("image"), _text(one("label")), _text(one("comment")), size("width"), size("height"))
 
 
+def _cut_off(path: str, num_whole: int) -> DatasetError:
+    reason = f"record {num_whole + 1:,} is cut off or damaged; the {num_whole:,} before it are whole."
+    return DatasetError(path, f"{reason} Build the file again with aocr dataset.")
+
+
+def check_end(path: str, num_records: int, num_bytes: int) -> None:
+    """After a file's last record: TensorFlow takes one that is cut in its first 12 bytes for the end.
+
+    Args:
+      path: of the file.
+      num_records: that were read from it.
+      num_bytes: of all of them; each has 16 more in the file.
+
+    Raises:
+      DatasetError: there is more in the file.
+    """
+    if tf.io.gfile.stat(path).length != num_bytes + 16 * num_records:
+        raise _cut_off(path, num_records)
+
+
 def read_examples(path: str) -> Iterator[Example]:
     """The records of one file, in order.
 
     Raises:
       DatasetError: the file is missing, cut off, damaged, or another program's.
     """
-    number = 0
+    number = num_bytes = 0
     try:
         for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
             number += 1
+            num_bytes += len(serialized)
             yield parse(serialized, path, number)
+        check_end(path, number, num_bytes)
     except tf.errors.DataLossError:
         if number == 0:
             raise DatasetError(path, "is not a TFRecord file, or its start is damaged.") from None
-        reason = f"record {number + 1:,} is cut off or damaged; the {number:,} before it are whole."
-        raise DatasetError(path, f"{reason} Build the file again with aocr dataset.") from None
+        raise _cut_off(path, number) from None
     except tf.errors.NotFoundError:
         raise DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.") from None
     except tf.errors.OpError as error:
