@@ -23,8 +23,8 @@ class BatchNorm(keras.layers.BatchNormalization):
     def call(self, inputs, training=False):
         if not _ON_TENSORFLOW:
             return super().call(inputs, training=training)
-        if training and tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            return self._over_replicas(inputs)
+        if training and _has_replicas():
+            return normalise_together([self], [inputs], training)[0]
         weights = [self.gamma.value, self.beta.value]
         if not training:
             weights += [self.moving_mean.value, self.moving_variance.value]
@@ -41,11 +41,20 @@ class BatchNorm(keras.layers.BatchNormalization):
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving.value * self.momentum + batch * (1.0 - self.momentum))
 
-    def _over_replicas(self, inputs):
-        """Normalise with the moments of all replicas' images, which one sum over the replicas gives."""
-        outputs, mean, variance = _normalise_over_replicas(inputs, self.gamma.value, self.beta.value, self.epsilon)
-        self._move(mean, variance)
-        return outputs
+
+def _has_replicas() -> bool:
+    return _ON_TENSORFLOW and tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+
+def normalise_together(norms: Sequence[BatchNorm], inputs: Sequence, training=False) -> list:
+    """What each of some `BatchNorm`s makes of its input; several replicas exchange all their statistics at once."""
+    if not (training and _has_replicas()):
+        return [norm(x, training=training) for norm, x in zip(norms, inputs, strict=True)]
+    scales = [(norm.gamma.value, norm.beta.value) for norm in norms]
+    outputs, means, variances = _normalise_over_replicas(list(inputs), scales, norms[0].epsilon)
+    for norm, mean, variance in zip(norms, means, variances, strict=True):
+        norm._move(mean, variance)
+    return outputs
 
 
 def _sum_over_replicas(tensors: Sequence) -> list:
@@ -55,46 +64,65 @@ def _sum_over_replicas(tensors: Sequence) -> list:
     return tf.split(total, [tensor.shape[0] for tensor in tensors])
 
 
-def _normalise_over_replicas(inputs, gamma, beta, epsilon: float):
-    """Batch normalisation over all replicas from the fused kernels of one.
+def _frozen(x, gamma, beta, mean, variance, epsilon: float):
+    return tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, variance, epsilon=epsilon, is_training=False)[0]
+
+
+def _sums(x, gamma, beta, epsilon: float) -> tuple:
+    """Sum, sum of squares (C,) and number (1,) of this replica's values a channel; x: (B, H, W, C)."""
+    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
+    _, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
+    square = variance * (count - 1.0) / count + mean * mean  # the kernel's variance is the unbiased one
+    return mean * count, square * count, count[None]
+
+
+def _normalise_over_replicas(inputs: list, scales: list[tuple], epsilon: float) -> tuple[list, list, list]:
+    """Batch normalisations over all replicas from the fused kernels of one.
 
     The gradient is the frozen one (moments as constants, which its kernel gives) and what flows through the moments:
     dx = frozen - gamma / sigma * (mean(dy) + xhat * mean(dy * xhat)), means over all replicas.
 
     Args:
-      inputs: (B, H, W, C).
-      gamma, beta: (C,) float32.
-      epsilon: added to the variance.
+      inputs: N tensors (B, H, W, C), each with its own H, W and C.
+      scales: N pairs (gamma, beta) of (C,) float32.
+      epsilon: added to the variances.
 
     Returns:
-      Outputs like `inputs`, mean and biased variance (C,) of all replicas' inputs.
+      N outputs like `inputs`, N means and N biased variances (C,) of all replicas' inputs.
     """
-
-    def frozen(x, scale, offset, mean, variance):
-        return tf.compat.v1.nn.fused_batch_norm(x, scale, offset, mean, variance, epsilon=epsilon, is_training=False)[0]
+    num = len(inputs)
 
     @tf.custom_gradient
-    def normalise(x, gamma, beta):
-        count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-        _, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
-        square = variance * (count - 1.0) / count + mean * mean
-        means, squares, counts = _sum_over_replicas([mean * count, square * count, count[None]])
-        mean = means / counts
-        variance = tf.maximum(squares / counts - mean * mean, 0.0)
+    def normalise(*tensors):
+        xs, gammas, betas = tensors[:num], tensors[num : 2 * num], tensors[2 * num :]
+        local = [_sums(*each, epsilon) for each in zip(xs, gammas, betas, strict=True)]
+        totals = _sum_over_replicas([value for sums in local for value in sums])
+        counts = totals[2::3]
+        means = [total / count for total, count in zip(totals[::3], counts, strict=True)]
+        squares = [total / count for total, count in zip(totals[1::3], counts, strict=True)]
+        variances = [tf.maximum(s - mean * mean, 0.0) for s, mean in zip(squares, means, strict=True)]
 
-        def gradient(upstream, *_):
-            dx, dgamma, dbeta, *_ = tf.raw_ops.FusedBatchNormGradV3(
-                y_backprop=upstream, x=x, scale=gamma, reserve_space_1=mean, reserve_space_2=variance,
-                reserve_space_3=tf.zeros((0,)), epsilon=epsilon, is_training=False,
-            )  # fmt: skip
-            gamma_sums, beta_sums = _sum_over_replicas([dgamma, dbeta])
-            slope = gamma * tf.math.rsqrt(variance + epsilon) / counts
-            dx -= frozen(x, slope * gamma_sums, slope * beta_sums, mean, variance)
-            return dx, dgamma, dbeta
+        def gradient(*upstream):
+            parts = [
+                tf.raw_ops.FusedBatchNormGradV3(
+                    y_backprop=upstream[i], x=xs[i], scale=gammas[i], reserve_space_1=means[i],
+                    reserve_space_2=variances[i], reserve_space_3=tf.zeros((0,)), epsilon=epsilon, is_training=False,
+                )[:3]
+                for i in range(num)
+            ]  # fmt: skip
+            totals = _sum_over_replicas([value for _, *sums in parts for value in sums])
+            dxs = []
+            for i, (dx, *_) in enumerate(parts):
+                slope = gammas[i] * tf.math.rsqrt(variances[i] + epsilon) / counts[i]
+                dgamma, dbeta = totals[2 * i : 2 * i + 2]
+                dxs.append(dx - _frozen(xs[i], slope * dgamma, slope * dbeta, means[i], variances[i], epsilon))
+            return (*dxs, *(dgamma for _, dgamma, _ in parts), *(dbeta for *_, dbeta in parts))
 
-        return (frozen(x, gamma, beta, mean, variance), mean, variance), gradient
+        outputs = [_frozen(*each, epsilon) for each in zip(xs, gammas, betas, means, variances, strict=True)]
+        return (*outputs, *means, *variances), gradient
 
-    return normalise(inputs, gamma, beta)
+    found = normalise(*inputs, *(gamma for gamma, _ in scales), *(beta for _, beta in scales))
+    return list(found[:num]), list(found[num : 2 * num]), list(found[2 * num :])
 
 
 def collect_steps(
