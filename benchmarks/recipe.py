@@ -75,6 +75,18 @@ def _no_maximum_over_rows() -> None:
     recognizer.ResidualCNN = Fixed
 
 
+def _no_negatives() -> None:
+    from aocr.data import augment
+
+    augment.NEGATIVES = 0.0
+
+
+def _same_colours() -> None:
+    from aocr.data import augment
+
+    augment._recoloured = lambda images, draw, strength: images
+
+
 def _full_augmentation_at_once() -> None:
     from aocr.data import pipeline
 
@@ -181,6 +193,8 @@ VARIANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "without the maximum over rows": (_no_maximum_over_rows, ()),
     "without weight averaging": (_no_average, ()),
     "without augmentation": (_nothing, ("--no-augment",)),
+    "without negatives": (_no_negatives, ()),
+    "without change of colours": (_same_colours, ()),
     "full augmentation at once": (_full_augmentation_at_once, ()),
     "augmentation twice as strong": (_nothing, ("--augment-strength", "2")),
     "without contrast stretch": (_no_contrast_stretch, ()),
@@ -194,6 +208,7 @@ VARIANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "learning rate halved": (_nothing, ("--initial-learning-rate", "0.001")),
     "learning rate doubled": (_nothing, ("--initial-learning-rate", "0.004")),
     "patience doubled": (_nothing, ("--patience", "10")),
+    "batches of up to 65": (_nothing, ("--batch-size", "65")),
     "classic network": (_nothing, ("--arch", "classic")),
 }
 

@@ -144,13 +144,31 @@ def test_variation_leaves_no_end_of_the_text_outside(width):
         plain[:, y : y + 4, x : x + 4] = -0.9
     varied = augment(tf.constant(plain), tf.fill((64,), width), tf.constant([3, 4])).numpy()[..., 0]
     paper = np.median(varied, axis=(1, 2))[:, None, None]
-    ink = np.maximum(0, paper - varied - 0.35)
+    ink = np.maximum(0, np.abs(varied - paper) - 0.35)
     for part in (ink[:, :, : width // 3], ink[:, :, -(width // 3) :], ink[:, :12], ink[:, -12:]):
         assert (part.sum((1, 2)) > 0.8).all()
 
 
-def test_no_strength_changes_nothing():
-    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 60, 1)).astype(np.float32)
+def test_colours_vary_and_grey_stays_grey():
+    plain = np.full((8, 32, 40, 3), 0.4, np.float32)
+    plain[:, :, 20:] = (0.6, -0.3, 0.0)
+    varied = augment(tf.constant(plain), tf.fill((8,), 40), tf.constant([1, 2])).numpy()
+    grey, colour = (varied[:, 8:24, part].mean((1, 2)) for part in (slice(4, 16), slice(24, 36)))
+    assert np.ptp(grey, axis=1).max() < 0.02 < np.ptp(colour, axis=1).min()
+    assert len(set(colour.argmax(1))) == 3, "each of the three is the strongest in some image"
+
+
+def test_some_images_are_made_negatives():
+    plain = np.full((400, 32, 40, 1), 0.9, np.float32)
+    plain[:, 14:18, 18:22] = -0.9
+    for strength, low, high in ((0.2, 0.02, 0.1), (1.0, 0.2, 0.3), (9.0, 0.4, 0.6)):
+        varied = augment(tf.constant(plain), tf.fill((400,), 40), tf.constant([1, 2]), strength).numpy()
+        assert low < (np.median(varied, axis=(1, 2, 3)) < 0).mean() < high
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_no_strength_changes_nothing(channels):
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 32, 60, channels)).astype(np.float32)
     same = augment(tf.constant(images), tf.constant([60, 40]), tf.constant([1, 2]), 0.0)
     np.testing.assert_allclose(same, images, atol=1e-5)
 

@@ -134,6 +134,19 @@ def test_a_preview_shows_images_and_their_variants(numbers, tmp_path):
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width == 1000 and sheet.height > 600
         assert np.asarray(sheet.convert("L")).std() > 10
+        assert np.ptp(np.asarray(sheet), axis=2).max() == 0, "the numbers are grey: training reads grey"
+
+
+def test_a_preview_is_in_colour_where_training_reads_colour(tmp_path):
+    for i in range(5):
+        image = Image.new("RGB", (60, 32), (0, 102, 0))
+        image.paste((200, 0, 0), (10 + i, 8, 30, 24))  # as bright as the green
+        image.save(tmp_path / f"{i}.png")
+    (tmp_path / "list.txt").write_text("".join(f"{i}.png {i}\n" for i in range(5)))
+    done = run_aocr("dataset", tmp_path / "list.txt", tmp_path / "o.tfrecords", "--preview", tmp_path / "sheet.png")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert np.ptp(np.asarray(sheet).astype(int), axis=2).max() > 60
 
 
 def test_empty_images_are_read_as_the_empty_text(trained, tmp_path):

@@ -17,6 +17,8 @@ CONTRAST = 0.35
 BRIGHTNESS = 0.25
 NOISE = 0.08
 BLUR = 0.7
+PALER, STRONGER = 0.5, 0.3
+NEGATIVES = 0.25
 
 
 def _float(value: tf.Tensor) -> tf.Tensor:
@@ -83,8 +85,20 @@ def _blurred(images: tf.Tensor) -> tf.Tensor:
     return tf.nn.depthwise_conv2d(images, kernel, (1, 1, 1, 1), "SAME")
 
 
+def _recoloured(images: tf.Tensor, draw: _Uniform, strength) -> tf.Tensor:
+    """Turn each image's circle of colours and make them paler or stronger; grey stays. (B, H, W, 3) to the same."""
+    num = tf.shape(images)[0]
+    angle = draw((num, 1, 1), -math.pi, math.pi) * strength
+    saturation = 1.0 + draw((num, 1, 1), -PALER, STRONGER) * strength
+    # Rodrigues' rotation about the axis of greys
+    grey = tf.fill((3, 3), 1.0 / 3.0)
+    across = tf.constant([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3.0)
+    turn = tf.cos(angle) * (tf.eye(3) - grey) + tf.sin(angle) * across
+    return tf.einsum("bhwc,bdc->bhwd", images, grey + saturation * turn)
+
+
 def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor, strength=1.0) -> tf.Tensor:
-    """Turn, slant, scale, shift and tilt; blur or sharpen; change contrast, brightness and grain.
+    """Turn, slant, scale, shift and tilt; change colours, blur, contrast, brightness and grain; make negatives.
 
     Args:
       images: (B, H, W, C) float32 in about [-1, 1].
@@ -108,6 +122,9 @@ def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor, strength=1.0)
         fill_value=0.0,
     )
     per_image = (num, 1, 1, 1)
+    if images.shape[-1] == 3:
+        varied = _recoloured(varied, draw, strength)
+    varied = tf.where(draw(per_image, 0.0, 1.0) < tf.minimum(0.5, NEGATIVES * strength), -varied, varied)
     varied += strength * draw(per_image, -BLUR, BLUR) * (_blurred(varied) - varied)
     varied *= 1.0 + strength * draw(per_image, -CONTRAST, CONTRAST)
     varied += strength * draw(per_image, -BRIGHTNESS, BRIGHTNESS)

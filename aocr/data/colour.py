@@ -12,6 +12,8 @@ SAMPLE = 200
 """Images looked at, at most; they are spread over the whole set."""
 LOST = 0.1
 """Share of an image's contrast that is lost in grey, from which on colour matters in it."""
+COLOUR_FROM = 0.2
+"""Share of such images in a set, from which on the default network reads colour."""
 
 
 def _lost_in_grey(data: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from aocr.charset import Charset
 from aocr.config import IMAGE_HEIGHT, ModelConfig
 from aocr.data.augment import augment
+from aocr.data.colour import COLOUR_FROM, share_with_colour
 from aocr.data.files import first_line, write_file
 from aocr.data.preprocess import preprocess
 from aocr.data.tfrecord import Example, read_examples
@@ -81,12 +82,14 @@ def draw_preview(paths: Sequence[str], channels: int = 1, seed: int = 0, strengt
 
 
 def write_preview(path: str, paths: Sequence[str]) -> None:
-    """Write the sheet of `draw_preview`.
+    """Write the sheet of `draw_preview`, in colour where training would read colour.
 
     Raises:
       DatasetError: the file cannot be written.
     """
+    num_records = sum(1 for part in paths for _ in read_examples(part))
+    channels = 3 if share_with_colour(paths, num_records) >= COLOUR_FROM else 1
     try:
-        write_file(path, draw_preview(paths))
+        write_file(path, draw_preview(paths, channels))
     except tf.errors.OpError as error:
         raise DatasetError(path, f"cannot be written ({first_line(error)}). Check the folder and free space.") from None

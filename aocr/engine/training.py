@@ -16,7 +16,7 @@ import tensorflow as tf
 import aocr
 from aocr.charset import Charset
 from aocr.config import ARCH_DEFAULTS, IMAGE_HEIGHT, NETWORK_WIDTH_CAP, ModelConfig, TrainConfig
-from aocr.data.colour import share_with_colour
+from aocr.data.colour import COLOUR_FROM, share_with_colour
 from aocr.data.pipeline import Batches, BatchPlan, Share, Summary, network_widths, plan_batches
 from aocr.engine import checkpoint, runtime
 from aocr.engine.calibration import calibrate
@@ -34,8 +34,6 @@ from aocr.model.recognizer import Recognizer, build_recognizer
 
 SPLIT_FROM = 200
 """Images from which on a share of the training set is held out for validation by itself."""
-COLOUR_FROM = 0.2
-"""Share of images in which grey loses contrast, from which on the default network reads colour."""
 BATCH_SIZES = {"default": 32, "classic": 65}
 """Most images a batch where its size is ours to choose (classic: as aocr 0.7.6)."""
 BATCH_COLUMNS = 512
