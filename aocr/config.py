@@ -120,8 +120,8 @@ class TrainConfig:
       batch_size: images a step, over all devices together.
       num_epoch: passes over the training data at the most, counted over all calls.
       max_time: training time in seconds at the most, counted over all calls; None: no limit.
-      patience: how many validations in a row without a better result end the search, four times as many while the
-        CER stays above 80 %; the learning rate then falls to zero and training ends.
+      patience: how many validations in a row without a better result end the search, twice as many while the CER
+        stays above 80 %, half as many once it is 0; the learning rate then falls to zero and training ends.
       steps_per_checkpoint: steps between two checkpoints, and between two validations.
       optimizer: a name of `OPTIMIZERS`.
       initial_learning_rate: after warm-up; None: the optimizer's own.
@@ -136,7 +136,7 @@ class TrainConfig:
     batch_size: int = 65
     num_epoch: int = 1000
     max_time: float | None = None
-    patience: int = 5
+    patience: int = 10
     steps_per_checkpoint: int = 100
     optimizer: str = "adamw"
     initial_learning_rate: float | None = None

@@ -207,7 +207,7 @@ VARIANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "Adadelta 1.0": (_nothing, ("--optimizer", "adadelta")),
     "learning rate halved": (_nothing, ("--initial-learning-rate", "0.001")),
     "learning rate doubled": (_nothing, ("--initial-learning-rate", "0.004")),
-    "patience doubled": (_nothing, ("--patience", "10")),
+    "patience doubled": (_nothing, ("--patience", "20")),
     "batches of up to 65": (_nothing, ("--batch-size", "65")),
     "classic network": (_nothing, ("--arch", "classic")),
 }

@@ -91,7 +91,7 @@ def trained(numbers, tmp_path_factory) -> Path:
     model_dir = tmp_path_factory.mktemp("model") / "m"
     done = run_aocr(
         "train", numbers, "--model-dir", model_dir, "--num-epoch", "40", "--precision", "float32",
-        "--attn-num-hidden", "64", "--no-augment", "--steps-per-checkpoint", "50", "--patience", "2",
+        "--attn-num-hidden", "64", "--no-augment", "--steps-per-checkpoint", "50", "--patience", "4",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return model_dir

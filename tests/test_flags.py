@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from aocr.engine import runtime
 from aocr.engine.cluster import Cluster
 from aocr.engine.progress import Progress
 from aocr.engine.train_step import TrainStep, make_optimizer
-from aocr.engine.trainer import Trainer
+from aocr.engine.trainer import Trainer, TrainState
 from aocr.errors import ConfigError
 from aocr.metrics import score
 from aocr.model.recognizer import build_recognizer
@@ -255,12 +256,12 @@ def test_a_network_that_has_not_begun_to_read_is_given_time(run, tmp_path):
     flags = ("--model-dir", tmp_path / "m", "--attn-num-hidden", "8", "--steps-per-checkpoint", "1", "--no-augment")
     slow = ("--validation", data, "--initial-learning-rate", "1e-9", "--patience", "1", "--batch-size", "40")
     _, err = run("train", data, *flags, *slow)
-    assert "it got no better for 4 checks in a row (--patience)" in err
+    assert "it got no better for 2 checks in a row (--patience)" in err
     _, err = run("train", data, *flags, *slow)
-    assert "had ended before: it got no better for 4 checks" in err
+    assert "had ended before: it got no better for 2 checks" in err
     slow = (*slow[:-3], "2", *slow[-2:])
     _, err = run("train", data, *flags, *slow)
-    assert "it got no better for 8 checks in a row (--patience)" in err
+    assert "it got no better for 4 checks in a row (--patience)" in err
 
 
 @pytest.mark.slow
@@ -299,3 +300,11 @@ def test_the_best_checkpoint_has_the_fewest_wrong_characters(tmp_path):
         trainer._validate(Progress(None, 0))
         best.append(json.loads((tmp_path / "best.json").read_text("utf-8"))["step"])
     assert best == [0, 1, 1]
+
+
+@pytest.mark.parametrize(("cer", "checks"), [(1e9, 20), (0.81, 20), (0.8, 10), (0.01, 10), (0.0, 5)])
+def test_patience_goes_by_what_is_read(cer, checks):
+    trainer = SimpleNamespace(config=TrainConfig(), state=TrainState(best_cer=cer), evaluator=object())
+    assert Trainer._patience.fget(trainer) == checks
+    trainer.evaluator = None
+    assert Trainer._patience.fget(trainer) == 10

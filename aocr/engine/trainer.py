@@ -34,7 +34,7 @@ LESS = 0.97
 """A loss counts as better when it falls below this share of the best."""
 GUESSING = 0.8
 """A CER above which a network has not begun to read: hard images keep it there for many checks."""
-MORE_PATIENCE = 4
+MORE_PATIENCE = 2
 """Times as long it is waited for there."""
 
 GOING, BY_EPOCHS, BY_TIME, BY_PATIENCE = range(4)
@@ -178,9 +178,11 @@ class Trainer:
 
     @property
     def _patience(self) -> int:
-        """Checks without progress that end the search."""
-        guessing = self.evaluator is not None and self.state.best_cer > GUESSING
-        return self.config.patience * (MORE_PATIENCE if guessing else 1)
+        """Checks without progress that end the search: more while next to nothing is read, fewer once all is."""
+        patience, cer = self.config.patience, self.state.best_cer
+        if self.evaluator is None or 0 < cer <= GUESSING:
+            return patience
+        return MORE_PATIENCE * patience if cer else -(-patience // 2)
 
     def _reopen(self) -> bool:
         """Whether there is anything to do: a finished training goes on only where its budget was raised."""
