@@ -1,5 +1,6 @@
 """What users get wrong: each ends in one line that says what and where, a code, and nothing lost."""
 
+import contextlib
 import io
 import json
 import os
@@ -161,6 +162,33 @@ def test_an_interrupt_that_c_would_print_comes_again(capsys, wrapped):
     finally:
         interrupts.restore()
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_interrupt_that_a_library_swallows_comes_again(monkeypatch):
+    from aocr.cli.main import _Interrupts
+
+    monkeypatch.setattr(_Interrupts, "AGAIN", 0.1)
+    interrupts = _Interrupts()
+    try:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(5)
+    finally:
+        interrupts.restore()
+
+
+def test_no_interrupt_comes_once_the_program_has_seen_it(monkeypatch):
+    from aocr.cli.main import _Interrupts
+
+    monkeypatch.setattr(_Interrupts, "AGAIN", 0.1)
+    interrupts = _Interrupts()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        interrupts.restore()
+    time.sleep(0.3)
 
 
 def test_a_missing_annotation_file(run, tmp_path):

@@ -104,41 +104,61 @@ def _log_path(args: argparse.Namespace) -> str | None:
 
 
 class _Interrupts:
-    """Ctrl-C and SIGTERM as KeyboardInterrupt, and remembered: a library under way may turn it into an error of
-    its own.
+    """Ctrl-C and SIGTERM as KeyboardInterrupt, again and again until it has come through.
+
+    A library under way may turn an interrupt into an error of its own, or swallow it with a bare `except`.
     """
 
+    AGAIN = 1.0
+    """Seconds from an interrupt to the next, if the first has not come through."""
+
     def __init__(self):
-        self.caught = False
+        self.caught = self._over = False
+        self._timer: threading.Timer | None = None
         self._unraisable_before, sys.unraisablehook = sys.unraisablehook, self._again
         self._print_before, sys.excepthook = sys.excepthook, self._again_from_c
         self._before = {number: signal.signal(number, self._raise) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def _raise(self, number, frame):
         self.caught = True
-        raise KeyboardInterrupt
+        if not self._over:
+            self._come_again(self.AGAIN)
+            raise KeyboardInterrupt
+
+    def _come_again(self, seconds: float) -> None:
+        self._cancel()
+        self._timer = threading.Timer(seconds, _thread.interrupt_main)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _cancel(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer.join()
 
     def _again(self, details) -> None:
         """An interrupt that came inside a destructor cannot go up from there."""
-        if not self._comes_again(details.exc_value):
+        if not self._is_lost(details.exc_value):
             self._unraisable_before(details)
 
     def _again_from_c(self, kind, error, trace) -> None:
         """Nor where TensorFlow called Python: it would print the interrupt and go on."""
-        if not self._comes_again(error):
+        if not self._is_lost(error):
             self._print_before(kind, error, trace)
 
-    def _comes_again(self, error: BaseException | None) -> bool:
-        """Raise an interrupt that was lost once more, in a moment; whether this was one, or an error made of one."""
+    def _is_lost(self, error: BaseException | None) -> bool:
+        """Whether this was an interrupt, or an error made of one; then it comes again in a moment."""
         while error is not None and not isinstance(error, KeyboardInterrupt):
             error = error.__cause__
         lost = self.caught and error is not None
         if lost:
-            threading.Timer(0.05, _thread.interrupt_main).start()
+            self._come_again(0.05)
         return lost
 
     def restore(self) -> None:
-        """Let signals and lost exceptions act as before."""
+        """Let signals and lost exceptions act as before; none comes again."""
+        self._over = True
+        self._cancel()
         sys.unraisablehook, sys.excepthook = self._unraisable_before, self._print_before
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -170,6 +190,7 @@ def main(argv: list[str] | None = None) -> int:
     except AocrError as error:
         return _fail(_one_line(error))
     except KeyboardInterrupt:
+        interrupts.restore()
         return _fail("interrupted.", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing more to say
