@@ -164,30 +164,27 @@ def test_an_interrupt_that_c_would_print_comes_again(capsys, wrapped):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_an_interrupt_that_a_library_swallows_comes_again(monkeypatch):
+@pytest.fixture
+def interrupts(monkeypatch):
     from aocr.cli.main import _Interrupts
 
     monkeypatch.setattr(_Interrupts, "AGAIN", 0.1)
-    interrupts = _Interrupts()
-    try:
-        with contextlib.suppress(BaseException):
-            signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            time.sleep(5)
-    finally:
-        interrupts.restore()
+    made = _Interrupts()
+    yield made
+    made.restore()
 
 
-def test_no_interrupt_comes_once_the_program_has_seen_it(monkeypatch):
-    from aocr.cli.main import _Interrupts
+def test_an_interrupt_that_a_library_swallows_comes_again(interrupts):
+    with contextlib.suppress(BaseException):
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        time.sleep(5)
 
-    monkeypatch.setattr(_Interrupts, "AGAIN", 0.1)
-    interrupts = _Interrupts()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        interrupts.restore()
+
+def test_no_interrupt_comes_once_the_program_has_seen_it(interrupts):
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    interrupts.restore()
     time.sleep(0.3)
 
 

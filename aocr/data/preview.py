@@ -46,16 +46,18 @@ def _place(pictures: Sequence[Image.Image]) -> tuple[list[tuple[int, int]], int]
     return corners, y + pictures[-1].height + GAP
 
 
-def draw_preview(paths: Sequence[str], channels: int = 1, seed: int = 0, strength: float = 1.0) -> bytes:
+def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> bytes:
     """A PNG of a few images spread over a dataset: as the default network sees each, then three variants of it.
+
+    It is in colour where training would read colour.
 
     Args:
       paths: TFRecord files written by aocr.
-      channels: 1 shows grey, 3 colour.
       seed: of the variants.
       strength: of the variation.
     """
     count = sum(1 for path in paths for _ in read_examples(path))
+    channels = 3 if share_with_colour(paths, count) >= COLOUR_FROM else 1
     chosen = set(np.linspace(0, count - 1, min(NUM_IMAGES, count)).round().astype(int).tolist())
     examples = (example for path in paths for example in read_examples(path))
     rows, height = [], GAP
@@ -82,14 +84,12 @@ def draw_preview(paths: Sequence[str], channels: int = 1, seed: int = 0, strengt
 
 
 def write_preview(path: str, paths: Sequence[str]) -> None:
-    """Write the sheet of `draw_preview`, in colour where training would read colour.
+    """Write the sheet of `draw_preview`.
 
     Raises:
       DatasetError: the file cannot be written.
     """
-    num_records = sum(1 for part in paths for _ in read_examples(part))
-    channels = 3 if share_with_colour(paths, num_records) >= COLOUR_FROM else 1
     try:
-        write_file(path, draw_preview(paths, channels))
+        write_file(path, draw_preview(paths))
     except tf.errors.OpError as error:
         raise DatasetError(path, f"cannot be written ({first_line(error)}). Check the folder and free space.") from None
