@@ -63,14 +63,14 @@ def _blocks_from_zero() -> None:
 
 
 def _no_maximum_over_rows() -> None:
-    from keras import ops
+    from keras import layers, ops
 
     from aocr.model import recognizer
 
     class Fixed(recognizer.ResidualCNN):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
-            self.anywhere = lambda x: ops.zeros_like(x[..., :1])
+            self.anywhere = layers.Lambda(lambda x: ops.zeros_like(x[..., :1]), name="nowhere")
 
     recognizer.ResidualCNN = Fixed
 

@@ -122,14 +122,11 @@ class _Interrupts:
     def _raise(self, number, frame):
         self.caught = True
         if not self._over:
-            self._come_again(self.AGAIN)
+            self._cancel()
+            self._timer = threading.Timer(self.AGAIN, _thread.interrupt_main)
+            self._timer.daemon = True
+            self._timer.start()
             raise KeyboardInterrupt
-
-    def _come_again(self, seconds: float) -> None:
-        self._cancel()
-        self._timer = threading.Timer(seconds, _thread.interrupt_main)
-        self._timer.daemon = True
-        self._timer.start()
 
     def _cancel(self) -> None:
         if self._timer:
@@ -137,23 +134,20 @@ class _Interrupts:
             self._timer.join()
 
     def _again(self, details) -> None:
-        """An interrupt that came inside a destructor cannot go up from there."""
+        """An interrupt that came inside a destructor cannot go up from there: it comes again, so nothing is printed."""
         if not self._is_lost(details.exc_value):
             self._unraisable_before(details)
 
     def _again_from_c(self, kind, error, trace) -> None:
-        """Nor where TensorFlow called Python: it would print the interrupt and go on."""
+        """Nor where TensorFlow called Python."""
         if not self._is_lost(error):
             self._print_before(kind, error, trace)
 
     def _is_lost(self, error: BaseException | None) -> bool:
-        """Whether this was an interrupt, or an error made of one; then it comes again in a moment."""
+        """Whether this was an interrupt, or an error made of one."""
         while error is not None and not isinstance(error, KeyboardInterrupt):
             error = error.__cause__
-        lost = self.caught and error is not None
-        if lost:
-            self._come_again(0.05)
-        return lost
+        return self.caught and error is not None
 
     def restore(self) -> None:
         """Let signals and lost exceptions act as before; none comes again."""

@@ -39,3 +39,8 @@ def share_with_colour(paths: Sequence[str], num_records: int) -> float:
 
     lost = list(records.map(look, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
     return sum(value > LOST for value in lost) / max(1, len(lost))
+
+
+def channels_for(share: float) -> int:
+    """What the default network reads of a set with this `share_with_colour`: 3 channels, or grey alone."""
+    return 3 if share >= COLOUR_FROM else 1

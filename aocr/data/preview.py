@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from aocr.charset import Charset
 from aocr.config import IMAGE_HEIGHT, ModelConfig
 from aocr.data.augment import augment
-from aocr.data.colour import COLOUR_FROM, share_with_colour
+from aocr.data.colour import channels_for, share_with_colour
 from aocr.data.files import first_line, write_file
 from aocr.data.preprocess import preprocess
 from aocr.data.tfrecord import Example, read_examples
@@ -57,7 +57,7 @@ def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> 
       strength: of the variation.
     """
     count = sum(1 for path in paths for _ in read_examples(path))
-    channels = 3 if share_with_colour(paths, count) >= COLOUR_FROM else 1
+    channels = channels_for(share_with_colour(paths, count))
     chosen = set(np.linspace(0, count - 1, min(NUM_IMAGES, count)).round().astype(int).tolist())
     examples = (example for path in paths for example in read_examples(path))
     rows, height = [], GAP

@@ -16,7 +16,7 @@ import tensorflow as tf
 import aocr
 from aocr.charset import Charset
 from aocr.config import ARCH_DEFAULTS, IMAGE_HEIGHT, NETWORK_WIDTH_CAP, ModelConfig, TrainConfig
-from aocr.data.colour import COLOUR_FROM, share_with_colour
+from aocr.data.colour import channels_for, share_with_colour
 from aocr.data.pipeline import Batches, BatchPlan, Share, Summary, network_widths, plan_batches
 from aocr.engine import checkpoint, runtime
 from aocr.engine.calibration import calibrate
@@ -96,10 +96,11 @@ def _limits_from_data(summaries: Sequence[Summary], typed: dict[str, Any]) -> di
 def _channels_from_data(data: Dataset) -> int:
     """3 where grey would lose what colour tells, else 1."""
     share = share_with_colour(data.paths, len(data.summary.labels))
-    if share < COLOUR_FROM:
-        return 1
+    channels = channels_for(share)
+    if channels == 1:
+        return channels
     log.info("Reading colour: in %.0f %% of the images much of the contrast is lost in grey (--no-color)", 100 * share)
-    return 3
+    return channels
 
 
 def _new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfig:
