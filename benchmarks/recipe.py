@@ -112,20 +112,20 @@ def _location_convolution() -> None:
     recognizer.symbol_counts = lambda logits, mask, from_right: ops.zeros((*ops.shape(mask), 2))
     decoder.AdditiveAttention = Located
 
-    def step(self, token, state, memory, training=False):
+    def advance(self, embedded, state, memory, training=False):
         flat, context, history = state
-        x = self.input_projection(ops.concatenate([self.embedding(token), context], axis=1))
+        x = self.input_projection(ops.concatenate([embedded, context], axis=1))
         output, flat = self._run_cells(x, flat, training)
         context, weights = self.attention(memory.values, memory.keys, flat, mask=memory.mask, ahead=history)
         history = ops.stack([weights, history[..., 1] + weights], axis=-1)
-        return self.output_projection(ops.concatenate([output, context], axis=1)), weights, (flat, context, history)
+        return ops.concatenate([output, context], axis=1), weights, (flat, context, history)
 
     def initial_state(self, memory):
         context = ops.zeros_like(memory.values[:, 0, :])
         flat = ops.zeros((ops.shape(context)[0], self.state_size))
         return flat, context, ops.zeros_like(memory.values[:, :, :2])
 
-    decoder.Decoder.step, decoder.Decoder.initial_state = step, initial_state
+    decoder.Decoder.advance, decoder.Decoder.initial_state = advance, initial_state
 
 
 def _no_average() -> None:

@@ -44,7 +44,7 @@ def test_the_second_call_reads_the_same_without_the_network(folder, images):
     for one, two in zip(first.stdout.splitlines(), second.stdout.splitlines(), strict=True):
         one, two = json.loads(one), json.loads(two)
         assert one["text"] == two["text"] and one["confidence"] == pytest.approx(two["confidence"], abs=1e-5)
-        np.testing.assert_allclose(one["attention"], two["attention"], atol=1e-5)
+        np.testing.assert_allclose(one["attention"], two["attention"], atol=1.1e-4)  # told to 4 decimals
 
 
 def test_batches_errors_and_other_formats(folder, images, tmp_path):

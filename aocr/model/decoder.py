@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from aocr.charset import GO
 from aocr.model.attention import AdditiveAttention, next_place
-from aocr.model.layers import collect_steps
+from aocr.model.layers import collect_steps, taken_in_steps
 
 
 class Memory(NamedTuple):
@@ -101,26 +101,32 @@ class Decoder(layers.Layer):
 
     def step(self, token, state: tuple, memory: Memory, training: bool = False):
         """One step: token (B,) int, state, memory -> logits (B, V), attention (B, S), state."""
+        found, weights, state = self.advance(self.embedding(token), state, memory, training)
+        return self.output_projection(found), weights, state
+
+    def advance(self, embedded, state: tuple, memory: Memory, training: bool = False):
+        """A step between embedding (B, E) and projection: what logits are made of (B, U + M), attention, state."""
         flat, context, place = state
-        x = self.input_projection(ops.concatenate([self.embedding(token), context], axis=1))
+        x = self.input_projection(ops.concatenate([embedded, context], axis=1))
         output, flat = self._run_cells(x, flat, training)
         ahead = None if memory.counts is None else memory.counts - place[:, None] - 1.0
         context, weights = self.attention(memory.values, memory.keys, flat, mask=memory.mask, ahead=ahead)
         if ahead is not None:
             place = next_place(place, ahead, weights)
-        logits = self.output_projection(ops.concatenate([output, context], axis=1))
-        return logits, weights, (flat, context, place)
+        return ops.concatenate([output, context], axis=1), weights, (flat, context, place)
 
     def call(self, memory: Memory, tokens, training: bool = False):
         """Teacher forcing: tokens (B, T), GO first -> logits (B, T, V), attention (B, T, S)."""
         by_step = ops.transpose(tokens)  # (B, T) -> (T, B)
+        embedded_at = taken_in_steps(self.embedding(by_step))  # (B, E) at a step
 
         def step(i, state):
-            logits, weights, state = self.step(by_step[i], state, memory, training=training)
-            return (logits, weights), state
+            found, weights, state = self.advance(embedded_at(i), state, memory, training=training)
+            return (found, weights), state
 
         steps = ops.shape(by_step)[0]
-        (logits, weights), _ = collect_steps(step, self.initial_state(memory), steps)
+        (found, weights), _ = collect_steps(step, self.initial_state(memory), steps)
+        logits = self.output_projection(found)
         return ops.transpose(logits, (1, 0, 2)), ops.transpose(weights, (1, 0, 2))  # (T, B, .) -> (B, T, .)
 
     def go_tokens(self, memory: Memory):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras import layers, ops
 
-from aocr.model.layers import collect_steps
+from aocr.model.layers import collect_steps, taken_in_steps
 
 
 class Encoder(layers.Layer):
@@ -45,9 +45,11 @@ class Encoder(layers.Layer):
             mask = ops.cast(mask, features.dtype)
             mask = ops.transpose(ops.stack([mask, ops.flip(mask, axis=1)]), (2, 0, 1))[..., None]  # (S, 2, B, 1)
 
+        gates_at = taken_in_steps(gates)
+
         def step(i, state):
             h, c = state
-            into, keep, new, out = ops.split(gates[i] + ops.matmul(h, recurrent), 4, axis=2)
+            into, keep, new, out = ops.split(gates_at(i) + ops.matmul(h, recurrent), 4, axis=2)
             c = ops.sigmoid(keep) * c + ops.sigmoid(into) * ops.tanh(new)
             h = ops.sigmoid(out) * ops.tanh(c)
             if mask is not None:

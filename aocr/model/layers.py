@@ -125,6 +125,17 @@ def _normalise_over_replicas(inputs: list, scales: list[tuple], epsilon: float) 
     return list(found[:num]), list(found[num : 2 * num]), list(found[2 * num :])
 
 
+def taken_in_steps(values) -> Callable[[object], object]:
+    """The function index -> `values[index]`, for a loop over the first axis.
+
+    On TensorFlow the gradient of a slice is a whole tensor of zeros at each step; this one's are joined once.
+    """
+    if not _ON_TENSORFLOW:
+        return lambda i: values[i]
+    size, shape = tf.shape(values)[0], values.shape[1:]
+    return tf.TensorArray(values.dtype, size, element_shape=shape, clear_after_read=False).unstack(values).read
+
+
 def collect_steps(
     step: Callable[[object, tuple], tuple[tuple, tuple]],
     state: tuple,
