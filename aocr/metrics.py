@@ -24,6 +24,14 @@ def normalised_edit_distance(text: str, label: str) -> float:
     return edit_distance(text, label) / longest if longest else 0.0
 
 
+def within_chance(rate: float, other: float, characters: int) -> bool:
+    """Whether one error rate is not above another of the same characters by more than chance explains.
+
+    Errors are taken for rare events (Poisson); two standard errors of the difference are let pass.
+    """
+    return (rate - other) * characters <= 2.0 * math.sqrt((rate + other) * characters)
+
+
 def alnum_lower(text: str) -> str:
     """Only the letters and digits of `text`, without case: how scene text sets are compared.
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ from aocr.engine import runtime
 from aocr.engine.cluster import Cluster
 from aocr.engine.progress import Progress
 from aocr.engine.train_step import TrainStep, make_optimizer
-from aocr.engine.trainer import Trainer, TrainState
+from aocr.engine.trainer import BY_PATIENCE, Trainer, TrainState
 from aocr.errors import ConfigError
 from aocr.metrics import score
 from aocr.model.recognizer import build_recognizer
@@ -278,11 +279,9 @@ def test_patience_batch_size_log_path_and_vocabulary(run, tmp_path):
     assert main(["train", str(data), "--model-dir", str(tmp_path / "v"), "--target-vocab-size", "9"]) == 1
 
 
-def test_the_best_checkpoint_has_the_fewest_wrong_characters(tmp_path):
-    """They rank before whole words: on a small validation set one word more may be chance."""
-    model = build_recognizer(network())
-    readings = iter((("12", "000", "000"), ("13", "022", "122"), ("12", "000", "100")))
-    labels = ("12", "012", "123")
+def validated(folder, readings):
+    """A trainer that has trained nothing; each validation reads the next of `readings` for 12, 012 and 123."""
+    readings, labels = iter(readings), ("12", "012", "123")
 
     class Validation:
         def gathered(self):
@@ -292,14 +291,32 @@ def test_the_best_checkpoint_has_the_fewest_wrong_characters(tmp_path):
 
         report = staticmethod(score)
 
-    config = TrainConfig(optimizer="adam")
-    trainer = Trainer(model, config, str(tmp_path), None, Validation(), 1, Cluster(tf.distribute.get_strategy()))
-    best = []
-    for step in range(3):
-        trainer.state.step = step
-        trainer._validate(Progress(None, 0))
-        best.append(json.loads((tmp_path / "best.json").read_text("utf-8"))["step"])
-    assert best == [0, 1, 1]
+    model, config = build_recognizer(network()), TrainConfig(optimizer="adam")
+    return Trainer(model, config, str(folder), None, Validation(), 1, Cluster(tf.distribute.get_strategy()))
+
+
+def best_after(trainer, step, **state):
+    for name, value in {"step": step, **state}.items():
+        setattr(trainer.state, name, value)
+    trainer._validate(Progress(None, 0))
+    best = json.loads(Path(trainer.model_dir, "best.json").read_text("utf-8"))
+    return best["step"], best["last"]
+
+
+def test_the_best_checkpoint_has_the_fewest_wrong_characters(tmp_path):
+    """They rank before whole words: on a small validation set one word more may be chance."""
+    trainer = validated(tmp_path, [("12", "000", "000"), ("13", "022", "122"), ("12", "000", "100")])
+    assert [best_after(trainer, step) for step in range(3)] == [(0, False), (1, False), (1, False)]
+
+
+def test_the_end_of_a_training_counts_as_the_best_unless_it_is_worse_beyond_chance(tmp_path):
+    one_wrong, three_wrong, all_wrong = ("12", "012", "120"), ("12", "022", "100"), ("", "", "")
+    trainer = validated(tmp_path / "good", [one_wrong, three_wrong, three_wrong])
+    assert best_after(trainer, 0) == best_after(trainer, 1) == (0, False)
+    assert best_after(trainer, 2, finished=BY_PATIENCE) == (2, True)
+    assert trainer.state.best_cer == 3 / 8
+    trainer = validated(tmp_path / "bad", [one_wrong, all_wrong])
+    assert best_after(trainer, 0) == best_after(trainer, 1, finished=BY_PATIENCE) == (0, False)
 
 
 @pytest.mark.parametrize(("cer", "checks"), [(1e9, 20), (0.81, 20), (0.8, 10), (0.01, 10), (0.0, 5)])

@@ -33,6 +33,24 @@ def random_texts(count: int, seed: int = 0) -> list[str]:
     return ["".join(rng.choices(ALPHABET, k=rng.randrange(12))) for _ in range(count)]
 
 
+# Chance
+
+
+@pytest.mark.parametrize(
+    ("errors", "others", "chance"),
+    [(5, 9, True), (9, 9, True), (0, 0, True), (3, 0, True), (5, 0, False), (17, 8, True), (20, 8, False)],
+)
+def test_more_errors_by_chance(errors, others, chance):
+    # 3 - 0 <= 2 sqrt(3) = 3.5; 5 - 0 > 4.5; 17 - 8 <= 2 sqrt(25) = 10; 20 - 8 > 10.6
+    assert metrics.within_chance(errors / 170, others / 170, 170) == chance
+
+
+def test_of_many_characters_less_is_chance():
+    assert metrics.within_chance(0.06, 0.04, 170)
+    assert not metrics.within_chance(0.06, 0.04, 17000)
+    assert metrics.within_chance(float("nan"), 0.0, 0) is False
+
+
 # Edit distance
 
 

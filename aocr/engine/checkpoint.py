@@ -205,7 +205,8 @@ def choose(model_dir: str) -> Chosen:
     best = read_json(path_in(model_dir, "best.json"))
     if best and tf.io.gfile.exists(path_in(model_dir, f"{best.get('checkpoint')}.index")):
         score = f"word accuracy {best['word_accuracy']:.2%}, CER {best['cer']:.2%}"
-        why = f"best on validation ({score} at step {best['step']})"
+        what = "last, as good as the best on validation" if best.get("last") else "best on validation"
+        why = f"{what} ({score} at step {best['step']})"
         return Chosen(path_in(model_dir, best["checkpoint"]), why, _temperature(model_dir, best["checkpoint"]))
     newest = tf.train.latest_checkpoint(model_dir)
     if newest is None:
@@ -269,11 +270,14 @@ class Checkpoints:
         """Write everything; the oldest of the newest few goes."""
         self._guarded(lambda: self._manager.save(checkpoint_number=step))
 
-    def save_best(self, step: int, scores: dict[str, float]) -> None:
-        """Write the weights as the best, point best.json at them, then drop the ones before."""
+    def save_best(self, step: int, scores: dict[str, float], last: bool = False) -> None:
+        """Write the weights as the best, point best.json at them, then drop the ones before.
+
+        `last`: they are those of the end of a training, and not worse than the best by more than chance.
+        """
         name = f"best-{step}"
         self._guarded(lambda: self._averages.write(path_in(self.model_dir, name)))
-        write_json(path_in(self.model_dir, "best.json"), {"checkpoint": name, "step": step, **scores})
+        write_json(path_in(self.model_dir, "best.json"), {"checkpoint": name, "step": step, "last": last, **scores})
         for path in tf.io.gfile.glob(path_in(self.model_dir, "best-*")):
             if not os.path.basename(path).startswith(f"{name}."):
                 tf.io.gfile.remove(path)

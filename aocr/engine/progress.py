@@ -77,7 +77,7 @@ class Progress:
         self._bar.update(done)
         self._scalars(step, {"loss": loss, "perplexity": perplexity, "images_per_second": images, "rate": rate})
 
-    def validation(self, step: int, report: EvalReport, best: bool) -> None:
+    def validation(self, step: int, report: EvalReport, remark: str = "") -> None:
         """Show the scores of a validation."""
         self._validation = f", validation {report.word_accuracy:.1%}"
         scores = (
@@ -85,7 +85,7 @@ class Progress:
             f"1-NED {report.one_minus_ned:.2%}, score of aocr 0.7.6 {report.upstream_accuracy:.2%}, "
             f"perplexity {report.perplexity:.3f}"
         )
-        log.info("Step %d: validation %s%s", step, scores, " (best so far)" if best else "")
+        log.info("Step %d: validation %s%s", step, scores, f" ({remark})" if remark else "")
         values = ("word_accuracy", "cer", "one_minus_ned", "perplexity", "mean_confidence")
         self._scalars(step, {f"validation/{name}": getattr(report, name) for name in values})
 

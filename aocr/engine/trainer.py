@@ -24,6 +24,7 @@ from aocr.engine.history import History
 from aocr.engine.progress import Progress, clock, log
 from aocr.engine.train_step import TrainStep, make_optimizer
 from aocr.errors import TrainingError
+from aocr.metrics import within_chance
 from aocr.model.recognizer import Recognizer
 from aocr.results import EvalReport
 
@@ -251,16 +252,21 @@ class Trainer:
     def _validate(self, progress: Progress) -> bool:
         state = self.state
         with self._average.applied():
-            report = self.report = self.evaluator.report(self.evaluator.gathered())
+            samples = self.evaluator.gathered()
+        report = self.report = self.evaluator.report(samples)
         # characters first: on the few words of a small validation set their rate says more than that of words
         scores = (-report.cer, report.word_accuracy)
         before = (-state.best_cer, state.best_word_accuracy)
         # of two that read alike the later is kept unless it is clearly less sure: it has learnt longer
         best = scores > before or (scores == before and report.perplexity <= 1.02 * state.best_perplexity)
-        progress.validation(state.step, report, best)
-        if best and self.cluster.is_chief:
-            self._checkpoints.save_best(state.step, {"word_accuracy": report.word_accuracy, "cer": report.cer})
-        if best:
+        # at the end the learning rate is zero, and such weights read new images better than others of the same score
+        characters = sum(len(sample.label) for sample in samples)
+        last = state.finished != GOING and not best and within_chance(report.cer, state.best_cer, characters)
+        progress.validation(state.step, report, "best so far" if best else "as good as the best" if last else "")
+        if (best or last) and self.cluster.is_chief:
+            reached = {"word_accuracy": report.word_accuracy, "cer": report.cer}
+            self._checkpoints.save_best(state.step, reached, last)
+        if best or last:
             state.best_word_accuracy, state.best_cer = report.word_accuracy, report.cer
             state.best_perplexity = report.perplexity
         clearer = self._loss_fell(math.log(max(1.0, report.perplexity)))
