@@ -270,14 +270,15 @@ class Checkpoints:
         """Write everything; the oldest of the newest few goes."""
         self._guarded(lambda: self._manager.save(checkpoint_number=step))
 
-    def save_best(self, step: int, scores: dict[str, float], last: bool = False) -> None:
+    def save_best(self, step: int, word_accuracy: float, cer: float, last: bool = False) -> None:
         """Write the weights as the best, point best.json at them, then drop the ones before.
 
         `last`: they are those of the end of a training, and not worse than the best by more than chance.
         """
         name = f"best-{step}"
         self._guarded(lambda: self._averages.write(path_in(self.model_dir, name)))
-        write_json(path_in(self.model_dir, "best.json"), {"checkpoint": name, "step": step, "last": last, **scores})
+        best = {"checkpoint": name, "step": step, "last": last, "word_accuracy": word_accuracy, "cer": cer}
+        write_json(path_in(self.model_dir, "best.json"), best)
         for path in tf.io.gfile.glob(path_in(self.model_dir, "best-*")):
             if not os.path.basename(path).startswith(f"{name}."):
                 tf.io.gfile.remove(path)

@@ -38,6 +38,9 @@ GUESSING = 0.8
 MORE_PATIENCE = 2
 """Times as long it is waited for there."""
 
+BEST, AS_GOOD = "best so far", "as good as the best"
+"""What is said of a validation whose weights are kept as the best; AS_GOOD: of those at the end of a training."""
+
 GOING, BY_EPOCHS, BY_TIME, BY_PATIENCE = range(4)
 """Why the learning rate falls, and then why a training has ended; GOING: neither."""
 
@@ -257,20 +260,27 @@ class Trainer:
         # characters first: on the few words of a small validation set their rate says more than that of words
         scores = (-report.cer, report.word_accuracy)
         before = (-state.best_cer, state.best_word_accuracy)
-        # of two that read alike the later is kept unless it is clearly less sure: it has learnt longer
-        best = scores > before or (scores == before and report.perplexity <= 1.02 * state.best_perplexity)
-        # at the end the learning rate is zero, and such weights read new images better than others of the same score
         characters = sum(len(sample.label) for sample in samples)
-        last = state.finished != GOING and not best and within_chance(report.cer, state.best_cer, characters)
-        progress.validation(state.step, report, "best so far" if best else "as good as the best" if last else "")
-        if (best or last) and self.cluster.is_chief:
-            reached = {"word_accuracy": report.word_accuracy, "cer": report.cer}
-            self._checkpoints.save_best(state.step, reached, last)
-        if best or last:
-            state.best_word_accuracy, state.best_cer = report.word_accuracy, report.cer
-            state.best_perplexity = report.perplexity
+        remark = ""
+        # of two that read alike the later is kept unless it is clearly less sure: it has learnt longer
+        if scores > before or (scores == before and report.perplexity <= 1.02 * state.best_perplexity):
+            remark = BEST
+        # at the end the learning rate is zero, and such weights read new images better than others of the same score
+        elif state.finished != GOING and within_chance(report.cer, state.best_cer, characters):
+            remark = AS_GOOD
+        progress.validation(state.step, report, remark)
+        if remark:
+            self._keep(report, last=remark == AS_GOOD)
         clearer = self._loss_fell(math.log(max(1.0, report.perplexity)))
         return scores > before or clearer
+
+    def _keep(self, report: EvalReport, last: bool) -> None:
+        """Take the weights that `report` is of for the best."""
+        state = self.state
+        if self.cluster.is_chief:
+            self._checkpoints.save_best(state.step, report.word_accuracy, report.cer, last)
+        state.best_word_accuracy, state.best_cer = report.word_accuracy, report.cer
+        state.best_perplexity = report.perplexity
 
     def _loss_fell(self, loss: float) -> bool:
         fell = ENOUGH < loss < LESS * self.state.best_loss

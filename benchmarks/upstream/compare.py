@@ -91,6 +91,17 @@ def install_released(python37: str, work: Path) -> str:
     return str(python)
 
 
+def begin(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, str]:
+    """Options, with `--work` (made here, absolute) and `--python37`, and the interpreter of the released program."""
+    parser.add_argument("--work", type=Path, required=True, help="folder for environments, models and records")
+    parser.add_argument("--python37", default="python3.7", help="interpreter that TensorFlow 1.15 runs on")
+    options = parser.parse_args()
+    options.work = options.work.resolve()
+    options.work.mkdir(parents=True, exist_ok=True)
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    return options, install_released(options.python37, options.work)
+
+
 def prepare(work: Path, name: str) -> Path:
     """A folder with the toy words, for one of the two programs."""
     folder = work / name
@@ -297,20 +308,14 @@ CHECKS = (
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for environments, models and records")
-    parser.add_argument("--python37", default="python3.7", help="interpreter that TensorFlow 1.15 runs on")
     parser.add_argument("--checkpoint", type=Path, help="folder of a checkpoint to import (default: trained here)")
-    options = parser.parse_args()
-    work = options.work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    options, python = begin(parser)
     import machine
 
     # the released program draws into `out`, whatever its --output-dir says
-    released = Program(install_released(options.python37, work), prepare(work, "released-work"), "out", ".")
-    comparison = Comparison(
-        released, Program(sys.executable, prepare(work, "our-work"), "results", "1", str(ROOT)), options.checkpoint
-    )
+    released = Program(python, prepare(options.work, "released-work"), "out", ".")
+    ours = Program(sys.executable, prepare(options.work, "our-work"), "results", "1", str(ROOT))
+    comparison = Comparison(released, ours, options.checkpoint)
     print(machine.describe())
     failures = 0
     for check in CHECKS:

@@ -10,22 +10,28 @@ first checkpoint after them; texts are read by its `predict`. A model that is in
 from __future__ import annotations
 
 import argparse
-import os
+import contextlib
 import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from compare import Program, install_released, predicted
+from compare import Program, begin, predicted
+
+if TYPE_CHECKING:
+    from aocr.results import EvalReport
 
 STEPS_PER_CHECKPOINT = 10
 
 
 def words(annotations: Path) -> list[tuple[str, str]]:
-    """Path and label, in capitals, of each line."""
-    lines = annotations.read_text(encoding="utf-8").splitlines()
-    return [(path, label.upper()) for path, label in (line.split(" ", 1) for line in lines)]
+    """Path and label, in the capitals that the released program trains on, of each line."""
+    from aocr.annotations import parse_annotations
+
+    lines = parse_annotations(annotations.read_bytes(), str(annotations))
+    return [(line.path, line.label.upper()) for line in lines]
 
 
 def limits(source: Path) -> list[str]:
@@ -38,6 +44,11 @@ def limits(source: Path) -> list[str]:
     return [f"--max-width={max(widths)}", f"--max-height={max(heights)}", f"--max-prediction={longest}"]
 
 
+def told_steps(log: Path) -> list[str]:
+    """The lines of a training's log that tell steps."""
+    return re.findall(r"Step \d+: .*", log.read_text(encoding="utf-8")) if log.exists() else []
+
+
 def train(program: Program, flags: list[str], minutes: float) -> list[str]:
     """Train from the first step on for so many minutes and up to a checkpoint; the lines of its log that tell steps."""
     log = program.folder / "train.log"
@@ -45,41 +56,42 @@ def train(program: Program, flags: list[str], minutes: float) -> list[str]:
     command = [program.python, "-m", "aocr", "train", "train.tfrecords", "--log-path=train.log", "--num-epoch=100000"]
     command += [f"--steps-per-checkpoint={STEPS_PER_CHECKPOINT}", *flags]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=program.folder, env=program.environment, **quiet) as training:
-        end = enough = float("inf")
-        while training.poll() is None:
-            steps = re.findall(r"Step \d+: .*", log.read_text(encoding="utf-8")) if log.exists() else []
-            if steps and end == float("inf"):
-                end = time.monotonic() + 60 * minutes
-            if time.monotonic() > end and enough == float("inf"):
-                enough = len(steps) + STEPS_PER_CHECKPOINT
-            if len(steps) > enough:
-                training.terminate()
+
+    def wait_for_step(number: int) -> None:
+        while len(told_steps(log)) < number and training.poll() is None:
             time.sleep(1)
-    return steps
+
+    with subprocess.Popen(command, cwd=program.folder, env=program.environment, **quiet) as training:
+        wait_for_step(1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            training.wait(60 * minutes)
+        wait_for_step(len(told_steps(log)) + STEPS_PER_CHECKPOINT + 1)
+        training.terminate()
+    return told_steps(log)
+
+
+def scores(texts: list[str], labels: list[str]) -> EvalReport:
+    """Our scores of texts that the released program read; their confidence is not looked at."""
+    from aocr.metrics import score
+    from aocr.results import Prediction, Sample
+
+    read = zip(labels, texts, strict=True)
+    return score([Sample("", label, Prediction(text, 0.0)) for label, text in read])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--sets", default="captcha,captcha_varlen")
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--python37", default="python3.7")
-    options = parser.parse_args()
-    work = options.work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    python = install_released(options.python37, work)
+    options, python = begin(parser)
     from machine import describe  # compare has put its folder on the path
-
-    from aocr.metrics import edit_distance
 
     print(describe())
     print("| set | minutes | steps | last step | word accuracy | CER |\n" + "|---" * 6 + "|")
     for name in options.sets.split(","):
         source = (options.data / name).resolve()
-        program = Program(python, work / f"released-{name}", "out", ".")
+        program = Program(python, options.work / f"released-{name}", "out", ".")
         program.folder.mkdir(exist_ok=True)
         (program.folder / "images").unlink(missing_ok=True)
         (program.folder / "images").symlink_to(source / "images")
@@ -88,9 +100,9 @@ def main() -> int:
         steps = train(program, flags, options.minutes)
         paths, labels = zip(*words(source / "test.txt"), strict=True)
         texts = predicted(program, *flags, told="".join(f"{path}\n" for path in paths))
-        right = sum(text == label for text, label in zip(texts, labels, strict=True)) / len(labels)
-        wrong = sum(map(edit_distance, texts, labels)) / sum(map(len, labels))
-        print(f"| {name} | {options.minutes:g} | {len(steps)} | {steps[-1]} | {right:.2%} | {wrong:.2%} |", flush=True)
+        report = scores(texts, labels)
+        rates = f"{report.word_accuracy:.2%} | {report.cer:.2%}"
+        print(f"| {name} | {options.minutes:g} | {len(steps)} | {steps[-1]} | {rates} |", flush=True)
     return 0
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
 import statistics
 import sys
-from pathlib import Path
 
-from compare import MAX_WIDTH, ROOT, Program, install_released, prepare
+from compare import MAX_WIDTH, ROOT, Program, begin, prepare
 
 BATCH = 65
 WARM = 10
@@ -63,15 +61,10 @@ def our_speeds(program: Program, name: str) -> tuple[float, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--python37", default="python3.7")
-    options = parser.parse_args()
-    work = options.work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    released = Program(install_released(options.python37, work), prepare(work, "released-speed"), "out", ".")
-    ours = Program(sys.executable, prepare(work, "our-speed"), "results", "1", str(ROOT))
+    options, python = begin(parser)
+    released = Program(python, prepare(options.work, "released-speed"), "out", ".")
+    ours = Program(sys.executable, prepare(options.work, "our-speed"), "results", "1", str(ROOT))
     for words, target in (
         ("annotations-testing.txt", "test.tfrecords"),
         ("annotations-training.txt", "train.tfrecords"),
