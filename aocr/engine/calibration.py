@@ -15,23 +15,23 @@ from aocr.model.recognizer import Recognizer
 
 TEMPERATURES = np.geomspace(0.125, 8.0, 97)
 """Temperatures that are tried; 1 is in the middle."""
+PRIOR = 0.5
+"""Standard deviation of ln T that is expected: two networks in three between 0.6 and 1.6."""
 
 
 def fit_temperature(log_probs: np.ndarray, correct: np.ndarray) -> float:
-    """The temperature with the lowest cross-entropy between confidence and being right.
+    """The likeliest temperature, given how often texts of each confidence are right.
 
-    The targets are smoothed as Platt (1999) does, so that a small set without a mistake does not ask for certainty.
+    Before any text is read, ln T is taken for normal around 0 with deviation `PRIOR`: some dozens of texts say little
+    of T, and as many without a mistake would ask for certainty.
 
     Args:
       log_probs: (N, G), ln of each text's probability at each of `TEMPERATURES`.
       correct: (N,) bool.
     """
-    right = int(correct.sum())
-    wrong = len(correct) - right
-    target = np.where(correct, (right + 1) / (right + 2), 1 / (wrong + 2))[:, None]
     log_probs = np.minimum(log_probs, -1e-7)
-    losses = -(target * log_probs + (1 - target) * np.log(-np.expm1(log_probs))).mean(0)
-    return float(TEMPERATURES[int(np.argmin(losses))])
+    surprise = -np.where(correct[:, None], log_probs, np.log(-np.expm1(log_probs))).sum(0)
+    return float(TEMPERATURES[np.argmin(surprise + 0.5 * (np.log(TEMPERATURES) / PRIOR) ** 2)])
 
 
 def calibrate(model: Recognizer, charset: Charset, batches: Batches) -> tuple[float, int]:
