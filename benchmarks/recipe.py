@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from machine import describe
@@ -179,6 +180,40 @@ def _dropout() -> None:
     recognizer.Encoder = Dropped
 
 
+def _scheduled_sampling() -> None:
+    """Bengio et al., 2015: a quarter of the symbols that the decoder is told in training are those it read itself."""
+    import tensorflow as tf
+    from keras import ops
+
+    from aocr.model.decoder import Decoder
+    from aocr.model.layers import collect_steps
+
+    forced = Decoder.call
+
+    def call(self, memory, tokens, training=False):
+        if not training:
+            return forced(self, memory, tokens)
+        by_step = ops.transpose(tokens)
+        own = tf.random.uniform(tf.shape(by_step)) < 0.25
+
+        def step(i, state):
+            inner, read = state
+            logits, weights, inner = self.step(ops.where(own[i], read, by_step[i]), inner, memory, training=True)
+            return (logits, weights), (inner, ops.cast(ops.argmax(logits, axis=-1), by_step.dtype))
+
+        found, _ = collect_steps(step, (self.initial_state(memory), by_step[0]), ops.shape(by_step)[0])
+        return tuple(ops.transpose(one, (1, 0, 2)) for one in found)
+
+    Decoder.call = call
+
+
+def _fall(share: float) -> None:
+    """The learning rate falls for this share of the steps before."""
+    from aocr.engine import schedule
+
+    schedule.FALL_SHARE = share
+
+
 def _nothing() -> None:
     pass
 
@@ -207,6 +242,9 @@ VARIANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "Adadelta 1.0": (_nothing, ("--optimizer", "adadelta")),
     "learning rate halved": (_nothing, ("--initial-learning-rate", "0.001")),
     "learning rate doubled": (_nothing, ("--initial-learning-rate", "0.004")),
+    "scheduled sampling": (_scheduled_sampling, ()),
+    "learning rate falls at once": (partial(_fall, 0.0), ()),
+    "learning rate falls for half the steps": (partial(_fall, 1.0), ()),
     "patience doubled": (_nothing, ("--patience", "20")),
     "batches of up to 65": (_nothing, ("--batch-size", "65")),
     "classic network": (_nothing, ("--arch", "classic")),
@@ -260,7 +298,11 @@ def main() -> int:
     print(f"{args.set}, {args.minutes} minutes, seeds {args.seeds}\n")
     print("| variant | word accuracy | CER | steps |\n|---|---|---|---|")
     for name in args.only.split(","):
-        found = [measure(name, int(seed), args) for seed in args.seeds.split(",")]
+        try:
+            found = [measure(name, int(seed), args) for seed in args.seeds.split(",")]
+        except subprocess.CalledProcessError:
+            print(f"| {name} | failed, see its train.log | | |", flush=True)
+            continue
         accuracy, cer = (statistics.median(r[k] for r in found) for k in ("word_accuracy", "cer"))
         steps = statistics.median(r["steps"] for r in found)
         print(f"| {name} | {accuracy:.2%} | {cer:.2%} | {steps:.0f} |", flush=True)
