@@ -52,6 +52,18 @@ def test_files_of_a_right_and_a_wrong_reading(tmp_path):
             assert file.read().split() == ["abc", "abc" if kind == "correct" else "abd"]
 
 
+def test_a_sample_that_is_read_otherwise_leaves_the_other_folder(tmp_path):
+    wrong = write_visualization(sample(text="abd"), tmp_path)
+    kept = write_visualization(sample(text="abd", name="b.png"), tmp_path)
+    right = write_visualization(sample(), tmp_path)
+    assert os.path.isdir(right) and os.listdir(tmp_path / "incorrect") == [os.path.basename(kept)]
+    notes = os.path.join(right, "notes.txt")  # of the user
+    with open(notes, "w", encoding="utf-8") as file:
+        file.write("why?")
+    assert write_visualization(sample(text="abd"), tmp_path) == wrong
+    assert os.listdir(right) == ["notes.txt"] and len(os.listdir(wrong)) == 3
+
+
 def test_any_label_gives_a_folder_of_its_own(tmp_path):
     folders = {write_visualization(sample(text, text, f"{i}{text}"), tmp_path) for i, text in enumerate(ODD)}
     assert len(folders) == len(ODD)
