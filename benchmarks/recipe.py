@@ -127,6 +127,7 @@ def _location_convolution() -> None:
         return flat, context, ops.zeros_like(memory.values[:, :, :2])
 
     decoder.Decoder.advance, decoder.Decoder.initial_state = advance, initial_state
+    decoder.Decoder.overrun = lambda self, state, memory: ops.zeros_like(state[0][:, 0])
 
 
 def _no_average() -> None:

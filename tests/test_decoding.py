@@ -13,7 +13,7 @@ from aocr.charset import EOS, GO, NUM_SPECIALS, Charset
 from aocr.config import ModelConfig, ReadConfig
 from aocr.engine.reading import make_constraints
 from aocr.errors import ConfigError
-from aocr.model.decoding import LENGTH_POWER, NEVER
+from aocr.model.decoding import LENGTH_POWER, NEVER, OVERRUN
 from aocr.model.recognizer import build_recognizer
 
 LIMIT = 3
@@ -185,6 +185,42 @@ def test_pattern_and_lexicon_together(tiny, lexicon):
     assert set(texts_of(tiny, read(tiny, lexicon=lexicon, pattern=".*1"))) <= {"ab1", "11"}
     with pytest.raises(ConfigError):
         make_constraints(ReadConfig(pattern="[x-z]+"), Charset(SYMBOLS), LIMIT + 1)
+
+
+@pytest.fixture(scope="module")
+def endless():
+    """A network that attends to all columns alike, and to which an end is never likely."""
+    keras.utils.set_random_seed(3)
+    config = ModelConfig(Charset(SYMBOLS), attn_num_hidden=8, target_embedding_size=5, max_prediction=40)
+    model = build_recognizer(config)
+    for weight in (model.decoder.attention.v, model.decoder.attention.lead):
+        weight.assign(np.zeros(weight.shape))
+    projection = model.decoder.output_projection
+    projection.bias.assign(np.where(np.arange(projection.bias.shape[0]) == EOS, -50.0, 0.0))
+    images = np.random.default_rng(5).normal(0, 0.7, (2, 32, 48, 1)).astype(np.float32)
+    return model, images, np.array([48, 24], np.int32)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_text_ends_soon_after_the_last_symbol_in_the_image(endless, beam):
+    model, images, widths = endless
+    reading = read(endless, beam=beam)
+    for b, counts in enumerate(model.encode(images, widths).counts.numpy()[:, :12]):
+        counts = counts[: widths[b] // 4]
+        place, steps = 0.0, 0
+        while place <= counts[-1] + OVERRUN:
+            ahead = counts - (place + 1)
+            near = np.exp(-(ahead**2) / 2) / len(counts)
+            place += 1 + (near @ ahead) / (near.sum() + 0.1)
+            steps += 1
+        ids = reading.ids[b].numpy().tolist()
+        assert ids.index(EOS) + 1 == steps < model.max_steps
+        assert reading.confidence[b] < 1e-15  # the end is as unlikely as the network says
+
+
+def test_a_pattern_goes_on_where_a_text_should_end(endless):
+    for pattern in ("a{30}", "(ab){15}"):
+        assert all(re.fullmatch(pattern, text) for text in texts_of(endless, read(endless, pattern=pattern)))
 
 
 def test_specials_are_never_read(tiny):

@@ -129,6 +129,11 @@ class Decoder(layers.Layer):
         logits = self.output_projection(found)
         return ops.transpose(logits, (1, 0, 2)), ops.transpose(weights, (1, 0, 2))  # (T, B, .) -> (B, T, .)
 
+    def overrun(self, state: tuple, memory: Memory):
+        """By how many symbols reading has passed the last one that the encoder counts: (B,); 0 where nothing leads."""
+        place = state[-1]
+        return ops.zeros_like(place) if memory.counts is None else place - ops.max(memory.counts, axis=1)
+
     def go_tokens(self, memory: Memory):
         """The token before the first step: (B,) of GO."""
         return ops.full((ops.shape(memory.values)[0],), GO, dtype="int32")

@@ -13,6 +13,10 @@ from aocr.model.layers import collect_steps
 
 NEVER = -1e9
 """Log-probability of what may not be."""
+HARDLY = -1e4
+"""What is added where something is only done if all else may not be."""
+OVERRUN = 4.0
+"""Symbols past the last one in the image after which a text ends: attention that has lost its place goes in circles."""
 LENGTH_POWER = 0.6
 """How far beams of unlike length are brought to one scale (Wu et al., 2016, equation 14)."""
 OUT = -1
@@ -118,14 +122,15 @@ def _rank(total, length):
     return total / ((5.0 + length) / 6.0) ** LENGTH_POWER
 
 
-def _gains(logits, i, max_steps, upstream: bool):
-    """(R, V) log-probabilities of what may come next at step i."""
+def _gains(logits, i, max_steps, late, upstream: bool):
+    """(R, V) log-probabilities of what may come next at step i; late: (R,) bool, whether it should be the end."""
     gains = ops.log_softmax(ops.cast(logits, "float32"))
     if upstream:
         return gains
     symbols = ops.arange(logits.shape[-1], dtype="int32")
     is_last = ops.equal(i, max_steps - 1)
     barred = (symbols == PAD) | (symbols == GO) | ((symbols != EOS) & is_last)
+    gains = ops.where(late[:, None] & (symbols != EOS)[None], gains + HARDLY, gains)
     return ops.where(barred[None], NEVER, gains)
 
 
@@ -204,7 +209,8 @@ def search(
     def step(i, beams):
         logits, weights, inner = decoder.step(beams.token, beams.inner, memory)
         size = logits.shape[-1]
-        gains = _gains(logits, i, max_steps, upstream)
+        late = decoder.overrun(inner, memory) > OVERRUN
+        gains = _gains(logits, i, max_steps, late, upstream)
         places = []
         for constraint, place in zip(constraints, beams.places, strict=True):
             penalties, after = _follow(constraint, place, max_steps - i - 1, size)
