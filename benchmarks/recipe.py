@@ -88,10 +88,10 @@ def _same_colours() -> None:
     augment._recoloured = lambda images, draw, strength: images
 
 
-def _full_augmentation_at_once() -> None:
+def _augmentation_grows(steps: int) -> None:
     from aocr.data import pipeline
 
-    pipeline.EASE_STEPS = 1
+    pipeline.EASE_STEPS = steps
 
 
 def _location_convolution() -> None:
@@ -231,7 +231,8 @@ VARIANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "without augmentation": (_nothing, ("--no-augment",)),
     "without negatives": (_no_negatives, ()),
     "without change of colours": (_same_colours, ()),
-    "full augmentation at once": (_full_augmentation_at_once, ()),
+    "full augmentation at once": (partial(_augmentation_grows, 1), ()),
+    "augmentation grows for 3000 steps": (partial(_augmentation_grows, 3000), ()),
     "augmentation twice as strong": (_nothing, ("--augment-strength", "2")),
     "without contrast stretch": (_no_contrast_stretch, ()),
     "grey": (_nothing, ("--no-color",)),
