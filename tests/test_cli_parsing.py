@@ -1,10 +1,12 @@
 """The command line up to the point where a command runs: flags, defaults, older spellings, wrong usage."""
 
 import argparse
+import re
 import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
 
 from aocr.cli import legacy, options
 from aocr.cli.main import COMMANDS, command_first, main, make_parser
@@ -377,6 +379,16 @@ def test_no_flag_is_taken_for_another():
         if command != "dataset":
             assert flags["--model-dir"] == flags["--job-dir"] == "model_dir"
         assert flags["--log-path"] == "log_path"
+
+
+def test_the_readme_has_every_flag_that_help_shows():
+    table = (ROOT / "README.md").read_text("utf-8").partition("\n## Flags\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"--[a-z-]+", table))
+    sub = next(action for action in make_parser()._actions if action.choices)
+    for command in COMMANDS:
+        actions = (a for a in sub.choices[command]._actions if a.help != argparse.SUPPRESS)
+        shown = {flag for action in actions for flag in action.option_strings if flag.startswith("--")}
+        assert shown <= told, f"aocr {command}: {sorted(shown - told)}"
 
 
 @pytest.mark.parametrize(
