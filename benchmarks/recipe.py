@@ -76,10 +76,10 @@ def _no_maximum_over_rows() -> None:
     recognizer.ResidualCNN = Fixed
 
 
-def _no_negatives() -> None:
+def _variation(name: str, value: float) -> None:
     from aocr.data import augment
 
-    augment.NEGATIVES = 0.0
+    setattr(augment, name, value)
 
 
 def _same_colours() -> None:
@@ -229,7 +229,9 @@ VARIANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "without the maximum over rows": (_no_maximum_over_rows, ()),
     "without weight averaging": (_no_average, ()),
     "without augmentation": (_nothing, ("--no-augment",)),
-    "without negatives": (_no_negatives, ()),
+    "without negatives": (partial(_variation, "NEGATIVES", 0.0), ()),
+    "without waves": (partial(_variation, "WAVE", 0.0), ()),
+    "without poor jpegs": (partial(_variation, "JPEGS", 0.0), ()),
     "without change of colours": (_same_colours, ()),
     "full augmentation at once": (partial(_augmentation_grows, 1), ()),
     "augmentation grows for 3000 steps": (partial(_augmentation_grows, 3000), ()),

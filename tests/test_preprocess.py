@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 import aocr.engine  # noqa: F401
 from aocr.charset import Charset
 from aocr.config import ModelConfig
-from aocr.data.augment import augment
+from aocr.data.augment import WAVE, _compressed, _moved, _Uniform, _waves, augment
 from aocr.data.preprocess import decode_image, preprocess
 from aocr.images import canonical_image, image_to_bytes
 
@@ -150,20 +150,63 @@ def test_variation_leaves_no_end_of_the_text_outside(width):
 
 
 def test_colours_vary_and_grey_stays_grey():
-    plain = np.full((8, 32, 40, 3), 0.4, np.float32)
-    plain[:, :, 20:] = (0.6, -0.3, 0.0)
-    varied = augment(tf.constant(plain), tf.fill((8,), 40), tf.constant([1, 2])).numpy()
-    grey, colour = (varied[:, 8:24, part].mean((1, 2)) for part in (slice(4, 16), slice(24, 36)))
+    plain = np.full((40, 32, 120, 3), 0.4, np.float32)
+    plain[:, :, 60:] = (0.6, -0.3, 0.0)
+    varied = augment(tf.constant(plain), tf.fill((40,), 120), tf.constant([1, 2])).numpy()
+    grey, colour = (varied[:, 8:24, part].mean((1, 2)) for part in (slice(8, 36), slice(84, 112)))
     assert np.ptp(grey, axis=1).max() < 0.02 < np.ptp(colour, axis=1).min()
     assert len(set(colour.argmax(1))) == 3, "each of the three is the strongest in some image"
 
 
 def test_some_images_are_made_negatives():
-    plain = np.full((400, 32, 40, 1), 0.9, np.float32)
+    plain = np.full((2000, 32, 40, 1), 0.9, np.float32)
     plain[:, 14:18, 18:22] = -0.9
     for strength, low, high in ((0.2, 0.02, 0.1), (1.0, 0.2, 0.3), (9.0, 0.4, 0.6)):
-        varied = augment(tf.constant(plain), tf.fill((400,), 40), tf.constant([1, 2]), strength).numpy()
+        varied = augment(tf.constant(plain), tf.fill((2000,), 40), tf.constant([1, 2]), strength).numpy()
         assert low < (np.median(varied, axis=(1, 2, 3)) < 0).mean() < high
+
+
+def test_places_are_sampled_as_by_hand():
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (3, 9, 14, 2)).astype(np.float32)
+    warps = np.float32(
+        [[1, 0, 0, 0, 1, 0, 0, 0], [1.2, 0.1, -2, -0.1, 0.8, 1, 0.004, 0], [0.9, -0.2, 4, 0, 1.1, -3, 0, 0]]
+    )
+    waves = rng.uniform(-3, 3, (3, 9, 14, 2)).astype(np.float32)
+    moved = _moved(tf.constant(images), tf.constant(warps), tf.constant(waves)).numpy()
+    padded = np.pad(images, [(0, 0), (20, 20), (20, 20), (0, 0)])  # empty all around
+    for i, row, column in np.ndindex(3, 9, 14):
+        a, b, e, c, d, f, g, h = warps[i]
+        depth = g * column + h * row + 1
+        x = (a * column + b * row + e) / depth + waves[i, row, column, 0]
+        y = (c * column + d * row + f) / depth + waves[i, row, column, 1]
+        left, top = int(np.floor(x)), int(np.floor(y))
+        near = padded[i, top + 20 : top + 22, left + 20 : left + 22]
+        expected = np.einsum("y,x,yxc->c", [top + 1 - y, y - top], [left + 1 - x, x - left], near)
+        np.testing.assert_allclose(moved[i, row, column], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_waves_are_small_and_smooth(strength):
+    waves = _waves(_Uniform(tf.constant([1, 2])), tf.constant(20), tf.constant(32), tf.constant(200), strength).numpy()
+    assert waves.shape == (20, 32, 200, 2)
+    assert np.abs(waves).max() <= 1.5 * WAVE * strength
+    assert (np.abs(waves).max(axis=(1, 2)) >= 0.6 * WAVE * strength).all(), "each image is bent, across and up"
+    for axis in (1, 2):  # letters are stretched and squeezed, not torn: no pixel goes beyond its neighbour
+        assert np.abs(np.diff(waves, axis=axis)).max() <= 0.6 * strength
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_some_images_become_poor_jpegs(channels):
+    plain = np.full((200, 32, 40, channels), 0.8, np.float32)
+    plain[:, 10:20, 13:22] = -0.8
+    for strength, low, high in ((0.0, 0, 0), (0.5, 0.05, 0.15), (1.0, 0.15, 0.25), (9.0, 0.4, 0.6)):
+        stored = _compressed(tf.constant(plain), _Uniform(tf.constant([1, 2])), strength).numpy()
+        changes = np.abs(stored - plain).max(axis=(1, 2, 3))
+        assert low <= (changes > 0).mean() <= high
+        # a block of 8 x 8 pixels without an edge in it stays even; beside an edge there are waves
+        assert np.ptp(stored[:, :8, :8], axis=(1, 2)).max() < 0.02
+        assert (np.ptp(stored[:, 8:10, 14:22], axis=(1, 2)).max(axis=-1)[changes > 0] > 0.02).all()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

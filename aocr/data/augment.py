@@ -13,12 +13,14 @@ SHIFT = 8.0
 OUTSIDE = 1.5
 RISE = 0.12
 PERSPECTIVE = 6e-4
+WAVE, WAVE_LENGTH = 1.5, 12
 CONTRAST = 0.35
 BRIGHTNESS = 0.25
 NOISE = 0.08
 BLUR = 0.7
 PALER, STRONGER = 0.5, 0.3
 NEGATIVES = 0.25
+JPEGS, JPEG_QUALITY = 0.2, (20.0, 80.0)
 
 
 def _float(value: tf.Tensor) -> tf.Tensor:
@@ -72,6 +74,33 @@ def _warps(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, widths: tf.Tensor,
     return tf.stack([a, b, e, c, d, f, tilt, zeros], 1) / tf.stack([scale] * 8, 1)
 
 
+def _waves(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, width: tf.Tensor, strength) -> tf.Tensor:
+    """Elastic displacements in pixels: (num, height, width, 2), x and y, drawn every `WAVE_LENGTH` pixels."""
+    knots = draw((num, height // WAVE_LENGTH + 2, width // WAVE_LENGTH + 2, 2), -WAVE, WAVE) * strength
+    return tf.image.resize(knots, (height, width), method="bicubic")
+
+
+def _moved(images: tf.Tensor, warps: tf.Tensor, waves: tf.Tensor) -> tf.Tensor:
+    """Bilinear samples of (B, H, W, C), 0 outside, where the projective maps (B, 8) and then the waves lead."""
+    num, height, width = tf.shape(images)[0], tf.shape(images)[1], tf.shape(images)[2]
+    a, b, e, c, d, f, g, h = [warp[:, None, None] for warp in tf.unstack(warps, axis=1)]
+    x, y = _float(tf.range(width))[None, None], _float(tf.range(height))[None, :, None]
+    depth = 1.0 / (g * x + h * y + 1.0)
+    x, y = (a * x + b * y + e) * depth + waves[..., 0], (c * x + d * y + f) * depth + waves[..., 1]
+    # between the four pixels around each place; outside there are empty ones
+    x, y = (tf.clip_by_value(at + 1.0, 0.0, _float(size) + 1.0) for at, size in ((x, width), (y, height)))
+    left, top = tf.floor(x), tf.floor(y)
+    padded = tf.pad(images, [[0, 0], [1, 2], [1, 2], [0, 0]])
+    corners = tf.concat([padded[:, i : i + height + 2, j : j + width + 2] for i in (0, 1) for j in (0, 1)], 3)
+    rows = tf.range(num)[:, None, None] * (height + 2) + tf.cast(top, tf.int32)
+    corners = tf.gather(tf.reshape(corners, (-1, corners.shape[3])), rows * (width + 2) + tf.cast(left, tf.int32))
+    upper_left, upper_right, lower_left, lower_right = tf.split(corners, 4, axis=3)
+    across, down = (x - left)[..., None], (y - top)[..., None]
+    upper = upper_left + (upper_right - upper_left) * across
+    lower = lower_left + (lower_right - lower_left) * across
+    return upper + (lower - upper) * down
+
+
 def _paper(images: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
     """(B, 1, 1, C) mean of the upper and lower edge: what comes in where an image is moved away."""
     edges = tf.stack([images[:, 0], images[:, -1]], 1) * tf.cast(inside, tf.float32)  # (B, 2, W, C)
@@ -97,8 +126,24 @@ def _recoloured(images: tf.Tensor, draw: _Uniform, strength) -> tf.Tensor:
     return tf.einsum("bhwc,bdc->bhwd", images, grey + saturation * turn)
 
 
+def _compressed(images: tf.Tensor, draw: _Uniform, strength) -> tf.Tensor:
+    """Store some images as poor jpegs and read them again."""
+    num = tf.shape(images)[0]
+    poor = draw((num,), 0.0, 1.0) < tf.minimum(0.5, JPEGS * strength)
+    quality = tf.cast(draw((num,), *JPEG_QUALITY), tf.int32)
+
+    def stored(each):
+        image, poor, quality = each
+        jpeg = tf.image.adjust_jpeg_quality
+        return tf.cond(poor, lambda: jpeg(image * 0.5 + 0.5, quality) * 2.0 - 1.0, lambda: image)
+
+    result = tf.TensorSpec(images.shape[1:], tf.float32)
+    return tf.map_fn(stored, (images, poor, quality), fn_output_signature=result)
+
+
 def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor, strength=1.0) -> tf.Tensor:
-    """Turn, slant, scale, shift and tilt; change colours, blur, contrast, brightness and grain; make negatives.
+    """Turn, slant, scale, shift, tilt and bend; change colours, blur, contrast, brightness and grain; make negatives
+    and poor jpegs.
 
     Args:
       images: (B, H, W, C) float32 in about [-1, 1].
@@ -113,14 +158,9 @@ def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor, strength=1.0)
     num, height, width = tf.shape(images)[0], tf.shape(images)[1], tf.shape(images)[2]
     inside = tf.range(width)[None, None, :, None] < widths[:, None, None, None]
     paper = _paper(images, inside)
-    varied = paper + tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.where(inside, images - paper, 0.0),
-        transforms=_warps(draw, num, _float(height), _float(widths), strength),
-        output_shape=tf.stack([height, width]),
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-        fill_value=0.0,
-    )
+    warps = _warps(draw, num, _float(height), _float(widths), strength)
+    waves = _waves(draw, num, height, width, strength)
+    varied = paper + _moved(tf.where(inside, images - paper, 0.0), warps, waves)
     per_image = (num, 1, 1, 1)
     if images.shape[-1] == 3:
         varied = _recoloured(varied, draw, strength)
@@ -129,4 +169,5 @@ def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor, strength=1.0)
     varied *= 1.0 + strength * draw(per_image, -CONTRAST, CONTRAST)
     varied += strength * draw(per_image, -BRIGHTNESS, BRIGHTNESS)
     varied += strength * draw(per_image, 0.0, NOISE) * draw(tf.shape(images), -1.7, 1.7)
-    return tf.where(inside, tf.clip_by_value(varied, -1.0, 1.0), images)
+    varied = _compressed(tf.clip_by_value(varied, -1.0, 1.0), draw, strength)
+    return tf.where(inside, varied, images)
