@@ -11,9 +11,11 @@ from aocr.charset import Charset
 from aocr.errors import ConfigError
 
 IMAGE_HEIGHT = 32
-"""Height in pixels that every image is brought to."""
+"""Height in pixels that the classic network brings every image to, and that limits taken from data are meant at."""
+HEIGHTS = (32, 48, 64)
+"""Heights that the default network may bring every image to."""
 COLUMN_PIXELS = 4
-"""Pixels of the 32 px high image that one memory column stands for, in both networks."""
+"""Pixels of the image so brought to its height that one memory column stands for, in both networks."""
 NETWORK_WIDTH_CAP = 2560
 """Widest image in pixels at height 32 that a limit taken from data may ask for."""
 
@@ -53,6 +55,7 @@ class ModelConfig:
       charset: the symbols it can read.
       arch: `default` or `classic` (the network of aocr 0.7.6).
       channels: 1 reads grey, 3 reads colour.
+      height: pixels that every image is brought to, one of `HEIGHTS` (classic: 32).
       max_width, max_height: in pixels; together they set the widest image: an image of this size fills the
         network, a wider one (by its aspect) is shrunk to fit.
       max_prediction: longest text in characters.
@@ -65,6 +68,7 @@ class ModelConfig:
     charset: Charset
     arch: str = "default"
     channels: int = 1
+    height: int = IMAGE_HEIGHT
     max_width: int = 160
     max_height: int = 60
     max_prediction: int = 8
@@ -78,6 +82,9 @@ class ModelConfig:
             raise ConfigError("arch", self.arch, f"must be one of {', '.join(ARCHS)}.")
         if self.channels not in (1, 3):
             raise ConfigError("channels", self.channels, "must be 1 (grey) or 3 (colour).")
+        heights = (IMAGE_HEIGHT,) if self.arch == "classic" else HEIGHTS
+        if self.height not in heights:
+            raise ConfigError("height", self.height, f"must be {' or '.join(map(str, heights))} ({self.arch} network).")
         _check_positive(
             self,
             *("max_width", "max_height", "max_prediction"),
@@ -92,8 +99,8 @@ class ModelConfig:
 
     @property
     def network_width(self) -> int:
-        """W: the widest image in pixels at height 32."""
-        return math.ceil(self.max_width / self.max_height * IMAGE_HEIGHT)
+        """W: the widest image in pixels at the network's height."""
+        return math.ceil(self.max_width / self.max_height * self.height)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for model.json; the charset as its string of symbols."""

@@ -59,7 +59,17 @@ def test_sizes_are_whole_numbers_from_1(name, value):
     assert caught.value.field == name and caught.value.value == value
 
 
-@pytest.mark.parametrize("settings", [{"arch": "big"}, {"arch": ""}, {"channels": 2}, {"channels": 4}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"arch": "big"},
+        {"arch": ""},
+        {"channels": 2},
+        {"channels": 4},
+        {"height": 40},
+        {"height": 48, "arch": "classic"},
+    ],
+)
 def test_unknown_choices(settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
         ModelConfig(CHARSET, **settings)
@@ -78,6 +88,8 @@ def test_the_classic_network_has_two_decoder_layers_or_more():
 )
 def test_network_width(width, height, wide):
     assert ModelConfig(CHARSET, max_width=width, max_height=height).network_width == wide
+    higher = ModelConfig(CHARSET, max_width=width, max_height=height, height=64).network_width
+    assert 2 * wide - 1 <= higher <= 2 * wide
 
 
 def test_records_are_frozen():

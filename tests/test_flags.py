@@ -110,6 +110,8 @@ def test_network_flags_change_the_network():
     assert shapes(use_gru=True)["decoder/cell0/recurrent_kernel"] == (16, 48)
     assert shapes(attn_num_hidden=8)["decoder/cell0/recurrent_kernel"] == (8, 32)
     assert "decoder/cell1/kernel" in shapes(attn_num_layers=2)
+    assert base["cnn/collapse/kernel"] == (4, 1, 192, 256)
+    assert shapes(height=48)["cnn/collapse/kernel"] == (6, 1, 192, 256)
     assert base["cnn/stem/kernel"][2] == 1
     assert shapes(channels=3)["cnn/stem/kernel"][2] == 3
     assert shapes(arch="classic")["cnn/conv7/kernel"] == (2, 2, 512, 512)
@@ -118,15 +120,44 @@ def test_network_flags_change_the_network():
 @pytest.mark.slow
 def test_network_flags_reach_the_network(run, tmp_path):
     data = draw_numbers(tmp_path / "n", 40)
-    flags = ("--max-width", "64", "--max-height", "20", "--max-prediction", "7", "--color", "--use-gru")
+    flags = (
+        "--max-width",
+        "64",
+        "--max-height",
+        "20",
+        "--max-prediction",
+        "7",
+        "--color",
+        "--use-gru",
+        "--height",
+        "48",
+    )
     more = ("--attn-num-hidden", "8", "--attn-num-layers", "2", "--target-embedding-size", "6", "--charset", "digits")
     _, err = run("train", data, "--model-dir", tmp_path / "m", "--num-epoch", "1", *flags, *more)
     model = json.loads((tmp_path / "m" / "model.json").read_text("utf-8"))["model"]
     assert model == {
-        "charset": "0123456789", "arch": "default", "channels": 3, "max_width": 64, "max_height": 20,
+        "charset": "0123456789", "arch": "default", "channels": 3, "height": 48, "max_width": 64, "max_height": 20,
         "max_prediction": 7, "attn_num_hidden": 8, "attn_num_layers": 2, "target_embedding_size": 6, "use_gru": True,
     }  # fmt: skip
-    assert "images 103 px wide" in err
+    assert "images 154 px wide at height 48" in err
+
+
+@pytest.mark.slow
+def test_high_images_are_read_and_exported_at_more_than_the_least_height(run, tmp_path):
+    data = draw_numbers(tmp_path / "n", 40)
+    for path in (tmp_path / "n").glob("*.png"):
+        image = Image.open(path)
+        image.resize((image.width * 3 // 2, 48)).save(path)
+    for flags, height in (((), 48), (("--height", "32"), 32)):
+        model_dir = tmp_path / str(height)
+        run("train", data, "--model-dir", model_dir, "--num-epoch", "1", "--attn-num-hidden", "8", *flags)
+        assert json.loads((model_dir / "model.json").read_text("utf-8"))["model"]["height"] == height
+    high = ("--model-dir", tmp_path / "48")
+    assert json.loads(run("test", data, "--json", *high)[0])["num_images"] == 40
+    assert len(run("predict", tmp_path / "n", *high)[0].splitlines()) == 40
+    run("export", tmp_path / "exported", *high)
+    with pytest.raises(AssertionError, match=r"the model in .* has 48"):
+        run("test", data, "--height", "32", *high)
 
 
 def draw_colours(folder, count):

@@ -14,7 +14,7 @@ from aocr.charset import EOS, GO, PAD, Charset
 from aocr.config import ModelConfig
 from aocr.data import pipeline
 from aocr.data.builder import BuildOptions, build_records
-from aocr.data.pipeline import EASE_STEPS, Batches, network_widths, plan_batches, summarise
+from aocr.data.pipeline import EASE_STEPS, Batches, height_for, network_widths, plan_batches, summarise
 from aocr.data.tfrecord import Example, RecordWriter
 
 NUM = 60
@@ -91,6 +91,27 @@ def test_going_on_in_the_middle_gives_the_same_pixels(records, cached, monkeypat
             assert (e, i) == (f, j)
             np.testing.assert_array_equal(a.index, b.index)
             np.testing.assert_array_equal(a.images, b.images)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "height"),
+    [
+        ([(100, 32)] * 3, 32),
+        ([(200, 47)] * 3, 32),
+        ([(200, 50)] * 3, 48),
+        ([(333, 48)] * 3, 48),
+        ([(334, 48)] * 3, 32),
+        ([(128, 64)] * 3, 64),
+        ([(100, 400)] * 3, 64),
+        ([(300, 64)] * 3, 48),  # at 64 each would cost more
+        ([(2000, 64)] * 3, 32),
+        ([(128, 64)] * 2 + [(90, 30)], 64),
+        ([(128, 64)] + [(90, 30)] * 2, 32),
+        ([(0, 0)] * 3, 32),
+    ],
+)
+def test_short_images_are_read_as_high_as_they_are(sizes, height):
+    assert height_for(np.array(sizes)) == height
 
 
 def test_augmentation_is_off_where_it_is_not_asked_for(records):

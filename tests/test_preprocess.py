@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 import aocr.engine  # noqa: F401
 from aocr.charset import Charset
 from aocr.config import ModelConfig
-from aocr.data.augment import WAVE, _compressed, _moved, _Uniform, _waves, augment
+from aocr.data.augment import WAVE, _compressed, _moved, _Uniform, _warps, _waves, augment
 from aocr.data.preprocess import decode_image, preprocess
 from aocr.images import canonical_image, image_to_bytes
 
@@ -31,11 +31,12 @@ def word(width=120, height=40, mode="RGB"):
     return image.convert(mode)
 
 
+@pytest.mark.parametrize("height", [32, 48, 64])
 @pytest.mark.parametrize("size", [(120, 40), (64, 64), (30, 16), (500, 40), (1, 1), (1, 3000), (3000, 1)])
-def test_height_width_and_scale(size):
-    image, width, scale = preprocess(tf.constant(encoded(Image.new("L", size, 90))), config())
-    expected = min(128, int(np.ceil(size[0] / size[1] * 32)))
-    assert image.shape == (32, expected, 1)
+def test_height_width_and_scale(size, height):
+    image, width, scale = preprocess(tf.constant(encoded(Image.new("L", size, 90))), config(height=height))
+    expected = min(4 * height, int(np.ceil(size[0] / size[1] * height)))
+    assert image.shape == (height, expected, 1)
     assert int(width) == expected
     assert float(scale) * expected == pytest.approx(size[0], rel=1e-5)
     assert np.isfinite(image).all() and np.abs(image).max() <= 1
@@ -166,6 +167,23 @@ def test_some_images_are_made_negatives():
         assert low < (np.median(varied, axis=(1, 2, 3)) < 0).mean() < high
 
 
+def led(warp, x, y):
+    """Where a projective map leads."""
+    a, b, e, c, d, f, g, h = warp
+    depth = g * x + h * y + 1
+    return np.float64([(a * x + b * y + e) / depth, (c * x + d * y + f) / depth])
+
+
+def test_an_image_is_turned_and_shifted_alike_at_every_height():
+    low, high = (
+        _warps(_Uniform(tf.constant([1, 2])), height, tf.constant([3 * height, 10 * height]), 1.0).numpy()
+        for height in (32, 64)
+    )
+    for one, other in zip(low, high, strict=True):
+        for x, y in ((0, 0), (10, 31), (90, 16)):
+            np.testing.assert_allclose(led(other, 2 * x, 2 * y), 2 * led(one, x, y), atol=1e-3)
+
+
 def test_places_are_sampled_as_by_hand():
     rng = np.random.default_rng(0)
     images = rng.uniform(-1, 1, (3, 9, 14, 2)).astype(np.float32)
@@ -176,10 +194,7 @@ def test_places_are_sampled_as_by_hand():
     moved = _moved(tf.constant(images), tf.constant(warps), tf.constant(waves)).numpy()
     padded = np.pad(images, [(0, 0), (20, 20), (20, 20), (0, 0)])  # empty all around
     for i, row, column in np.ndindex(3, 9, 14):
-        a, b, e, c, d, f, g, h = warps[i]
-        depth = g * column + h * row + 1
-        x = (a * column + b * row + e) / depth + waves[i, row, column, 0]
-        y = (c * column + d * row + f) / depth + waves[i, row, column, 1]
+        x, y = led(warps[i], column, row) + waves[i, row, column]
         left, top = int(np.floor(x)), int(np.floor(y))
         near = padded[i, top + 20 : top + 22, left + 20 : left + 22]
         expected = np.einsum("y,x,yxc->c", [top + 1 - y, y - top], [left + 1 - x, x - left], near)

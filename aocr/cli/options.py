@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from aocr.charset import Charset
-from aocr.config import ARCHS, PRECISIONS, ReadConfig
+from aocr.config import ARCHS, HEIGHTS, PRECISIONS, ReadConfig
 from aocr.errors import ConfigError, DatasetError
 
 MODEL_FIELDS = (
     "arch",
     "channels",
+    "height",
     "max_width",
     "max_height",
     "max_prediction",
@@ -138,6 +139,7 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
         group.add_argument(*names, default=argparse.SUPPRESS, **kwargs)
 
     add("--arch", choices=ARCHS, help="default, or classic: the network of aocr 0.7.6")
+    add("--height", type=int, choices=HEIGHTS, help="bring images to this height (default: from the data)")
     add("--max-width", type=positive, metavar="PX", help="widest image (default: from the data)")
     add(
         "--max-height",

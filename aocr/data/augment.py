@@ -6,6 +6,8 @@ import math
 
 import tensorflow as tf
 
+HEIGHT = 32.0
+"""Height in pixels that lengths below are meant at."""
 ROTATION = math.radians(4)
 SHEAR = 0.25
 SCALE = 0.12
@@ -40,7 +42,7 @@ class _Uniform:
 
 
 def _zoom(draw: _Uniform, num: tf.Tensor, size: tf.Tensor, reach: tf.Tensor, strength) -> tuple:
-    """Scales that keep an image `size` pixels long inside its frame, and shifts within what is left.
+    """Scales that keep an image `size` long inside its frame, and shifts within what is left, at `HEIGHT`.
 
     Text is often cut close: what leaves the frame would be in the label and not in the image. `reach` pixels are
     taken by turning and slanting; `OUTSIDE` pixels may be lost.
@@ -53,8 +55,10 @@ def _zoom(draw: _Uniform, num: tf.Tensor, size: tf.Tensor, reach: tf.Tensor, str
     return 1.0 / zoom, draw((num,), -1.0, 1.0) * slack
 
 
-def _warps(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, widths: tf.Tensor, strength) -> tf.Tensor:
-    """Projective maps from output to input pixels about each image's centre: (num, 8)."""
+def _warps(draw: _Uniform, height: tf.Tensor, widths: tf.Tensor, strength) -> tf.Tensor:
+    """Projective maps from output to input pixels about each image's centre, N of them: (N, 8)."""
+    num, pixel = tf.shape(widths)[0], _float(height) / HEIGHT
+    height, widths = HEIGHT, _float(widths) / pixel
     angle = draw((num,), -ROTATION, ROTATION) * strength
     # a long line turned by the same angle would leave the picture: its ends rise or fall by a few pixels at the most
     angle *= tf.minimum(1.0, RISE * height / (0.5 * widths * math.sin(ROTATION) + 1e-6))
@@ -66,17 +70,18 @@ def _warps(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, widths: tf.Tensor,
     a, b = sx * tf.cos(angle), sx * (-tf.sin(angle) + shear)
     c, d = sy * tf.sin(angle), sy * tf.cos(angle)
     cx, cy = widths / 2.0, tf.fill((num,), height / 2.0)
-    # x' = (a x + b y + e) / (tilt (x - cx) + 1), likewise y'
+    # x' = (a x + b y + e) / (tilt (x - cx) + 1), likewise y', at `HEIGHT`; then in pixels
     e = cx + dx - a * cx - b * cy
     f = cy + dy - c * cx - d * cy
     scale = 1.0 - tilt * cx
-    zeros = tf.zeros_like(a)
-    return tf.stack([a, b, e, c, d, f, tilt, zeros], 1) / tf.stack([scale] * 8, 1)
+    return tf.stack([a, b, e * pixel, c, d, f * pixel, tilt / pixel, tf.zeros_like(a)], 1) / scale[:, None]
 
 
 def _waves(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, width: tf.Tensor, strength) -> tf.Tensor:
-    """Elastic displacements in pixels: (num, height, width, 2), x and y, drawn every `WAVE_LENGTH` pixels."""
-    knots = draw((num, height // WAVE_LENGTH + 2, width // WAVE_LENGTH + 2, 2), -WAVE, WAVE) * strength
+    """Elastic displacements in pixels: (num, height, width, 2), x and y, drawn every `WAVE_LENGTH`."""
+    pixel = _float(height) / HEIGHT
+    rows, columns = (tf.cast(_float(size) / pixel / WAVE_LENGTH, tf.int32) + 2 for size in (height, width))
+    knots = draw((num, rows, columns, 2), -WAVE, WAVE) * strength * pixel
     return tf.image.resize(knots, (height, width), method="bicubic")
 
 
@@ -158,7 +163,7 @@ def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor, strength=1.0)
     num, height, width = tf.shape(images)[0], tf.shape(images)[1], tf.shape(images)[2]
     inside = tf.range(width)[None, None, :, None] < widths[:, None, None, None]
     paper = _paper(images, inside)
-    warps = _warps(draw, num, _float(height), _float(widths), strength)
+    warps = _warps(draw, height, widths, strength)
     waves = _waves(draw, num, height, width, strength)
     varied = paper + _moved(tf.where(inside, images - paper, 0.0), warps, waves)
     per_image = (num, 1, 1, 1)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from aocr.charset import EOS, GO, NUM_SPECIALS, PAD
-from aocr.config import IMAGE_HEIGHT, ModelConfig
+from aocr.config import HEIGHTS, IMAGE_HEIGHT, ModelConfig
 from aocr.data.augment import augment
 from aocr.data.preprocess import preprocess
 from aocr.data.tfrecord import check_end
@@ -21,6 +21,8 @@ SHUFFLE_BYTES = 256 * 2**20
 """Records waiting in the shuffle buffer where the decoded set does not fit in memory."""
 FILES_AT_ONCE = 8
 """Files that are read side by side in such a set."""
+FINE_PIXELS = 16_000
+"""Pixels of an image, such as 48 x 333, up to which it is read at more than the least height."""
 EDGE_STEP = 8
 """Pixels between the widths that a bucket may have."""
 BUCKET_COST = 0.3
@@ -36,7 +38,7 @@ class Batch(NamedTuple):
     """B images padded to one width, with their labels.
 
     Attributes:
-      images: (B, 32, W, C) float32, right of an image padding.
+      images: (B, H, W, C) float32, right of an image padding.
       widths: (B,) int32 valid pixels.
       scales: (B,) float32 original pixels a pixel spans.
       tokens: (B, T) int32 decoder inputs, GO first.
@@ -65,7 +67,7 @@ class BatchPlan:
     """How records are grouped: by width, so that narrow words do not pay for wide ones.
 
     Attributes:
-      edges: widest image of each bucket in pixels at height 32, ascending; batches are padded to it.
+      edges: widest image of each bucket in pixels as the network sees it, ascending; batches are padded to it.
       batch_size: images a batch.
     """
 
@@ -82,7 +84,7 @@ def plan_batches(widths: np.ndarray, batch_size: int, config: ModelConfig) -> Ba
     """Choose the bucket edges that cost least: the pixels of all images padded, and `BUCKET_COST` a bucket.
 
     Args:
-      widths: (N,) widths in pixels at height 32 as the network sees them.
+      widths: (N,) widths in pixels as the network sees them.
       batch_size: images a batch.
       config: of the network.
     """
@@ -103,10 +105,30 @@ def plan_batches(widths: np.ndarray, batch_size: int, config: ModelConfig) -> Ba
     return BatchPlan(tuple(reversed(edges)), batch_size)
 
 
+def widths_at(height: int, sizes: np.ndarray) -> np.ndarray:
+    """Images brought to a height, their aspect kept: (N, 2) original (width, height) -> (N,) widths in pixels."""
+    return np.ceil(sizes[:, 0] / np.maximum(sizes[:, 1], 1) * height).astype(np.int64)
+
+
+def height_for(sizes: np.ndarray) -> int:
+    """Height the default network reads a set at: small letters keep their strokes, where that does not cost too much.
+
+    Args:
+      sizes: (N, 2) original (width, height).
+
+    Returns:
+      The largest of `HEIGHTS` that half the images have, and at which half of them have `FINE_PIXELS` at the most; at
+      least 32.
+    """
+    for height in sorted(HEIGHTS, reverse=True):
+        if np.median(sizes[:, 1]) >= height and np.median(widths_at(height, sizes)) * height <= FINE_PIXELS:
+            return height
+    return IMAGE_HEIGHT
+
+
 def network_widths(sizes: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """Widths the network sees: (N, 2) original (width, height) -> (N,) pixels at height 32."""
-    aspect = np.ceil(sizes[:, 0] / np.maximum(sizes[:, 1], 1) * IMAGE_HEIGHT).astype(np.int64)
-    return np.minimum(aspect, config.network_width)
+    """Widths the network sees: (N, 2) original (width, height) -> (N,) pixels."""
+    return np.minimum(widths_at(config.height, sizes), config.network_width)
 
 
 def _encode_labels(config: ModelConfig):
@@ -259,7 +281,7 @@ class Batches:
         self._paths = list(paths)
         records = tf.data.TFRecordDataset(self._paths).enumerate()
         self._load = self._loader(part, keep_source, drop_unknown)
-        pixels = int(network_widths(summary.sizes, config).sum()) * IMAGE_HEIGHT * config.channels
+        pixels = int(network_widths(summary.sizes, config).sum()) * config.height * config.channels
         self._cached = pixels * 4 <= CACHE_BYTES and not keep_source
         if self._cached:
             self._examples = self._load(records).cache()

@@ -1,4 +1,4 @@
-"""The one image transform, in graph: encoded image -> picture of height 32 with its aspect kept."""
+"""The one image transform, in graph: encoded image -> picture of the network's height with its aspect kept."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from aocr.config import IMAGE_HEIGHT, ModelConfig
+from aocr.config import ModelConfig
 
 
 def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
@@ -32,34 +32,34 @@ def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
     return image
 
 
-def _aspect_width(height, width):
-    """Width in pixels at height 32: ceil(width / height * 32)."""
+def _aspect_width(height, width, network_height: int):
+    """Width in pixels at the network's height: ceil(width / height * network_height)."""
     ratio = tf.cast(width, tf.float64) / tf.cast(height, tf.float64)
-    return tf.cast(tf.math.ceil(ratio * IMAGE_HEIGHT), tf.int32)
+    return tf.cast(tf.math.ceil(ratio * network_height), tf.int32)
 
 
-def _shrunk_height(network_width: int, width):
-    """Height in pixels of an image that is `width` wide at height 32, once shrunk to the network's width."""
-    ratio = tf.cast(network_width, tf.float64) / tf.cast(width, tf.float64)
-    return tf.maximum(1, tf.cast(tf.math.ceil(ratio * IMAGE_HEIGHT), tf.int32))
+def _shrunk_height(config: ModelConfig, width):
+    """Height in pixels of an image that is `width` wide at the network's height, once shrunk to its width."""
+    ratio = tf.cast(config.network_width, tf.float64) / tf.cast(width, tf.float64)
+    return tf.maximum(1, tf.cast(tf.math.ceil(ratio * config.height), tf.int32))
 
 
-def _classic(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _classic(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """As aocr 0.7.6: TensorFlow 1 bicubic, images of height 32 or less left as they are if they fit."""
     height, width = tf.unstack(tf.shape(image)[:2])
-    aspect = _aspect_width(height, width)
-    fits = aspect <= network_width
+    aspect = _aspect_width(height, width, config.height)
+    fits = aspect <= config.network_width
     target = tf.cond(
         fits,
         lambda: tf.cond(
-            height <= IMAGE_HEIGHT,
+            height <= config.height,
             lambda: tf.stack([height, width]),
-            lambda: tf.stack([IMAGE_HEIGHT, aspect]),
+            lambda: tf.stack([config.height, aspect]),
         ),
-        lambda: tf.stack([_shrunk_height(network_width, aspect), network_width]),
+        lambda: tf.stack([_shrunk_height(config, aspect), config.network_width]),
     )
     resized = tf.raw_ops.ResizeBicubic(images=image[None], size=target)[0]
-    padded = tf.image.pad_to_bounding_box(resized, 0, 0, IMAGE_HEIGHT, network_width)
+    padded = tf.image.pad_to_bounding_box(resized, 0, 0, config.height, config.network_width)
     return padded, target[1]
 
 
@@ -74,18 +74,18 @@ def _stretched(image: tf.Tensor) -> tf.Tensor:
     return 128.0 + (image - mean) * tf.minimum(50.0 / spread, 128.0 / farthest)
 
 
-def _default(image: tf.Tensor, network_width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Antialiased bilinear to height 32; a wider image than the network's is shrunk and centred in height."""
+def _default(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """Antialiased bilinear to the network's height; an image that is too wide is shrunk, and centred in height."""
     height, width = tf.unstack(tf.shape(image)[:2])
-    aspect = _aspect_width(height, width)
+    aspect = _aspect_width(height, width, config.height)
     target = tf.cond(
-        aspect <= network_width,
-        lambda: tf.stack([IMAGE_HEIGHT, aspect]),
-        lambda: tf.stack([_shrunk_height(network_width, aspect), network_width]),
+        aspect <= config.network_width,
+        lambda: tf.stack([config.height, aspect]),
+        lambda: tf.stack([_shrunk_height(config, aspect), config.network_width]),
     )
     resized = _stretched(tf.image.resize(image, target, antialias=True))
-    above = (IMAGE_HEIGHT - target[0]) // 2
-    rest = IMAGE_HEIGHT - target[0] - above
+    above = (config.height - target[0]) // 2
+    rest = config.height - target[0] - above
     padded = tf.pad(resized, [[above, rest], [0, 0], [0, 0]], constant_values=128.0)
     return padded, target[1]
 
@@ -101,8 +101,8 @@ def scale_image(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Te
       As `preprocess`.
     """
     resize = _classic if config.arch == "classic" else _default
-    scaled, width = resize(image, config.network_width)
-    scaled.set_shape((IMAGE_HEIGHT, config.network_width if config.arch == "classic" else None, config.channels))
+    scaled, width = resize(image, config)
+    scaled.set_shape((config.height, config.network_width if config.arch == "classic" else None, config.channels))
     scale = tf.cast(tf.shape(image)[1], tf.float32) / tf.cast(width, tf.float32)
     return (scaled - 128.0) / 128.0, width, scale
 
@@ -115,7 +115,7 @@ def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tens
       config: its channels, limits and architecture.
 
     Returns:
-      image: (32, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, under
+      image: (H, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, under
         `classic` always the network's.
       width: scalar int32, valid pixels of W.
       scale: scalar float32, pixels of the original image that a pixel of `image` spans.
@@ -137,7 +137,7 @@ def batched(items: tf.Tensor, config: ModelConfig, transform: Callable = preproc
       transform: `preprocess` or `scale_image`.
 
     Returns:
-      images: (N, 32, W, C) float32, zero to the right of each image's width; W is the `padded_width` of the widest,
+      images: (N, H, W, C) float32, zero to the right of each image's width; W is the `padded_width` of the widest,
         under `classic` the network's.
       widths: (N,) int32.
       scales: (N,) float32, as `preprocess`.
@@ -148,10 +148,10 @@ def batched(items: tf.Tensor, config: ModelConfig, transform: Callable = preproc
     def one(item):
         image, width, scale = transform(item, config)
         padded = tf.pad(image, [[0, 0], [0, limit - tf.shape(image)[1]], [0, 0]])
-        return tf.ensure_shape(padded, (IMAGE_HEIGHT, limit, config.channels)), width, scale
+        return tf.ensure_shape(padded, (config.height, limit, config.channels)), width, scale
 
     images, widths, scales = tf.map_fn(one, items, fn_output_signature=(tf.float32, tf.int32, tf.float32))
-    images = tf.ensure_shape(images, (None, IMAGE_HEIGHT, limit, config.channels))
+    images = tf.ensure_shape(images, (None, config.height, limit, config.channels))
     if not classic:
         images = images[:, :, : padded_width(tf.reduce_max(widths))]
     return images, widths, scales

@@ -10,10 +10,11 @@ import tensorflow as tf
 from PIL import Image, ImageDraw
 
 from aocr.charset import Charset
-from aocr.config import IMAGE_HEIGHT, ModelConfig
+from aocr.config import ModelConfig
 from aocr.data.augment import augment
 from aocr.data.colour import channels_for, share_with_colour
 from aocr.data.files import first_line, write_file
+from aocr.data.pipeline import height_for
 from aocr.data.preprocess import preprocess
 from aocr.data.tfrecord import Example, read_examples
 from aocr.errors import DatasetError
@@ -23,10 +24,10 @@ NUM_IMAGES, NUM_VARIANTS = 12, 3
 SHEET_WIDTH, GAP, LINE = 1000, 8, 34
 
 
-def _network_images(example: Example, channels: int, seed: int, strength: float) -> list[Image.Image]:
+def _network_images(example: Example, channels: int, height: int, seed: int, strength: float) -> list[Image.Image]:
     """An image as the network sees it, then varied."""
-    width = max(1, -(-example.width * IMAGE_HEIGHT // example.height))
-    config = ModelConfig(Charset("x"), channels=channels, max_width=width, max_height=IMAGE_HEIGHT)
+    limits = {"max_width": example.width, "max_height": example.height}
+    config = ModelConfig(Charset("x"), channels=channels, height=height, **limits)
     pixels, valid, _ = preprocess(example.image, config)
     plain = tf.repeat(pixels[None], NUM_VARIANTS, axis=0)
     varied = augment(plain, tf.repeat(valid[None], NUM_VARIANTS), tf.constant([seed, 0]), strength)
@@ -56,7 +57,8 @@ def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> 
       seed: of the variants.
       strength: of the variation.
     """
-    count = sum(1 for path in paths for _ in read_examples(path))
+    sizes = np.array([(example.width, example.height) for path in paths for example in read_examples(path)])
+    count, network_height = len(sizes), height_for(sizes)
     channels = channels_for(share_with_colour(paths, count))
     chosen = set(np.linspace(0, count - 1, min(NUM_IMAGES, count)).round().astype(int).tolist())
     examples = (example for path in paths for example in read_examples(path))
@@ -64,10 +66,10 @@ def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> 
     for i, example in enumerate(examples):
         if i not in chosen:
             continue
-        pictures = _network_images(example, channels, seed + i, strength)
+        pictures = _network_images(example, channels, network_height, seed + i, strength)
         factor = 2 if 2 * pictures[0].width * len(pictures) <= SHEET_WIDTH else 1
         shrink = min(factor, (SHEET_WIDTH - 2 * GAP) / pictures[0].width)
-        size = (max(1, round(pictures[0].width * shrink)), max(1, round(IMAGE_HEIGHT * shrink)))
+        size = (max(1, round(pictures[0].width * shrink)), max(1, round(network_height * shrink)))
         pictures = [picture.resize(size, Image.Resampling.BILINEAR) for picture in pictures]
         corners, taken = _place(pictures)
         rows.append((height, example.label, pictures, corners))

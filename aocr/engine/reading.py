@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from aocr.charset import EOS, NUM_SPECIALS, Charset, normalise
-from aocr.config import COLUMN_PIXELS, IMAGE_HEIGHT, ModelConfig, ReadConfig
+from aocr.config import COLUMN_PIXELS, ModelConfig, ReadConfig
 from aocr.constraints import Automaton, compile_lexicon, compile_pattern, read_words
 from aocr.engine.progress import log
 from aocr.errors import ConfigError
@@ -36,7 +36,7 @@ class Reader:
 
     def __init__(self, model: Recognizer, config: ModelConfig, how: ReadConfig | None = None, temperature: float = 1.0):
         how = how or ReadConfig()
-        images = tf.TensorSpec((None, IMAGE_HEIGHT, None, config.channels), tf.float32)
+        images = tf.TensorSpec((None, config.height, None, config.channels), tf.float32)
         widths = tf.TensorSpec((None,), tf.int32)
         ids = tf.TensorSpec((None, None), tf.int32)
         weights = tf.TensorSpec((None, None), tf.float32)

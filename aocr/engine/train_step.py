@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from aocr.config import IMAGE_HEIGHT, TrainConfig
+from aocr.config import TrainConfig
 from aocr.data.pipeline import Batch, share_of
 from aocr.engine.averaging import WeightAverage
 from aocr.engine.cluster import Cluster
@@ -118,7 +118,7 @@ class TrainStep:
         self._run = tf.function(
             self._distributed,
             input_signature=(
-                tf.TensorSpec((None, IMAGE_HEIGHT, None, model.config.channels), tf.float32),
+                tf.TensorSpec((None, model.config.height, None, model.config.channels), tf.float32),
                 tf.TensorSpec((None,), tf.int32),
                 tf.TensorSpec((None, None), tf.int32),
                 tf.TensorSpec((None, None), tf.int32),

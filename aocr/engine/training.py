@@ -17,7 +17,7 @@ import aocr
 from aocr.charset import Charset
 from aocr.config import ARCH_DEFAULTS, IMAGE_HEIGHT, NETWORK_WIDTH_CAP, ModelConfig, TrainConfig
 from aocr.data.colour import channels_for, share_with_colour
-from aocr.data.pipeline import Batches, BatchPlan, Share, Summary, network_widths, plan_batches
+from aocr.data.pipeline import Batches, BatchPlan, Share, Summary, height_for, network_widths, plan_batches, widths_at
 from aocr.engine import checkpoint, runtime
 from aocr.engine.calibration import calibrate
 from aocr.engine.cluster import Cluster, connect
@@ -86,7 +86,7 @@ def _limits_from_data(summaries: Sequence[Summary], typed: dict[str, Any]) -> di
         limits["max_prediction"] = max(1, max(len(label) for s in summaries for label in s.labels))
     if "max_width" not in typed and "max_height" not in typed:
         sizes = np.concatenate([s.sizes for s in summaries])
-        widths = np.ceil(sizes[:, 0] / np.maximum(sizes[:, 1], 1) * IMAGE_HEIGHT)
+        widths = widths_at(IMAGE_HEIGHT, sizes)
         usual = 2 * np.percentile(widths, 99)
         limits["max_width"] = int(min(max(widths.max(), IMAGE_HEIGHT), max(usual, IMAGE_HEIGHT), NETWORK_WIDTH_CAP))
         limits["max_height"] = IMAGE_HEIGHT
@@ -118,6 +118,8 @@ def _new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConf
         arch = typed.pop("arch", "default")
         if arch != "classic" and "channels" not in typed:
             limits["channels"] = _channels_from_data(datasets[0])
+        if arch != "classic" and "height" not in typed:
+            limits["height"] = height_for(datasets[0].summary.sizes)
         return ModelConfig(charset=charset, arch=arch, **{**ARCH_DEFAULTS.get(arch, {}), **limits, **typed})
     free = {"max_width", "max_height", "max_prediction"}
     checkpoint.check_typed(request.init_from, base, {k: v for k, v in typed.items() if k not in free})
@@ -170,13 +172,13 @@ def _unusable(labels: Sequence[str], config: ModelConfig) -> np.ndarray:
 
 def _describe(config: ModelConfig, data: Dataset, training: np.ndarray, validation: str) -> None:
     """Say at the start what the network will and will not see."""
-    widths = np.ceil(data.summary.sizes[:, 0] / np.maximum(data.summary.sizes[:, 1], 1) * IMAGE_HEIGHT)
+    widths = widths_at(config.height, data.summary.sizes)
     log.info("Charset: %s", config.charset.shown())
     log.info(
-        "Limits: text of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --max-height)",
+        "Limits: text of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --height)",
         config.max_prediction,
         config.network_width,
-        IMAGE_HEIGHT,
+        config.height,
     )
     shrunk = int((widths > config.network_width).sum())
     if shrunk:

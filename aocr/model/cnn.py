@@ -1,4 +1,4 @@
-"""The sliding CNN: an image 32 px high becomes a row of feature columns, one every 4 px."""
+"""The sliding CNN: an image of a fixed height becomes a row of feature columns, one every 4 px."""
 
 from __future__ import annotations
 
@@ -102,24 +102,29 @@ class ResidualBlock(layers.Layer):
 class ResidualCNN(layers.Layer):
     """A small residual CNN with a strided stem; an image reads the same however wide its batch is.
 
-    (B, 32, W, C) images in [-1, 1], (B,) valid widths -> (B, W / 4, 256) float32 features. After every
+    (B, H, W, C) images in [-1, 1], (B,) valid widths -> (B, W / 4, 256) float32 features. After every
     convolution what lies right of the image is set to zero, as the padding at an image's edge is. W is a multiple
     of 4, so that the strides fall on the same pixels whatever W is.
 
-    The four rows at the end become one as the sum of a convolution over them, which knows where each stands, and of
+    The H / 8 rows at the end become one as the sum of a convolution over them, which knows where each stands, and of
     what is strongest in any of them: small text reads the same wherever it stands in a high picture.
+
+    Args:
+      height: H, a multiple of 8.
+      cnn_dtype: dtype policy of the convolutions.
     """
 
     features = 256
 
-    def __init__(self, cnn_dtype="float32", **kwargs):
+    def __init__(self, height: int, cnn_dtype="float32", **kwargs):
         super().__init__(**kwargs)
         self.stem = _conv(32, 3, 2, "stem", cnn_dtype)
         self.stem_norm = BatchNorm(momentum=0.9, name="stem_norm", dtype=cnn_dtype)
         self.block1 = ResidualBlock(48, cnn_dtype=cnn_dtype, name="block1")
         self.block2 = ResidualBlock(96, (2, 2), cnn_dtype=cnn_dtype, name="block2")
         self.block3 = ResidualBlock(192, (2, 1), cnn_dtype=cnn_dtype, name="block3")
-        self.collapse = _conv(self.features, (4, 1), (4, 1), "collapse", cnn_dtype)
+        rows = height // 8
+        self.collapse = _conv(self.features, (rows, 1), (rows, 1), "collapse", cnn_dtype)
         self.anywhere = _conv(self.features, 1, 1, "anywhere", cnn_dtype)
         self.collapse_norm = BatchNorm(momentum=0.9, name="collapse_norm", dtype=cnn_dtype)
         self.cnn_dtype = self.stem.compute_dtype
@@ -129,13 +134,13 @@ class ResidualCNN(layers.Layer):
         return ops.cast(mask, self.cnn_dtype)[:, None, :, None]  # (B, W') -> (B, 1, W', 1)
 
     def call(self, images, widths, training=False):
-        x = self.stem(images)  # (B, 16, W / 2, 32)
+        x = self.stem(images)  # (B, H / 2, W / 2, 32)
         mask = self._mask(x, widths, 2)
         x = ops.relu(self.stem_norm(x, training=training)) * mask
         x = self.block1(x, mask, training=training)
         mask = mask[:, :, ::2]
-        x = self.block2(x, mask, training=training)  # (B, 8, W / 4, 96)
-        x = self.block3(x, mask, training=training)  # (B, 4, W / 4, 192)
+        x = self.block2(x, mask, training=training)  # (B, H / 4, W / 4, 96)
+        x = self.block3(x, mask, training=training)  # (B, H / 8, W / 4, 192)
         x = self.collapse(x) + ops.max(self.anywhere(x), axis=1, keepdims=True)
         x = ops.relu(self.collapse_norm(x, training=training))
         return ops.cast(ops.squeeze(x, axis=1), "float32")  # (B, 1, S, 256) -> (B, S, 256)

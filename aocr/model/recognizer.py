@@ -28,7 +28,7 @@ class Recognizer(keras.Model):
         self.config, self.cnn_dtype = config, cnn_dtype
         classic = config.arch == "classic"
         units = config.attn_num_hidden * (config.attn_num_layers if classic else 1)
-        self.cnn = (ClassicCNN if classic else ResidualCNN)(cnn_dtype, name="cnn")
+        self.cnn = ClassicCNN(cnn_dtype, name="cnn") if classic else ResidualCNN(config.height, cnn_dtype, name="cnn")
         self.encoder = Encoder(units, unit_forget_bias=not classic, name="encoder")
         attention_units = 2 * units if classic else config.attn_num_hidden
         self.key = layers.Dense(attention_units, use_bias=False, name="key")
@@ -57,14 +57,14 @@ class Recognizer(keras.Model):
         return Memory(values, self.key(values), mask, states, counts), ctc_logits
 
     def encode(self, images, widths) -> Memory:
-        """Images (B, 32, W, C), W a multiple of 4 (classic: any), valid widths (B,) -> memory of S columns."""
+        """Images (B, H, W, C), W a multiple of 4 (classic: any), valid widths (B,) -> memory of S columns."""
         return self._encode(images, widths)[0]
 
     def call(self, images, widths, tokens, training: bool = False):
         """Teacher forcing.
 
         Args:
-          images: (B, 32, W, C) float32.
+          images: (B, H, W, C) float32, H the network's height.
           widths: (B,) int32 valid pixels of each.
           tokens: (B, T) int32, GO and the label's symbols.
           training: dropout and batch statistics on.
@@ -108,7 +108,7 @@ class Recognizer(keras.Model):
 def build_recognizer(config: ModelConfig, cnn_dtype: str = "float32") -> Recognizer:
     """A recognizer with all its variables made. Set the seed first (`keras.utils.set_random_seed`)."""
     model = Recognizer(config, cnn_dtype)
-    images = keras.ops.zeros((1, 32, 32, config.channels))
+    images = keras.ops.zeros((1, config.height, 32, config.channels))
     model(images, keras.ops.full((1,), 32, dtype="int32"), keras.ops.ones((1, 2), dtype="int32"))
     return model
 
