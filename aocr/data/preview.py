@@ -67,7 +67,7 @@ def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> 
         if i not in chosen:
             continue
         pictures = _network_images(example, channels, network_height, seed + i, strength)
-        factor = 2 if 2 * pictures[0].width * len(pictures) <= SHEET_WIDTH else 1
+        factor = 2 if (2 * pictures[0].width + GAP) * len(pictures) + GAP <= SHEET_WIDTH else 1
         shrink = min(factor, (SHEET_WIDTH - 2 * GAP) / pictures[0].width)
         size = (max(1, round(pictures[0].width * shrink)), max(1, round(network_height * shrink)))
         pictures = [picture.resize(size, Image.Resampling.BILINEAR) for picture in pictures]
