@@ -13,7 +13,7 @@ from aocr.errors import ConfigError
 IMAGE_HEIGHT = 32
 """Height in pixels that the classic network brings every image to, and that limits taken from data are meant at."""
 HEIGHTS = (32, 48, 64)
-"""Heights that the default network may bring every image to."""
+"""Heights that the default network may bring every image to, ascending."""
 COLUMN_PIXELS = 4
 """Pixels of the image so brought to its height that one memory column stands for, in both networks."""
 NETWORK_WIDTH_CAP = 2560

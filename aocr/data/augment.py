@@ -6,7 +6,9 @@ import math
 
 import tensorflow as tf
 
-HEIGHT = 32.0
+from aocr.config import IMAGE_HEIGHT
+
+HEIGHT = float(IMAGE_HEIGHT)
 """Height in pixels that lengths below are meant at."""
 ROTATION = math.radians(4)
 SHEAR = 0.25

@@ -120,7 +120,7 @@ def height_for(sizes: np.ndarray) -> int:
       The largest of `HEIGHTS` that half the images have, and at which half of them have `FINE_PIXELS` at the most; at
       least 32.
     """
-    for height in sorted(HEIGHTS, reverse=True):
+    for height in reversed(HEIGHTS):
         if np.median(sizes[:, 1]) >= height and np.median(widths_at(height, sizes)) * height <= FINE_PIXELS:
             return height
     return IMAGE_HEIGHT
