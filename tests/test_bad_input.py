@@ -188,6 +188,21 @@ def test_no_interrupt_comes_once_the_program_has_seen_it(interrupts):
     time.sleep(0.3)
 
 
+def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(monkeypatch, capsys):
+    from aocr.cli import main, predict
+
+    def run(args):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ImportError("an interrupt that a library made an error of its own")
+
+    monkeypatch.setattr(main._Interrupts, "AGAIN", 0.1)
+    monkeypatch.setattr(predict, "run", run)
+    monkeypatch.setattr(main, "close_log", lambda: time.sleep(0.3))
+    assert main.main(["predict"]) == 130
+    assert capsys.readouterr().err == "aocr: interrupted.\n"
+
+
 def test_a_missing_annotation_file(run, tmp_path):
     failure(run("dataset", tmp_path / "none.txt", tmp_path / "o"), "none.txt", "no such file")
 

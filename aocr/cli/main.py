@@ -149,10 +149,14 @@ class _Interrupts:
             error = error.__cause__
         return self.caught and error is not None
 
-    def restore(self) -> None:
-        """Let signals and lost exceptions act as before; none comes again."""
+    def end(self) -> None:
+        """From here on the program ends: no interrupt comes any more, neither again nor anew."""
         self._over = True
         self._cancel()
+
+    def restore(self) -> None:
+        """Let signals and lost exceptions act as before."""
+        self.end()
         sys.unraisablehook, sys.excepthook = self._unraisable_before, self._print_before
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -168,6 +172,27 @@ def _one_line(error: BaseException) -> str:
     return text[:400] or type(error).__name__
 
 
+def _tell(error: Exception | KeyboardInterrupt, interrupted: bool) -> int:
+    """Say in one line what ended the program, and return its exit code; under AOCR_DEBUG raise what nobody foresaw."""
+    if isinstance(error, AocrError):
+        return _fail(_one_line(error))
+    if isinstance(error, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing more to say
+        return 1
+    if isinstance(error, OSError):
+        return _fail(f"{_one_line(error)}. Check the path, its rights and the free space.")
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == "ResourceExhaustedError":
+        return _fail("out of memory. Use a smaller --batch-size or --max-width.")
+    if interrupted or isinstance(error, KeyboardInterrupt):
+        return _fail("interrupted.", 130)
+    if os.environ.get("AOCR_DEBUG"):
+        raise error
+    if kind == "UnimplementedError" and "File system scheme" in str(error):
+        return _fail(f"{_one_line(error)}. For gs:// install aocr[gcs]; for others their TensorFlow plug-in.")
+    return _fail(f"unexpected {kind}: {_one_line(error)} (a fault of aocr: AOCR_DEBUG=1 shows where)")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's) and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -181,29 +206,9 @@ def main(argv: list[str] | None = None) -> int:
         code = args.run(args)
         sys.stdout.flush()
         return code
-    except AocrError as error:
-        return _fail(_one_line(error))
-    except KeyboardInterrupt:
-        interrupts.restore()
-        return _fail("interrupted.", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing more to say
-        return 1
-    except OSError as error:
-        return _fail(f"{_one_line(error)}. Check the path, its rights and the free space.")
-    except MemoryError:
-        return _fail("out of memory. Use a smaller --batch-size or --max-width.")
-    except Exception as error:
-        if interrupts.caught:
-            return _fail("interrupted.", 130)
-        if os.environ.get("AOCR_DEBUG"):
-            raise
-        if type(error).__name__ == "ResourceExhaustedError":
-            return _fail("out of memory. Use a smaller --batch-size or --max-width.")
-        kind = type(error).__name__
-        if kind == "UnimplementedError" and "File system scheme" in str(error):
-            return _fail(f"{_one_line(error)}. For gs:// install aocr[gcs]; for others their TensorFlow plug-in.")
-        return _fail(f"unexpected {kind}: {_one_line(error)} (a fault of aocr: AOCR_DEBUG=1 shows where)")
+    except (Exception, KeyboardInterrupt) as error:
+        interrupts.end()
+        return _tell(error, interrupts.caught)
     finally:
         close_log()
         interrupts.restore()
@@ -212,6 +217,7 @@ def main(argv: list[str] | None = None) -> int:
 def entry_point() -> None:
     """Run as a program."""
     code = main()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said and saved: a Ctrl-C from here on just ends it
     if code and "TF_CONFIG" in os.environ:  # TensorFlow would wait half a minute for workers that are gone
         sys.stdout.flush()
         sys.stderr.flush()
