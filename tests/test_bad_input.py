@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 
@@ -186,6 +187,20 @@ def test_no_interrupt_comes_once_the_program_has_seen_it(interrupts):
         signal.raise_signal(signal.SIGINT)
     interrupts.restore()
     time.sleep(0.3)
+
+
+def test_a_second_interrupt_may_come_while_the_first_is_taken_in(interrupts, monkeypatch):
+    start = threading.Timer.start
+    signals = iter([signal.SIGINT])
+
+    def start_late(timer):
+        for number in signals:
+            signal.raise_signal(number)
+        start(timer)
+
+    monkeypatch.setattr(threading.Timer, "start", start_late)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(monkeypatch, capsys):

@@ -131,7 +131,8 @@ class _Interrupts:
     def _cancel(self) -> None:
         if self._timer:
             self._timer.cancel()
-            self._timer.join()
+            if self._timer.is_alive():  # not where a second interrupt came before the timer of the first had started
+                self._timer.join()
 
     def _again(self, details) -> None:
         """An interrupt that came inside a destructor cannot go up from there: it comes again, so nothing is printed."""
