@@ -203,13 +203,14 @@ def test_a_second_interrupt_may_come_while_the_first_is_taken_in(interrupts, mon
         signal.raise_signal(signal.SIGINT)
 
 
-def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(monkeypatch, capsys):
+@pytest.mark.parametrize("kind", ["ImportError", "ResourceExhaustedError"])
+def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(kind, monkeypatch, capsys):
     from aocr.cli import main, predict
 
     def run(args):
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        raise ImportError("an interrupt that a library made an error of its own")
+        raise type(kind, (Exception,), {})("an interrupt that a library made an error of its own")
 
     monkeypatch.setattr(main._Interrupts, "AGAIN", 0.1)
     monkeypatch.setattr(predict, "run", run)

@@ -182,11 +182,11 @@ def _tell(error: Exception | KeyboardInterrupt, interrupted: bool) -> int:
         return 1
     if isinstance(error, OSError):
         return _fail(f"{_one_line(error)}. Check the path, its rights and the free space.")
+    if interrupted or isinstance(error, KeyboardInterrupt):
+        return _fail("interrupted.", 130)
     kind = type(error).__name__
     if isinstance(error, MemoryError) or kind == "ResourceExhaustedError":
         return _fail("out of memory. Use a smaller --batch-size or --max-width.")
-    if interrupted or isinstance(error, KeyboardInterrupt):
-        return _fail("interrupted.", 130)
     if os.environ.get("AOCR_DEBUG"):
         raise error
     if kind == "UnimplementedError" and "File system scheme" in str(error):
