@@ -14,13 +14,13 @@ __version__ = "1.0.0.dev0"
 
 _HOMES = {
     "AocrError": "aocr.errors",
-    "Charset": "aocr.charset",
+    "Charset": "aocr.text.charset",
     "ModelConfig": "aocr.config",
     "ReadConfig": "aocr.config",
     "TrainConfig": "aocr.config",
     "Prediction": "aocr.results",
-    "Predictor": "aocr.engine.predictor",
-    "load": "aocr.engine.predictor",
+    "Predictor": "aocr.reading.predictor",
+    "load": "aocr.reading.predictor",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]
@@ -29,6 +29,8 @@ __all__ = ["__version__", *sorted(_HOMES)]
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module 'aocr' has no attribute {name!r}")
+    if _HOMES[name].startswith("aocr.reading"):
+        import_module("aocr.machine").start_tensorflow()
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -7,8 +7,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from aocr.charset import Charset
 from aocr.errors import ConfigError
+from aocr.text.charset import Charset
 
 IMAGE_HEIGHT = 32
 """Height in pixels that the classic network brings every image to, and that limits taken from data are meant at."""

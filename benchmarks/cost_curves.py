@@ -26,17 +26,17 @@ def reading(count: int) -> float:
     import numpy as np
     from PIL import Image
 
-    from aocr.charset import Charset
+    from aocr import machine
     from aocr.config import ModelConfig
-    from aocr.engine import runtime
-    from aocr.engine.predictor import Predictor
     from aocr.model.recognizer import build_recognizer
+    from aocr.reading.predictor import Predictor
+    from aocr.text.charset import Charset
 
     if not hasattr(reading, "predictor"):
-        runtime.set_seed(0)
+        machine.set_seed(0)
         config = ModelConfig(Charset(SYMBOLS), max_width=96, max_height=32, max_prediction=6)
-        precision, _ = runtime.choose_precision("auto")
-        reading.predictor = Predictor(build_recognizer(config, runtime.POLICIES[precision]), config)
+        precision, _ = machine.choose_precision("auto")
+        reading.predictor = Predictor(build_recognizer(config, machine.POLICIES[precision]), config)
         buffer = io.BytesIO()
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 96)).astype(np.uint8)).save(buffer, "PNG")
         reading.image = buffer.getvalue()
@@ -86,9 +86,9 @@ def main() -> None:
     parser.add_argument("--plot", default="cost.png")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    from aocr.engine import runtime
+    from aocr import machine
 
-    precision, _ = runtime.choose_precision("auto")
+    precision, _ = machine.choose_precision("auto")
 
     def step(batch: int, width: int) -> float:
         return statistics.median(step_seconds("default", precision, batch, width, 10))

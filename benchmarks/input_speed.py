@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     options = parser.parse_args()
     from aocr.data import pipeline
-    from aocr.engine.datasets import open_dataset
-    from aocr.engine.training import TrainRequest, _new_config
+    from aocr.data.datasets import open_dataset
+    from aocr.training.run import TrainRequest, _new_config
 
     print(describe())
     print("| images | augmentation | images/s | padding |\n|---|---|---|---|")

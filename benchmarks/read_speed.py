@@ -23,13 +23,13 @@ def readers(model_dir: str, batch: int, folder: Path) -> dict[str, Callable[[lis
     import tensorflow as tf
 
     import aocr
-    from aocr.engine import runtime
-    from aocr.engine.exporter import export
+    from aocr import machine
+    from aocr.exchange.export import export
 
     predictor = aocr.load(model_dir, batch_size=batch)
     found: dict[str, Callable] = {
         f"Predictor, {name}": aocr.load(model_dir, precision=name, batch_size=batch).predict
-        for name in dict.fromkeys((runtime.choose_precision("auto")[0], "float32"))
+        for name in dict.fromkeys((machine.choose_precision("auto")[0], "float32"))
     }
     saved = export(predictor, str(folder / "saved"), "savedmodel")
     loaded = tf.saved_model.load(saved).signatures["serving_default"]
@@ -52,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     import tensorflow as tf
 
-    from aocr.engine.datasets import open_dataset
+    from aocr.data.datasets import open_dataset
 
     print(describe())
     with open_dataset([options.annotations], options.data_base_dir) as data:

@@ -21,8 +21,8 @@ from machine import describe
 
 
 def _no_ctc() -> None:
-    from aocr.engine import train_step
     from aocr.model import recognizer
+    from aocr.training import step as train_step
 
     train_step.CTC_WEIGHT = 0.0
     recognizer.symbol_counts = lambda *args: None
@@ -131,7 +131,7 @@ def _location_convolution() -> None:
 
 
 def _no_average() -> None:
-    from aocr.engine import averaging
+    from aocr.training import averaging
 
     averaging.LONGEST = 0.0
 
@@ -152,8 +152,8 @@ def _no_contrast_stretch() -> None:
 def _label_smoothing() -> None:
     from keras import ops
 
-    from aocr.engine import train_step
     from aocr.model.losses import sequence_loss
+    from aocr.training import step as train_step
 
     def smoothed(logits, targets, weights):
         loss, count = sequence_loss(logits, targets, weights)
@@ -210,7 +210,7 @@ def _scheduled_sampling() -> None:
 
 def _fall(share: float) -> None:
     """The learning rate falls for this share of the steps before."""
-    from aocr.engine import schedule
+    from aocr.training import schedule
 
     schedule.FALL_SHARE = share
 
@@ -257,7 +257,7 @@ VARIANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
 
 def _child(name: str, argv: list[str]) -> int:
     """One command of aocr with a variant in force."""
-    from aocr.engine import runtime  # noqa: F401  (first: it keeps TensorFlow's start quiet)
+    from aocr import machine  # noqa: F401  (first: it keeps TensorFlow's start quiet)
 
     VARIANTS[name][0]()
     from aocr.cli.main import main as run

@@ -20,18 +20,18 @@ SYMBOLS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 def step_of(arch: str, precision: str, width: int):
     """The compiled training step of a fresh model."""
-    from aocr.charset import Charset
+    from aocr import machine
     from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
-    from aocr.engine import runtime
-    from aocr.engine.averaging import WeightAverage
-    from aocr.engine.checkpoint import weights_of
-    from aocr.engine.cluster import connect
-    from aocr.engine.train_step import TrainStep, make_optimizer
+    from aocr.folder.model_folder import weights_of
     from aocr.model.recognizer import build_recognizer
+    from aocr.text.charset import Charset
+    from aocr.training.averaging import WeightAverage
+    from aocr.training.cluster import connect
+    from aocr.training.step import TrainStep, make_optimizer
 
-    runtime.set_seed(0)
+    machine.set_seed(0)
     config = ModelConfig(Charset(SYMBOLS), arch=arch, max_width=width, max_height=32, **ARCH_DEFAULTS[arch])
-    model = build_recognizer(config, runtime.POLICIES[precision])
+    model = build_recognizer(config, machine.POLICIES[precision])
     settings = TrainConfig(precision=precision)
     average = WeightAverage(weights_of(model))
     return TrainStep(model, make_optimizer(settings, model), settings, connect(), average)
@@ -42,8 +42,8 @@ def noise(arch: str, batch: int, width: int):
     import numpy as np
     import tensorflow as tf
 
-    from aocr.charset import EOS, GO, NUM_SPECIALS
     from aocr.data.pipeline import EDGE_STEP, Batch
+    from aocr.text.charset import EOS, GO, NUM_SPECIALS
 
     random = np.random.default_rng(0)
     padded = width if arch == "classic" else -(-width // EDGE_STEP) * EDGE_STEP

@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from aocr import machine
+
+machine.start_tensorflow()
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
 
@@ -60,8 +64,8 @@ def random_batch(config, count: int = 8, width: int = 48, length: int = 2):
     """A batch of noise for a network: `count` images, `width` pixels wide, each with a text of `length` symbols."""
     import tensorflow as tf
 
-    from aocr.charset import EOS, GO
     from aocr.data.pipeline import Batch
+    from aocr.text.charset import EOS, GO
 
     rng = np.random.default_rng(0)
     ids = rng.integers(3, config.charset.vocabulary_size, (count, length)).astype(np.int32)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import REAL_DATA
 
-from aocr.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations, split_line
+from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations, split_line
 from aocr.errors import AnnotationError
 
 

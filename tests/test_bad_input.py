@@ -17,7 +17,6 @@ import pytest
 from conftest import ROOT, SMALL, draw_numbers, run_aocr
 from PIL import Image
 
-import aocr.engine  # noqa: F401  (before TensorFlow, which it keeps quiet)
 from aocr.cli.main import main
 
 
@@ -318,7 +317,7 @@ def test_a_record_file_cut_off(run, records, tmp_path, trained, command, place):
 def test_records_of_aocr_0_7_6_are_taken(run, tmp_path, trained):
     import tensorflow as tf
 
-    from aocr.data.tfrecord import read_examples
+    from aocr.data.records import read_examples
 
     path = str(tmp_path / "old.tfrecords")
     with tf.io.TFRecordWriter(path) as writer:

@@ -13,8 +13,6 @@ import tensorflow as tf
 from conftest import REAL_DATA, draw_numbers
 from PIL import Image
 
-import aocr.engine  # noqa: F401  (it keeps TensorFlow quiet)
-from aocr.charset import Charset
 from aocr.data import builder
 from aocr.data.builder import (
     BAD_IMAGE,
@@ -26,8 +24,9 @@ from aocr.data.builder import (
     BuildOptions,
     build_records,
 )
-from aocr.data.tfrecord import Example, RecordWriter, read_examples, shard_paths
+from aocr.data.records import Example, RecordWriter, read_examples, shard_paths
 from aocr.errors import AnnotationError, DatasetError
+from aocr.text.charset import Charset
 
 
 def encoded(image, kind="PNG") -> bytes:

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 
-import aocr.engine  # noqa: F401
-from aocr.engine.calibration import TEMPERATURES, fit_temperature
-from aocr.metrics import CALIBRATION_BINS, expected_calibration_error, rejection_table
+from aocr.text.metrics import CALIBRATION_BINS, expected_calibration_error, rejection_table
+from aocr.training.calibration import TEMPERATURES, fit_temperature
 
 
 def readings(num, true_temperature, seed=0):

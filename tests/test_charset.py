@@ -7,8 +7,8 @@ import string
 
 import pytest
 
-from aocr.charset import EOS, GO, NAMES, NUM_SPECIALS, PAD, Charset, normalise
 from aocr.errors import CharsetError, ConfigError
+from aocr.text.charset import EOS, GO, NAMES, NUM_SPECIALS, PAD, Charset, normalise
 
 LABELS = ["HELLO", "wörld", "ಹುಟ್ಟು,", "שלום", "日本語", "a b", "😀", "ſchützen"]
 

@@ -14,14 +14,13 @@ import tensorflow as tf
 from conftest import ROOT, draw_numbers, run_aocr
 from test_resume import all_tensors
 
-import aocr.engine  # noqa: F401  (before TensorFlow, which it keeps quiet)
-from aocr.charset import Charset
 from aocr.config import ModelConfig
 from aocr.data.builder import BuildOptions, build_records
 from aocr.data.pipeline import Batches, Share, network_widths, plan_batches, share_of, summarise
-from aocr.engine.cluster import Cluster
-from aocr.engine.training import _share_work
 from aocr.model.losses import ctc_loss
+from aocr.text.charset import Charset
+from aocr.training.cluster import Cluster
+from aocr.training.run import _share_work
 
 FLAGS = (
     "--attn-num-hidden", "16", "--target-embedding-size", "8", "--precision", "float32", "--no-augment",
@@ -129,7 +128,6 @@ def test_words_for_the_log():
 
 REPLICAS = """
 import sys
-import aocr.engine
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

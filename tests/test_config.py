@@ -8,9 +8,9 @@ import json
 import pytest
 
 from aocr import config
-from aocr.charset import Charset
 from aocr.config import ModelConfig, TrainConfig
 from aocr.errors import ConfigError
+from aocr.text.charset import Charset
 
 CHARSET = Charset("0123456789")
 

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from aocr.charset import Charset
-from aocr.constraints import Automaton, compile_lexicon, compile_pattern, read_words
 from aocr.errors import ConfigError
+from aocr.text.charset import Charset
+from aocr.text.patterns import Automaton, compile_lexicon, compile_pattern, read_words
 
 CHARSET = Charset("ab1-")
 TEXTS = ["".join(t) for n in range(5) for t in itertools.product(CHARSET.symbols, repeat=n)]

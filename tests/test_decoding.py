@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import aocr.engine  # noqa: F401
-from aocr.charset import EOS, GO, NUM_SPECIALS, Charset
 from aocr.config import ModelConfig, ReadConfig
-from aocr.engine.reading import make_constraints
 from aocr.errors import ConfigError
 from aocr.model.decoding import LENGTH_POWER, NEVER, OVERRUN
 from aocr.model.recognizer import build_recognizer
+from aocr.reading.reader import make_constraints
+from aocr.text.charset import EOS, GO, NUM_SPECIALS, Charset
 
 LIMIT = 3
 SYMBOLS = "ab1"

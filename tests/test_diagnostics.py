@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from aocr.diagnostics import Drift, attention_centres, attention_drift, cer_by_length, writing_direction
+from aocr.report.diagnostics import Drift, attention_centres, attention_drift, cer_by_length, writing_direction
 from aocr.results import Character, Prediction, Sample
 
 

@@ -285,8 +285,8 @@ def test_exports_are_proved_and_hold_what_serving_wants(numbers, trained, tmp_pa
 
 def test_an_export_that_differs_is_refused_and_leaves_nothing(trained, tmp_path, monkeypatch):
     import aocr
-    from aocr.engine import exporter
     from aocr.errors import ExportError
+    from aocr.exchange import export as exporter
 
     predictor = aocr.load(str(trained))
     write = exporter.WRITERS["savedmodel"]

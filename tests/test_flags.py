@@ -11,20 +11,19 @@ import tensorflow as tf
 from conftest import draw_numbers, random_batch
 from PIL import Image
 
-import aocr.engine  # noqa: F401
-from aocr.charset import Charset
+from aocr import machine
 from aocr.cli.main import main
 from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
-from aocr.data.tfrecord import read_examples
-from aocr.engine import runtime
-from aocr.engine.cluster import Cluster
-from aocr.engine.progress import Progress
-from aocr.engine.train_step import TrainStep, make_optimizer
-from aocr.engine.trainer import BY_PATIENCE, Trainer, TrainState
+from aocr.data.records import read_examples
 from aocr.errors import ConfigError
-from aocr.metrics import score
 from aocr.model.recognizer import build_recognizer
 from aocr.results import Prediction, Sample
+from aocr.text.charset import Charset
+from aocr.text.metrics import score
+from aocr.training.cluster import Cluster
+from aocr.training.progress import Progress
+from aocr.training.step import TrainStep, make_optimizer
+from aocr.training.trainer import BY_PATIENCE, Trainer, TrainState
 
 
 @pytest.fixture
@@ -200,7 +199,7 @@ def test_limits_shrink_and_leave_out_and_say_so(run, tmp_path):
 
 def one_step(rate=0.1, **settings):
     """How far one step moves the weights (global norm), from the same start."""
-    runtime.set_seed(settings.get("seed", 0))
+    machine.set_seed(settings.get("seed", 0))
     config = TrainConfig(**{"optimizer": "sgd", **settings})
     model = build_recognizer(network())
     before = [v.numpy() for v in model.trainable_variables]
@@ -242,8 +241,8 @@ def test_weight_decay_spares_biases_and_scales():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_precision_is_that_of_the_convolutions(precision):
-    runtime.set_seed(0)
-    model = build_recognizer(network(), runtime.POLICIES[precision])
+    machine.set_seed(0)
+    model = build_recognizer(network(), machine.POLICIES[precision])
     assert model.cnn.stem.compute_dtype == precision
     assert model.cnn.stem.kernel.dtype == "float32"
     config = TrainConfig(optimizer="adam")
@@ -255,31 +254,31 @@ def test_precision_is_that_of_the_convolutions(precision):
 
 
 def test_auto_precision_is_what_the_cpu_has(monkeypatch):
-    monkeypatch.setattr(runtime.tf.config, "get_visible_devices", lambda kind: [])
-    monkeypatch.setattr(runtime, "_cpu_flags", lambda: {"avx2", "avx512_bf16"})
-    assert runtime.choose_precision("auto") == ("bfloat16", "the CPU has bfloat16 instructions")
-    monkeypatch.setattr(runtime, "_cpu_flags", lambda: {"avx2"})
-    assert runtime.choose_precision("auto")[0] == "float32"
-    assert runtime.choose_precision("bfloat16")[0] == "bfloat16"
+    monkeypatch.setattr(machine.tf.config, "get_visible_devices", lambda kind: [])
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: {"avx2", "avx512_bf16"})
+    assert machine.choose_precision("auto") == ("bfloat16", "the CPU has bfloat16 instructions")
+    monkeypatch.setattr(machine, "_cpu_flags", lambda: {"avx2"})
+    assert machine.choose_precision("auto")[0] == "float32"
+    assert machine.choose_precision("bfloat16")[0] == "bfloat16"
 
 
 @pytest.mark.parametrize("capability, expected", [((9, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32")])
 def test_auto_precision_is_what_the_gpu_has(capability, expected, monkeypatch):
-    monkeypatch.setattr(runtime.tf.config, "get_visible_devices", lambda kind: ["gpu"])
+    monkeypatch.setattr(machine.tf.config, "get_visible_devices", lambda kind: ["gpu"])
     details = {"compute_capability": capability}
-    monkeypatch.setattr(runtime.tf.config.experimental, "get_device_details", lambda gpu: details)
-    assert runtime.choose_precision("auto")[0] == expected
+    monkeypatch.setattr(machine.tf.config.experimental, "get_device_details", lambda gpu: details)
+    assert machine.choose_precision("auto")[0] == expected
 
 
 def test_gpu_id_shows_one_gpu_or_none(monkeypatch):
     shown = []
-    monkeypatch.setattr(runtime.tf.config, "list_physical_devices", lambda kind: ["a", "b"])
-    monkeypatch.setattr(runtime.tf.config, "set_visible_devices", lambda gpus, kind: shown.append(gpus))
-    runtime.use_gpu(1)
-    runtime.use_gpu(-1)
+    monkeypatch.setattr(machine.tf.config, "list_physical_devices", lambda kind: ["a", "b"])
+    monkeypatch.setattr(machine.tf.config, "set_visible_devices", lambda gpus, kind: shown.append(gpus))
+    machine.use_gpu(1)
+    machine.use_gpu(-1)
     assert shown == [["b"], []]
     with pytest.raises(ConfigError, match="2 GPUs"):
-        runtime.use_gpu(2)
+        machine.use_gpu(2)
 
 
 @pytest.mark.slow

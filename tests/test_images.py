@@ -12,10 +12,9 @@ import tensorflow as tf
 from conftest import REAL_DATA
 from PIL import Image
 
-import aocr.engine  # noqa: F401  (it keeps TensorFlow quiet)
+from aocr.data.images import canonical_image, image_to_bytes
 from aocr.data.preprocess import decode_image
 from aocr.errors import ImageError
-from aocr.images import canonical_image, image_to_bytes
 
 RNG = np.random.default_rng(5)
 COLOUR = Image.fromarray(RNG.integers(0, 256, (10, 20, 3)).astype(np.uint8)).resize((60, 40), Image.Resampling.BICUBIC)

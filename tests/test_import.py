@@ -5,11 +5,10 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, assert_clean_failure, run_aocr
 
-import aocr.engine  # noqa: F401
-from aocr.charset import NAMES, Charset
-from aocr.engine import checkpoint
-from aocr.engine.importer import import_checkpoint
-from aocr.engine.predictor import load
+from aocr.exchange.aocr_0_7_6 import import_checkpoint
+from aocr.folder import model_folder
+from aocr.reading.predictor import load
+from aocr.text.charset import NAMES, Charset
 
 UPSTREAM = ROOT.parent / "shared" / "upstream"
 LIMITS = {"max_width": 160, "max_height": 60, "max_prediction": 8}
@@ -96,7 +95,7 @@ def test_both_spellings_give_the_same_model(case, tmp_path):
     one, other = (reader.predict([image])[0] for reader in results)
     assert one.text == other.text
     np.testing.assert_allclose(one.attention, other.attention, atol=1e-6)
-    for a, b in zip(*(checkpoint.weights_of(reader.model).values() for reader in results), strict=True):
+    for a, b in zip(*(model_folder.weights_of(reader.model).values() for reader in results), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from conftest import run_aocr
 
-import aocr.engine  # noqa: F401  (before TensorFlow, which it keeps quiet)
 from aocr.config import ReadConfig
-from aocr.engine import checkpoint, kept_graph
-from aocr.engine.predictor import load
+from aocr.folder import model_folder
+from aocr.reading import frozen
+from aocr.reading.predictor import load
 
 
 @pytest.fixture
 def folder(trained, tmp_path):
-    shutil.copytree(trained, tmp_path / "m", ignore=shutil.ignore_patterns(kept_graph.NAME))
+    shutil.copytree(trained, tmp_path / "m", ignore=shutil.ignore_patterns(frozen.NAME))
     return tmp_path / "m"
 
 
@@ -25,7 +25,7 @@ def images(numbers):
 
 
 def kept(folder):
-    return kept_graph.opened(str(folder), checkpoint.choose(str(folder)), "float32")
+    return frozen.opened(str(folder), model_folder.choose(str(folder)), "float32")
 
 
 def keep(folder):
@@ -62,25 +62,25 @@ def test_batches_errors_and_other_formats(folder, images, tmp_path):
 def test_it_is_of_this_checkpoint_or_not_used(folder, change):
     keep(folder)
     assert kept(folder) is not None
-    chosen = checkpoint.choose(str(folder))
+    chosen = model_folder.choose(str(folder))
     if change == "weights":  # the same name, another training
         model = load(str(folder)).model
         model.ctc.kernel.assign(model.ctc.kernel * 2.0)
         step = json.loads((folder / "best.json").read_text())["step"]
         for path in folder.glob("best-*.*"):
             path.unlink()
-        checkpoint.write_weights(str(tmp := folder / "other"), model, step)
+        model_folder.write_weights(str(tmp := folder / "other"), model, step)
         for path in tmp.iterdir():
             suffix = path.name.partition(".")[2]
             if suffix:
                 shutil.copy(path, f"{chosen.prefix}.{suffix}")
     elif change == "temperature":
-        checkpoint.write_calibration(str(folder), chosen.prefix, 2.0, 10)
+        model_folder.write_calibration(str(folder), chosen.prefix, 2.0, 10)
     elif change == "damage":
-        path = folder / kept_graph.NAME
+        path = folder / frozen.NAME
         path.write_bytes(path.read_bytes()[:-1000])
     else:
-        assert kept_graph.opened(str(folder), chosen, "bfloat16") is None
+        assert frozen.opened(str(folder), chosen, "bfloat16") is None
         return
     assert kept(folder) is None
 

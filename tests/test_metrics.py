@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from aocr import metrics
 from aocr.results import Prediction, Sample
+from aocr.text import metrics
 
 ALPHABET = "abcAB1é\u0301ಕ್字😀 "
 

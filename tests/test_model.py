@@ -8,15 +8,14 @@ import oracle
 import pytest
 import tensorflow as tf
 
-import aocr.engine  # noqa: F401
-from aocr.charset import EOS, GO, Charset
 from aocr.config import ARCH_DEFAULTS, ModelConfig
-from aocr.engine.checkpoint import weights_of
+from aocr.folder.model_folder import weights_of
 from aocr.model.attention import AdditiveAttention, next_place, symbol_counts
 from aocr.model.cnn import num_columns
 from aocr.model.layers import BatchNorm
 from aocr.model.losses import ctc_loss, sequence_loss
 from aocr.model.recognizer import build_recognizer
+from aocr.text.charset import EOS, GO, Charset
 
 CASES = list(itertools.product(["default", "classic"], [False, True], [1, 2, 3]))
 CASES = [case for case in CASES if case != ("classic", False, 1) and case != ("classic", True, 1)]
@@ -214,7 +213,7 @@ def test_which_way_a_script_runs():
 
 @pytest.mark.parametrize("name", ["adadelta", "adam", "adamw"])
 def test_the_fused_update_is_that_of_keras(name):
-    from aocr.engine.train_step import Adadelta, Adam, AdamW
+    from aocr.training.step import Adadelta, Adam, AdamW
 
     kinds = {
         "adadelta": (Adadelta, keras.optimizers.Adadelta),

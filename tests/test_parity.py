@@ -5,12 +5,11 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 
-import aocr.engine  # noqa: F401
-from aocr.charset import GO, NAMES, Charset
 from aocr.data.preprocess import preprocess
-from aocr.engine.checkpoint import weights_of
-from aocr.engine.importer import OldCheckpoint, read_config, read_variables
+from aocr.exchange.aocr_0_7_6 import OldCheckpoint, read_config, read_variables
+from aocr.folder.model_folder import weights_of
 from aocr.model.recognizer import build_recognizer
+from aocr.text.charset import GO, NAMES, Charset
 
 UPSTREAM = ROOT.parent / "shared" / "upstream"
 pytestmark = pytest.mark.skipif(

@@ -9,13 +9,12 @@ import tensorflow as tf
 from conftest import draw_numbers
 from PIL import Image
 
-import aocr.engine  # noqa: F401
-from aocr.charset import EOS, GO, PAD, Charset
 from aocr.config import ModelConfig
 from aocr.data import pipeline
 from aocr.data.builder import BuildOptions, build_records
 from aocr.data.pipeline import EASE_STEPS, Batches, height_for, network_widths, plan_batches, summarise
-from aocr.data.tfrecord import Example, RecordWriter
+from aocr.data.records import Example, RecordWriter
+from aocr.text.charset import EOS, GO, PAD, Charset
 
 NUM = 60
 

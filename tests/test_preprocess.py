@@ -7,12 +7,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-import aocr.engine  # noqa: F401
-from aocr.charset import Charset
 from aocr.config import ModelConfig
 from aocr.data.augment import WAVE, _compressed, _moved, _Uniform, _warps, _waves, augment
+from aocr.data.images import canonical_image, image_to_bytes
 from aocr.data.preprocess import decode_image, preprocess
-from aocr.images import canonical_image, image_to_bytes
+from aocr.text.charset import Charset
 
 
 def config(**settings):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from conftest import assert_clean_failure, draw_numbers, run_aocr
 from PIL import Image
 
-import aocr.engine
+import aocr
 
 
 def predict(trained, paths, *flags):

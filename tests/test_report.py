@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aocr.engine.outputs import write_html_report
 from aocr.errors import AocrError
-from aocr.metrics import edit_distance, score
-from aocr.report import (
+from aocr.report.files import write_html_report
+from aocr.report.page import (
     MAX_MISSES,
     align,
     confusions,
@@ -24,6 +23,7 @@ from aocr.report import (
     worst_first,
 )
 from aocr.results import Alternative, Character, Prediction, Sample
+from aocr.text.metrics import edit_distance, score
 
 
 def picture():

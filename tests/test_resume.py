@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, assert_clean_failure, draw_numbers, run_aocr
 
-import aocr.engine  # noqa: F401  (before TensorFlow, which it keeps quiet)
-from aocr.engine.checkpoint import only_trainer
+from aocr.folder.model_folder import only_trainer
 
 
 def flags(model_dir, *more):

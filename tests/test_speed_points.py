@@ -6,27 +6,28 @@ import tensorflow as tf
 from conftest import random_batch
 
 import aocr
-from aocr.charset import Charset
+from aocr import machine
 from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
 from aocr.data.pipeline import network_widths, plan_batches
-from aocr.engine import checkpoint, runtime
-from aocr.engine.averaging import WeightAverage
-from aocr.engine.cluster import Cluster
-from aocr.engine.reading import Reader
-from aocr.engine.train_step import TrainStep, make_optimizer
+from aocr.folder import model_folder
 from aocr.model.recognizer import build_recognizer
+from aocr.reading.reader import Reader
+from aocr.text.charset import Charset
+from aocr.training.averaging import WeightAverage
+from aocr.training.cluster import Cluster
+from aocr.training.step import TrainStep, make_optimizer
 
 SHAPES = [(3, 32, 2), (3, 64, 2), (2, 64, 3), (1, 96, 1)]
 
 
 @pytest.mark.parametrize("arch", ["default", "classic"])
 def test_whatever_the_shape_of_a_batch_there_is_one_trace(arch):
-    runtime.set_seed(0)
+    machine.set_seed(0)
     settings = {**ARCH_DEFAULTS[arch], "attn_num_hidden": 8, "max_width": 96, "max_height": 32, "max_prediction": 4}
     config = ModelConfig(Charset("ab"), arch=arch, **settings)
     model = build_recognizer(config)
     how = TrainConfig()
-    average = WeightAverage(checkpoint.weights_of(model))
+    average = WeightAverage(model_folder.weights_of(model))
     step = TrainStep(model, make_optimizer(how, model), how, Cluster(tf.distribute.get_strategy()), average)
     reader = Reader(model, config)
     for number, shape in enumerate(SHAPES):

@@ -5,11 +5,9 @@ import json
 import pytest
 from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr
 
-import aocr.engine  # noqa: F401  (before TensorFlow, which it keeps quiet)
-
 import tensorflow as tf  # isort: skip
+from aocr import files
 from aocr.cli.main import main
-from aocr.data.files import copy_tree, write_file
 
 gfile = tf.io.gfile
 
@@ -24,8 +22,8 @@ def read(path: str) -> bytes:
 
 
 def test_write_file_replaces_and_leaves_nothing_else():
-    write_file("ram://files/a", b"1")
-    write_file("ram://files/a", b"2")
+    files.write("ram://files/a", b"1")
+    files.write("ram://files/a", b"2")
     assert read("ram://files/a") == b"2"
     assert gfile.listdir("ram://files") == ["a"]
 
@@ -33,7 +31,7 @@ def test_write_file_replaces_and_leaves_nothing_else():
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     (tmp_path / "file").write_bytes(b"old")
     with pytest.raises(tf.errors.OpError):
-        write_file(tmp_path / "file" / "below", b"new")
+        files.write(tmp_path / "file" / "below", b"new")
     assert (tmp_path / "file").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -42,7 +40,7 @@ def test_copy_tree(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "c").write_bytes(b"c")
     (tmp_path / "a" / "main").write_bytes(b"m")
-    copy_tree(str(tmp_path / "a"), "ram://copies/a", last="main")
+    files.copy_tree(str(tmp_path / "a"), "ram://copies/a", last="main")
     assert read("ram://copies/a/b/c") == b"c" and read("ram://copies/a/main") == b"m"
 
 
@@ -52,7 +50,7 @@ def cloud(tmp_path_factory):
     base = "ram://cloud"
     local = draw_numbers(tmp_path_factory.mktemp("local"), 60)
     for path in local.parent.iterdir():
-        write_file(f"{base}/images/{path.name}", path.read_bytes())
+        files.write(f"{base}/images/{path.name}", path.read_bytes())
     assert run("dataset", f"{base}/images/numbers.txt", f"{base}/out/numbers.tfrecords", "--shards", 2,
                "--report", f"{base}/left-out.txt", "--preview", f"{base}/preview.png") == 0  # fmt: skip
     assert run("train", f"{base}/out/numbers.tfrecords-*", "--validation", f"{base}/images/numbers.txt",

@@ -5,8 +5,7 @@ import os
 import pytest
 import tensorflow as tf
 
-import aocr.engine  # noqa: F401  (it keeps TensorFlow quiet)
-from aocr.data.tfrecord import (
+from aocr.data.records import (
     Example,
     RecordWriter,
     expand_datasets,

@@ -8,10 +8,9 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-import aocr.engine  # noqa: F401  (it keeps TensorFlow quiet)
-from aocr.annotations import parse_annotations
+from aocr.data.annotations import parse_annotations
 from aocr.data.builder import BuildOptions, build_records
-from aocr.data.tfrecord import read_examples
+from aocr.data.records import read_examples
 
 DATASETS = ROOT / "datasets"
 SETS = ("training", "testing")

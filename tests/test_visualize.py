@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aocr.engine.outputs import write_visualization
 from aocr.errors import AocrError, ImageError
+from aocr.report.attention import attention_map, attention_sheet, overlay_frames, padding_share
+from aocr.report.files import write_visualization
 from aocr.results import Character, Prediction, Sample
-from aocr.visualize import attention_map, attention_sheet, overlay_frames, padding_share
 
 ODD = [
     "a/b\\c",

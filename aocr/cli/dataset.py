@@ -7,9 +7,10 @@ import logging
 import os
 import sys
 
-from aocr.charset import Charset
+from aocr import machine
 from aocr.cli import options
 from aocr.errors import ConfigError
+from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
 
@@ -73,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     if os.path.realpath(args.output) == os.path.realpath(args.annotations):
         raise ConfigError("OUTPUT", args.output, "is the annotation file itself. Name another file.")
     charset = Charset.from_name_or_file(args.charset) if args.charset else None
-    from aocr.engine import runtime  # noqa: F401  (first: it keeps TensorFlow's start quiet)
-    from aocr.data.builder import BuildOptions, build_records  # isort: skip
+    machine.start_tensorflow()
+    from aocr.data.builder import BuildOptions, build_records
     from aocr.data.preview import write_preview
 
     progress = _Progress(args.log_step)

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 
+from aocr import machine
 from aocr.cli import options
 
 log = logging.getLogger("aocr")
@@ -34,7 +35,8 @@ def add_parser(sub) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, prove, say where."""
     options.check_paths([], args.model_dir)
-    from aocr.engine.exporter import export
+    machine.start_tensorflow()
+    from aocr.exchange.export import export
 
     predictor = options.open_model(args)
     log.info("Exporting %s", predictor.checkpoint_used)

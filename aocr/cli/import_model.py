@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 
-from aocr.charset import Charset
+from aocr import machine
 from aocr.cli import options
+from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
 
@@ -36,7 +37,8 @@ def add_parser(sub) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import, then say what to type next."""
     charset = Charset.from_name_or_file(options.typed_charset(args))
-    from aocr.engine.importer import import_checkpoint
+    machine.start_tensorflow()
+    from aocr.exchange.aocr_0_7_6 import import_checkpoint
 
     limits = {name: getattr(args, name) for name in ("max_width", "max_height", "max_prediction")}
     config, step = import_checkpoint(args.checkpoint, args.model_dir, charset, limits)

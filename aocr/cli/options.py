@@ -10,9 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from aocr.charset import Charset
+from aocr import machine
 from aocr.config import ARCHS, HEIGHTS, PRECISIONS, ReadConfig
 from aocr.errors import ConfigError, DatasetError
+from aocr.text.charset import Charset
 
 MODEL_FIELDS = (
     "arch",
@@ -218,11 +219,12 @@ def open_model(args: argparse.Namespace, quick: bool = False):
       CheckpointError: the model folder cannot be used.
       ConfigError: a typed flag contradicts it.
     """
-    from aocr.engine import checkpoint, runtime
-    from aocr.engine.predictor import load
+    machine.start_tensorflow()
+    from aocr.folder.model_folder import ModelFolder
+    from aocr.reading.predictor import load
 
     if args.gpu_id is not None:
-        runtime.use_gpu(args.gpu_id)
+        machine.use_gpu(args.gpu_id)
     how = ReadConfig(
         beam=getattr(args, "beam", 1),
         alternatives=getattr(args, "alternatives", 0),
@@ -234,5 +236,5 @@ def open_model(args: argparse.Namespace, quick: bool = False):
     typed = typed_network(args)
     if charset := typed_charset(args):
         typed["charset"] = Charset.from_name_or_file(charset)
-    checkpoint.check_typed(args.model_dir, predictor.config, typed)
+    ModelFolder(args.model_dir).check_typed(predictor.config, typed)
     return predictor

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
+from aocr import machine
 from aocr.cli import options
 
 results_log = logging.getLogger("aocr.results")
@@ -49,7 +50,7 @@ def add_parser(sub) -> None:
 
 def _expand(arguments: list[str]) -> Iterator[list[str]]:
     """Paths in chunks; those from standard input as they come, so that a program can wait for each answer."""
-    from aocr.annotations import IMAGE_ENDINGS
+    from aocr.data.annotations import IMAGE_ENDINGS
 
     for argument in arguments or ["-"]:
         if argument == "-":
@@ -85,8 +86,9 @@ def _chunks(arguments: list[str]) -> Iterator[list[str]]:
 def run(args: argparse.Namespace) -> int:
     """Read the images; 1 where one of them could not be read."""
     options.check_paths([], args.model_dir)
+    machine.start_tensorflow()
     from aocr.errors import ImageError
-    from aocr.report import prediction_json, prediction_line
+    from aocr.report.page import prediction_json, prediction_line
 
     predictor = options.open_model(args, quick=True)
     failed = total = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
+from aocr import machine
 from aocr.cli import options
 
 log = logging.getLogger("aocr")
@@ -47,10 +48,11 @@ def add_parser(sub) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, print the misses, write what was asked for."""
     options.check_paths(args.datasets, args.model_dir)
-    from aocr.engine.datasets import open_dataset
-    from aocr.engine.evaluator import evaluate
-    from aocr.engine.outputs import write_html_report, write_visualization
-    from aocr.report import result_line, score_json, score_text
+    machine.start_tensorflow()
+    from aocr.data.datasets import open_dataset
+    from aocr.reading.evaluator import evaluate
+    from aocr.report.files import write_html_report, write_visualization
+    from aocr.report.page import result_line, score_json, score_text
 
     predictor = options.open_model(args)
     log.info("Reading with %s", predictor.checkpoint_used)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 
+from aocr import machine
 from aocr.cli import options
 from aocr.config import OPTIMIZERS, TrainConfig
 from aocr.errors import ConfigError
@@ -147,13 +148,14 @@ def run(args: argparse.Namespace) -> int:
         log.info("TF_CONFIG makes this process a parameter server or evaluator; aocr needs none. Nothing to do.")
         return 0
     options.check_paths([*args.datasets, *args.validation], args.model_dir)
-    from aocr.engine import checkpoint, runtime
-    from aocr.engine.training import TrainRequest, train
+    machine.start_tensorflow()
+    from aocr.folder.model_folder import ModelFolder
+    from aocr.training.run import TrainRequest, train
 
     if args.gpu_id is not None:
         if args.devices is not None:
             raise ConfigError("--devices", args.devices, "cannot stand beside --gpu-id: both choose GPUs.")
-        runtime.use_gpu(args.gpu_id)
+        machine.use_gpu(args.gpu_id)
     outcome = train(
         TrainRequest(
             datasets=args.datasets,
@@ -178,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
     if outcome.interrupted:
         log.info("Saved at step %d (%s). The same command goes on from here.", outcome.step, outcome.reason)
         return 130
-    chosen = checkpoint.choose(args.model_dir)
+    chosen = ModelFolder(args.model_dir).choose()
     log.info("Training ended after step %d: %s.", outcome.step, outcome.reason)
     log.info("test, predict and export will use %s, the %s.", chosen.prefix, chosen.why)
     flag = "" if args.model_dir == "checkpoints" else f" --model-dir {args.model_dir}"

@@ -1,1 +1,1 @@
-"""Floor 3: records, the image transform and batches (TensorFlow)."""
+"""Floor 3: from annotation lines to batches."""

@@ -14,13 +14,13 @@ from itertools import chain
 import numpy as np
 import tensorflow as tf
 
-from aocr.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
-from aocr.charset import Charset, normalise
+from aocr import files
 from aocr.config import IMAGE_HEIGHT
-from aocr.data.files import first_line
-from aocr.data.tfrecord import Example, RecordWriter, is_tfrecord, matching_files, read_examples
+from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
+from aocr.data.images import as_png, canonical_image
+from aocr.data.records import Example, RecordWriter, is_tfrecord, matching_files, read_examples
 from aocr.errors import AnnotationError, CharsetError, DatasetError, ImageError
-from aocr.images import as_png, canonical_image
+from aocr.text.charset import Charset, normalise
 
 MISSING, BAD_IMAGE, ZERO_SIZE, NO_LABEL = "missing file", "not an image", "zero size", "no label column"
 OUTSIDE, TOO_LONG = "label outside the charset", "label longer than --max-prediction"
@@ -144,10 +144,9 @@ class BuildReport:
         """
         lines = [str(drop) for drop in self.drops] + self._conflict_lines()
         try:
-            with tf.io.gfile.GFile(path, "w") as file:
-                file.write("".join(f"{line}\n" for line in lines))
-        except tf.errors.OpError as error:
-            raise DatasetError(path, f"cannot be written ({first_line(error)}).") from None
+            files.write(path, "".join(f"{line}\n" for line in lines).encode())
+        except (OSError, tf.errors.OpError) as error:
+            raise DatasetError(path, f"cannot be written ({files.one_line(error)}).") from None
 
 
 def _spread(counts: Counter) -> str:
@@ -160,19 +159,18 @@ def _spread(counts: Counter) -> str:
 
 
 def _read_bytes(path: str) -> bytes:
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read()
+    return files.read(path)
 
 
 def _lines(source: str, options: BuildOptions) -> Iterator[AnnotationLine | Example]:
     """What a source holds, whatever it is."""
     try:
-        if tf.io.gfile.isdir(source):
+        if files.is_folder(source):
             if not options.label_from_filename:
                 advice = "Add --label-from-filename, or give an annotation file."
                 raise AnnotationError(source, None, f"is a folder. {advice}")
-            return labels_from_filenames(source, tf.io.gfile.walk if "://" in source else os.walk)
-        paths = [source] if tf.io.gfile.exists(source) else matching_files(source)
+            return labels_from_filenames(source, files.walk)
+        paths = [source] if files.exists(source) else matching_files(source)
         if not paths:
             raise AnnotationError(source, None, "there is no such file. Check the path.")
         if options.label_from_filename:
@@ -180,8 +178,8 @@ def _lines(source: str, options: BuildOptions) -> Iterator[AnnotationLine | Exam
         if paths != [source] or is_tfrecord(source):
             return chain.from_iterable(map(read_examples, paths))
         return parse_annotations(_read_bytes(source), source)
-    except tf.errors.OpError as error:
-        raise AnnotationError(source, None, f"cannot be read ({first_line(error)}).") from None
+    except (OSError, tf.errors.OpError) as error:
+        raise AnnotationError(source, None, f"cannot be read ({files.one_line(error)}).") from None
 
 
 def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
@@ -192,12 +190,12 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
     """
     try:
         candidates = candidate_paths(line.path, source, options.data_base_dir)
-        path = next((c for c in candidates if tf.io.gfile.exists(c) and not tf.io.gfile.isdir(c)), None)
+        path = next((c for c in candidates if files.exists(c) and not files.is_folder(c)), None)
         if path is None:
             raise FileNotFoundError(f"there is no file {line.path!r}. Check the path, or give --data-base-dir.")
         return Example(_read_bytes(path), line.label, line.path if options.save_filename else "")
-    except tf.errors.OpError as error:
-        raise FileNotFoundError(f"{line.path!r} cannot be read ({first_line(error)}).") from None
+    except (OSError, tf.errors.OpError) as error:
+        raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None
 
 
 def _examine(item: tuple[int, AnnotationLine | Example], source: str, options: BuildOptions) -> Example | Drop:

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from aocr.charset import EOS, GO, NUM_SPECIALS, PAD
 from aocr.config import HEIGHTS, IMAGE_HEIGHT, ModelConfig
 from aocr.data.augment import augment
 from aocr.data.preprocess import preprocess
-from aocr.data.tfrecord import check_end
+from aocr.data.records import check_end
+from aocr.text.charset import EOS, GO, NUM_SPECIALS, PAD
 
 CACHE_BYTES = 768 * 2**20
 """Decoded images are kept in memory up to this size; larger sets are decoded again each epoch."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
-from aocr.charset import Charset
+from aocr import files
 from aocr.config import ModelConfig
 from aocr.data.augment import augment
-from aocr.data.colour import channels_for, share_with_colour
-from aocr.data.files import first_line, write_file
+from aocr.data.automatic import channels_for, share_with_colour
 from aocr.data.pipeline import height_for
 from aocr.data.preprocess import preprocess
-from aocr.data.tfrecord import Example, read_examples
+from aocr.data.records import Example, read_examples
 from aocr.errors import DatasetError
-from aocr.visualize import draw_text
+from aocr.report.attention import draw_text
+from aocr.text.charset import Charset
 
 NUM_IMAGES, NUM_VARIANTS = 12, 3
 SHEET_WIDTH, GAP, LINE = 1000, 8, 34
@@ -91,7 +92,5 @@ def write_preview(path: str, paths: Sequence[str]) -> None:
     Raises:
       DatasetError: the file cannot be written.
     """
-    try:
-        write_file(path, draw_preview(paths))
-    except tf.errors.OpError as error:
-        raise DatasetError(path, f"cannot be written ({first_line(error)}). Check the folder and free space.") from None
+    with files.writing(path, partial(DatasetError, path)):
+        files.write(path, draw_preview(paths))

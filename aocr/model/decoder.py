@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from keras import layers, ops
 
-from aocr.charset import GO
 from aocr.model.attention import AdditiveAttention, next_place
 from aocr.model.layers import collect_steps, taken_in_steps
+from aocr.text.charset import GO
 
 
 class Memory(NamedTuple):

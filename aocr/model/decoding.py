@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from keras import ops
 
-from aocr.charset import EOS, GO, PAD
 from aocr.model.decoder import Decoder, Memory
 from aocr.model.layers import collect_steps
+from aocr.text.charset import EOS, GO, PAD
 
 NEVER = -1e9
 """Log-probability of what may not be."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras import ops
 
-from aocr.charset import PAD
+from aocr.text.charset import PAD
 
 
 def sequence_loss(logits, targets, weights):

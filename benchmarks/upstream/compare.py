@@ -143,7 +143,7 @@ def read_to_the_end(model_dir: Path, images: list[bytes]) -> list[tuple[str, flo
     import tensorflow as tf
 
     from aocr.data.preprocess import preprocess
-    from aocr.engine.predictor import load
+    from aocr.reading.predictor import load
 
     predictor = load(str(model_dir))
     read = []

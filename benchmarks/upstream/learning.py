@@ -28,7 +28,7 @@ STEPS_PER_CHECKPOINT = 10
 
 def words(annotations: Path) -> list[tuple[str, str]]:
     """Path and label, in the capitals that the released program trains on, of each line."""
-    from aocr.annotations import parse_annotations
+    from aocr.data.annotations import parse_annotations
 
     lines = parse_annotations(annotations.read_bytes(), str(annotations))
     return [(line.path, line.label.upper()) for line in lines]
@@ -72,8 +72,8 @@ def train(program: Program, flags: list[str], minutes: float) -> list[str]:
 
 def scores(texts: list[str], labels: list[str]) -> EvalReport:
     """Our scores of texts that the released program read; their confidence is not looked at."""
-    from aocr.metrics import score
     from aocr.results import Prediction, Sample
+    from aocr.text.metrics import score
 
     read = zip(labels, texts, strict=True)
     return score([Sample("", label, Prediction(text, 0.0)) for label, text in read])

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from aocr.charset import normalise
 from aocr.errors import ImageError
 from aocr.results import Prediction, Sample
+from aocr.text.charset import normalise
 
 FRAME_MILLISECONDS = 500
 PADDING_SHARE_NOTED = 0.01

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from aocr.charset import EOS, NUM_SPECIALS, Charset, normalise
 from aocr.config import COLUMN_PIXELS, ModelConfig, ReadConfig
-from aocr.constraints import Automaton, compile_lexicon, compile_pattern, read_words
-from aocr.engine.progress import log
 from aocr.errors import ConfigError
 from aocr.model.decoding import NEVER, Constraint, Reading
 from aocr.model.recognizer import Recognizer
 from aocr.results import Alternative, Character, Prediction
+from aocr.text.charset import EOS, NUM_SPECIALS, Charset, normalise
+from aocr.text.patterns import Automaton, compile_lexicon, compile_pattern, read_words
+from aocr.training.progress import log
 
 MASS = 0.8
 """Share of a character's attention that its box holds."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from aocr.charset import Charset
 from aocr.data.pipeline import Batches
 from aocr.model.recognizer import Recognizer
+from aocr.text.charset import Charset
 
 TEMPERATURES = np.geomspace(0.125, 8.0, 97)
 """Temperatures that are tried; 1 is in the middle."""

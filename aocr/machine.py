@@ -1,4 +1,4 @@
-"""The machine: devices, precision, strategy, seeds."""
+"""The machine: a quiet start of TensorFlow, GPUs, precision, seeds. TensorFlow is imported when it is first needed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from contextlib import contextmanager, suppress
 
 from aocr.errors import ConfigError
 
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+"""Keras's name of the dtype policy for each precision."""
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what native code writes to standard error while TensorFlow starts."""
+    """Drop what native code writes to standard error inside the block."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         sys.stderr.flush()
@@ -30,22 +33,22 @@ def quiet() -> Iterator[None]:
         os.close(silence)
 
 
-with quiet():
-    import keras
-    import tensorflow as tf
-
-    if "TF_CONFIG" not in os.environ:  # a cluster must be joined before the first operation
-        tf.constant(0) + 1  # it makes the devices, and has more to say
-
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+def start_tensorflow() -> None:
+    """Import TensorFlow and Keras without their start-up messages; devices can still be chosen after it."""
+    if "tensorflow" not in sys.modules:
+        with quiet():
+            import keras  # noqa: F401
+            import tensorflow  # noqa: F401
 
 
 def use_gpu(gpu_id: int) -> None:
-    """Let TensorFlow see one GPU only; a negative number hides them all. Call before anything runs.
+    """Let TensorFlow see one GPU only; a negative number hides them all. Call before any operation runs.
 
     Raises:
       ConfigError: there are GPUs, but none of this number.
     """
+    import tensorflow as tf
+
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return
@@ -70,6 +73,8 @@ def choose_precision(asked: str) -> tuple[str, str]:
     """
     if asked != "auto":
         return asked, "asked for"
+    import tensorflow as tf
+
     gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
@@ -85,6 +90,9 @@ def choose_precision(asked: str) -> tuple[str, str]:
 
 def set_seed(seed: int) -> None:
     """Fix Python's, numpy's and TensorFlow's random numbers and the order of summation."""
+    import keras
+    import tensorflow as tf
+
     keras.utils.set_random_seed(seed)
     tf.random.set_seed(1 + seed % (2**31 - 2))  # with 0, Dataset.shuffle refuses a seed that is a tensor
     tf.config.experimental.enable_op_determinism()

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-import tensorflow as tf
-
-from aocr.data.files import first_line, write_file
-from aocr.errors import AocrError
-from aocr.report import html_page
+from aocr import files
+from aocr.report.attention import attention_files, folder_name
+from aocr.report.page import html_page
 from aocr.results import EvalReport, Sample
-from aocr.visualize import attention_files, folder_name
 
 
 def write_html_report(path: str, report: EvalReport, samples: Sequence[Sample], title: str) -> None:
@@ -21,10 +18,8 @@ def write_html_report(path: str, report: EvalReport, samples: Sequence[Sample], 
       AocrError: the file cannot be written.
     """
     page = html_page(report, samples, title).encode(errors="backslashreplace")
-    try:
-        write_file(path, page)
-    except tf.errors.OpError as error:
-        raise AocrError(f"{path}: cannot be written ({first_line(error)}). Check the folder and free space.") from None
+    with files.writing(path):
+        files.write(path, page)
 
 
 def write_visualization(sample: Sample, output_dir: str | os.PathLike) -> str:
@@ -42,22 +37,20 @@ def write_visualization(sample: Sample, output_dir: str | os.PathLike) -> str:
     """
     verdicts = ("correct", "incorrect") if sample.correct else ("incorrect", "correct")
     folder, other = (os.path.join(output_dir, verdict, folder_name(sample)) for verdict in verdicts)
-    files = attention_files(sample)
-    try:
-        tf.io.gfile.makedirs(folder)
-        for name, data in files.items():
-            write_file(os.path.join(folder, name), data)
-        _remove_files(other, files)
-    except tf.errors.OpError as error:
-        raise AocrError(f"{folder}: cannot write there: {first_line(error)}. Choose another --output-dir.") from None
+    pictures = attention_files(sample)
+    with files.writing(folder, advice="Choose another --output-dir."):
+        files.make_folder(folder)
+        for name, data in pictures.items():
+            files.write(os.path.join(folder, name), data)
+        _remove_files(other, pictures)
     return folder
 
 
 def _remove_files(folder: str, names: Iterable[str]) -> None:
     """Remove these files, and the folder if nothing else is in it."""
-    if not tf.io.gfile.isdir(folder):
+    if not files.is_folder(folder):
         return
-    for name in set(tf.io.gfile.listdir(folder)) & set(names):
-        tf.io.gfile.remove(os.path.join(folder, name))
-    if not tf.io.gfile.listdir(folder):
-        tf.io.gfile.rmtree(folder)
+    for name in set(files.names_in(folder)) & set(names):
+        files.remove(os.path.join(folder, name))
+    if not files.names_in(folder):
+        files.remove(folder)

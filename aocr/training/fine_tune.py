@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from aocr.charset import NUM_SPECIALS, Charset
 from aocr.config import ModelConfig
-from aocr.engine import checkpoint
-from aocr.engine.progress import log
+from aocr.folder.model_folder import ModelFolder
+from aocr.folder.weights import read_weights, weights_of
 from aocr.model.recognizer import Recognizer
+from aocr.text.charset import NUM_SPECIALS, Charset
+from aocr.training.progress import log
 
 VOCABULARY_AXES = {
     "decoder/embedding/embeddings": 0,
@@ -33,11 +34,11 @@ def start_from(model_dir: str, model: Recognizer, config: ModelConfig) -> None:
     Raises:
       CheckpointError: the folder has no checkpoint, or it is damaged.
     """
-    old = checkpoint.read_config(model_dir)
-    chosen = checkpoint.choose(model_dir)
-    found = checkpoint.read_weights(chosen.prefix)
+    folder = ModelFolder(model_dir)
+    old, chosen = folder.read_config(), folder.choose()
+    found = read_weights(chosen.prefix)
     theirs, ours = _rows(old.charset, config.charset)
-    for name, variable in checkpoint.weights_of(model).items():
+    for name, variable in weights_of(model).items():
         if name not in VOCABULARY_AXES:
             variable.assign(found[name])
             continue

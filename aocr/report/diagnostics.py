@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aocr.metrics import edit_distance
 from aocr.results import Prediction, Sample
+from aocr.text.metrics import edit_distance
 
 STAYED = 0.2
 """A step shorter than this share of the image's usual step stays where it was."""

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aocr.charset import Charset
+from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batch, Batches, network_widths, plan_batches
-from aocr.engine.cluster import Cluster
-from aocr.engine.datasets import Dataset
-from aocr.engine.predictor import Predictor
-from aocr.engine.reading import Reader, to_predictions
-from aocr.metrics import score
 from aocr.model.decoding import Reading
+from aocr.reading.predictor import Predictor
+from aocr.reading.reader import Reader, to_predictions
 from aocr.results import EvalReport, Prediction, Sample
+from aocr.text.charset import Charset
+from aocr.text.metrics import score
+from aocr.training.cluster import Cluster
 
 
 class Evaluator:

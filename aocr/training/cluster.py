@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aocr.engine import runtime
-from aocr.engine.progress import log
+from aocr import machine
 from aocr.errors import ConfigError, TrainingError
 from aocr.tf_config import Task, current_task
+from aocr.training.progress import log
 
 
 class Cluster:
@@ -129,7 +129,7 @@ def _join(task: Task, devices: str | None) -> Cluster:
         spec, task_type="worker", task_id=task.index, rpc_layer="grpc"
     )
     try:
-        with runtime.quiet():
+        with machine.quiet():
             cluster = Cluster(tf.distribute.MultiWorkerMirroredStrategy(resolver), task.index, len(task.addresses))
     except (tf.errors.OpError, RuntimeError) as error:
         reason = " ".join(str(getattr(error, "message", error)).split())[:160]

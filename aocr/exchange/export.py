@@ -16,14 +16,14 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-from aocr.charset import EOS, NUM_SPECIALS
+from aocr import files
 from aocr.config import ModelConfig
-from aocr.data.files import copy_tree, first_line
 from aocr.data.preprocess import batched, preprocess, scale_image
-from aocr.engine import checkpoint
-from aocr.engine.freezing import Part, freeze
-from aocr.engine.predictor import Predictor
 from aocr.errors import ExportError
+from aocr.folder.model_folder import MODEL, ModelFolder
+from aocr.reading.freezing import Part, freeze
+from aocr.reading.predictor import Predictor
+from aocr.text.charset import EOS, NUM_SPECIALS
 
 TOLERANCE = 1e-3
 """Largest difference in probability between an export and the model."""
@@ -72,7 +72,7 @@ def _write_savedmodel(predictor: Predictor, folder: str) -> None:
     tf.saved_model.save(module, folder, signatures=signatures)
     extra = os.path.join(folder, "assets.extra")
     os.makedirs(extra, exist_ok=True)
-    tf.io.gfile.copy(checkpoint.path_in(predictor.model_dir, "model.json"), os.path.join(extra, "model.json"))
+    files.write(os.path.join(extra, MODEL), files.read(ModelFolder(predictor.model_dir).file(MODEL)))
 
 
 def _write_frozen_graph(predictor: Predictor, folder: str) -> None:
@@ -186,7 +186,7 @@ def _destination(export_dir: str, kind: str, numbered: bool) -> str:
     """DIR/1, or the next number that is free; DIR itself for a frozen graph, or where no number is wanted."""
     if kind == "frozengraph" or not numbered:
         return export_dir
-    names = (name.rstrip("/") for name in tf.io.gfile.listdir(export_dir))
+    names = (name.rstrip("/") for name in files.names_in(export_dir))
     return os.path.join(export_dir, str(max((int(name) for name in names if name.isdigit()), default=0) + 1))
 
 
@@ -197,7 +197,7 @@ def _put(folder: str, target: str, main: str) -> None:
         os.rename(folder, target)
         os.makedirs(folder)  # for the temporary directory to remove
     else:
-        copy_tree(folder, target, last=main)
+        files.copy_tree(folder, target, last=main)
 
 
 def export(predictor: Predictor, export_dir: str, kind: str, numbered: bool = True) -> str:
@@ -215,10 +215,10 @@ def export(predictor: Predictor, export_dir: str, kind: str, numbered: bool = Tr
     Raises:
       ExportError: it cannot be written, or does not read as the model does; then nothing is left behind.
     """
-    made = not tf.io.gfile.isdir(export_dir)
+    made = not files.is_folder(export_dir)
     local = None if "://" in export_dir else export_dir
     try:
-        tf.io.gfile.makedirs(export_dir)
+        files.make_folder(export_dir)
         with tempfile.TemporaryDirectory(prefix=".aocr-", dir=local) as folder:
             WRITERS[kind](predictor, folder)
             prove(predictor, folder, kind)
@@ -229,7 +229,7 @@ def export(predictor: Predictor, export_dir: str, kind: str, numbered: bool = Tr
                 _put(folder, path, MAIN_FILES[kind])
         return os.path.join(path, MAIN_FILES[kind]) if kind == "frozengraph" else path
     except (OSError, tf.errors.OpError) as error:
-        reason = f"the export cannot be written ({first_line(error)})"
+        reason = f"the export cannot be written ({files.one_line(error)})"
         raise ExportError(f"{export_dir}: {reason}. Check rights and space.") from None
     finally:
         if made and local and os.path.isdir(export_dir) and not os.listdir(export_dir):

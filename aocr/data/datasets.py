@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import tensorflow as tf
 
+from aocr import files
 from aocr.data.builder import BuildOptions, BuildReport, build_records
-from aocr.data.files import first_line
 from aocr.data.pipeline import Summary, summarise
-from aocr.data.tfrecord import expand_datasets, is_tfrecord, is_verified
-from aocr.engine.progress import log
+from aocr.data.records import expand_datasets, is_tfrecord, is_verified
 from aocr.errors import DatasetError
+from aocr.training.progress import log
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Dataset:
 
 def _sources(patterns: Sequence[str]) -> list[str]:
     """Folders as they are; everything else expanded to files."""
-    folders = [pattern for pattern in patterns if tf.io.gfile.isdir(pattern)]
+    folders = [pattern for pattern in patterns if files.is_folder(pattern)]
     files = [pattern for pattern in patterns if pattern not in folders]
     return folders + (expand_datasets(files) if files else [])
 
@@ -64,7 +64,7 @@ def open_dataset(patterns: Sequence[str], data_base_dir: str | None = None) -> I
     with tempfile.TemporaryDirectory(prefix="aocr-") as folder:
         paths, skipped = [], {}
         for source in _sources(patterns):
-            is_folder = tf.io.gfile.isdir(source)
+            is_folder = files.is_folder(source)
             if not is_folder and is_tfrecord(source) and is_verified(source):
                 paths.append(source)
                 continue
@@ -85,7 +85,7 @@ def _summarise(name: str, paths: list[str]) -> Summary:
     try:
         return summarise(paths)
     except tf.errors.DataLossError as error:
-        reason = f"a record is cut off or damaged ({first_line(error)})"
+        reason = f"a record is cut off or damaged ({files.one_line(error)})"
         raise DatasetError(name, f"{reason}. Build it again with aocr dataset.") from None
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
         raise DatasetError(name, "has records of another program. Build it with aocr dataset.") from None

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from aocr import machine
 from aocr.config import ModelConfig, ReadConfig
+from aocr.data.images import CanonicalImage, as_png, image_to_bytes
 from aocr.data.preprocess import batched
-from aocr.engine import checkpoint, kept_graph, runtime
-from aocr.engine.kept_graph import KeptGraph
-from aocr.engine.reading import Reader, to_predictions
-from aocr.errors import CheckpointError, ImageError
-from aocr.images import CanonicalImage, as_png, image_to_bytes
+from aocr.errors import ImageError
+from aocr.folder.model_folder import ModelFolder
+from aocr.folder.weights import load_weights
 from aocr.model.recognizer import Recognizer, build_recognizer
+from aocr.reading import frozen
+from aocr.reading.frozen import KeptGraph
+from aocr.reading.reader import Reader, to_predictions
 from aocr.results import Prediction
 
 WINDOW = 8
@@ -146,20 +149,17 @@ def load(
       CheckpointError: the folder is missing, empty, damaged, of a newer aocr or of another program.
       ConfigError: a pattern or lexicon cannot be used with this model.
     """
-    config = checkpoint.read_config(model_dir)
-    if config is None:
-        state = "is empty or not a model folder" if tf.io.gfile.isdir(model_dir) else "does not exist"
-        raise CheckpointError(model_dir, f"{state}. Train first (aocr train DATASET), or give --model-dir.")
-    chosen = checkpoint.choose(model_dir)
-    precision, _ = runtime.choose_precision(precision)
+    folder = ModelFolder(model_dir)
+    config, chosen = folder.read_config(), folder.choose()
+    precision, _ = machine.choose_precision(precision)
     used = f"{chosen.prefix}, the {chosen.why}"
     quick = quick and how in (None, ReadConfig())
-    if quick and (graph := kept_graph.opened(model_dir, chosen, precision)):
+    if quick and (graph := frozen.opened(model_dir, chosen, precision)):
         return Predictor(None, config, model_dir, used, batch_size, how, chosen.temperature, graph)
-    model = build_recognizer(config, runtime.POLICIES[precision])
-    checkpoint.load_weights(chosen.prefix, model)
+    model = build_recognizer(config, machine.POLICIES[precision])
+    load_weights(chosen.prefix, model)
     predictor = Predictor(model, config, model_dir, used, batch_size, how, chosen.temperature)
     if quick:
         functions = {"read": predictor.reader.read, "preprocess": predictor._preprocess}
-        predictor.finish = partial(kept_graph.keep, model_dir, chosen, precision, functions)
+        predictor.finish = partial(frozen.keep, model_dir, chosen, precision, functions)
     return predictor

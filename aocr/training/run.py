@@ -14,23 +14,25 @@ import numpy as np
 import tensorflow as tf
 
 import aocr
-from aocr.charset import Charset
+from aocr import files, machine
 from aocr.config import ARCH_DEFAULTS, IMAGE_HEIGHT, NETWORK_WIDTH_CAP, ModelConfig, TrainConfig
-from aocr.data.colour import channels_for, share_with_colour
+from aocr.data.automatic import channels_for, share_with_colour
+from aocr.data.datasets import Dataset, open_dataset
 from aocr.data.pipeline import Batches, BatchPlan, Share, Summary, height_for, network_widths, plan_batches, widths_at
-from aocr.engine import checkpoint, runtime
-from aocr.engine.calibration import calibrate
-from aocr.engine.cluster import Cluster, connect
-from aocr.engine.datasets import Dataset, open_dataset
-from aocr.engine.evaluator import Evaluator, evaluate
-from aocr.engine.outputs import write_html_report
-from aocr.engine.predictor import load
-from aocr.engine.progress import log
-from aocr.engine.reading import Reader
-from aocr.engine.trainer import Outcome, Trainer
-from aocr.engine.transfer import start_from
 from aocr.errors import CharsetError, ConfigError, DatasetError, TrainingError
+from aocr.folder.model_folder import TRAIN, ModelFolder
+from aocr.folder.weights import load_weights
 from aocr.model.recognizer import Recognizer, build_recognizer
+from aocr.reading.evaluator import Evaluator, evaluate
+from aocr.reading.predictor import load
+from aocr.reading.reader import Reader
+from aocr.report.files import write_html_report
+from aocr.text.charset import Charset
+from aocr.training.calibration import calibrate
+from aocr.training.cluster import Cluster, connect
+from aocr.training.fine_tune import start_from
+from aocr.training.progress import log
+from aocr.training.trainer import Outcome, Trainer
 
 SPLIT_FROM = 200
 """Images from which on a share of the training set is held out for validation by itself."""
@@ -106,7 +108,7 @@ def _channels_from_data(data: Dataset) -> int:
 def _new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfig:
     """The network for a first training on this data, the training set first."""
     typed, summaries = dict(request.typed), [data.summary for data in datasets]
-    base = checkpoint.read_config(request.init_from) if request.init_from else None
+    base = ModelFolder(request.init_from).find_config() if request.init_from else None
     if request.init_from and base is None:
         raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr.")
     if request.charset in (None, "auto"):
@@ -122,7 +124,7 @@ def _new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConf
             limits["height"] = height_for(datasets[0].summary.sizes)
         return ModelConfig(charset=charset, arch=arch, **{**ARCH_DEFAULTS.get(arch, {}), **limits, **typed})
     free = {"max_width", "max_height", "max_prediction"}
-    checkpoint.check_typed(request.init_from, base, {k: v for k, v in typed.items() if k not in free})
+    ModelFolder(request.init_from).check_typed(base, {k: v for k, v in typed.items() if k not in free})
     chosen = {**limits, **{k: v for k, v in typed.items() if k in free}}
     return replace(base, charset=_merge_charsets(base.charset, charset, request), **chosen)
 
@@ -147,13 +149,13 @@ def _resume_config(request: TrainRequest) -> ModelConfig | None:
     """The folder's network, if there is one to go on with."""
     if not request.resume:
         return None
-    config = checkpoint.read_config(request.model_dir)
+    config = ModelFolder(request.model_dir).find_config()
     if config is None:
         return None
     typed = dict(request.typed)
     if request.charset not in (None, "auto"):
         typed["charset"] = Charset.from_name_or_file(request.charset)
-    checkpoint.check_typed(request.model_dir, config, typed)
+    ModelFolder(request.model_dir).check_typed(config, typed, ", or train anew with --no-resume")
     return config
 
 
@@ -273,10 +275,10 @@ def train(request: TrainRequest) -> Outcome:
         log.setLevel(logging.WARNING)  # the chief tells it for all
     config = _resume_config(request)
     cluster.exchange("read")  # only then may the chief change the folder
-    runtime.set_seed(request.config.seed)
+    machine.set_seed(request.config.seed)
     with ExitStack() as stack:
         if cluster.is_chief:
-            stack.enter_context(checkpoint.only_trainer(request.model_dir))
+            stack.enter_context(ModelFolder(request.model_dir).held())
         data = stack.enter_context(open_dataset(request.datasets, request.data_base_dir))
         held = None
         if request.validation:
@@ -304,19 +306,19 @@ def _check_agreement(cluster: Cluster, config: ModelConfig, batches: _Data) -> N
 def _train(
     request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None, fresh: bool, cluster: Cluster
 ) -> Outcome:
-    batches = _Data(request, config, data, held, cluster)
+    batches, folder = _Data(request, config, data, held, cluster), ModelFolder(request.model_dir)
     _check_agreement(cluster, config, batches)
     _describe(config, data, batches.in_training, batches.described)
     _tell_unusable(batches, data, config)
-    precision, why = runtime.choose_precision(request.config.precision)
+    precision, why = machine.choose_precision(request.config.precision)
     with cluster.strategy.scope():
-        model = build_recognizer(config, runtime.POLICIES[precision])
-        if request.init_from and (fresh or tf.train.latest_checkpoint(request.model_dir) is None):
+        model = build_recognizer(config, machine.POLICIES[precision])
+        if request.init_from and (fresh or folder.newest() is None):
             start_from(request.init_from, model, config)
         cluster.exchange("built")
         if fresh and cluster.is_chief:  # only now that data and network are known to be good
-            checkpoint.clear(request.model_dir)
-            checkpoint.write_config(request.model_dir, config)
+            folder.clear()
+            folder.write_config(config)
         cluster.exchange("ready")
         evaluator = None
         if batches.validation:
@@ -325,14 +327,14 @@ def _train(
         trainer = Trainer(
             model,
             request.config,
-            request.model_dir,
+            folder,
             batches.training,
             evaluator,
             batches.steps_per_epoch,
             cluster,
         )
     restored = trainer.restore()
-    before = (checkpoint.read_json(checkpoint.path_in(request.model_dir, "train.json")) or {}).get("datasets")
+    before = (folder.read_json(TRAIN) or {}).get("datasets")
     if restored and before and list(before) != list(request.datasets):
         log.warning("So far it was trained on %s. To begin anew: --no-resume.", ", ".join(map(str, before)))
     log.info("Resuming from %s" if restored else "A new model in %s", restored or request.model_dir)
@@ -355,19 +357,19 @@ def _train(
     outcome = trainer.run()
     if cluster.is_chief and not outcome.interrupted:
         if batches.validation:
-            _calibrate(request.model_dir, model, config, batches.validation)
+            _calibrate(folder, model, config, batches.validation)
         if request.output_dir:
             _report_validation(request, data, held, batches)
     cluster.exchange("done")
     return outcome
 
 
-def _calibrate(model_dir: str, model: Recognizer, config: ModelConfig, validation: Batches) -> None:
+def _calibrate(folder: ModelFolder, model: Recognizer, config: ModelConfig, validation: Batches) -> None:
     """Fit the confidence of the checkpoint that reading will use, and keep the temperature beside it."""
-    chosen = checkpoint.choose(model_dir)
-    checkpoint.load_weights(chosen.prefix, model)
+    chosen = folder.choose()
+    load_weights(chosen.prefix, model)
     temperature, num_images = calibrate(model, config.charset, validation)
-    checkpoint.write_calibration(model_dir, chosen.prefix, temperature, num_images)
+    folder.write_calibration(chosen.prefix, temperature, num_images)
     log.info("Confidence calibrated on %d validation images: temperature %.2f.", num_images, temperature)
 
 
@@ -380,7 +382,7 @@ def _report_validation(request: TrainRequest, data: Dataset, held: Dataset | Non
     source, part = (held, "all") if held else (data, "validation")
     report, samples = evaluate(predictor, source, part=part, use_distance=request.use_distance, keep_source=True)
     path = os.path.join(request.output_dir, "report.html")
-    tf.io.gfile.makedirs(request.output_dir)
+    files.make_folder(request.output_dir)
     write_html_report(path, report, samples, f"Validation of {request.model_dir}")
     log.info("Report of the validation set written to %s", path)
 
@@ -394,4 +396,4 @@ def _record(request: TrainRequest, data: Dataset, batches: _Data, precision: str
         "init_from": request.init_from,
         "versions": {"aocr": aocr.__version__, "tensorflow": tf.__version__},
     }
-    checkpoint.write_json(checkpoint.path_in(request.model_dir, "train.json"), values)
+    ModelFolder(request.model_dir).write_json(TRAIN, values)

@@ -13,20 +13,22 @@ from dataclasses import asdict, dataclass
 import tensorflow as tf
 
 from aocr.config import TrainConfig
-from aocr.curves import Point
 from aocr.data.pipeline import Batches
-from aocr.engine import schedule
-from aocr.engine.averaging import WeightAverage
-from aocr.engine.checkpoint import Checkpoints, weights_of
-from aocr.engine.cluster import Cluster, told_of_loss
-from aocr.engine.evaluator import Evaluator
-from aocr.engine.history import History
-from aocr.engine.progress import Progress, clock, log
-from aocr.engine.train_step import TrainStep, make_optimizer
 from aocr.errors import TrainingError
-from aocr.metrics import within_chance
+from aocr.folder.checkpoints import Checkpoints
+from aocr.folder.model_folder import ModelFolder
+from aocr.folder.weights import weights_of
 from aocr.model.recognizer import Recognizer
+from aocr.reading.evaluator import Evaluator
+from aocr.report.curves import Point
 from aocr.results import EvalReport
+from aocr.text.metrics import within_chance
+from aocr.training import schedule
+from aocr.training.averaging import WeightAverage
+from aocr.training.cluster import Cluster, told_of_loss
+from aocr.training.history import History
+from aocr.training.progress import Progress, clock, log
+from aocr.training.step import TrainStep, make_optimizer
 
 LOG_STEPS = 10
 ENOUGH = 5e-3
@@ -126,25 +128,25 @@ class Trainer:
     Args:
       model: to train.
       config: how.
-      model_dir: where checkpoints go.
+      folder: where checkpoints go.
       training: batches to learn from.
       evaluator: of the validation set; None: none.
       steps_per_epoch: batches an epoch.
-      cluster: where steps run; its chief alone writes into `model_dir`.
+      cluster: where steps run; its chief alone writes into `folder`.
     """
 
     def __init__(
         self,
         model: Recognizer,
         config: TrainConfig,
-        model_dir: str,
+        folder: ModelFolder,
         training: Batches,
         evaluator: Evaluator | None,
         steps_per_epoch: int,
         cluster: Cluster,
     ):
         self.config, self.training, self.evaluator, self.cluster = config, training, evaluator, cluster
-        self.model_dir, self.steps_per_epoch = model_dir, steps_per_epoch
+        self.folder, self.steps_per_epoch = folder, steps_per_epoch
         optimizer = make_optimizer(config, model)
         self._model, self._optimizer = model, optimizer
         self.state = TrainState()
@@ -155,7 +157,7 @@ class Trainer:
             name: tf.Variable(value, dtype=tf.float64 if isinstance(value, float) else tf.int64, trainable=False)
             for name, value in asdict(self.state).items()
         }
-        self._checkpoints = Checkpoints(model_dir, model, self._average.averages, optimizer, self._saved)
+        self._checkpoints = Checkpoints(folder, model, self._average.averages, optimizer, self._saved)
         self._losses: list[tf.Tensor] = []
         self._saved_step = -1
         self._start = self._elapsed = self._check_seconds = 0.0
@@ -343,9 +345,9 @@ class Trainer:
         if not self._reopen():
             return Outcome(f"had ended before: {self._reason()}", False, state.step, None)
         chief = self.cluster.is_chief
-        log_dir = os.environ.get("AIP_TENSORBOARD_LOG_DIR") or f"{self.model_dir}/logs"
+        log_dir = os.environ.get("AIP_TENSORBOARD_LOG_DIR") or self.folder.file("logs")
         progress = Progress(log_dir if chief else None, state.step)
-        self._history = History(self.model_dir, state.step) if chief else None
+        self._history = History(self.folder, state.step) if chief else None
         self._start = time.monotonic() - state.elapsed
         try:
             with _Signals() as signals, told_of_loss(self.cluster):

@@ -16,11 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 import aocr
-from aocr.data.files import write_file
-from aocr.engine import checkpoint
-from aocr.engine.checkpoint import Chosen
-from aocr.engine.freezing import Part, freeze
+from aocr import files
+from aocr.folder.model_folder import MODEL, Chosen, ModelFolder
 from aocr.model.decoding import Reading
+from aocr.reading.freezing import Part, freeze
 
 NAME = "reading.pb"
 FORMAT = 2
@@ -69,14 +68,13 @@ class KeptGraph:
 
 def _key(model_dir: str, chosen: Chosen, precision: str) -> dict[str, Any]:
     """What the graph depends on. The index of a checkpoint holds checksums of all its tensors."""
-    digest, parts = hashlib.sha256(), tf.io.gfile.glob(f"{chosen.prefix}.data-*")
-    for path in (f"{chosen.prefix}.index", checkpoint.path_in(model_dir, "model.json")):
-        with tf.io.gfile.GFile(path, "rb") as file:
-            digest.update(file.read())
+    digest, parts = hashlib.sha256(), files.find(f"{chosen.prefix}.data-*")
+    for path in (f"{chosen.prefix}.index", ModelFolder(model_dir).file(MODEL)):
+        digest.update(files.read(path))
     return {
         "format": FORMAT,
         "model": digest.hexdigest(),
-        "bytes": [tf.io.gfile.stat(part).length for part in sorted(parts)],
+        "bytes": [files.size(part) for part in sorted(parts)],
         "temperature": chosen.temperature,
         "precision": precision,
         "aocr": aocr.__version__,
@@ -88,8 +86,7 @@ def _key(model_dir: str, chosen: Chosen, precision: str) -> dict[str, Any]:
 def opened(model_dir: str, chosen: Chosen, precision: str) -> KeptGraph | None:
     """The graph kept for a checkpoint, or None where there is none or it is of another."""
     try:
-        with tf.io.gfile.GFile(checkpoint.path_in(model_dir, NAME), "rb") as file:
-            head, _, body = file.read().partition(b"\n")
+        head, _, body = files.read(ModelFolder(model_dir).file(NAME)).partition(b"\n")
         if json.loads(head) == {**_key(model_dir, chosen, precision), "graph": hashlib.sha256(body).hexdigest()}:
             return KeptGraph(tf.compat.v1.GraphDef.FromString(body))
     except (OSError, ValueError, tf.errors.OpError):
@@ -111,7 +108,7 @@ def keep(model_dir: str, chosen: Chosen, precision: str, functions: dict) -> Non
     body = _optimised(functions).SerializeToString()
     with contextlib.suppress(OSError, tf.errors.OpError):
         head = {**_key(model_dir, chosen, precision), "graph": hashlib.sha256(body).hexdigest()}
-        write_file(checkpoint.path_in(model_dir, NAME), json.dumps(head).encode() + b"\n" + body)
+        files.write(ModelFolder(model_dir).file(NAME), json.dumps(head).encode() + b"\n" + body)
 
 
 def _optimised(functions: dict) -> tf.compat.v1.GraphDef:

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aocr.charset import NUM_SPECIALS, Charset
+from aocr import files
 from aocr.config import ModelConfig
-from aocr.engine import checkpoint as folder
 from aocr.errors import CheckpointError, ConfigError
+from aocr.folder.checkpoints import write_weights
+from aocr.folder.model_folder import MODEL, ModelFolder
+from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
+from aocr.text.charset import NUM_SPECIALS, Charset
 
 _DECODER = "embedding_attention_decoder/attention_decoder"
 _CELL = f"{_DECODER}/multi_rnn_cell/cell_0"
@@ -168,15 +171,16 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, limits: dict[
     config = read_config(old, charset, limits)
     found = read_variables(old, config)
     step = int(old.reader.get_tensor("Variable")) if old.has("Variable") else 0
-    if tf.io.gfile.exists(folder.path_in(model_dir, "model.json")):
+    folder = ModelFolder(model_dir)
+    if files.exists(folder.file(MODEL)):
         raise CheckpointError(model_dir, "holds a model already. Choose another --model-dir.")
     model = build_recognizer(config)
-    weights = folder.weights_of(model)
+    weights = weights_of(model)
     for name, variable in weights.items():
         if tuple(variable.shape) != found[name].shape:
             shapes = f"{found[name].shape} where {tuple(variable.shape)} is expected"
             raise CheckpointError(path, f"is not of a network that aocr 0.7.6 could train: {name} is {shapes}.")
         variable.assign(found[name])
-    folder.write_config(model_dir, config)
-    folder.write_weights(model_dir, model, step)
+    folder.write_config(config)
+    write_weights(folder, model, step)
     return config, step

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from aocr.charset import normalise
-from aocr.data.files import first_line
+from aocr import files
 from aocr.errors import DatasetError
+from aocr.text.charset import normalise
 
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})", re.DOTALL)
 _TEMPORARY = re.compile(r".*\.\d+\.tmp", re.DOTALL)
@@ -95,7 +95,7 @@ def check_end(path: str, num_records: int, num_bytes: int) -> None:
     Raises:
       DatasetError: there is more in the file.
     """
-    if tf.io.gfile.stat(path).length != num_bytes + 16 * num_records:
+    if files.size(path) != num_bytes + 16 * num_records:
         raise _cut_off(path, num_records)
 
 
@@ -118,8 +118,8 @@ def read_examples(path: str) -> Iterator[Example]:
         raise _cut_off(path, number) from None
     except tf.errors.NotFoundError:
         raise DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.") from None
-    except tf.errors.OpError as error:
-        raise DatasetError(path, f"cannot be read ({first_line(error)}).") from None
+    except (OSError, tf.errors.OpError) as error:
+        raise DatasetError(path, f"cannot be read ({files.one_line(error)}).") from None
 
 
 def is_tfrecord(path: str) -> bool:
@@ -131,11 +131,10 @@ def is_tfrecord(path: str) -> bool:
     try:
         return next(tf.data.TFRecordDataset(path).take(1).as_numpy_iterator(), None) is not None
     except tf.errors.DataLossError:
-        with tf.io.gfile.GFile(path, "rb") as file:  # cut in its first record: the length's high bytes are zero
-            head = file.read(12)
+        head = files.read(path)[:12]  # cut in its first record: the length's high bytes are zero
         return len(head) == 12 and head[4:8] == bytes(4)
-    except tf.errors.OpError as error:
-        raise DatasetError(path, f"cannot be read ({first_line(error)}).") from None
+    except (OSError, tf.errors.OpError) as error:
+        raise DatasetError(path, f"cannot be read ({files.one_line(error)}).") from None
 
 
 def is_verified(path: str) -> bool:
@@ -153,7 +152,7 @@ def is_verified(path: str) -> bool:
 def _glob(pattern: str) -> list[str]:
     """Files of a glob, sorted, without those that a writer has not finished."""
     prefix = "" if pattern.startswith("./") else "./"  # TensorFlow puts it before names without a folder
-    paths = (path.removeprefix(prefix) for path in tf.io.gfile.glob(pattern))
+    paths = (path.removeprefix(prefix) for path in files.find(pattern))
     return sorted(path for path in paths if not _TEMPORARY.fullmatch(path))
 
 
@@ -191,14 +190,14 @@ def matching_files(pattern: str) -> list[str]:
       DatasetError: a shard is missing, or files of two builds under one name are among them.
       tf.errors.OpError: the place cannot be reached.
     """
-    if tf.io.gfile.exists(pattern):
+    if files.exists(pattern):
         beside = [path for path in _glob(f"{pattern}-*-of-*") if _is_shard_of(path, pattern)]
-        if beside and not tf.io.gfile.isdir(pattern) and is_tfrecord(pattern):
+        if beside and not files.is_folder(pattern) and is_tfrecord(pattern):
             _check_one_build(pattern, [pattern, *beside])
         return [pattern]
     paths = sorted({*_glob(pattern), *_shards(pattern)})
     _check_one_build(pattern, paths)
-    return [path for path in paths if not _SHARD.fullmatch(path) or tf.io.gfile.stat(path).length] or paths
+    return [path for path in paths if not _SHARD.fullmatch(path) or files.size(path)] or paths
 
 
 def _is_shard_of(path: str, stem: str) -> bool:
@@ -220,8 +219,8 @@ def expand_datasets(patterns: Sequence[str]) -> list[str]:
             scheme = pattern.split("://")[0]
             advice = "For gs:// install tensorflow[gcs-filesystem]."
             raise DatasetError(pattern, f"TensorFlow has no file system for {scheme}://. {advice}") from None
-        except tf.errors.OpError as error:
-            raise DatasetError(pattern, f"cannot be read ({first_line(error)}).") from None
+        except (OSError, tf.errors.OpError) as error:
+            raise DatasetError(pattern, f"cannot be read ({files.one_line(error)}).") from None
         if not paths:
             raise DatasetError(pattern, "there is no such file. Check the path; make records with aocr dataset.")
         for path in paths:
@@ -246,11 +245,11 @@ def _check_replaceable(path: str) -> None:
     Raises:
       DatasetError: something else is there.
     """
-    if tf.io.gfile.isdir(path):
+    if files.is_folder(path):
         raise DatasetError(path, "is a folder. Name a file to write.")
     if "://" not in path and os.path.exists(path) and not os.path.isfile(path):
         raise DatasetError(path, "is not a plain file. Name a file to write.")
-    if tf.io.gfile.exists(path) and tf.io.gfile.stat(path).length and not is_tfrecord(path):
+    if files.exists(path) and files.size(path) and not is_tfrecord(path):
         raise DatasetError(path, "is there and holds no records. Name another output, or remove it.")
 
 
@@ -275,7 +274,7 @@ class RecordWriter:
         self._count = 0
 
     def _fail(self, error: Exception) -> DatasetError:
-        return DatasetError(self.path, f"cannot be written ({first_line(error)}). Free space or check rights.")
+        return DatasetError(self.path, f"cannot be written ({files.one_line(error)}). Free space or check rights.")
 
     def __enter__(self) -> RecordWriter:
         try:
@@ -283,12 +282,12 @@ class RecordWriter:
                 _check_replaceable(path)
             folder = os.path.dirname(self.path)
             if folder:
-                tf.io.gfile.makedirs(folder)
+                files.make_folder(folder)
             for path in self._temporary:
                 self._writers.append(tf.io.TFRecordWriter(path))
         except BaseException as error:
             self._clear()
-            if isinstance(error, tf.errors.OpError):
+            if isinstance(error, (OSError, tf.errors.OpError)):
                 raise self._fail(error) from None
             raise
         return self
@@ -297,7 +296,7 @@ class RecordWriter:
         """Add a record."""
         try:
             self._writers[self._count % len(self._writers)].write(serialize(example))
-        except tf.errors.OpError as error:
+        except (OSError, tf.errors.OpError) as error:
             raise self._fail(error) from None
         self._count += 1
 
@@ -307,8 +306,8 @@ class RecordWriter:
                 writer.close()
             if kind is None:
                 for temporary, path in zip(self._temporary, self.paths, strict=True):
-                    tf.io.gfile.rename(temporary, path, overwrite=True)
-        except tf.errors.OpError as failure:
+                    files.rename(temporary, path)
+        except (OSError, tf.errors.OpError) as failure:
             if kind is None:  # else what is under way says more
                 raise self._fail(failure) from None
         finally:
@@ -317,5 +316,5 @@ class RecordWriter:
     def _clear(self) -> None:
         """Remove what is left under temporary names."""
         for temporary in self._temporary:
-            with contextlib.suppress(tf.errors.OpError):
-                tf.io.gfile.remove(temporary)
+            with contextlib.suppress(OSError):
+                files.remove(temporary)

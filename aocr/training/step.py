@@ -7,11 +7,11 @@ import tensorflow as tf
 
 from aocr.config import TrainConfig
 from aocr.data.pipeline import Batch, share_of
-from aocr.engine.averaging import WeightAverage
-from aocr.engine.cluster import Cluster
 from aocr.model.cnn import num_columns
 from aocr.model.losses import ctc_loss, sequence_loss
 from aocr.model.recognizer import Recognizer
+from aocr.training.averaging import WeightAverage
+from aocr.training.cluster import Cluster
 
 CTC_WEIGHT = 1.0
 """Weight of the CTC loss on the encoder beside the decoder's (joint training, Kim et al., 2017)."""

@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from aocr.charset import NUM_SPECIALS, Charset, normalise
 from aocr.errors import ConfigError
+from aocr.text.charset import NUM_SPECIALS, Charset, normalise
 
 MAX_STATES = 20_000
 """States that a pattern may need; `(a|b)*a(a|b){20}` would need a million."""

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from aocr.diagnostics import SKIPPED, Drift, attention_drift, cer_by_length, writing_direction
 from aocr.errors import ImageError
-from aocr.metrics import normalised_edit_distance, upstream_score
+from aocr.report.attention import attention_map, encode_image, fit_image, load_image
+from aocr.report.diagnostics import SKIPPED, Drift, attention_drift, cer_by_length, writing_direction
 from aocr.results import EvalReport, Prediction, Sample
-from aocr.visualize import attention_map, encode_image, fit_image, load_image
+from aocr.text.metrics import normalised_edit_distance, upstream_score
 
 MAX_MISSES = 200
 MAX_CONFUSIONS = 30

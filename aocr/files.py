@@ -1,0 +1,188 @@
+"""Files on every file system: local ones by the standard library, gs://, s3:// and ram:// by TensorFlow.
+
+Every function raises OSError where it fails, whatever the file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob as local
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+
+from aocr.errors import AocrError
+
+Path = str | os.PathLike
+
+
+def is_remote(path: Path) -> bool:
+    """Whether TensorFlow must reach it."""
+    return "://" in os.fspath(path)
+
+
+def one_line(error: BaseException, limit: int = 160) -> str:
+    """What an error says, shortened to one line of `limit` characters."""
+    text = getattr(error, "message", None) or getattr(error, "strerror", None) or error
+    text = re.sub(r"\{\{function_node \S+\}\}|\[Op:.*", "", str(text))
+    return " ".join(text.split())[:limit] or type(error).__name__
+
+
+def _tensorflow_errors() -> tuple[type[Exception], ...]:
+    tf = sys.modules.get("tensorflow")
+    return (tf.errors.OpError,) if tf else ()
+
+
+@contextlib.contextmanager
+def writing(path: Path, fail: Callable[[str], AocrError] | None = None, advice: str = "") -> Iterator[None]:
+    """Turns a failure to write inside the block into the one line that a user sees.
+
+    Args:
+      path: that is written to.
+      fail: reason -> error to raise; None: an AocrError of path and reason.
+      advice: what to do; empty: to check the folder, its rights and the free space.
+    """
+    try:
+        yield
+    except (OSError, *_tensorflow_errors()) as error:
+        advice = advice or "Check the folder, its rights and the free space."
+        reason = f"cannot be written ({one_line(error)}). {advice}"
+        raise (fail(reason) if fail else AocrError(f"{os.fspath(path)}: {reason}")) from None
+
+
+@contextlib.contextmanager
+def _gfile(path: Path) -> Iterator:
+    """TensorFlow's `tf.io.gfile` for a remote path, its errors as OSErrors."""
+    import tensorflow as tf
+
+    path = os.fspath(path)
+    try:
+        yield tf.io.gfile
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(None, one_line(error), path) from None
+    except tf.errors.UnimplementedError:
+        advice = "For gs:// install tensorflow[gcs-filesystem]; for others their TensorFlow plug-in."
+        raise OSError(None, f"TensorFlow has no file system for {path.split('://')[0]}://. {advice}", path) from None
+    except tf.errors.OpError as error:
+        raise OSError(None, one_line(error), path) from None
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file or folder."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    with _gfile(path) as gfile:
+        return gfile.exists(path)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder."""
+    if not is_remote(path):
+        return os.path.isdir(path)
+    with _gfile(path) as gfile:
+        return gfile.isdir(path)
+
+
+def size(path: Path) -> int:
+    """Bytes of a file."""
+    if not is_remote(path):
+        return os.path.getsize(path)
+    with _gfile(path) as gfile:
+        return gfile.stat(path).length
+
+
+def find(pattern: str) -> list[str]:
+    """Paths that match a glob, sorted."""
+    if not is_remote(pattern):
+        return sorted(local.glob(pattern))
+    with _gfile(pattern) as gfile:
+        return sorted(gfile.glob(pattern))
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of what lies in a folder, sorted."""
+    if not is_remote(folder):
+        return sorted(os.listdir(folder))
+    with _gfile(folder) as gfile:
+        return sorted(name.rstrip("/") for name in gfile.listdir(folder))
+
+
+def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`."""
+    if not is_remote(folder):
+        yield from os.walk(folder)
+        return
+    with _gfile(folder) as gfile:
+        yield from gfile.walk(folder)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file."""
+    if not is_remote(path):
+        with open(path, "rb") as file:
+            return file.read()
+    with _gfile(path) as gfile, gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file so that readers see the old one or the whole new one, never half."""
+    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    try:
+        if is_remote(path):
+            with _gfile(path) as gfile, gfile.GFile(temporary, "wb") as file:
+                file.write(data)
+        else:
+            with open(temporary, "wb") as file:
+                file.write(data)
+        rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        raise
+
+
+def rename(path: Path, to: Path) -> None:
+    """Move a file to another name of the same file system, over what is there."""
+    if not is_remote(to):
+        os.replace(path, to)
+        return
+    with _gfile(to) as gfile:
+        gfile.rename(path, to, overwrite=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing."""
+    if not is_remote(path):
+        os.makedirs(path, exist_ok=True)
+        return
+    with _gfile(path) as gfile:
+        gfile.makedirs(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all it holds."""
+    if is_remote(path):
+        with _gfile(path) as gfile:
+            (gfile.rmtree if gfile.isdir(path) else gfile.remove)(path)
+    elif os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.remove(path)
+
+
+def copy_tree(source: str, target: str, last: str = "") -> None:
+    """Copy a local folder with all it holds to a path of any file system.
+
+    Args:
+      source: the folder.
+      target: path of the copy.
+      last: name of a file in `source` that is copied when all others are there: who waits for it finds all.
+    """
+    paths = [os.path.join(base, name) for base, _, names in os.walk(source) for name in names]
+    for path in sorted(paths, key=lambda path: os.path.relpath(path, source) == last):
+        to = os.path.join(target, os.path.relpath(path, source))
+        make_folder(os.path.dirname(to))
+        write(to, read(path))

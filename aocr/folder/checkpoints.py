@@ -1,0 +1,94 @@
+"""Writing checkpoints into a model folder, and going on from them."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from aocr import files
+from aocr.errors import CheckpointError, TrainingError
+from aocr.folder.model_folder import NEWEST, ModelFolder
+from aocr.folder.weights import weights_of
+
+NUM_KEPT = 2
+
+
+def write_weights(folder: ModelFolder, model: keras.Model, step: int) -> None:
+    """Write a model's weights as the folder's newest checkpoint, without anything to resume from.
+
+    Raises:
+      TrainingError: the disk is full or the folder cannot be written.
+    """
+    weights = tf.train.Checkpoint(model=weights_of(model))
+    with files.writing(folder.path, lambda reason: TrainingError(f"{folder}: {reason}")):
+        tf.train.CheckpointManager(weights, folder.path, 1, checkpoint_name=NEWEST).save(checkpoint_number=step)
+
+
+class Checkpoints:
+    """Writes and restores the checkpoints of one training.
+
+    Args:
+      folder: the model folder.
+      model: whose weights are kept.
+      averages: the averaged weights by name, which reading uses.
+      optimizer: whose slots are kept.
+      state: tf.Variables by name: step, position in the data, ...
+    """
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        model: keras.Model,
+        averages: dict[str, tf.Variable],
+        optimizer: keras.optimizers.Optimizer,
+        state: dict[str, tf.Variable],
+    ):
+        self.folder = folder
+        slots = {f"{i:04d}": v.value for i, v in enumerate(optimizer.variables)}
+        self._all = tf.train.Checkpoint(model=weights_of(model), averaged=averages, optimizer=slots, state=state)
+        self._averages = tf.train.Checkpoint(averaged=averages)
+        self._manager = tf.train.CheckpointManager(self._all, folder.path, NUM_KEPT, checkpoint_name=NEWEST)
+
+    def restore_newest(self) -> str | None:
+        """Restore the newest checkpoint, all of it, and return its path; None where there is none.
+
+        Raises:
+          CheckpointError: it is damaged, or of another network or optimizer.
+        """
+        newest = self._manager.latest_checkpoint
+        if newest is None:
+            return None
+        try:
+            self._all.restore(newest).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            reason = f"does not fit ({files.one_line(error)}). With another --optimizer, start anew with --no-resume."
+            raise CheckpointError(newest, reason) from None
+        return newest
+
+    def save(self, step: int) -> None:
+        """Write everything; the oldest of the newest few goes.
+
+        Raises:
+          TrainingError: the disk is full or the folder cannot be written.
+        """
+        with self._writing():
+            self._manager.save(checkpoint_number=step)
+
+    def save_best(self, step: int, word_accuracy: float, cer: float, last: bool = False) -> None:
+        """Write the averaged weights as the best.
+
+        Args:
+          step: number of steps done.
+          word_accuracy, cer: of these weights, fractions.
+          last: whether they are those of the end of a training, and not worse than the best by more than chance.
+
+        Raises:
+          TrainingError: the disk is full or the folder cannot be written.
+        """
+        with self._writing():
+            self._averages.write(self.folder.best_path(step))
+            self.folder.write_best(step, word_accuracy, cer, last)
+
+    def _writing(self):
+        advice = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
+        return files.writing(self.folder.path, lambda why: TrainingError(f"{self.folder}: a checkpoint {why}"), advice)

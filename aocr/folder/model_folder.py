@@ -1,0 +1,278 @@
+"""The model folder: what lies in it, how it is read, written, held and cleared.
+
+    model.json        {"format": 1, "aocr": version, "model": ModelConfig}; written before step 0
+    train.json        a record of the last training
+    ckpt-N.*          everything a training needs to go on: weights, their average, optimizer, position; the newest
+    best-N.*          averaged weights only, of the best validation so far; best.json says which and how good
+    calibration.json  the temperature of the confidence, and the checkpoint that it was fitted to
+    history.json      the checks of the training, drawn in curves.png; aocr.log and logs/ (TensorBoard) beside them
+
+Every json is written to a temporary name and renamed; a checkpoint counts only once the file that names it has been
+replaced. So a process killed at any moment leaves a folder that can be read. Nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import aocr
+from aocr import files
+from aocr.config import ModelConfig
+from aocr.errors import AocrError, CheckpointError, ConfigError, TrainingError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+FORMAT = 1
+
+MODEL, TRAIN, BEST = "model.json", "train.json", "best.json"
+CALIBRATION, HISTORY, CURVES, LOG = "calibration.json", "history.json", "curves.png", "aocr.log"
+NEWEST, BEST_PREFIX = "ckpt", "best-"
+"""Checkpoints: `ckpt-N` of the newest, `best-N` of the best."""
+
+OURS = (
+    *(MODEL, TRAIN, BEST, CALIBRATION, HISTORY, CURVES, f"{NEWEST}-*", f"{BEST_PREFIX}*", "checkpoint", "*.tmp"),
+    "reading.pb",  # a graph that versions before 1.0 kept here
+)
+"""Files of a training, for `clear`; `logs/` beside them."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The checkpoint that reading uses.
+
+    Attributes:
+      prefix: its path.
+      why: in words, for people.
+      temperature: what its logits are divided by for the confidence; 1 where none was fitted to this checkpoint.
+    """
+
+    prefix: str
+    why: str
+    temperature: float = 1.0
+
+
+class ModelFolder:
+    """A model folder on any file system, whether it is there or not.
+
+    Args:
+      path: of the folder.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = os.fspath(path)
+
+    def __str__(self) -> str:
+        return self.path
+
+    def file(self, name: str) -> str:
+        """Path of what is called `name` in the folder."""
+        return os.path.join(self.path, name)
+
+    # JSON
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """The object in a json file; None where there is no file.
+
+        Raises:
+          CheckpointError: it is not a json object.
+        """
+        path = self.file(name)
+        try:
+            value = json.loads(files.read(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, OSError) as error:
+            reason = f"is damaged ({files.one_line(error)}). Restore it, or train anew."
+            raise CheckpointError(path, reason) from None
+        if not isinstance(value, dict):
+            raise CheckpointError(path, "is not a model description of aocr.")
+        return value
+
+    def write_json(self, name: str, value: dict[str, Any]) -> None:
+        """Write `value` so that readers see the old file or the new one, never half.
+
+        Raises:
+          TrainingError: the disk is full or the folder cannot be written.
+        """
+        path = self.file(name)
+        with files.writing(path, lambda reason: TrainingError(f"{path}: {reason}")):
+            files.write(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    # The model's settings
+
+    def write_config(self, config: ModelConfig) -> None:
+        """Make the folder and its model.json.
+
+        Raises:
+          CheckpointError: the folder cannot be made.
+          TrainingError: the file cannot be written.
+        """
+        try:
+            files.make_folder(self.path)
+        except OSError as error:
+            reason = f"the folder cannot be made ({files.one_line(error)}). Choose another --model-dir."
+            raise CheckpointError(self.path, reason) from None
+        self.write_json(MODEL, {"format": FORMAT, "aocr": aocr.__version__, "model": config.to_dict()})
+
+    def find_config(self) -> ModelConfig | None:
+        """The folder's ModelConfig; None where the folder has no model.
+
+        Raises:
+          CheckpointError: the folder's model is of a newer format, of aocr 0.7.6 or of another program.
+        """
+        value = self.read_json(MODEL)
+        if value is None:
+            self._refuse_other_programs()
+            return None
+        if value.get("format") != FORMAT or "model" not in value:
+            if isinstance(value.get("format"), int) and value["format"] > FORMAT:
+                reason = f"was written by a newer aocr ({value.get('aocr', '?')}). Upgrade aocr."
+            else:
+                reason = f"{MODEL} is not of aocr. Choose another folder."
+            raise CheckpointError(self.path, reason)
+        try:
+            return ModelConfig.from_dict(value["model"])
+        except (AocrError, TypeError) as error:
+            raise CheckpointError(self.path, f"{MODEL} is damaged: {files.one_line(error)}") from None
+
+    def _refuse_other_programs(self) -> None:
+        names = files.names_in(self.path) if files.is_folder(self.path) else []
+        if fnmatch.filter(names, "*.ckpt-*.index"):
+            reason = f"holds a checkpoint of aocr 0.7.6 or of another program, without {MODEL}."
+            raise CheckpointError(self.path, f"{reason} Use aocr import first, or choose another folder.")
+        if "saved_model.pb" in names:
+            raise CheckpointError(self.path, "holds a SavedModel, not a model folder. Give the folder of training.")
+
+    def read_config(self) -> ModelConfig:
+        """The folder's ModelConfig.
+
+        Raises:
+          CheckpointError: there is none, or as `find_config`.
+        """
+        config = self.find_config()
+        if config is None:
+            state = "is empty or not a model folder" if files.is_folder(self.path) else "does not exist"
+            raise CheckpointError(self.path, f"{state}. Train first (aocr train DATASET), or give --model-dir.")
+        return config
+
+    def check_typed(self, config: ModelConfig, typed: dict[str, Any], advice: str = "") -> None:
+        """Refuse flags that contradict the folder.
+
+        Args:
+          config: the folder's.
+          typed: settings the user typed, by field of ModelConfig.
+          advice: what a user can do instead of leaving the flag out.
+
+        Raises:
+          ConfigError: naming the flag and both values.
+        """
+        for name, value in typed.items():
+            if value != (kept := getattr(config, name)):
+                flag, value, kept = _as_typed(name, value, kept)
+                reason = f"the model in {self.path} has {kept}. Leave the flag out{advice}."
+                raise ConfigError(flag, value, reason)
+
+    # Checkpoints
+
+    def newest(self) -> str | None:
+        """Path of the newest checkpoint, without ending; None where there is none."""
+        import tensorflow as tf
+
+        return tf.train.latest_checkpoint(self.path)
+
+    def choose(self) -> Chosen:
+        """The best checkpoint if there is one, else the newest.
+
+        Raises:
+          CheckpointError: the folder has no checkpoint.
+        """
+        best = self.read_json(BEST)
+        if best and files.exists(self.file(f"{best.get('checkpoint')}.index")):
+            score = f"word accuracy {best['word_accuracy']:.2%}, CER {best['cer']:.2%}"
+            what = "last, as good as the best on validation" if best.get("last") else "best on validation"
+            why = f"{what} ({score} at step {best['step']})"
+            return Chosen(self.file(best["checkpoint"]), why, self._temperature(best["checkpoint"]))
+        newest = self.newest()
+        if newest is None:
+            raise CheckpointError(self.path, "has no checkpoint. Train first: aocr train DATASET --model-dir DIR.")
+        return Chosen(newest, "newest (there was no validation)", self._temperature(os.path.basename(newest)))
+
+    def write_best(self, step: int, word_accuracy: float, cer: float, last: bool) -> None:
+        """Let best.json point at `best_path(step)`, whose files are there, then drop the ones before."""
+        name = f"{BEST_PREFIX}{step}"
+        best = {"checkpoint": name, "step": step, "last": last, "word_accuracy": word_accuracy, "cer": cer}
+        self.write_json(BEST, best)
+        for other in files.names_in(self.path):
+            if other.startswith(BEST_PREFIX) and not other.startswith(f"{name}."):
+                files.remove(self.file(other))
+
+    def best_path(self, step: int) -> str:
+        """Path of the best checkpoint of a step, without ending."""
+        return self.file(f"{BEST_PREFIX}{step}")
+
+    def _temperature(self, name: str) -> float:
+        value = self.read_json(CALIBRATION) or {}
+        return float(value["temperature"]) if value.get("checkpoint") == name else 1.0
+
+    def write_calibration(self, prefix: str, temperature: float, num_images: int) -> None:
+        """Keep the temperature fitted to checkpoint `prefix` on `num_images` images; it holds for no other."""
+        value = {"checkpoint": os.path.basename(prefix), "temperature": temperature, "num_images": num_images}
+        self.write_json(CALIBRATION, value)
+
+    # The folder as a whole
+
+    def clear(self) -> None:
+        """Remove the files of an earlier training from the folder, and nothing else."""
+        if not files.is_folder(self.path):
+            return
+        for name in files.names_in(self.path):
+            if any(fnmatch.fnmatch(name, pattern) for pattern in OURS):
+                files.remove(self.file(name))
+        logs = self.file("logs")
+        if files.is_folder(logs):
+            for name in files.names_in(logs):
+                files.remove(os.path.join(logs, name))
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the folder, which is made, for one training; the system lets go of it with the process.
+
+        Local folders only, and no Windows: elsewhere nothing is held.
+
+        Raises:
+          TrainingError: another training holds it.
+        """
+        if fcntl is None or files.is_remote(self.path):
+            yield
+            return
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # what cannot be written is told where it is written
+                os.makedirs(self.path, exist_ok=True)
+                handle = os.open(self.path, os.O_RDONLY)
+                stack.callback(os.close, handle)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    reason = "another training is at work in it. Wait for it, stop it, or give another --model-dir."
+                    raise TrainingError(f"{self.path}: {reason}") from None
+            yield
+
+
+def _as_typed(name: str, value: Any, kept: Any) -> tuple[str, Any, str]:
+    """A setting's flag, the value typed, and the folder's value, as a user knows them."""
+    if name == "channels":
+        return ("--color" if value == 3 else "--no-color"), True, "colour" if kept == 3 else "grey"
+    if name == "use_gru":
+        return "--use-gru", value, "GRU cells" if kept else "LSTM cells"
+    if name == "charset":
+        return "--charset", value.symbols, repr(kept.symbols)
+    return f"--{name.replace('_', '-')}", value, repr(kept)

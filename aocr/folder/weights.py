@@ -1,0 +1,67 @@
+"""A network's weights by name, and in a checkpoint."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aocr import files
+from aocr.errors import CheckpointError
+
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+WEIGHTS, AVERAGED = "model", "averaged"
+"""Groups of a checkpoint: the weights, and their running average, which reading uses where it is there."""
+
+
+def weights_of(model: keras.Model) -> dict[str, tf.Variable]:
+    """The model's variables by name; random number states are left out, they follow from the step."""
+    return {v.path.split("/", 1)[1]: v.value for v in model.variables if not v.path.endswith("seed_generator_state")}
+
+
+def read_weights(prefix: str) -> dict[str, np.ndarray]:
+    """The weights in a checkpoint, by name: their average where it holds one.
+
+    Raises:
+      CheckpointError: the checkpoint is missing or damaged.
+    """
+    try:
+        reader = tf.compat.v1.train.NewCheckpointReader(prefix)  # load_checkpoint would take it for a folder on ram://
+        keys = [key for key in reader.get_variable_to_shape_map() if key.endswith(_VALUE)]
+        group = f"{AVERAGED}/" if any(key.startswith(f"{AVERAGED}/") for key in keys) else f"{WEIGHTS}/"
+        names = {key[len(group) : -len(_VALUE)].replace(".S", "/"): key for key in keys if key.startswith(group)}
+        return {name: reader.get_tensor(key) for name, key in names.items()}
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise CheckpointError(prefix, f"is missing or damaged ({files.one_line(error)}).") from None
+
+
+def assign_weights(prefix: str, model: keras.Model, found: dict[str, np.ndarray]) -> None:
+    """Put weights into the model; every variable must be there with its shape.
+
+    Args:
+      prefix: where they come from, for messages.
+      model: to fill.
+      found: weights by name.
+
+    Raises:
+      CheckpointError: they do not fit.
+    """
+    weights = weights_of(model)
+    if set(found) != set(weights):
+        odd = sorted(set(found) ^ set(weights))[0]
+        raise CheckpointError(prefix, f"does not fit model.json: {odd!r} is in one only. Restore the folder whole.")
+    for name, variable in weights.items():
+        if tuple(found[name].shape) != tuple(variable.shape):
+            shapes = f"{tuple(found[name].shape)} against {tuple(variable.shape)}"
+            raise CheckpointError(prefix, f"does not fit model.json: {name!r} is {shapes}. Restore the folder whole.")
+        variable.assign(found[name])
+
+
+def load_weights(prefix: str, model: keras.Model) -> None:
+    """Put the weights of checkpoint `prefix` into the model.
+
+    Raises:
+      CheckpointError: the checkpoint is damaged or does not fit model.json.
+    """
+    assign_weights(prefix, model, read_weights(prefix))

@@ -1,0 +1,1 @@
+"""Floor 2: what is told and drawn for people."""

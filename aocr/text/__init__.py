@@ -1,0 +1,1 @@
+"""Floor 1: symbols, texts and what may be read. No pixel and no tensor."""
