@@ -19,6 +19,9 @@ COLUMN_PIXELS = 4
 NETWORK_WIDTH_CAP = 2560
 """Widest image in pixels at height 32 that a limit taken from data may ask for."""
 
+MAX_EPOCHS = 1000
+"""Passes over the training data at the most where no limit is typed."""
+
 ARCHS = ("default", "classic")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 OPTIMIZERS = {"adamw": 2e-3, "adam": 2e-3, "adadelta": 1.0, "sgd": 0.05}
@@ -125,7 +128,7 @@ class TrainConfig:
 
     Attributes:
       batch_size: images a step, over all devices together.
-      num_epoch: passes over the training data at the most, counted over all calls.
+      num_epoch: passes over the training data at the most, counted over all calls; None: `MAX_EPOCHS`.
       max_time: training time in seconds at the most, counted over all calls; None: no limit.
       patience: how many validations in a row without a better result end the search, twice as many while the CER
         stays above 80 %, half as many once it is 0; the learning rate then falls to zero and training ends.
@@ -141,7 +144,7 @@ class TrainConfig:
     """
 
     batch_size: int = 65
-    num_epoch: int = 1000
+    num_epoch: int | None = None
     max_time: float | None = None
     patience: int = 10
     steps_per_checkpoint: int = 100
@@ -155,7 +158,9 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        _check_positive(self, "batch_size", "num_epoch", "patience", "steps_per_checkpoint")
+        _check_positive(self, "batch_size", "patience", "steps_per_checkpoint")
+        if self.num_epoch is not None:
+            _check_positive(self, "num_epoch")
         if self.optimizer not in OPTIMIZERS:
             raise ConfigError("optimizer", self.optimizer, f"must be one of {', '.join(OPTIMIZERS)}.")
         if self.precision not in PRECISIONS:
@@ -164,6 +169,11 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigError(name, value, "must be a number above 0.")
+
+    @property
+    def max_epochs(self) -> int:
+        """The limit of epochs in force."""
+        return MAX_EPOCHS if self.num_epoch is None else self.num_epoch
 
     @property
     def learning_rate(self) -> float:

@@ -7,7 +7,7 @@ import logging
 
 from aocr import machine
 from aocr.cli import options
-from aocr.config import OPTIMIZERS, TrainConfig
+from aocr.config import MAX_EPOCHS, OPTIMIZERS, TrainConfig
 from aocr.errors import ConfigError
 from aocr.tf_config import current_task
 
@@ -76,8 +76,8 @@ def _add_recipe(group) -> None:
         "--batch-size", type=options.positive, metavar="N", help="images a step (default: up to 32; classic 65)"
     )
     group.add_argument(
-        "--num-epoch", type=options.positive, default=default.num_epoch, metavar="N",
-        help="passes over the data at the most, over all calls (default: %(default)s)",
+        "--num-epoch", type=options.positive, metavar="N",
+        help=f"passes over the data at the most, over all calls (default: {MAX_EPOCHS})",
     )  # fmt: skip
     group.add_argument(
         "--max-time",

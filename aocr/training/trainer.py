@@ -196,7 +196,7 @@ class Trainer:
         if state.finished == GOING:
             return True
         raised = {
-            BY_EPOCHS: config.num_epoch * self.steps_per_epoch > state.step,
+            BY_EPOCHS: config.max_epochs * self.steps_per_epoch > state.step,
             BY_TIME: config.max_time is None or config.max_time > state.elapsed + 1,
             BY_PATIENCE: self._patience > state.patience,
         }[state.finished]
@@ -218,7 +218,7 @@ class Trainer:
     def _watch_budget(self) -> None:
         """Begin the fall so that it ends with the budget; note the end."""
         state, config = self.state, self.config
-        left = config.num_epoch * self.steps_per_epoch - state.step
+        left = config.max_epochs * self.steps_per_epoch - state.step
         if left <= schedule.fall_length(state.step):
             self._start_fall(BY_EPOCHS, max(1, left))
         spent = self._elapsed + self._check_seconds  # the last validation is part of the budget
@@ -394,8 +394,8 @@ class Trainer:
         if state.fall_start >= 0:
             return (state.fall_end - state.step) * seconds
         left = []
-        if config.num_epoch != TrainConfig.num_epoch:
-            left.append((config.num_epoch * self.steps_per_epoch - state.step) * seconds)
+        if config.num_epoch is not None:
+            left.append((config.max_epochs * self.steps_per_epoch - state.step) * seconds)
         if config.max_time:
             left.append(config.max_time - self._elapsed)
         return max(0.0, min(left)) if left else None
