@@ -95,9 +95,7 @@ class ModelConfig:
         )
         if self.arch == "classic" and self.attn_num_layers < 2:
             raise ConfigError(
-                "attn_num_layers",
-                self.attn_num_layers,
-                "the classic network needs 2 or more (as aocr 0.7.6 did).",
+                "attn_num_layers", self.attn_num_layers, "the classic network needs 2 or more (as aocr 0.7.6 did)."
             )
 
     @property

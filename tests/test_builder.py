@@ -14,16 +14,7 @@ from conftest import REAL_DATA, draw_numbers
 from PIL import Image
 
 from aocr.data import builder
-from aocr.data.builder import (
-    BAD_IMAGE,
-    MISSING,
-    NO_LABEL,
-    OUTSIDE,
-    TOO_LONG,
-    ZERO_SIZE,
-    BuildOptions,
-    build_records,
-)
+from aocr.data.builder import BAD_IMAGE, MISSING, NO_LABEL, OUTSIDE, TOO_LONG, ZERO_SIZE, BuildOptions, build_records
 from aocr.data.records import Example, RecordWriter, read_examples, shard_paths
 from aocr.errors import AnnotationError, DatasetError
 from aocr.text.charset import Charset

@@ -49,8 +49,7 @@ def test_a_model_needs_a_charset(values):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["max_width", "max_height", "max_prediction", "attn_num_hidden", "attn_num_layers", "target_embedding_size"],
+    "name", ["max_width", "max_height", "max_prediction", "attn_num_hidden", "attn_num_layers", "target_embedding_size"]
 )
 @pytest.mark.parametrize("value", [0, -1, 1.5, "8", None, True])
 def test_sizes_are_whole_numbers_from_1(name, value):

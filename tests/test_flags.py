@@ -47,10 +47,7 @@ def test_case_of_labels(run, tmp_path):
     for flag, expected in (
         ((), ["Stra\u00dfe", "abc"]),
         (("--no-force-uppercase",), ["Stra\u00dfe", "abc"]),
-        (
-            ("--force-uppercase",),
-            ["STRASSE", "ABC"],
-        ),
+        (("--force-uppercase",), ["STRASSE", "ABC"]),
     ):
         run("dataset", folder / "numbers.txt", tmp_path / "o", *flag)
         assert [e.label for e in read_examples(str(tmp_path / "o"))] == expected

@@ -33,10 +33,7 @@ RULES = {
     "training": (BELOW | {"data", "model", "folder", "reading", "training"}, NEEDED | {"tqdm"}),
     "exchange": (BELOW | {"data", "model", "folder", "reading", "exchange"}, NEEDED),
     "cli": ({"ground", "text", "cli"}, set()),
-    "cli, inside a function": (
-        BELOW | {"data", "folder", "reading", "training", "exchange", "cli"},
-        {"tqdm"},
-    ),
+    "cli, inside a function": (BELOW | {"data", "folder", "reading", "training", "exchange", "cli"}, {"tqdm"}),
     "top": ({"cli"}, set()),  # aocr/__init__.py and aocr/__main__.py
 }
 TENSORFLOW_IN_MODEL = "aocr.model.layers"

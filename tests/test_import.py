@@ -6,7 +6,7 @@ import tensorflow as tf
 from conftest import ROOT, assert_clean_failure, run_aocr
 
 from aocr.exchange.aocr_0_7_6 import import_checkpoint
-from aocr.folder import model_folder
+from aocr.folder.weights import weights_of
 from aocr.reading.predictor import load
 from aocr.text.charset import NAMES, Charset
 
@@ -72,11 +72,7 @@ def write_old(folder, variables, slots=True):
     return folder
 
 
-CASES = {
-    "lstm": {},
-    "gru": {"gru": True},
-    "three layers of colour": {"layers": 3, "channels": 3, "embedding": 7},
-}
+CASES = {"lstm": {}, "gru": {"gru": True}, "three layers of colour": {"layers": 3, "channels": 3, "embedding": 7}}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -95,7 +91,7 @@ def test_both_spellings_give_the_same_model(case, tmp_path):
     one, other = (reader.predict([image])[0] for reader in results)
     assert one.text == other.text
     np.testing.assert_allclose(one.attention, other.attention, atol=1e-6)
-    for a, b in zip(*(model_folder.weights_of(reader.model).values() for reader in results), strict=True):
+    for a, b in zip(*(weights_of(reader.model).values() for reader in results), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 

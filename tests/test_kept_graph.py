@@ -8,7 +8,8 @@ import pytest
 from conftest import run_aocr
 
 from aocr.config import ReadConfig
-from aocr.folder import model_folder
+from aocr.folder.checkpoints import write_weights
+from aocr.folder.model_folder import ModelFolder
 from aocr.reading import frozen
 from aocr.reading.predictor import load
 
@@ -25,7 +26,7 @@ def images(numbers):
 
 
 def kept(folder):
-    return frozen.opened(str(folder), model_folder.choose(str(folder)), "float32")
+    return frozen.opened(str(folder), ModelFolder(folder).choose(), "float32")
 
 
 def keep(folder):
@@ -62,20 +63,20 @@ def test_batches_errors_and_other_formats(folder, images, tmp_path):
 def test_it_is_of_this_checkpoint_or_not_used(folder, change):
     keep(folder)
     assert kept(folder) is not None
-    chosen = model_folder.choose(str(folder))
+    chosen = ModelFolder(folder).choose()
     if change == "weights":  # the same name, another training
         model = load(str(folder)).model
         model.ctc.kernel.assign(model.ctc.kernel * 2.0)
         step = json.loads((folder / "best.json").read_text())["step"]
         for path in folder.glob("best-*.*"):
             path.unlink()
-        model_folder.write_weights(str(tmp := folder / "other"), model, step)
+        write_weights(ModelFolder(tmp := folder / "other"), model, step)
         for path in tmp.iterdir():
             suffix = path.name.partition(".")[2]
             if suffix:
                 shutil.copy(path, f"{chosen.prefix}.{suffix}")
     elif change == "temperature":
-        model_folder.write_calibration(str(folder), chosen.prefix, 2.0, 10)
+        ModelFolder(folder).write_calibration(chosen.prefix, 2.0, 10)
     elif change == "damage":
         path = folder / frozen.NAME
         path.write_bytes(path.read_bytes()[:-1000])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, SMALL, assert_clean_failure, draw_numbers, run_aocr
 
-from aocr.folder.model_folder import only_trainer
+from aocr.folder.model_folder import ModelFolder
 
 
 def flags(model_dir, *more):
@@ -122,7 +122,7 @@ def test_a_second_training_in_the_folder_is_refused(data, tmp_path):
         first.communicate()
     assert_clean_failure(second, str(model_dir), "another training")
     assert newest_step(model_dir) >= 0
-    with only_trainer(str(model_dir)):
+    with ModelFolder(model_dir).held():
         pass
 
 

@@ -9,7 +9,7 @@ import aocr
 from aocr import machine
 from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
 from aocr.data.pipeline import network_widths, plan_batches
-from aocr.folder import model_folder
+from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.reader import Reader
 from aocr.text.charset import Charset
@@ -27,7 +27,7 @@ def test_whatever_the_shape_of_a_batch_there_is_one_trace(arch):
     config = ModelConfig(Charset("ab"), arch=arch, **settings)
     model = build_recognizer(config)
     how = TrainConfig()
-    average = WeightAverage(model_folder.weights_of(model))
+    average = WeightAverage(weights_of(model))
     step = TrainStep(model, make_optimizer(how, model), how, Cluster(tf.distribute.get_strategy()), average)
     reader = Reader(model, config)
     for number, shape in enumerate(SHAPES):

@@ -142,29 +142,14 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
     add("--arch", choices=ARCHS, help="default, or classic: the network of aocr 0.7.6")
     add("--height", type=int, choices=HEIGHTS, help="bring images to this height (default: from the data)")
     add("--max-width", type=positive, metavar="PX", help="widest image (default: from the data)")
-    add(
-        "--max-height",
-        type=positive,
-        metavar="PX",
-        help="the height --max-width is meant at (default: from the data)",
-    )
-    add(
-        "--max-prediction",
-        type=positive,
-        metavar="N",
-        help="longest text in characters (default: from the data)",
-    )
+    add("--max-height", type=positive, metavar="PX", help="the height --max-width is meant at (default: from the data)")
+    add("--max-prediction", type=positive, metavar="N", help="longest text in characters (default: from the data)")
     add("--color", dest="channels", action="store_const", const=3, help="read colour, not grey")
     add("--no-color", dest="channels", action="store_const", const=1, help="read grey (default: by the images)")
     add("--full-ascii", action="store_true", help="the charset of all ASCII characters from 32 to 126")
     add("--attn-num-hidden", type=positive, metavar="N", help="units of a decoder layer (default: 128)")
     add("--attn-num-layers", type=positive, metavar="N", help="decoder layers (default: 1; classic 2)")
-    add(
-        "--target-embedding-size",
-        type=positive,
-        metavar="N",
-        help="width of a symbol's embedding (32; classic 10)",
-    )
+    add("--target-embedding-size", type=positive, metavar="N", help="width of a symbol's embedding (32; classic 10)")
     add("--use-gru", action="store_true", help="GRU cells in the decoder in place of LSTM")
 
 

@@ -14,16 +14,11 @@ log = logging.getLogger("aocr")
 def add_parser(sub) -> None:
     """Add the command to argparse's subparsers."""
     parser = sub.add_parser(
-        "test",
-        help="score a model on images with labels",
-        description="Score a trained model on images with labels.",
+        "test", help="score a model on images with labels", description="Score a trained model on images with labels."
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "datasets",
-        nargs="+",
-        metavar="DATASET",
-        help="TFRecords of aocr dataset, an annotation file, or a folder",
+        "datasets", nargs="+", metavar="DATASET", help="TFRecords of aocr dataset, an annotation file, or a folder"
     )
     options.add_model_dir(parser)
     options.add_log_path(parser)

@@ -58,9 +58,7 @@ def add_parser(sub) -> None:
         help="refuse a charset of more than N symbols, 3 special ones counted",
     )  # fmt: skip
     parser.add_argument(
-        "--output-dir",
-        metavar="DIR",
-        help="after training, write a report of the validation set here (report.html)",
+        "--output-dir", metavar="DIR", help="after training, write a report of the validation set here (report.html)"
     )
     parser.add_argument(
         "--no-distance", dest="use_distance", action="store_false",
@@ -104,10 +102,7 @@ def _add_recipe(group) -> None:
     )  # fmt: skip
     group.add_argument("--no-gradient-clipping", dest="clip_gradients", action="store_false", help="do not clip")
     group.add_argument(
-        "--augment",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="vary the training images (default: yes)",
+        "--augment", action=argparse.BooleanOptionalAction, default=True, help="vary the training images (default: yes)"
     )
     group.add_argument(
         "--augment-strength", type=options.above_zero, default=1.0, metavar="S", help="how much (default: %(default)s)"

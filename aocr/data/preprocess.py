@@ -52,9 +52,7 @@ def _classic(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tenso
     target = tf.cond(
         fits,
         lambda: tf.cond(
-            height <= config.height,
-            lambda: tf.stack([height, width]),
-            lambda: tf.stack([config.height, aspect]),
+            height <= config.height, lambda: tf.stack([height, width]), lambda: tf.stack([config.height, aspect])
         ),
         lambda: tf.stack([_shrunk_height(config, aspect), config.network_width]),
     )

@@ -130,9 +130,7 @@ def _prediction(
     column_width = COLUMN_PIXELS * float(scale)
     characters = tuple(
         Character(
-            charset.decode([ids[t]]),
-            float(reading.probabilities[b, t]),
-            *_box(attention[t], column_width, image_width),
+            charset.decode([ids[t]]), float(reading.probabilities[b, t]), *_box(attention[t], column_width, image_width)
         )
         for t in range(steps)
         if ids[t] >= NUM_SPECIALS

@@ -34,10 +34,7 @@ class Drift:
     skipped: int = 0
 
     def __add__(self, other: Drift) -> Drift:
-        pairs = zip(
-            *((d.moves, d.backward, d.stayed, d.skipped) for d in (self, other)),
-            strict=True,
-        )
+        pairs = zip(*((d.moves, d.backward, d.stayed, d.skipped) for d in (self, other)), strict=True)
         return Drift(*(a + b for a, b in pairs))
 
     def __str__(self) -> str:
@@ -67,10 +64,7 @@ def attention_drift(prediction: Prediction, direction: int = 1) -> Drift:
     usual = max(float(np.median(np.abs(moves))), 1e-6)
     stayed = np.abs(moves) < STAYED * usual
     return Drift(
-        len(moves),
-        int((~stayed & (moves < 0)).sum()),
-        int(stayed.sum()),
-        int((moves > SKIPPED * usual).sum()),
+        len(moves), int((~stayed & (moves < 0)).sum()), int(stayed.sum()), int((moves > SKIPPED * usual).sum())
     )
 
 

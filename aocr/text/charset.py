@@ -125,9 +125,7 @@ class Charset:
             return cls(NAMES[name])
         if not os.path.isfile(name):
             raise ConfigError(
-                "--charset",
-                name,
-                f"neither a file nor one of {', '.join(['auto', *NAMES])}. Check the spelling.",
+                "--charset", name, f"neither a file nor one of {', '.join(['auto', *NAMES])}. Check the spelling."
             )
         try:
             with open(name, encoding="utf-8-sig") as file:

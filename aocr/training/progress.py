@@ -47,16 +47,7 @@ class Progress:
         shown = log_dir and sys.stderr.isatty()
         self._bar = tqdm(initial=step, desc="step", bar_format=layout, disable=not shown)
 
-    def steps(
-        self,
-        step: int,
-        done: int,
-        seconds: float,
-        loss: float,
-        images: float,
-        rate: float,
-        left: float | None,
-    ):
+    def steps(self, step: int, done: int, seconds: float, loss: float, images: float, rate: float, left: float | None):
         """Show the last `done` steps.
 
         Args:

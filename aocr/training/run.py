@@ -324,15 +324,7 @@ def _train(
         if batches.validation:
             reader = Reader(model, config)
             evaluator = Evaluator(reader, batches.validation, config.charset, request.use_distance, cluster)
-        trainer = Trainer(
-            model,
-            request.config,
-            folder,
-            batches.training,
-            evaluator,
-            batches.steps_per_epoch,
-            cluster,
-        )
+        trainer = Trainer(model, request.config, folder, batches.training, evaluator, batches.steps_per_epoch, cluster)
     restored = trainer.restore()
     before = (folder.read_json(TRAIN) or {}).get("datasets")
     if restored and before and list(before) != list(request.datasets):

@@ -105,12 +105,7 @@ class TrainStep:
     """
 
     def __init__(
-        self,
-        model: Recognizer,
-        optimizer,
-        config: TrainConfig,
-        cluster: Cluster,
-        average: WeightAverage | None = None,
+        self, model: Recognizer, optimizer, config: TrainConfig, cluster: Cluster, average: WeightAverage | None = None
     ):
         self.model, self.optimizer, self.config, self.cluster = model, optimizer, config, cluster
         self._average = average
