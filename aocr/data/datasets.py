@@ -38,8 +38,8 @@ class Dataset:
 def _sources(patterns: Sequence[str]) -> list[str]:
     """Folders as they are; everything else expanded to files."""
     folders = [pattern for pattern in patterns if files.is_folder(pattern)]
-    files = [pattern for pattern in patterns if pattern not in folders]
-    return folders + (expand_datasets(files) if files else [])
+    others = [pattern for pattern in patterns if pattern not in folders]
+    return folders + (expand_datasets(others) if others else [])
 
 
 def _tell(source: str, report: BuildReport) -> None:
