@@ -53,13 +53,18 @@ def writing(path: Path, fail: Callable[[str], AocrError] | None = None, advice: 
 
 
 @contextlib.contextmanager
-def _gfile(path: Path) -> Iterator:
-    """TensorFlow's `tf.io.gfile` for a remote path, its errors as OSErrors."""
+def tensorflow_errors(path: Path) -> Iterator[None]:
+    """Turns the errors of TensorFlow's own readers and writers inside the block into OSErrors.
+
+    A `tf.errors.DataLossError` stays: the file can be read, but what it holds is damaged.
+    """
     import tensorflow as tf
 
     path = os.fspath(path)
     try:
-        yield tf.io.gfile
+        yield
+    except tf.errors.DataLossError:
+        raise
     except tf.errors.NotFoundError as error:
         raise FileNotFoundError(None, one_line(error), path) from None
     except tf.errors.UnimplementedError:
@@ -67,6 +72,15 @@ def _gfile(path: Path) -> Iterator:
         raise OSError(None, f"TensorFlow has no file system for {path.split('://')[0]}://. {advice}", path) from None
     except tf.errors.OpError as error:
         raise OSError(None, one_line(error), path) from None
+
+
+@contextlib.contextmanager
+def _gfile(path: Path) -> Iterator:
+    """TensorFlow's `tf.io.gfile` for a remote path, its errors as OSErrors."""
+    import tensorflow as tf
+
+    with tensorflow_errors(path):
+        yield tf.io.gfile
 
 
 def exists(path: Path) -> bool:
@@ -118,13 +132,22 @@ def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
         yield from gfile.walk(folder)
 
 
-def read(path: Path) -> bytes:
-    """The bytes of a file."""
+def read(path: Path, limit: int = -1) -> bytes:
+    """The bytes of a file, at most `limit` of them from its start where that is not negative."""
     if not is_remote(path):
         with open(path, "rb") as file:
-            return file.read()
+            return file.read(limit)
     with _gfile(path) as gfile, gfile.GFile(path, "rb") as file:
-        return file.read()
+        return file.read(limit)
+
+
+def text_lines(data: bytes) -> Iterator[str | None]:
+    """Lines of a text file with or without BOM, ended by LF, CRLF or CR; None for one that is not UTF-8."""
+    for line in data.removeprefix(b"\xef\xbb\xbf").splitlines():
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError:
+            yield None
 
 
 def write(path: Path, data: bytes) -> None:

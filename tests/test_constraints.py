@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from aocr.errors import ConfigError
+from aocr.text import patterns
+from aocr.text.automaton import Automaton
 from aocr.text.charset import Charset
-from aocr.text.patterns import Automaton, compile_lexicon, compile_pattern, read_words
+from aocr.text.lexicon import compile_lexicon, read_words
+from aocr.text.patterns import compile_pattern
 
 CHARSET = Charset("ab1-")
 TEXTS = ["".join(t) for n in range(5) for t in itertools.product(CHARSET.symbols, repeat=n)]
@@ -160,6 +163,22 @@ def test_a_pattern_that_grows_without_measure_is_refused():
     with pytest.raises(ConfigError, match="Make it simpler"):
         compile_pattern("(a|b)*a(a|b){20}", CHARSET)
     assert len(compile_pattern("[ab1-]{2000}", CHARSET).accepting) == 2001
+
+
+def test_states_are_counted_while_the_automaton_is_built(monkeypatch):
+    seen = []
+    count = patterns._Subsets.count
+    monkeypatch.setattr(patterns._Subsets, "count", lambda self, n: (seen.append(n), count(self, n)))
+    with pytest.raises(ConfigError, match="is too large"):
+        compile_pattern("(a?){2000}a{2000}", CHARSET)
+    assert sum(seen) == patterns.MAX_WORK + 1 and set(seen) == {1}
+
+
+def test_a_class_of_a_large_charset_is_no_more_work_than_a_letter(monkeypatch):
+    monkeypatch.setattr(patterns, "MAX_WORK", 5_000)
+    charset = Charset("".join(map(chr, range(0x4E00, 0x4E00 + 5_000))))
+    automaton = compile_pattern(".{1,200}", charset)
+    assert len(automaton.accepting) == 201 and len(automaton.keys) == 200 * 5_000
 
 
 def test_a_pattern_is_brought_to_nfc():

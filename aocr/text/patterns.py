@@ -1,91 +1,60 @@
-"""Automata over a charset: which symbols a text may go on with. From a regular expression, or a list of words."""
+"""A regular expression -> the automaton that reads only what it matches.
+
+The expression is parsed into a nondeterministic automaton (Thompson, 1968), which is then made deterministic.
+"""
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from aocr.errors import ConfigError
+from aocr.text.automaton import Automaton
 from aocr.text.charset import NUM_SPECIALS, Charset, normalise
 
 MAX_STATES = 20_000
 """States that a pattern may need; `(a|b)*a(a|b){20}` would need a million."""
 MAX_PARTS = 200_000
-"""Places of a pattern with its repetitions written out."""
-MAX_WORK = 20_000_000
-"""Places looked at while the automaton is made deterministic."""
-NOWHERE = -1
+"""States of the nondeterministic automaton: the pattern with its repetitions written out."""
+MAX_WORK = 2_000_000
+"""Nondeterministic states looked at while the automaton is made deterministic: about a second."""
 
-
-@dataclass(frozen=True, eq=False)
-class Automaton:
-    """A deterministic automaton of N states over V symbols; it starts in state 0, and every state can still end.
-
-    Attributes:
-      keys: (E,) int64 ascending, state * V + symbol id of each arc.
-      targets: (E,) int32, the state each arc leads to.
-      accepting: (N,) bool, where a text may end.
-      vocabulary_size: V.
-    """
-
-    keys: np.ndarray
-    targets: np.ndarray
-    accepting: np.ndarray
-    vocabulary_size: int
-
-    def step(self, state: int, symbol: int) -> int:
-        """The state after a symbol; -1 where it may not follow."""
-        key = state * self.vocabulary_size + symbol
-        at = int(np.searchsorted(self.keys, key))
-        return int(self.targets[at]) if at < len(self.keys) and self.keys[at] == key else NOWHERE
-
-    def accepts(self, ids: Iterable[int]) -> bool:
-        """Whether the text of these symbol ids is one of the automaton's."""
-        state = 0
-        for symbol in ids:
-            state = self.step(state, symbol)
-            if state == NOWHERE:
-                return False
-        return bool(self.accepting[state])
-
-    @cached_property
-    def distances(self) -> np.ndarray:
-        """(N,) int32: symbols from each state to the nearest one where a text may end."""
-        far = np.iinfo(np.int32).max
-        found = np.where(self.accepting, 0, far).astype(np.int64)
-        sources = self.keys // self.vocabulary_size
-        while True:
-            before = found.copy()
-            np.minimum.at(found, sources, found[self.targets] + 1)
-            if np.array_equal(before, found):
-                return np.minimum(found, far).astype(np.int32)
-
-
-# Patterns: parsed into fragments of a nondeterministic automaton (Thompson, 1968), then made deterministic
+_QUANTIFIER = re.compile(r"[*+?]|\{(?!\})([0-9]*)(,?)([0-9]*)\}")
+_ESCAPE = re.compile(r"\\(x..|u.{4}|U.{8}|N\{[^}]*\}|0[0-7]{0,2}|[0-7]{3}|.)", re.DOTALL)
+_GROUP = re.compile(r"\((\?:|\?P<\w+>|(?!\?))")
+_OTHER_GROUP = re.compile(r"\(\?(P?[=!<>#]+|[a-zA-Z-]*)")
 
 
 class _Parser:
-    """Parses what Python's `re` takes, less what no automaton can do; one character at a time is asked of `re`."""
+    """Parses what Python's `re` takes, less what no automaton can do, into states of a nondeterministic automaton.
+
+    Which symbols a single character, set or class stands for is asked of `re`.
+
+    Attributes:
+      arcs: for each state its one arc: the atom (a part of the pattern that stands for one symbol) and the state
+        behind it; None where there is none.
+      free: for each state those reached without a symbol.
+      atoms: atom -> ids of the charset's symbols that it stands for.
+    """
 
     def __init__(self, pattern: str, charset: Charset):
         self.pattern, self.symbols = pattern, charset.symbols
         self.at = 0
-        self.arcs: list[dict[int, set[int]]] = []
+        self.arcs: list[tuple[str, int] | None] = []
         self.free: list[set[int]] = []
-        self.absent: dict[str, None] = {}
-        self.work = 0
+        self.atoms: dict[str, frozenset[int]] = {}
 
-    def fail(self, what: str, at: int | None = None) -> ConfigError:
-        at = self.at if at is None else at
-        return ConfigError("--pattern", self.pattern, f"{what} at position {at + 1} cannot be used.")
+    def fail(self, what: str) -> ConfigError:
+        return ConfigError("--pattern", self.pattern, f"{what} at position {self.at + 1} cannot be used.")
 
     def state(self) -> int:
-        self.arcs.append({})
+        if len(self.arcs) >= MAX_PARTS:
+            raise _too_large(self.pattern)
+        self.arcs.append(None)
         self.free.append(set())
         return len(self.arcs) - 1
 
@@ -115,149 +84,170 @@ class _Parser:
     def sequence(self) -> tuple[int, int]:
         first = last = self.state()
         while self.at < len(self.pattern) and self.pattern[self.at] not in "|)":
-            if self.at_end():
-                break
-            last = self.repeated(last)
+            if (rest := self.pattern[self.at :]) in ("$", r"\Z"):
+                self.at += len(rest)
+            else:
+                last = self.repeated(last)
         return first, last
 
     def repeated(self, last: int) -> int:
-        """An atom and its quantifier, after state `last`; returns the state behind them."""
+        """An atom or group with its quantifier, after state `last`; returns the state behind them."""
         begin = self.at
-        self.atom()
-        atom_end = self.at
+        self.one()
         low, high = self.quantifier()
         end, out = self.at, self.state()
         for i in range(low if high is None else high):
             if i >= low:  # from here on it may stop
                 self.free[last].add(out)
             self.at = begin
-            a, b = self.atom()
-            self.free[last].add(a)
-            last = b
-            if len(self.arcs) > MAX_PARTS:
-                raise ConfigError("--pattern", self.pattern, "is too large. Make it simpler.")
+            first, behind = self.one()
+            self.free[last].add(first)
+            last = behind
         if high is None:
             self.at = begin
-            a, b = self.atom()
-            self.free[last].add(out)
-            self.free[out].add(a)
-            self.free[b].add(out)
+            first, behind = self.one()
+            self.free[out].add(first)
+            self.free[behind].add(out)
         self.free[last].add(out)
-        self.at = max(atom_end, end)
+        self.at = end
         return out
 
-    def at_end(self) -> bool:
-        """Skip `$` or `\\Z` at the very end."""
-        for end in ("$", r"\Z"):
-            if self.pattern[self.at :] == end:
-                self.at += len(end)
-                return True
-        return False
-
     def quantifier(self) -> tuple[int, int | None]:
-        match = re.compile(r"\*|\+|\?|\{([0-9]*)(,?)([0-9]*)\}").match(self.pattern, self.at)
-        if not match or match[0] == "{}":
+        """How often at least and at most; None: without end."""
+        match = _QUANTIFIER.match(self.pattern, self.at)
+        if not match:
             return 1, 1
-        word = match[0]
         self.at = match.end()
         if self.peek("+"):
             raise self.fail("a possessive quantifier")
         if self.peek("?"):
             self.at += 1  # lazy: the same texts
-        if word in "*+?":
-            return {"*": (0, None), "+": (1, None), "?": (0, 1)}[word]
+        if match[0] in "*+?":
+            return {"*": (0, None), "+": (1, None), "?": (0, 1)}[match[0]]
         low = int(match[1] or 0)
         return low, (low if not match[2] else int(match[3]) if match[3] else None)
 
-    def atom(self) -> tuple[int, int]:
+    def one(self) -> tuple[int, int]:
+        """What a quantifier stands behind: a group or an atom; first and last state."""
         if self.peek("("):
             return self.group()
         begin = self.at
-        char = self.pattern[begin]
-        if char in "^$":
-            raise self.fail(f"{char!r} inside a pattern")
-        if char == "[":
-            close = begin + (2 if self.pattern.startswith("[^", begin) else 1)
-            close += self.pattern.startswith("]", close)
-            while self.pattern[close] != "]":
-                close += 2 if self.pattern[close] == "\\" else 1
-            self.at = close + 1
-        elif char == "\\":
-            match = re.compile(r"\\(x..|u.{4}|U.{8}|N\{[^}]*\}|0[0-7]{0,2}|[0-7]{3}|.)", re.DOTALL).match(
-                self.pattern, begin
-            )
-            kind = match[1][0]
-            if kind in "bBAZz" or (kind in "123456789" and len(match[1]) < 3):
-                raise self.fail(f"{match[0]!r}")
-            self.at = match.end()
-        else:
-            self.at += 1
-        return self.characters(self.pattern[begin : self.at])
+        self.skip_atom()
+        atom = self.pattern[begin : self.at]
+        if atom not in self.atoms:
+            matches = re.compile(atom).fullmatch
+            self.atoms[atom] = frozenset(i for i, char in enumerate(self.symbols, NUM_SPECIALS) if matches(char))
+        first, last = self.state(), self.state()
+        self.arcs[first] = atom, last
+        return first, last
 
     def group(self) -> tuple[int, int]:
-        begin = self.at
-        match = re.compile(r"\((\?:|\?P<\w+>|(?!\?))").match(self.pattern, begin)
+        match = _GROUP.match(self.pattern, self.at)
         if not match:
-            end = re.compile(r"\(\?(P?[=!<>#]+|[a-zA-Z-]*)").match(self.pattern, begin).end()
-            raise self.fail(f"{self.pattern[begin:end]!r}")
+            raise self.fail(repr(_OTHER_GROUP.match(self.pattern, self.at)[0]))
         self.at = match.end()
         inner = self.alternatives()
         self.at += 1  # the bracket; re has found it
         return inner
 
-    def characters(self, atom: str) -> tuple[int, int]:
-        """Arcs for every symbol of the charset that the atom stands for."""
-        first, last = self.state(), self.state()
-        matches = re.compile(atom).fullmatch
-        ids = [i for i, symbol in enumerate(self.symbols, NUM_SPECIALS) if matches(symbol)]
-        if not ids:
-            self.absent[atom] = None
-        for i in ids:
-            self.arcs[first].setdefault(i, set()).add(last)
-        return first, last
+    def skip_atom(self) -> None:
+        char = self.pattern[self.at]
+        if char in "^$":
+            raise self.fail(f"{char!r} inside a pattern")
+        if char == "[":
+            close = self.at + (2 if self.peek("[^") else 1)
+            close += self.pattern.startswith("]", close)
+            while self.pattern[close] != "]":
+                close += 2 if self.pattern[close] == "\\" else 1
+            self.at = close + 1
+        elif char == "\\":
+            match = _ESCAPE.match(self.pattern, self.at)
+            if match[1][0] in "bBAZz" or (match[1][0] in "123456789" and len(match[1]) < 3):
+                raise self.fail(f"{match[0]!r}")
+            self.at = match.end()
+        else:
+            self.at += 1
 
-    def closure(self, states: Iterable[int]) -> frozenset[int]:
-        found, waiting = set(states), list(states)
-        while waiting:
-            new = self.free[waiting.pop()] - found
-            found |= new
-            waiting += new
-        self.work += len(found)
+
+def _too_large(pattern: str) -> ConfigError:
+    return ConfigError("--pattern", pattern, "is too large. Make it simpler.")
+
+
+class _Subsets:
+    """Makes a parsed pattern deterministic: each state stands for a set of the parser's (subset construction).
+
+    A set is an integer with a bit for each state in it that has an arc or is the last one. Symbols that the same
+    atoms stand for are followed together, as one group.
+
+    Attributes:
+      work: number of the parser's states looked at.
+    """
+
+    def __init__(self, parser: _Parser, end: int):
+        self.parser, self.end = parser, end
+        self.work = 0
+        self.closures: dict[int, int] = {}
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for symbol in sorted(frozenset().union(*parser.atoms.values())):
+            kinds = tuple(atom for atom, ids in parser.atoms.items() if symbol in ids)
+            groups.setdefault(kinds, []).append(symbol)
+        self.groups = [(kinds, np.array(symbols)) for kinds, symbols in groups.items()]
+
+    def count(self, states: int) -> None:
+        self.work += states
         if self.work > MAX_WORK:
-            raise ConfigError("--pattern", self.pattern, "is too large. Make it simpler.")
-        return frozenset(found)
+            raise _too_large(self.parser.pattern)
+
+    def closure(self, state: int) -> int:
+        """The set of a state and of all that are reached from it without a symbol."""
+        if state not in self.closures:
+            found, waiting = {state}, [state]
+            while waiting:
+                new = self.parser.free[waiting.pop()] - found
+                found |= new
+                waiting += new
+                self.count(1)
+            self.closures[state] = sum(1 << s for s in found if self.parser.arcs[s] or s == self.end)
+        return self.closures[state]
+
+    def after(self, states: int) -> dict[str, int]:
+        """Atom -> the set behind it."""
+        found: dict[str, int] = {}
+        while states:
+            state = states.bit_length() - 1
+            states ^= 1 << state
+            self.count(1)
+            if arc := self.parser.arcs[state]:
+                atom, target = arc
+                found[atom] = found.get(atom, 0) | self.closure(target)
+        return found
+
+    def build(self, start: int) -> tuple[list[tuple[int, int, int]], np.ndarray]:
+        """Arcs (state, number of the group of symbols, state), and which states accept."""
+        order = [self.closure(start)]
+        numbers, arcs = {order[0]: 0}, []
+        for number, states in enumerate(order):
+            after = self.after(states)
+            for group, (kinds, _) in enumerate(self.groups):
+                target = functools.reduce(operator.or_, (after.get(atom, 0) for atom in kinds))
+                if target and target not in numbers:
+                    numbers[target] = len(order)
+                    order.append(target)
+                    if len(order) > MAX_STATES:
+                        reason = f"needs more than {MAX_STATES:,} states. Make it simpler."
+                        raise ConfigError("--pattern", self.parser.pattern, reason)
+                if target:
+                    arcs.append((number, group, numbers[target]))
+        return arcs, np.array([bool(states >> self.end & 1) for states in order])
 
 
-def _determinise(parser: _Parser, start: int, end: int) -> tuple[list[dict[int, int]], list[bool]]:
-    """Subset construction: arcs of each state, and which accept."""
-    first = parser.closure([start])
-    numbers, order = {first: 0}, [first]
-    arcs: list[dict[int, int]] = []
-    for states in order:
-        after: dict[int, set[int]] = {}
-        for state in states:
-            for symbol, targets in parser.arcs[state].items():
-                after.setdefault(symbol, set()).update(targets)
-        row = {}
-        for symbol, targets in after.items():
-            target = parser.closure(targets)
-            if target not in numbers:
-                numbers[target] = len(order)
-                order.append(target)
-            row[symbol] = numbers[target]
-        arcs.append(row)
-        if len(order) > MAX_STATES:
-            raise ConfigError("--pattern", parser.pattern, f"needs more than {MAX_STATES:,} states. Make it simpler.")
-    return arcs, [end in states for states in order]
-
-
-def _live(arcs: list[dict[int, int]], accepting: list[bool]) -> list[bool]:
+def _live(arcs: list[tuple[int, int, int]], accepting: np.ndarray) -> np.ndarray:
     """Which states can still end."""
-    sources: list[list[int]] = [[] for _ in arcs]
-    for state, row in enumerate(arcs):
-        for target in row.values():
-            sources[target].append(state)
-    live, waiting = list(accepting), [state for state, ends in enumerate(accepting) if ends]
+    sources: list[list[int]] = [[] for _ in accepting]
+    for source, _, target in arcs:
+        sources[target].append(source)
+    live = accepting.copy()
+    waiting = np.flatnonzero(accepting).tolist()
     while waiting:
         for source in sources[waiting.pop()]:
             if not live[source]:
@@ -284,105 +274,22 @@ def compile_pattern(pattern: str, charset: Charset) -> Automaton:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of sets that may mean something else one day
             re.compile(pattern)
-            arcs, accepting = _determinise(parser, *parser.parse())
+            start, end = parser.parse()
     except (re.error, OverflowError) as error:
         raise ConfigError("--pattern", pattern, f"is no regular expression ({error}).") from None
     except RecursionError:
         raise ConfigError("--pattern", pattern, "is nested too deeply. Make it simpler.") from None
+    subsets = _Subsets(parser, end)
+    arcs, accepting = subsets.build(start)
     live = _live(arcs, accepting)
     if not live[0]:
-        absent = ", ".join(map(repr, parser.absent))
+        absent = ", ".join(repr(atom) for atom, ids in parser.atoms.items() if not ids)
         reason = f"no text of the model's charset fits: it has nothing for {absent}." if absent else "no text fits."
         raise ConfigError("--pattern", pattern, reason)
-    arcs = [{s: t for s, t in row.items() if live[t]} if live[i] else {} for i, row in enumerate(arcs)]
-    return _from_rows(arcs, accepting, charset)
-
-
-def _from_rows(arcs: list[dict[int, int]], accepting: list[bool], charset: Charset) -> Automaton:
-    """The states that are reached, numbered from the start on."""
-    chosen, order = {0: 0}, [0]
-    for state in order:
-        for target in arcs[state].values():
-            if target not in chosen:
-                chosen[target] = len(order)
-                order.append(target)
-    size = charset.vocabulary_size
-    flat = sorted(
-        (number * size + symbol, chosen[target])
-        for number, state in enumerate(order)
-        for symbol, target in arcs[state].items()
+    numbers, size = np.cumsum(live) - 1, charset.vocabulary_size
+    symbols = [numbers[source] * size + subsets.groups[group][1] for source, group, target in arcs if live[target]]
+    targets = [np.full(len(subsets.groups[group][1]), numbers[target]) for _, group, target in arcs if live[target]]
+    nothing = np.zeros(0, np.int64)
+    return Automaton.of_arcs(
+        np.concatenate([nothing, *symbols]), np.concatenate([nothing, *targets]), accepting[live], size
     )
-    keys, targets = (np.array(part) for part in zip(*flat, strict=True)) if flat else (np.zeros(0), np.zeros(0))
-    ends = np.array([accepting[state] for state in order])
-    return Automaton(keys.astype(np.int64), targets.astype(np.int32), ends, size)
-
-
-# Lexicons
-
-
-def compile_lexicon(words: Sequence[str], charset: Charset) -> tuple[Automaton, list[str]]:
-    """The prefix tree of a list of texts.
-
-    Args:
-      words: the texts; brought to NFC, as labels are. Empty ones are left out.
-      charset: of the texts.
-
-    Returns:
-      The automaton, and the texts left out because the charset lacks a symbol of theirs.
-
-    Raises:
-      ConfigError: no text is left.
-    """
-    words = sorted({normalise(word) for word in words} - {""})
-    absent = set(charset.missing("".join(words)))
-    left_out = [word for word in words if absent & set(word)] if absent else []
-    kept = [word for word in words if not absent & set(word)] if absent else words
-    if not kept:
-        raise ConfigError("--lexicon", left_out[:3], "no entry can be written with the model's charset.")
-    size, lengths = charset.vocabulary_size, np.array([len(word) for word in kept])
-    ids, starts = _ids("".join(kept), charset), np.cumsum(lengths) - lengths
-    states, num_states = np.zeros(len(kept), np.int64), 1
-    keys = []
-    for column in range(lengths.max()):
-        going = np.flatnonzero(lengths > column)
-        arcs = states[going] * size + ids[starts[going] + column]
-        level, place = np.unique(arcs, return_inverse=True)
-        keys.append(level)
-        states[going] = num_states + place
-        num_states += len(level)
-    keys = np.concatenate(keys)
-    accepting = np.zeros(num_states, bool)
-    accepting[states] = True
-    order = np.argsort(keys, kind="stable")
-    return Automaton(keys[order], (order + 1).astype(np.int32), accepting, size), left_out
-
-
-def _ids(text: str, charset: Charset) -> np.ndarray:
-    """Symbol ids of a long text, all of whose characters the charset has."""
-    symbols = np.array([ord(symbol) for symbol in charset.symbols])
-    order = np.argsort(symbols)
-    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
-    return NUM_SPECIALS + order[np.searchsorted(symbols[order], codes)]
-
-
-def read_words(path: str) -> list[str]:
-    """The lines of a file that are not empty.
-
-    Raises:
-      ConfigError: it is missing, cannot be read, is not UTF-8, or has no line.
-    """
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError("--lexicon", path, f"cannot be read ({reason}). Check the path.") from None
-    words = []
-    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        try:
-            words.append(line.decode("utf-8"))
-        except UnicodeDecodeError:
-            raise ConfigError("--lexicon", path, f"line {number} is not UTF-8. Save the file as UTF-8.") from None
-    if not any(words):
-        raise ConfigError("--lexicon", path, "has no line. Write one text a line.")
-    return [word for word in words if word]
