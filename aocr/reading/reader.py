@@ -13,8 +13,8 @@ from aocr.errors import ConfigError
 from aocr.model.decoding import NEVER, Constraint, Reading
 from aocr.model.recognizer import Recognizer
 from aocr.results import Alternative, Character, Prediction
-from aocr.text.charset import EOS, NUM_SPECIALS, Charset, normalise
 from aocr.text.automaton import Automaton
+from aocr.text.charset import EOS, NUM_SPECIALS, Charset, normalise
 from aocr.text.lexicon import compile_lexicon, read_words
 from aocr.text.patterns import compile_pattern
 from aocr.training.progress import log
