@@ -1,4 +1,4 @@
-"""README.md is true: its commands run as written, and its flags are those of the program.
+"""README.md and docs/ are true: their commands run as written, and their flags are those of the program.
 
 Only the cost is lowered: trainings get a short `--max-time` at their end, where it wins over an earlier one.
 A block after `<!-- not run: reason -->` is passed over, and of `pip install . && ...` the rest is run: the
@@ -20,14 +20,33 @@ import pytest
 from aocr.cli.main import make_parser
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
+INDEX = (ROOT / "docs/README.md").read_text("utf-8")
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / name for name in re.findall(r"\]\((\w[\w-]*\.md)\)", INDEX))]
+"""All pages, in the order of the index; their commands are run in that order."""
+ALL = "\n".join(page.read_text("utf-8") for page in PAGES)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*$")
 INSTALL = "pip install . && "
-TRAINING_TIME = "20s"
+TRAINING_TIME = "8s"
 TOOLS = {"docker", "curl", "tensorboard", "pip", "pytest", "gcloud", "kubectl"}  # a passed-over line starts with
-MISSING = ("words/", "old-checkpoints", "--devices", "TF_CONFIG=", "gs://")  # what an aocr line passed over lacks
-OTHER_FLAGS = {"--rm", "--build-arg", "--logdir", "--region", "--display-name", "--worker-pool-spec", "--args"}
+MISSING = (
+    "my-labels.txt",
+    "words/",
+    "old-checkpoints",
+    "--devices",
+    "TF_CONFIG=",
+    "gs://",
+)  # what an aocr line passed over lacks
+OTHER_FLAGS = {
+    "--check",
+    "--rm",
+    "--build-arg",
+    "--logdir",
+    "--region",
+    "--display-name",
+    "--worker-pool-spec",
+    "--args",
+}
 
 
 class Block(NamedTuple):
@@ -42,7 +61,7 @@ class Block(NamedTuple):
 
 
 def blocks() -> list[Block]:
-    return [Block(m[1], m[2], not NOT_RUN.search(README[: m.start()])) for m in FENCE.finditer(README)]
+    return [Block(m[1], m[2], not NOT_RUN.search(ALL[: m.start()])) for m in FENCE.finditer(ALL)]
 
 
 def bash_blocks(run: bool) -> list[Block]:
@@ -140,19 +159,24 @@ def known_flags() -> set[str]:
 
 
 def mentioned_flags() -> set[str]:
-    text = re.sub(r"^python -m aocr --phase.*$", "", README, flags=re.MULTILINE)  # the original's own flags
+    text = re.sub(r"^python -m aocr --phase.*$", "", ALL, flags=re.MULTILINE)  # the original's own flags
     found = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text))
     return found - OTHER_FLAGS - {"--phase", "--no-load-model", "--old-model-version"}
 
 
-def test_the_readme_names_every_flag_and_no_other():
+def test_the_pages_name_every_flag_and_no_other():
     assert mentioned_flags() - known_flags() == set()
     assert known_flags() - mentioned_flags() == set()
 
 
-def test_pictures_and_links_within_exist():
-    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pictures_and_links_within_exist(page):
+    for target in re.findall(r"\]\((?!https?://|#)([^)]+)\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_index_names_every_page():
+    assert {page.name for page in PAGES} >= {path.name for path in (ROOT / "docs").glob("*.md")}
 
 
 def test_the_annotation_lines_shown_are_those_of_the_toy_set():
