@@ -61,17 +61,15 @@ def test_a_file_without_a_line(data):
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
 def test_a_file_that_is_not_utf_8(encoding):
     data = "a.png ONE\nb.png caf\u00e9\n".encode(encoding)
-    with pytest.raises(AnnotationError, match="Save the file as UTF-8") as caught:
-        parsed(data)
-    assert caught.value.lineno == (2 if encoding == "latin-1" else 1)
-    assert str(caught.value).startswith(f"a.txt:{caught.value.lineno}: ")
+    bad = next(line for line in parse_annotations(data, "a.txt") if line.not_utf8)
+    assert bad.lineno == (2 if encoding == "latin-1" else 1)
+    assert bad.label is None and "Save the file as UTF-8" in bad.not_utf8
 
 
-def test_lines_come_before_a_bad_one_is_met():
-    lines = parse_annotations(b"a.png ONE\n\xff\n", "a.txt")
-    assert next(lines) == AnnotationLine("a.png", "ONE", 1)
-    with pytest.raises(AnnotationError, match=r"a\.txt:2"):
-        next(lines)
+def test_lines_come_before_and_after_a_bad_one():
+    first, bad, last = parse_annotations(b"a.png ONE\n\xff\nb.png TWO\n", "a.txt")
+    assert first == AnnotationLine("a.png", "ONE", 1) and last == AnnotationLine("b.png", "TWO", 3)
+    assert bad.lineno == 2 and bad.label is None and bad.not_utf8
 
 
 def test_where_an_image_is_looked_for():

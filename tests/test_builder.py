@@ -14,7 +14,17 @@ from conftest import REAL_DATA, draw_numbers
 from PIL import Image
 
 from aocr.data import builder
-from aocr.data.builder import BAD_IMAGE, MISSING, NO_LABEL, OUTSIDE, TOO_LONG, ZERO_SIZE, BuildOptions, build_records
+from aocr.data.builder import (
+    BAD_IMAGE,
+    MISSING,
+    NO_LABEL,
+    NOT_UTF8,
+    OUTSIDE,
+    TOO_LONG,
+    ZERO_SIZE,
+    BuildOptions,
+    build_records,
+)
 from aocr.data.records import Example, RecordWriter, read_examples, shard_paths
 from aocr.errors import AnnotationError, DatasetError
 from aocr.text.charset import Charset
@@ -102,6 +112,25 @@ def test_every_bad_line_is_named(build, bad_files, tmp_path):
     assert report.num_dropped == {MISSING: 3, BAD_IMAGE: 3, ZERO_SIZE: 1, NO_LABEL: 1, OUTSIDE: 1, TOO_LONG: 1}
 
 
+def test_a_line_that_is_not_utf_8_is_left_out_like_any_other(build, bad_files, tmp_path):
+    report, examples = build(b"good.png A\ngood.png caf\xe9\ngood.png B\n")
+    assert [example.label for example in examples] == ["A", "B"]
+    assert [(drop.number, drop.reason) for drop in report.drops] == [(2, NOT_UTF8)]
+    assert f"  {tmp_path}/a.txt:2: the line is not UTF-8. Save the file as UTF-8." in report.summary()
+    with pytest.raises(AnnotationError, match=r"a\.txt:2: not UTF-8"):
+        build(b"good.png A\ngood.png caf\xe9\ngood.png B\n", strict=True)
+
+
+def test_names_cannot_control_the_terminal(tmp_path):
+    (tmp_path / "good.png").write_bytes(picture())
+    source = tmp_path / "a\x1b]0;\a\u202e.txt"
+    source.write_text("good.png A\n\x1b[2J\u202e.png A\n", "utf-8")
+    report = build_records(str(source), str(tmp_path / "o"), BuildOptions())
+    assert report.num_dropped == {MISSING: 1}
+    text = "".join(report.summary())
+    assert text.isprintable() and "a\\x1b]0;\\x07\\u202e.txt" in text
+
+
 @pytest.mark.parametrize("line", BAD)
 def test_strict_stops_at_the_first(build, bad_files, tmp_path, line):
     reason, detail = BAD[line]
@@ -114,10 +143,10 @@ def test_strict_stops_at_the_first(build, bad_files, tmp_path, line):
 def test_the_summary_names_reasons_and_first_lines(build, bad_files, tmp_path):
     report, _ = build("".join(f"none{i}.png A\n" for i in range(9)) + "good.png AB\n")
     summary = "\n".join(report.summary())
-    assert summary.startswith("1 images from")
+    assert summary.startswith("1 image from")
     assert "Charset: 2 symbols: AB" in summary
-    assert "Label length: 2 to 2" in summary
-    assert "Image width: 40 to 40" in summary and "at height 32: 64 to 64" in summary
+    assert "Label length: 2 characters" in summary
+    assert "Image width: 40 px; at height 32: 64 px" in summary
     assert "Left out: 9 (missing file)" in summary and "and 6 more" in summary
     assert f"{tmp_path}/a.txt:3: " in summary and f"{tmp_path}/a.txt:4: " not in summary
 
@@ -148,7 +177,7 @@ def test_equal_images(build, tmp_path):
     assert report.num_repeats == 1
     assert report.conflicts == [(1, "X", 3, "Y"), (1, "X", 5, "Z")]
     assert len(report.warnings()) == 2 and "a.txt:1 and :3" in report.warnings()[0]
-    assert "Repeated: 1" in "\n".join(report.summary())
+    assert "Repeated: 1 image with the label of an equal image before" in report.summary()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +187,7 @@ def test_equal_images(build, tmp_path):
         (b"\n\n", "is empty"),
         (b"none.png A\n", "no usable line.*none.png"),
         (b"none.png\n", "no usable line.*no label"),
-        ("a.png caf\u00e9\n".encode("latin-1"), "a.txt:1: is not UTF-8"),
+        ("a.png caf\u00e9\n".encode("latin-1"), "a.txt: has no usable line .1 not UTF-8.*line is not UTF-8. Save"),
     ],
 )
 def test_nothing_usable_is_an_error(build, tmp_path, text, words):
@@ -241,7 +270,7 @@ def test_a_name_that_is_not_utf_8_is_left_out(tmp_path):
     for name in (b"A.png", b"caf\xe9.png"):
         (tmp_path / "n" / os.fsdecode(name)).write_bytes(picture())
     report = build_records(str(tmp_path / "n"), str(tmp_path / "o"), BuildOptions(label_from_filename=True))
-    assert report.num_images == 1 and report.num_dropped == {NO_LABEL: 1}
+    assert report.num_images == 1 and report.num_dropped == {NOT_UTF8: 1}
     "\n".join(report.summary()).encode()
     report.write(str(tmp_path / "r.txt"))
     assert "not UTF-8. Rename" in (tmp_path / "r.txt").read_text("utf-8")

@@ -51,52 +51,35 @@ def add_parser(sub) -> None:
     parser.add_argument("--save-filename", action="store_true", help="keep each image's path as the record's comment")
 
 
-class _Progress:
-    """A bar on a terminal, a line each `step` images elsewhere."""
-
-    def __init__(self, step: int):
-        from tqdm import tqdm
-
-        self._step = step
-        self._bar = tqdm(unit=" images", disable=not sys.stderr.isatty())
-
-    def __call__(self, seen: int) -> None:
-        self._bar.update()
-        if seen % self._step == 0 and self._bar.disable:
-            log.info("%d images done", seen)
-
-    def close(self) -> None:
-        self._bar.close()
-
-
 def run(args: argparse.Namespace) -> int:
     """Build, then print what was found."""
     if os.path.realpath(args.output) == os.path.realpath(args.annotations):
         raise ConfigError("OUTPUT", args.output, "is the annotation file itself. Name another file.")
     charset = Charset.from_name_or_file(args.charset) if args.charset else None
     machine.start_tensorflow()
+    from tqdm import tqdm
+
     from aocr.data.builder import BuildOptions, build_records
     from aocr.data.preview import write_preview
 
-    progress = _Progress(args.log_step)
-    try:
-        report = build_records(
-            args.annotations,
-            args.output,
-            BuildOptions(
-                charset=charset,
-                max_prediction=args.max_prediction,
-                data_base_dir=args.data_base_dir,
-                force_uppercase=args.force_uppercase,
-                save_filename=args.save_filename,
-                label_from_filename=args.label_from_filename,
-                strict=args.strict,
-                shards=args.shards,
-            ),
-            progress,
-        )
-    finally:
-        progress.close()
+    build = BuildOptions(
+        charset=charset,
+        max_prediction=args.max_prediction,
+        data_base_dir=args.data_base_dir,
+        force_uppercase=args.force_uppercase,
+        save_filename=args.save_filename,
+        label_from_filename=args.label_from_filename,
+        strict=args.strict,
+        shards=args.shards,
+    )
+    with tqdm(unit=" images", disable=not sys.stderr.isatty()) as bar:  # without a terminal a line now and then
+
+        def progress(seen: int) -> None:
+            bar.update()
+            if bar.disable and seen % args.log_step == 0:
+                log.info("%d images done", seen)
+
+        report = build_records(args.annotations, args.output, build, progress)
     print("\n".join(report.summary()))
     for warning in report.warnings():
         log.warning(warning)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aocr.errors import AnnotationError
+from aocr.files import is_remote, text_lines, walk
 from aocr.text.charset import normalise
 
 _IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
@@ -20,13 +21,15 @@ class AnnotationLine:
 
     Attributes:
       path: of the image, as written.
-      label: the text in it, NFC; None where the line has no label column.
+      label: the text in it, NFC; None where the line has no label column or is not UTF-8.
       lineno: number of the line, from 1.
+      not_utf8: what is not UTF-8, and what to do; empty where all is.
     """
 
     path: str
     label: str | None
     lineno: int
+    not_utf8: str = ""
 
 
 def split_line(line: str) -> tuple[str, str | None]:
@@ -52,33 +55,28 @@ def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
       name: of the file, for messages.
 
     Raises:
-      AnnotationError: a line is not UTF-8, or the file has no line.
+      AnnotationError: the file is an image, or has no line.
     """
     if data.startswith(_IMAGE_STARTS):
         raise AnnotationError(name, None, "is an image. Give a text file of 'path label' lines, or a folder.")
     found = False
-    for lineno, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError:
-            raise AnnotationError(name, lineno, "is not UTF-8. Save the file as UTF-8.") from None
-        if not line.strip():
+    for lineno, line in enumerate(text_lines(data), 1):
+        if line is None:
+            yield AnnotationLine("", None, lineno, "the line is not UTF-8. Save the file as UTF-8.")
+        elif line.strip():
+            path, label = split_line(line)
+            yield AnnotationLine(path, None if label is None else normalise(label), lineno)
+        else:
             continue
         found = True
-        path, label = split_line(line)
-        yield AnnotationLine(path, None if label is None else normalise(label), lineno)
     if not found:
         raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
 
 
-def labels_from_filenames(folder: str, walk: Callable = os.walk) -> Iterator[AnnotationLine]:
+def labels_from_filenames(folder: str) -> Iterator[AnnotationLine]:
     """Images in a folder and the folders in it, sorted; each file's name without ending is its label, literally.
 
     A counter at a name's end (`word_2.png`) is part of the label too. A path that is not UTF-8 gives no label.
-
-    Args:
-      folder: to look in.
-      walk: as `os.walk`, for folders that it cannot see.
 
     Raises:
       AnnotationError: there is no image.
@@ -92,21 +90,17 @@ def labels_from_filenames(folder: str, walk: Callable = os.walk) -> Iterator[Ann
     if not paths:
         raise AnnotationError(folder, None, f"holds no image ({', '.join(IMAGE_ENDINGS)}).")
     for number, path in enumerate(paths, 1):
-        label = normalise(os.path.splitext(os.path.basename(path))[0])
-        yield AnnotationLine(path, label if _is_utf8(path) else None, number)
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:  # the system's bytes stand in it as lone surrogates
-        return False
-    return True
+        try:
+            path.encode()
+        except UnicodeEncodeError:  # the system's bytes stand in it as lone surrogates
+            yield AnnotationLine(path, None, number, f"the name {path!r} is not UTF-8. Rename the file.")
+        else:
+            yield AnnotationLine(path, normalise(os.path.splitext(os.path.basename(path))[0]), number)
 
 
 def candidate_paths(path: str, annotations: str, data_base_dir: str | None) -> list[str]:
     """Where an image may be: as written, under `data_base_dir`, beside the annotation file, in that order."""
-    if os.path.isabs(path) or "://" in path:
+    if os.path.isabs(path) or is_remote(path):
         return [path]
     folders = [data_base_dir] if data_base_dir else []
     return [path, *(os.path.join(folder, path) for folder in (*folders, os.path.dirname(annotations)))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -68,15 +69,9 @@ def parse(serialized: bytes, path: str, number: int) -> Example:
         reason = f"record {number:,} has no image and label of bytes; its features: {', '.join(kinds) or 'none'}."
         raise DatasetError(path, f"{reason} Build it with aocr dataset.")
 
-    def one(name):
-        values = features[name].bytes_list.value if name in features else ()
-        return values[0] if values else b""
-
-    def size(name):
-        values = features[name].int64_list.value if name in features else ()
-        return values[0] if values else 0
-
-    return Example(one("image"), _text(one("label")), _text(one("comment")), size("width"), size("height"))
+    image, label, comment = (next(iter(features[name].bytes_list.value), b"") for name in ("image", "label", "comment"))
+    width, height = (next(iter(features[name].int64_list.value), 0) for name in ("width", "height"))
+    return Example(image, _text(label), _text(comment), width, height)
 
 
 def _cut_off(path: str, num_whole: int) -> DatasetError:
@@ -99,6 +94,22 @@ def check_end(path: str, num_records: int, num_bytes: int) -> None:
         raise _cut_off(path, num_records)
 
 
+def _missing(path: str) -> DatasetError:
+    return DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.")
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turns a failure to read inside the block into a DatasetError."""
+    try:
+        with files.tensorflow_errors(path):
+            yield
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except OSError as error:
+        raise DatasetError(path, f"cannot be read ({files.one_line(error)}).") from None
+
+
 def read_examples(path: str) -> Iterator[Example]:
     """The records of one file, in order.
 
@@ -107,34 +118,38 @@ def read_examples(path: str) -> Iterator[Example]:
     """
     number = num_bytes = 0
     try:
-        for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
-            number += 1
-            num_bytes += len(serialized)
-            yield parse(serialized, path, number)
-        check_end(path, number, num_bytes)
+        with _reading(path):
+            for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+                number += 1
+                num_bytes += len(serialized)
+                yield parse(serialized, path, number)
+            check_end(path, number, num_bytes)
     except tf.errors.DataLossError:
         if number == 0:
             raise DatasetError(path, "is not a TFRecord file, or its start is damaged.") from None
         raise _cut_off(path, number) from None
-    except tf.errors.NotFoundError:
-        raise DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.") from None
-    except (OSError, tf.errors.OpError) as error:
-        raise DatasetError(path, f"cannot be read ({files.one_line(error)}).") from None
+
+
+def _masked_crc32c(data: bytes) -> int:
+    """The checksum of TFRecord files: CRC-32C (Castagnoli), rotated and shifted."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def is_tfrecord(path: str) -> bool:
-    """Whether a file begins as a TFRecord does: a length whose checksum follows.
+    """Whether a file begins as a TFRecord does: a length of 8 bytes whose checksum of 4 bytes follows.
 
     Raises:
       DatasetError: the file cannot be read.
     """
-    try:
-        return next(tf.data.TFRecordDataset(path).take(1).as_numpy_iterator(), None) is not None
-    except tf.errors.DataLossError:
-        head = files.read(path)[:12]  # cut in its first record: the length's high bytes are zero
-        return len(head) == 12 and head[4:8] == bytes(4)
-    except (OSError, tf.errors.OpError) as error:
-        raise DatasetError(path, f"cannot be read ({files.one_line(error)}).") from None
+    with _reading(path):
+        head = files.read(path, 12)
+    return len(head) == 12 and int.from_bytes(head[8:], "little") == _masked_crc32c(head[:8])
 
 
 def is_verified(path: str) -> bool:
@@ -151,9 +166,7 @@ def is_verified(path: str) -> bool:
 
 def _glob(pattern: str) -> list[str]:
     """Files of a glob, sorted, without those that a writer has not finished."""
-    prefix = "" if pattern.startswith("./") else "./"  # TensorFlow puts it before names without a folder
-    paths = (path.removeprefix(prefix) for path in files.find(pattern))
-    return sorted(path for path in paths if not _TEMPORARY.fullmatch(path))
+    return [path for path in files.find(pattern) if not _TEMPORARY.fullmatch(path)]
 
 
 def _shards(stem: str) -> list[str]:
@@ -188,7 +201,7 @@ def matching_files(pattern: str) -> list[str]:
 
     Raises:
       DatasetError: a shard is missing, or files of two builds under one name are among them.
-      tf.errors.OpError: the place cannot be reached.
+      OSError: the place cannot be reached.
     """
     if files.exists(pattern):
         beside = [path for path in _glob(f"{pattern}-*-of-*") if _is_shard_of(path, pattern)]
@@ -213,18 +226,12 @@ def expand_datasets(patterns: Sequence[str]) -> list[str]:
     """
     found: dict[str, str] = {}
     for pattern in patterns:
-        try:
+        with _reading(pattern):
             paths = matching_files(pattern)
-        except tf.errors.UnimplementedError:
-            scheme = pattern.split("://")[0]
-            advice = "For gs:// install tensorflow[gcs-filesystem]."
-            raise DatasetError(pattern, f"TensorFlow has no file system for {scheme}://. {advice}") from None
-        except (OSError, tf.errors.OpError) as error:
-            raise DatasetError(pattern, f"cannot be read ({files.one_line(error)}).") from None
         if not paths:
-            raise DatasetError(pattern, "there is no such file. Check the path; make records with aocr dataset.")
+            raise _missing(pattern)
         for path in paths:
-            found.setdefault(path if "://" in path else os.path.realpath(path), path)
+            found.setdefault(path if files.is_remote(path) else os.path.realpath(path), path)
     return list(found.values())
 
 
@@ -247,9 +254,11 @@ def _check_replaceable(path: str) -> None:
     """
     if files.is_folder(path):
         raise DatasetError(path, "is a folder. Name a file to write.")
-    if "://" not in path and os.path.exists(path) and not os.path.isfile(path):
+    if not files.exists(path):
+        return
+    if not files.is_remote(path) and not os.path.isfile(path):
         raise DatasetError(path, "is not a plain file. Name a file to write.")
-    if files.exists(path) and files.size(path) and not is_tfrecord(path):
+    if files.size(path) and not is_tfrecord(path):
         raise DatasetError(path, "is there and holds no records. Name another output, or remove it.")
 
 
@@ -273,43 +282,39 @@ class RecordWriter:
         self._writers: list[tf.io.TFRecordWriter] = []
         self._count = 0
 
-    def _fail(self, error: Exception) -> DatasetError:
-        return DatasetError(self.path, f"cannot be written ({files.one_line(error)}). Free space or check rights.")
+    def _writing(self) -> contextlib.AbstractContextManager:
+        return files.writing(self.path, functools.partial(DatasetError, self.path), "Free space or check rights.")
 
     def __enter__(self) -> RecordWriter:
         try:
-            for path in self.paths:
-                _check_replaceable(path)
-            folder = os.path.dirname(self.path)
-            if folder:
-                files.make_folder(folder)
-            for path in self._temporary:
-                self._writers.append(tf.io.TFRecordWriter(path))
-        except BaseException as error:
+            with self._writing():
+                for path in self.paths:
+                    _check_replaceable(path)
+                if folder := os.path.dirname(self.path):
+                    files.make_folder(folder)
+                self._writers += map(tf.io.TFRecordWriter, self._temporary)
+        except BaseException:
             self._clear()
-            if isinstance(error, (OSError, tf.errors.OpError)):
-                raise self._fail(error) from None
             raise
         return self
 
     def write(self, example: Example) -> None:
         """Add a record."""
-        try:
+        with self._writing():
             self._writers[self._count % len(self._writers)].write(serialize(example))
-        except (OSError, tf.errors.OpError) as error:
-            raise self._fail(error) from None
         self._count += 1
 
     def __exit__(self, kind, error, trace) -> None:
         try:
-            for writer in self._writers:
-                writer.close()
-            if kind is None:
-                for temporary, path in zip(self._temporary, self.paths, strict=True):
-                    files.rename(temporary, path)
-        except (OSError, tf.errors.OpError) as failure:
+            with self._writing():
+                for writer in self._writers:
+                    writer.close()
+                if kind is None:
+                    for temporary, path in zip(self._temporary, self.paths, strict=True):
+                        files.rename(temporary, path)
+        except DatasetError:
             if kind is None:  # else what is under way says more
-                raise self._fail(failure) from None
+                raise
         finally:
             self._clear()
 
