@@ -18,6 +18,7 @@ from conftest import ROOT, SMALL, draw_numbers, run_aocr
 from PIL import Image
 
 from aocr.cli.main import main
+from aocr.interrupts import Interrupts
 
 
 @pytest.fixture
@@ -122,14 +123,12 @@ def test_the_annotation_file_is_not_overwritten(run, tmp_path):
 
 
 def test_an_interrupt_inside_a_destructor_comes_again(capsys):
-    from aocr.cli.main import _Interrupts
-
     class Fragile:
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
             time.sleep(0.01)
 
-    interrupts = _Interrupts()
+    interrupts = Interrupts()
     try:
         with pytest.raises(KeyboardInterrupt):
             Fragile()
@@ -141,8 +140,6 @@ def test_an_interrupt_inside_a_destructor_comes_again(capsys):
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_an_interrupt_that_c_would_print_comes_again(capsys, wrapped):
-    from aocr.cli.main import _Interrupts
-
     def raised_in_c():
         try:
             signal.raise_signal(signal.SIGINT)
@@ -151,7 +148,7 @@ def test_an_interrupt_that_c_would_print_comes_again(capsys, wrapped):
                 raise
             raise SystemError("a function returned a result with an exception set") from error  # as Python does
 
-    interrupts = _Interrupts()
+    interrupts = Interrupts()
     try:
         with pytest.raises(KeyboardInterrupt):
             try:
@@ -166,10 +163,8 @@ def test_an_interrupt_that_c_would_print_comes_again(capsys, wrapped):
 
 @pytest.fixture
 def interrupts(monkeypatch):
-    from aocr.cli.main import _Interrupts
-
-    monkeypatch.setattr(_Interrupts, "AGAIN", 0.1)
-    made = _Interrupts()
+    monkeypatch.setattr(Interrupts, "AGAIN", 0.1)
+    made = Interrupts()
     yield made
     made.restore()
 
@@ -211,7 +206,7 @@ def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(kind,
             signal.raise_signal(signal.SIGINT)
         raise type(kind, (Exception,), {})("an interrupt that a library made an error of its own")
 
-    monkeypatch.setattr(main._Interrupts, "AGAIN", 0.1)
+    monkeypatch.setattr(Interrupts, "AGAIN", 0.1)
     monkeypatch.setattr(predict, "run", run)
     monkeypatch.setattr(main, "close_log", lambda: time.sleep(0.3))
     assert main.main(["predict"]) == 130

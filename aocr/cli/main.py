@@ -5,17 +5,16 @@ Exit codes: 0 all went well; 1 an error, or some inputs failed; 2 wrong usage; 1
 
 from __future__ import annotations
 
-import _thread
 import argparse
 import logging
 import os
 import signal
 import sys
-import threading
 
 from aocr import __version__
 from aocr.cli import dataset, export, import_model, legacy, options, predict, test, train
 from aocr.errors import AocrError, ConfigError
+from aocr.interrupts import EXIT_CODE, Interrupts
 from aocr.tf_config import current_task
 
 COMMANDS = {
@@ -103,66 +102,6 @@ def _log_path(args: argparse.Namespace) -> str | None:
     return path
 
 
-class _Interrupts:
-    """Ctrl-C and SIGTERM as KeyboardInterrupt, again and again until it has come through.
-
-    A library under way may turn an interrupt into an error of its own, or swallow it with a bare `except`.
-    """
-
-    AGAIN = 1.0
-    """Seconds from an interrupt to the next, if the first has not come through."""
-
-    def __init__(self):
-        self.caught = self._over = False
-        self._timer: threading.Timer | None = None
-        self._unraisable_before, sys.unraisablehook = sys.unraisablehook, self._again
-        self._print_before, sys.excepthook = sys.excepthook, self._again_from_c
-        self._before = {number: signal.signal(number, self._raise) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def _raise(self, number, frame):
-        self.caught = True
-        if not self._over:
-            self._cancel()
-            self._timer = threading.Timer(self.AGAIN, _thread.interrupt_main)
-            self._timer.daemon = True
-            self._timer.start()
-            raise KeyboardInterrupt
-
-    def _cancel(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            if self._timer.is_alive():  # not where a second interrupt came before the timer of the first had started
-                self._timer.join()
-
-    def _again(self, details) -> None:
-        """An interrupt that came inside a destructor cannot go up from there: it comes again, so nothing is printed."""
-        if not self._is_lost(details.exc_value):
-            self._unraisable_before(details)
-
-    def _again_from_c(self, kind, error, trace) -> None:
-        """Nor where TensorFlow called Python."""
-        if not self._is_lost(error):
-            self._print_before(kind, error, trace)
-
-    def _is_lost(self, error: BaseException | None) -> bool:
-        """Whether this was an interrupt, or an error made of one."""
-        while error is not None and not isinstance(error, KeyboardInterrupt):
-            error = error.__cause__
-        return self.caught and error is not None
-
-    def end(self) -> None:
-        """From here on the program ends: no interrupt comes any more, neither again nor anew."""
-        self._over = True
-        self._cancel()
-
-    def restore(self) -> None:
-        """Let signals and lost exceptions act as before."""
-        self.end()
-        sys.unraisablehook, sys.excepthook = self._unraisable_before, self._print_before
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
 def _fail(message: str, code: int = 1) -> int:
     print(f"aocr: {message}", file=sys.stderr)
     return code
@@ -183,7 +122,7 @@ def _tell(error: Exception | KeyboardInterrupt, interrupted: bool) -> int:
     if isinstance(error, OSError):
         return _fail(f"{_one_line(error)}. Check the path, its rights and the free space.")
     if interrupted or isinstance(error, KeyboardInterrupt):
-        return _fail("interrupted.", 130)
+        return _fail("interrupted.", EXIT_CODE)
     kind = type(error).__name__
     if isinstance(error, MemoryError) or kind == "ResourceExhaustedError":
         return _fail("out of memory. Use a smaller --batch-size or --max-width.")
@@ -198,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's) and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
-    interrupts = _Interrupts()
+    interrupts = Interrupts()
     try:
         if legacy.is_legacy(argv):
             argv = legacy.translate(argv)
@@ -209,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except (Exception, KeyboardInterrupt) as error:
         interrupts.end()
-        return _tell(error, interrupts.caught)
+        return _tell(error, interrupts.raised)
     finally:
         close_log()
         interrupts.restore()
