@@ -129,7 +129,7 @@ class TrainConfig:
       num_epoch: passes over the training data at the most, counted over all calls; None: `MAX_EPOCHS`.
       max_time: training time in seconds at the most, counted over all calls; None: no limit.
       patience: how many validations in a row without a better result end the search, twice as many while the CER
-        stays above 80 %, half as many once it is 0; the learning rate then falls to zero and training ends.
+        stays above 80 %, half as many once it is 0; the learning rate then decays to zero and training ends.
       steps_per_checkpoint: steps between two checkpoints, and between two validations.
       optimizer: a name of `OPTIMIZERS`.
       initial_learning_rate: after warm-up; None: the optimizer's own.

@@ -133,7 +133,7 @@ def _location_convolution() -> None:
 def _no_average() -> None:
     from aocr.training import averaging
 
-    averaging.LONGEST = 0.0
+    averaging.MAX_DECAY = 0.0
 
 
 def _slow_batch_norm() -> None:
@@ -208,11 +208,11 @@ def _scheduled_sampling() -> None:
     Decoder.call = call
 
 
-def _fall(share: float) -> None:
-    """The learning rate falls for this share of the steps before."""
+def _decay(share: float) -> None:
+    """The learning rate decays for this share of the steps before."""
     from aocr.training import schedule
 
-    schedule.FALL_SHARE = share
+    schedule.DECAY_SHARE = share
 
 
 def _nothing() -> None:
@@ -247,8 +247,8 @@ VARIANTS: dict[str, tuple[Callable[[], None], tuple[str, ...]]] = {
     "learning rate halved": (_nothing, ("--initial-learning-rate", "0.001")),
     "learning rate doubled": (_nothing, ("--initial-learning-rate", "0.004")),
     "scheduled sampling": (_scheduled_sampling, ()),
-    "learning rate falls at once": (partial(_fall, 0.0), ()),
-    "learning rate falls for half the steps": (partial(_fall, 1.0), ()),
+    "learning rate drops at once": (partial(_decay, 0.0), ()),
+    "learning rate decays for half the steps": (partial(_decay, 1.0), ()),
     "patience doubled": (_nothing, ("--patience", "20")),
     "batches of up to 65": (_nothing, ("--batch-size", "65")),
     "classic network": (_nothing, ("--arch", "classic")),

@@ -27,7 +27,8 @@ def step_of(arch: str, precision: str, width: int):
     from aocr.text.charset import Charset
     from aocr.training.averaging import WeightAverage
     from aocr.training.cluster import connect
-    from aocr.training.step import TrainStep, make_optimizer
+    from aocr.training.optimizers import make_optimizer
+    from aocr.training.step import TrainStep
 
     machine.set_seed(0)
     config = ModelConfig(Charset(SYMBOLS), arch=arch, max_width=width, max_height=32, **ARCH_DEFAULTS[arch])

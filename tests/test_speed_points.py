@@ -15,7 +15,8 @@ from aocr.reading.reader import Reader
 from aocr.text.charset import Charset
 from aocr.training.averaging import WeightAverage
 from aocr.training.cluster import Cluster
-from aocr.training.step import TrainStep, make_optimizer
+from aocr.training.optimizers import make_optimizer
+from aocr.training.step import TrainStep
 
 SHAPES = [(3, 32, 2), (3, 64, 2), (2, 64, 3), (1, 96, 1)]
 

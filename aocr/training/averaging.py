@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-LONGEST = 0.995
+MAX_DECAY = 0.995
 """Share of the average that stays at each step, once training has gone on for a while."""
-EVERY = 5
+UPDATE_STEPS = 5
 """Steps between two updates: an update reads and writes all weights, and between near steps they differ little."""
 
 
@@ -33,12 +33,12 @@ class WeightAverage:
 
         def move():
             done = tf.cast(step, tf.float32)
-            moved = 1.0 - tf.minimum(LONGEST, (1.0 + done) / (10.0 + done)) ** EVERY
+            moved = 1.0 - tf.minimum(MAX_DECAY, (1.0 + done) / (10.0 + done)) ** UPDATE_STEPS
             for name, average in self.averages.items():
                 average.assign_add(moved * (self.weights[name] - average))
             return step
 
-        tf.cond((step + 1) % EVERY == 0, move, lambda: step)
+        tf.cond((step + 1) % UPDATE_STEPS == 0, move, lambda: step)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -51,7 +51,7 @@ class Cluster:
         if self.num_workers == 1:
             return [value]
         line = np.frombuffer(json.dumps(value).encode() + b"\n", np.uint8)
-        with told_of_loss(self):
+        with lost_worker_errors(self):
             codes = self._gather(tf.constant(line, tf.int32)).numpy()
         lines = codes.astype(np.uint8).tobytes().splitlines()  # of every replica; those of one worker are equal
         return [json.loads(line) for line in lines[:: self.local_replicas]]
@@ -69,7 +69,7 @@ class Cluster:
 
 
 @contextmanager
-def told_of_loss(cluster: Cluster) -> Iterator[None]:
+def lost_worker_errors(cluster: Cluster) -> Iterator[None]:
     """Turns TensorFlow's errors of a broken cluster into one clear line."""
     try:
         yield

@@ -5,15 +5,23 @@ from __future__ import annotations
 import logging
 import math
 import sys
+import threading
 
 import tensorflow as tf
 from tqdm import tqdm
 
 from aocr.results import EvalReport
+from aocr.training.schedule import clock
 
 log = logging.getLogger("aocr")
 steps_log = logging.getLogger("aocr.steps")
 """Lines that the bar makes superfluous on a terminal; they always go to the log file."""
+
+TICK_SECONDS = 0.5
+"""Time between two drawings of the bar, whatever the training is busy with."""
+PHASE_LAYOUT = "{desc} [{elapsed}{postfix}]"
+SHARE_LAYOUT = "{desc} {percentage:3.0f}% |{bar:20}| [{elapsed}{postfix}]"
+"""Layouts of the bar: while no limit is known, and from there on."""
 
 _SCALARS = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class=1
@@ -25,34 +33,50 @@ def safe_exp(value: float) -> float:
     return math.exp(value) if value < 700 else float("inf")
 
 
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
 class Progress:
-    """Shows training steps and validations.
+    """Shows the phases of a training, its steps and its validations.
 
     Args:
-      log_dir: folder of TensorBoard's files; None: none are written, and nothing is shown (a worker beside the chief).
-      step: number of steps done before.
+      shown: whether this process may show a bar: of a cluster only the chief does.
     """
 
-    def __init__(self, log_dir: str | None, step: int):
-        self._writer = tf.summary.create_file_writer(log_dir) if log_dir else tf.summary.create_noop_writer()
+    def __init__(self, shown: bool = True):
+        self._writer = tf.summary.create_noop_writer()
         self._validation = ""
-        layout = "{desc} {n_fmt} [{elapsed}{postfix}]"
-        shown = log_dir and sys.stderr.isatty()
-        self._bar = tqdm(initial=step, desc="step", bar_format=layout, disable=not shown)
+        disabled = not (shown and sys.stderr.isatty())
+        self._bar = tqdm(total=1.0, bar_format=PHASE_LAYOUT, disable=disabled, leave=False, dynamic_ncols=True)
+        self._closed = threading.Event()
+        if not disabled:
+            threading.Thread(target=self._tick, daemon=True).start()
 
-    def steps(self, step: int, done: int, seconds: float, loss: float, images: float, rate: float, left: float | None):
-        """Show the last `done` steps.
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc) -> None:
+        """Take the bar away and finish TensorBoard's file."""
+        self._closed.set()
+        self._bar.close()
+        self._writer.close()
+
+    def _tick(self) -> None:
+        while not self._closed.wait(TICK_SECONDS):
+            self._bar.refresh()
+
+    def record(self, log_dir: str) -> None:
+        """Write TensorBoard's files into a folder from here on."""
+        self._writer = tf.summary.create_file_writer(log_dir)
+
+    def phase(self, name: str, share: float | None = None) -> None:
+        """Show what is being done, and which share (0 to 1) of the training is, if that is known."""
+        if share is not None:
+            self._bar.bar_format, self._bar.n = SHARE_LAYOUT, share
+        self._bar.set_description_str(name, refresh=False)
+
+    def steps(self, step: int, seconds: float, loss: float, images: float, rate: float, left: float | None) -> None:
+        """Show the last steps.
 
         Args:
           step: number of the newest.
-          done: number of steps since the last call.
           seconds: mean time of a step.
           loss: mean loss a symbol.
           images: images a second.
@@ -65,7 +89,6 @@ class Progress:
         ends = "" if left is None else f", {clock(left)} left"
         state = f"loss {loss:.3f}, perplexity {perplexity:.2f}, {speed}{self._validation}{ends}"
         self._bar.set_postfix_str(state, refresh=False)
-        self._bar.update(done)
         self._scalars(step, {"loss": loss, "perplexity": perplexity, "images_per_second": images, "rate": rate})
 
     def validation(self, step: int, report: EvalReport, remark: str = "") -> None:
@@ -85,8 +108,3 @@ class Progress:
         with self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.write(name, tf.constant(value, tf.float32), metadata=_SCALARS)
-
-    def close(self) -> None:
-        """Take the bar away and finish TensorBoard's file."""
-        self._bar.close()
-        self._writer.close()

@@ -31,7 +31,7 @@ from aocr.text.charset import Charset
 from aocr.training.calibration import calibrate
 from aocr.training.cluster import Cluster, connect
 from aocr.training.fine_tune import start_from
-from aocr.training.progress import log
+from aocr.training.progress import Progress, log
 from aocr.training.trainer import Outcome, Trainer
 
 SPLIT_FROM = 200
@@ -276,7 +276,8 @@ def train(request: TrainRequest) -> Outcome:
     config = _resume_config(request)
     cluster.exchange("read")  # only then may the chief change the folder
     machine.set_seed(request.config.seed)
-    with ExitStack() as stack:
+    with Progress(cluster.is_chief) as progress, ExitStack() as stack:
+        progress.phase("reading images")
         if cluster.is_chief:
             stack.enter_context(ModelFolder(request.model_dir).held())
         data = stack.enter_context(open_dataset(request.datasets, request.data_base_dir))
@@ -290,7 +291,7 @@ def train(request: TrainRequest) -> Outcome:
         if request.max_vocabulary and size > request.max_vocabulary:
             reason = f"the charset needs {size}. Raise it, or choose --charset."
             raise ConfigError("--target-vocab-size", request.max_vocabulary, reason)
-        return _train(request, config, data, held, fresh, cluster)
+        return _train(request, config, data, held, fresh, cluster, progress)
 
 
 def _check_agreement(cluster: Cluster, config: ModelConfig, batches: _Data) -> None:
@@ -304,13 +305,20 @@ def _check_agreement(cluster: Cluster, config: ModelConfig, batches: _Data) -> N
 
 
 def _train(
-    request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None, fresh: bool, cluster: Cluster
+    request: TrainRequest,
+    config: ModelConfig,
+    data: Dataset,
+    held: Dataset | None,
+    fresh: bool,
+    cluster: Cluster,
+    progress: Progress,
 ) -> Outcome:
     batches, folder = _Data(request, config, data, held, cluster), ModelFolder(request.model_dir)
     _check_agreement(cluster, config, batches)
     _describe(config, data, batches.in_training, batches.described)
     _tell_unusable(batches, data, config)
     precision, why = machine.choose_precision(request.config.precision)
+    progress.phase("building the network")
     with cluster.strategy.scope():
         model = build_recognizer(config, machine.POLICIES[precision])
         if request.init_from and (fresh or folder.newest() is None):
@@ -324,7 +332,8 @@ def _train(
         if batches.validation:
             reader = Reader(model, config)
             evaluator = Evaluator(reader, batches.validation, config.charset, request.use_distance, cluster)
-        trainer = Trainer(model, request.config, folder, batches.training, evaluator, batches.steps_per_epoch, cluster)
+        steps = batches.steps_per_epoch
+        trainer = Trainer(model, request.config, folder, batches.training, evaluator, steps, cluster, progress)
     restored = trainer.restore()
     before = (folder.read_json(TRAIN) or {}).get("datasets")
     if restored and before and list(before) != list(request.datasets):
@@ -344,11 +353,12 @@ def _train(
     if cluster.num_replicas > 1:
         split = "by file" if batches.by_file else "by record"
         log.info("%s; data split %s", cluster.describe(batches.batch_size), split)
-    if cluster.is_chief:
+    if cluster.is_chief and not trainer.schedule.ended:
         _record(request, data, batches, precision)
     outcome = trainer.run()
     if cluster.is_chief and not outcome.interrupted:
         if batches.validation:
+            progress.phase("calibrating the confidence")
             _calibrate(folder, model, config, batches.validation)
         if request.output_dir:
             _report_validation(request, data, held, batches)

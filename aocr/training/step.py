@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 
 from aocr.config import TrainConfig
@@ -17,80 +16,6 @@ CTC_WEIGHT = 1.0
 """Weight of the CTC loss on the encoder beside the decoder's (joint training, Kim et al., 2017)."""
 PACK_BYTES = 32 * 2**20
 """Gradients are exchanged in packs of this size."""
-
-
-class _Summed:
-    """An optimizer of gradients that `TrainStep` has summed over the replicas: Keras would do so once more."""
-
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        return grads_and_vars
-
-
-class _Fused(_Summed):
-    """Adam's update in TensorFlow's one kernel, where Keras takes a dozen passes over every variable."""
-
-    def update_step(self, gradient, variable, learning_rate):
-        index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations.value + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(self.beta_1, step),
-            beta2_power=tf.pow(self.beta_2, step),
-            lr=tf.cast(learning_rate, tf.float32),
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=tf.convert_to_tensor(gradient),
-        )
-
-
-class Adam(_Fused, keras.optimizers.Adam):
-    """Kingma and Ba, 2015."""
-
-
-class AdamW(_Fused, keras.optimizers.AdamW):
-    """Loshchilov and Hutter, 2019."""
-
-
-class Adadelta(_Summed, keras.optimizers.Adadelta):
-    """Zeiler, 2012; in one kernel too."""
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Move a variable; Keras calls it."""
-        index = self._get_variable_index(variable)
-        tf.raw_ops.ResourceApplyAdadelta(
-            var=variable.handle,
-            accum=self._accumulated_grads[index].value.handle,
-            accum_update=self._accumulated_delta_vars[index].value.handle,
-            lr=tf.cast(learning_rate, tf.float32),
-            rho=self.rho,
-            epsilon=self.epsilon,
-            grad=tf.convert_to_tensor(gradient),
-        )
-
-
-class SGD(_Summed, keras.optimizers.SGD):
-    """With Nesterov's momentum (Sutskever et al., 2013)."""
-
-
-def make_optimizer(config: TrainConfig, model: Recognizer) -> keras.optimizers.Optimizer:
-    """The optimizer with its slots made."""
-    rate = config.learning_rate
-    if config.optimizer == "adadelta":
-        optimizer = Adadelta(rate, rho=0.95, epsilon=1e-8)
-    elif config.optimizer == "sgd":
-        optimizer = SGD(rate, momentum=0.9, nesterov=True)
-    elif config.optimizer == "adam":
-        optimizer = Adam(rate)
-    else:
-        optimizer = AdamW(rate, weight_decay=1e-2)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embeddings"])
-    if model.cnn_dtype == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    optimizer.build(model.trainable_variables)
-    return optimizer
 
 
 class TrainStep:
