@@ -16,7 +16,8 @@ EXIT_CODE = 130
 def _say(message: str) -> None:
     """Write a line on stderr from a signal handler: `print` could interrupt itself there."""
     with suppress(OSError):
-        os.write(2, f"\naocr: {message}\n".encode())
+        above = "\n" if os.isatty(2) else ""  # a progress bar may stand in the line
+        os.write(2, f"{above}aocr: {message}\n".encode())
 
 
 class Interrupts:
