@@ -5,6 +5,7 @@
     ckpt-N.*          everything a training needs to go on: weights, their average, optimizer, position; the newest
     best-N.*          averaged weights only, of the best validation so far; best.json says which and how good
     calibration.json  the temperature of the confidence, and the checkpoint that it was fitted to
+    weights.npz       in place of checkpoints: the weights of a model that is passed on, float16
     history.json      the checks of the training, drawn in curves.png; aocr.log and logs/ (TensorBoard) beside them
 
 Every json is written to a temporary name and renamed; a checkpoint counts only once the file that names it has been
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import glob
 import json
 import os
 from collections.abc import Iterator
@@ -35,11 +37,12 @@ FORMAT = 1
 
 MODEL, TRAIN, BEST = "model.json", "train.json", "best.json"
 CALIBRATION, HISTORY, CURVES, LOG = "calibration.json", "history.json", "curves.png", "aocr.log"
+COMPACT, POINTER = "weights.npz", "checkpoint"
 NEWEST, BEST_PREFIX = "ckpt", "best-"
 """Checkpoints: `ckpt-N` of the newest, `best-N` of the best."""
 
 OURS = (
-    *(MODEL, TRAIN, BEST, CALIBRATION, HISTORY, CURVES, f"{NEWEST}-*", f"{BEST_PREFIX}*", "checkpoint", "*.tmp"),
+    *(MODEL, TRAIN, BEST, CALIBRATION, HISTORY, CURVES, f"{NEWEST}-*", f"{BEST_PREFIX}*", POINTER, COMPACT, "*.tmp"),
     "reading.pb",  # a graph that versions before 1.0 kept here
 )
 """Files of a training, for `clear`; `logs/` beside them."""
@@ -185,6 +188,8 @@ class ModelFolder:
 
     def newest(self) -> str | None:
         """Path of the newest checkpoint, without ending; None where there is none."""
+        if not files.exists(self.file(POINTER)):
+            return None
         import tensorflow as tf
 
         return tf.train.latest_checkpoint(self.path)
@@ -201,10 +206,17 @@ class ModelFolder:
             what = "last, as good as the best on validation" if best.get("last") else "best on validation"
             why = f"{what} ({score} at step {best['step']})"
             return Chosen(self.file(best["checkpoint"]), why, self._temperature(best["checkpoint"]))
-        newest = self.newest()
-        if newest is None:
-            raise CheckpointError(self.path, "has no checkpoint. Train first: aocr train DATASET --model-dir DIR.")
-        return Chosen(newest, "newest (there was no validation)", self._temperature(os.path.basename(newest)))
+        if newest := self.newest():
+            return Chosen(newest, "newest (there was no validation)", self._temperature(os.path.basename(newest)))
+        if files.exists(self.file(COMPACT)):
+            return Chosen(self.file(COMPACT), "weights of a model that was passed on", self._temperature(COMPACT))
+        raise CheckpointError(self.path, "has no checkpoint. Train first: aocr train DATASET --model-dir DIR.")
+
+    def weight_files(self, chosen: Chosen) -> list[str]:
+        """Paths of the files that hold the weights of a checkpoint."""
+        if chosen.prefix.endswith(COMPACT):
+            return [chosen.prefix]
+        return [f"{chosen.prefix}.index", *files.find(f"{glob.escape(chosen.prefix)}.data-*")]
 
     def write_best(self, step: int, word_accuracy: float, cer: float, last: bool) -> None:
         """Let best.json point at `best_path(step)`, whose files are there, then drop the ones before."""

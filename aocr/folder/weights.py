@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from aocr import files
 from aocr.errors import CheckpointError
+from aocr.folder.compact import read_compact
+from aocr.folder.model_folder import COMPACT
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -21,11 +23,13 @@ def weights_of(model: keras.Model) -> dict[str, tf.Variable]:
 
 
 def read_weights(prefix: str) -> dict[str, np.ndarray]:
-    """The weights in a checkpoint, by name: their average where it holds one.
+    """The weights in a checkpoint or in `weights.npz`, by name: their average where it holds one.
 
     Raises:
       CheckpointError: the checkpoint is missing or damaged.
     """
+    if prefix.endswith(COMPACT):
+        return read_compact(prefix)
     try:
         reader = tf.compat.v1.train.NewCheckpointReader(prefix)  # load_checkpoint would take it for a folder on ram://
         keys = [key for key in reader.get_variable_to_shape_map() if key.endswith(_VALUE)]
