@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -11,9 +12,9 @@ from aocr.errors import ConfigError
 from aocr.text.charset import Charset
 
 IMAGE_HEIGHT = 32
-"""Height in pixels that the classic network brings every image to, and that limits taken from data are meant at."""
+"""Height in pixels that limits taken from data are meant at."""
 HEIGHTS = (32, 48, 64)
-"""Heights that the default network may bring every image to, ascending."""
+"""Heights in pixels that a network may bring every image to, ascending."""
 COLUMN_PIXELS = 4
 """Pixels of the image so brought to its height that one memory column stands for, in both networks."""
 NETWORK_WIDTH_CAP = 2560
@@ -22,16 +23,87 @@ NETWORK_WIDTH_CAP = 2560
 MAX_EPOCHS = 1000
 """Passes over the training data at the most where no limit is typed."""
 
-ARCHS = ("default", "classic")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 OPTIMIZERS = {"adamw": 2e-3, "adam": 2e-3, "adadelta": 1.0, "sgd": 0.05}
 """Optimizers by name, each with its learning rate where none is given."""
 
-ARCH_DEFAULTS: dict[str, dict[str, Any]] = {
-    "default": {"attn_num_layers": 1, "target_embedding_size": 32},
-    "classic": {"attn_num_layers": 2, "target_embedding_size": 10},
+
+@dataclass(frozen=True)
+class Arch:
+    """All in which the networks differ. What is not told of one is as the default network has it.
+
+    Attributes:
+      defaults: settings of `ModelConfig` where none are given.
+      batch_size: images a batch at the most, where its size is ours to choose.
+      heights: heights in pixels that it can read at.
+      min_layers: decoder layers at the least.
+      follows_data: whether its height and its colour are taken from the data where none are given.
+      resizes_bicubic: whether images are scaled as TensorFlow 1 does, and low ones that fit not at all; else
+        antialiased and with their contrast stretched.
+      fixed_width: whether every image is padded to the network's width; else only to the widest of its batch.
+      pad_value: of a pixel beside an image in a batch to train on.
+      residual_cnn: a residual CNN that holds padding at zero; else plain convolutions that do not know of it.
+      ctc: a CTC head on the columns, which guides attention; padding is never attended to.
+      wide_encoder: each direction of the encoder has the units of all decoder layers together, the attention twice as
+        many; else those of one layer.
+      forget_bias: the forget gates start open.
+      shared_cells: all decoder layers share one set of weights.
+      starts_from_encoder: the decoder's first state is the encoder's final forward one; else zero.
+      free_symbols: reading may choose any symbol at every step; else never PAD or GO, and at the limit the end.
+      spare_steps: steps of reading beyond the longest text.
+    """
+
+    defaults: Mapping[str, Any]
+    batch_size: int = 32
+    heights: tuple[int, ...] = HEIGHTS
+    min_layers: int = 1
+    follows_data: bool = True
+    resizes_bicubic: bool = False
+    fixed_width: bool = False
+    pad_value: float = 0.0
+    residual_cnn: bool = True
+    ctc: bool = True
+    wide_encoder: bool = False
+    forget_bias: bool = True
+    shared_cells: bool = False
+    starts_from_encoder: bool = False
+    free_symbols: bool = False
+    spare_steps: int = 1
+
+
+ARCHS = {
+    "default": Arch(defaults={"attn_num_layers": 1, "target_embedding_size": 32}),
+    "classic": Arch(  # in everything as aocr 0.7.6
+        defaults={"attn_num_layers": 2, "target_embedding_size": 10},
+        batch_size=65,
+        heights=(32,),
+        min_layers=2,
+        follows_data=False,
+        resizes_bicubic=True,
+        fixed_width=True,
+        pad_value=-1.0,
+        residual_cnn=False,
+        ctc=False,
+        wide_encoder=True,
+        forget_bias=False,
+        shared_cells=True,
+        starts_from_encoder=True,
+        free_symbols=True,
+        spare_steps=2,
+    ),
 }
-"""What an architecture prefers where nothing is said (classic: as aocr 0.7.6)."""
+"""The networks that can be trained, by the names that `--arch` and model.json have for them."""
+
+
+def find_arch(name: str) -> Arch:
+    """The record of an architecture.
+
+    Raises:
+      ConfigError: there is none of this name.
+    """
+    if name not in ARCHS:
+        raise ConfigError("arch", name, f"must be one of {', '.join(ARCHS)}.")
+    return ARCHS[name]
 
 
 def _check_known(cls: type, values: dict[str, Any]) -> None:
@@ -56,9 +128,9 @@ class ModelConfig:
 
     Attributes:
       charset: the symbols it can read.
-      arch: `default` or `classic` (the network of aocr 0.7.6).
+      arch: a name of `ARCHS`.
       channels: 1 reads grey, 3 reads colour.
-      height: pixels that every image is brought to, one of `HEIGHTS` (classic: 32).
+      height: pixels that every image is brought to, one of the architecture's.
       max_width, max_height: in pixels; together they set the widest image: an image of this size fills the
         network, a wider one (by its aspect) is shrunk to fit.
       max_prediction: longest text in characters.
@@ -81,22 +153,25 @@ class ModelConfig:
     use_gru: bool = False
 
     def __post_init__(self):
-        if self.arch not in ARCHS:
-            raise ConfigError("arch", self.arch, f"must be one of {', '.join(ARCHS)}.")
+        traits = self.traits
         if self.channels not in (1, 3):
             raise ConfigError("channels", self.channels, "must be 1 (grey) or 3 (colour).")
-        heights = (IMAGE_HEIGHT,) if self.arch == "classic" else HEIGHTS
-        if self.height not in heights:
-            raise ConfigError("height", self.height, f"must be {' or '.join(map(str, heights))} ({self.arch} network).")
+        if self.height not in traits.heights:
+            allowed = " or ".join(map(str, traits.heights))
+            raise ConfigError("height", self.height, f"must be {allowed} ({self.arch} network).")
         _check_positive(
             self,
             *("max_width", "max_height", "max_prediction"),
             *("attn_num_hidden", "attn_num_layers", "target_embedding_size"),
         )
-        if self.arch == "classic" and self.attn_num_layers < 2:
-            raise ConfigError(
-                "attn_num_layers", self.attn_num_layers, "the classic network needs 2 or more (as aocr 0.7.6 did)."
-            )
+        if self.attn_num_layers < traits.min_layers:
+            reason = f"the {self.arch} network needs {traits.min_layers} or more (as aocr 0.7.6 did)."
+            raise ConfigError("attn_num_layers", self.attn_num_layers, reason)
+
+    @property
+    def traits(self) -> Arch:
+        """In what its architecture differs from others."""
+        return find_arch(self.arch)
 
     @property
     def network_width(self) -> int:

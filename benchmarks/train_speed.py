@@ -21,7 +21,7 @@ SYMBOLS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 def step_of(arch: str, precision: str, width: int):
     """The compiled training step of a fresh model."""
     from aocr import machine
-    from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
+    from aocr.config import ARCHS, ModelConfig, TrainConfig
     from aocr.folder.weights import weights_of
     from aocr.model.recognizer import build_recognizer
     from aocr.text.charset import Charset
@@ -31,7 +31,7 @@ def step_of(arch: str, precision: str, width: int):
     from aocr.training.step import TrainStep
 
     machine.set_seed(0)
-    config = ModelConfig(Charset(SYMBOLS), arch=arch, max_width=width, max_height=32, **ARCH_DEFAULTS[arch])
+    config = ModelConfig(Charset(SYMBOLS), arch=arch, max_width=width, max_height=32, **ARCHS[arch].defaults)
     model = build_recognizer(config, machine.POLICIES[precision])
     settings = TrainConfig(precision=precision)
     average = WeightAverage(weights_of(model))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -77,9 +79,8 @@ def test_unknown_choices(settings):
 def test_the_classic_network_has_two_decoder_layers_or_more():
     with pytest.raises(ConfigError, match="2 or more"):
         ModelConfig(CHARSET, arch="classic", attn_num_layers=1)
-    for arch, preferred in config.ARCH_DEFAULTS.items():
-        assert ModelConfig(CHARSET, arch=arch, **preferred).arch == arch
-    assert set(config.ARCH_DEFAULTS) == set(config.ARCHS)
+    for name, arch in config.ARCHS.items():
+        assert ModelConfig(CHARSET, arch=name, **arch.defaults).arch == name
 
 
 @pytest.mark.parametrize(
@@ -141,3 +142,13 @@ def test_every_setting_is_explained():
     for cls in (ModelConfig, TrainConfig):
         for field in dataclasses.fields(cls):
             assert field.name in cls.__doc__.split("Attributes:")[1]
+
+
+def test_the_classic_network_is_named_where_it_is_described_and_nowhere_else():
+    package = Path(config.__file__).parent
+    naming = set()
+    for path in package.rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+        if any(isinstance(node, ast.Constant) and node.value == "classic" for node in nodes):
+            naming.add(path.relative_to(package).as_posix())
+    assert naming == {"config.py", "exchange/aocr_0_7_6.py"}

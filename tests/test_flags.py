@@ -11,7 +11,7 @@ from PIL import Image
 
 from aocr import machine
 from aocr.cli.main import main
-from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
+from aocr.config import ARCHS, ModelConfig, TrainConfig
 from aocr.data.records import read_examples
 from aocr.errors import ConfigError
 from aocr.folder.model_folder import ModelFolder
@@ -91,7 +91,7 @@ def test_labels_from_file_names(run, tmp_path):
 
 def network(**settings):
     arch = settings.get("arch", "default")
-    return ModelConfig(Charset("0123"), **{**ARCH_DEFAULTS[arch], "attn_num_hidden": 16, **settings})
+    return ModelConfig(Charset("0123"), **{**ARCHS[arch].defaults, "attn_num_hidden": 16, **settings})
 
 
 def shapes(**settings):

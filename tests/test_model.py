@@ -8,7 +8,7 @@ import oracle
 import pytest
 import tensorflow as tf
 
-from aocr.config import ARCH_DEFAULTS, ModelConfig
+from aocr.config import ARCHS, ModelConfig
 from aocr.folder.weights import weights_of
 from aocr.model.attention import AdditiveAttention, next_place, symbol_counts
 from aocr.model.cnn import num_columns
@@ -22,7 +22,7 @@ CASES = [case for case in CASES if case != ("classic", False, 1) and case != ("c
 
 
 def network(arch="default", gru=False, layers=None, **settings):
-    values = {**ARCH_DEFAULTS[arch], "attn_num_hidden": 6, "target_embedding_size": 5, "max_prediction": 5}
+    values = {**ARCHS[arch].defaults, "attn_num_hidden": 6, "target_embedding_size": 5, "max_prediction": 5}
     values |= {"max_width": 64, "max_height": 32} if arch == "classic" else {}
     values |= {"attn_num_layers": layers} if layers else {}
     config = ModelConfig(Charset("abcd"), arch=arch, use_gru=gru, **{**values, **settings})

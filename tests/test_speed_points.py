@@ -7,7 +7,7 @@ from conftest import random_batch
 
 import aocr
 from aocr import machine
-from aocr.config import ARCH_DEFAULTS, ModelConfig, TrainConfig
+from aocr.config import ARCHS, ModelConfig, TrainConfig
 from aocr.data.pipeline import network_widths, plan_batches
 from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
@@ -24,7 +24,7 @@ SHAPES = [(3, 32, 2), (3, 64, 2), (2, 64, 3), (1, 96, 1)]
 @pytest.mark.parametrize("arch", ["default", "classic"])
 def test_whatever_the_shape_of_a_batch_there_is_one_trace(arch):
     machine.set_seed(0)
-    settings = {**ARCH_DEFAULTS[arch], "attn_num_hidden": 8, "max_width": 96, "max_height": 32, "max_prediction": 4}
+    settings = {**ARCHS[arch].defaults, "attn_num_hidden": 8, "max_width": 96, "max_height": 32, "max_prediction": 4}
     config = ModelConfig(Charset("ab"), arch=arch, **settings)
     model = build_recognizer(config)
     how = TrainConfig()

@@ -88,7 +88,7 @@ def plan_batches(widths: np.ndarray, batch_size: int, config: ModelConfig) -> Ba
       batch_size: images a batch.
       config: of the network.
     """
-    if config.arch == "classic":
+    if config.traits.fixed_width:
         return BatchPlan((config.network_width,), batch_size)
     steps = -(-widths // EDGE_STEP)
     below = np.concatenate([[0], np.bincount(steps)[1:].cumsum()])  # images of at most so many steps
@@ -319,7 +319,7 @@ class Batches:
 
     def _group(self, examples: tf.data.Dataset) -> tf.data.Dataset:
         """Examples -> batches of similar width."""
-        pad_value = -1.0 if self.config.arch == "classic" else 0.0
+        pad_value = self.config.traits.pad_value
         specs = examples.element_spec
         grouped = examples.bucket_by_sequence_length(
             lambda image, width, *_: tf.shape(image)[1],

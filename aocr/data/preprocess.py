@@ -44,7 +44,7 @@ def _shrunk_height(config: ModelConfig, width):
     return tf.maximum(1, tf.cast(tf.math.ceil(ratio * config.height), tf.int32))
 
 
-def _classic(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
+def _bicubic(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """As aocr 0.7.6: TensorFlow 1 bicubic, images of height 32 or less left as they are if they fit."""
     height, width = tf.unstack(tf.shape(image)[:2])
     aspect = _aspect_width(height, width, config.height)
@@ -72,7 +72,7 @@ def _stretched(image: tf.Tensor) -> tf.Tensor:
     return 128.0 + (image - mean) * tf.minimum(50.0 / spread, 128.0 / farthest)
 
 
-def _default(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
+def _antialiased(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Antialiased bilinear to the network's height; an image that is too wide is shrunk, and centred in height."""
     height, width = tf.unstack(tf.shape(image)[:2])
     aspect = _aspect_width(height, width, config.height)
@@ -98,9 +98,9 @@ def scale_image(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Te
     Returns:
       As `preprocess`.
     """
-    resize = _classic if config.arch == "classic" else _default
+    resize = _bicubic if config.traits.resizes_bicubic else _antialiased
     scaled, width = resize(image, config)
-    scaled.set_shape((config.height, config.network_width if config.arch == "classic" else None, config.channels))
+    scaled.set_shape((config.height, config.network_width if config.traits.fixed_width else None, config.channels))
     scale = tf.cast(tf.shape(image)[1], tf.float32) / tf.cast(width, tf.float32)
     return (scaled - 128.0) / 128.0, width, scale
 
@@ -113,8 +113,8 @@ def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tens
       config: its channels, limits and architecture.
 
     Returns:
-      image: (H, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, under
-        `classic` always the network's.
+      image: (H, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, or
+        the network's where the architecture has a fixed width.
       width: scalar int32, valid pixels of W.
       scale: scalar float32, pixels of the original image that a pixel of `image` spans.
     """
@@ -136,12 +136,12 @@ def batched(items: tf.Tensor, config: ModelConfig, transform: Callable = preproc
 
     Returns:
       images: (N, H, W, C) float32, zero to the right of each image's width; W is the `padded_width` of the widest,
-        under `classic` the network's.
+        or the network's where the architecture has a fixed width.
       widths: (N,) int32.
       scales: (N,) float32, as `preprocess`.
     """
-    classic = config.arch == "classic"
-    limit = config.network_width if classic else padded_width(config.network_width)
+    fixed = config.traits.fixed_width
+    limit = config.network_width if fixed else padded_width(config.network_width)
 
     def one(item):
         image, width, scale = transform(item, config)
@@ -150,6 +150,6 @@ def batched(items: tf.Tensor, config: ModelConfig, transform: Callable = preproc
 
     images, widths, scales = tf.map_fn(one, items, fn_output_signature=(tf.float32, tf.int32, tf.float32))
     images = tf.ensure_shape(images, (None, config.height, limit, config.channels))
-    if not classic:
+    if not fixed:
         images = images[:, :, : padded_width(tf.reduce_max(widths))]
     return images, widths, scales

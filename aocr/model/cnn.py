@@ -1,4 +1,4 @@
-"""The sliding CNN: an image of a fixed height becomes a row of feature columns, one every 4 px."""
+"""The sliding CNN of the default network: an image of a fixed height becomes feature columns, one every 4 px."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from aocr.config import COLUMN_PIXELS
 from aocr.model.layers import BatchNorm, normalise_together
 
 
-def _conv(filters: int, kernel, strides, name: str, dtype) -> layers.Conv2D:
+def convolution(filters: int, kernel, strides, name: str, dtype) -> layers.Conv2D:
+    """A convolution without bias that keeps the size, strides aside."""
     return layers.Conv2D(
         filters,
         kernel,
@@ -31,41 +32,6 @@ def column_mask(widths, num: int, pixels: int):
     return ops.arange(num, dtype="int32")[None, :] * pixels < ops.cast(widths, "int32")[:, None]
 
 
-class ClassicCNN(layers.Layer):
-    """The seven convolutions of Attention-OCR as aocr 0.7.6 builds them.
-
-    (B, 32, W, C) images in about [-1, 1] -> (B, ceil(W / 4), 512) float32 features. No masks: what stands
-    right of an image is treated as image.
-    """
-
-    features = 512
-
-    def __init__(self, cnn_dtype="float32", **kwargs):
-        super().__init__(**kwargs)
-        plan = ((64, 3, 0), (128, 3, 0), (256, 3, 1), (256, 3, 0), (512, 3, 1), (512, 3, 0), (512, 2, 1))
-        pools = ((2, 2), (2, 2), None, (2, 1), None, (2, 1), (2, 1))
-        self.convs, self.norms, self.pools = [], [], []
-        for i, (filters, kernel, normed) in enumerate(plan, 1):
-            self.convs.append(_conv(filters, kernel, 1, f"conv{i}", cnn_dtype))
-            norm = BatchNorm(momentum=0.99, epsilon=1e-3, name=f"norm{i}", dtype=cnn_dtype) if normed else None
-            self.norms.append(norm)
-            pool = pools[i - 1]
-            self.pools.append(layers.MaxPooling2D(pool, padding="same", dtype=cnn_dtype) if pool else None)
-        self.dropout = layers.Dropout(0.5, dtype=cnn_dtype, seed=1)
-
-    def call(self, images, widths=None, training=False):
-        x = images
-        for conv, norm, pool in zip(self.convs, self.norms, self.pools, strict=True):
-            x = conv(x)
-            if norm is not None:
-                x = norm(x, training=training)
-            x = ops.relu(x)
-            if pool is not None:
-                x = pool(x)
-        x = self.dropout(x, training=training)
-        return ops.cast(ops.squeeze(x, axis=1), "float32")  # (B, 1, S, 512) -> (B, S, 512)
-
-
 class ResidualBlock(layers.Layer):
     """Two 3x3 convolutions and a shortcut (He et al., 2016), with padding columns held at zero.
 
@@ -78,15 +44,15 @@ class ResidualBlock(layers.Layer):
     def __init__(self, filters: int, strides=(1, 1), cnn_dtype="float32", **kwargs):
         super().__init__(dtype=cnn_dtype, **kwargs)
         self.filters, self.strides = filters, strides
-        self.conv1 = _conv(filters, 3, strides, "conv1", cnn_dtype)
+        self.conv1 = convolution(filters, 3, strides, "conv1", cnn_dtype)
         self.norm1 = BatchNorm(momentum=0.9, name="norm1", dtype=cnn_dtype)
-        self.conv2 = _conv(filters, 3, 1, "conv2", cnn_dtype)
+        self.conv2 = convolution(filters, 3, 1, "conv2", cnn_dtype)
         self.norm2 = BatchNorm(momentum=0.9, name="norm2", dtype=cnn_dtype)
         self.project = None
 
     def build(self, input_shape):
         if tuple(self.strides) != (1, 1) or input_shape[-1] != self.filters:
-            self.project = _conv(self.filters, 1, self.strides, "project", self.dtype_policy)
+            self.project = convolution(self.filters, 1, self.strides, "project", self.dtype_policy)
             self.norm = BatchNorm(momentum=0.9, name="norm", dtype=self.dtype_policy)
 
     def call(self, x, mask, training=False):
@@ -118,14 +84,14 @@ class ResidualCNN(layers.Layer):
 
     def __init__(self, height: int, cnn_dtype="float32", **kwargs):
         super().__init__(**kwargs)
-        self.stem = _conv(32, 3, 2, "stem", cnn_dtype)
+        self.stem = convolution(32, 3, 2, "stem", cnn_dtype)
         self.stem_norm = BatchNorm(momentum=0.9, name="stem_norm", dtype=cnn_dtype)
         self.block1 = ResidualBlock(48, cnn_dtype=cnn_dtype, name="block1")
         self.block2 = ResidualBlock(96, (2, 2), cnn_dtype=cnn_dtype, name="block2")
         self.block3 = ResidualBlock(192, (2, 1), cnn_dtype=cnn_dtype, name="block3")
         rows = height // 8
-        self.collapse = _conv(self.features, (rows, 1), (rows, 1), "collapse", cnn_dtype)
-        self.anywhere = _conv(self.features, 1, 1, "anywhere", cnn_dtype)
+        self.collapse = convolution(self.features, (rows, 1), (rows, 1), "collapse", cnn_dtype)
+        self.anywhere = convolution(self.features, 1, 1, "anywhere", cnn_dtype)
         self.collapse_norm = BatchNorm(momentum=0.9, name="collapse_norm", dtype=cnn_dtype)
         self.cnn_dtype = self.stem.compute_dtype
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from keras import layers, ops
 
+from aocr.config import ModelConfig
 from aocr.model.attention import AdditiveAttention, next_place
 from aocr.model.layers import collect_steps, taken_in_steps
 from aocr.text.charset import GO
@@ -36,41 +37,29 @@ class Decoder(layers.Layer):
     context] W + b (Vinyals et al., 2015, "Grammar as a foreign language").
 
     Args:
-      vocabulary_size: V.
-      units: U, of each layer.
-      num_layers: number of layers.
-      embedding_size: width of a symbol's embedding.
+      config: sizes, kind of cell, architecture.
       attention_units: A.
-      use_gru: GRU cells in place of LSTM.
-      classic: as aocr 0.7.6 does: all layers share one set of weights, forget bias 0, and the first state
-        is the encoder's final forward state; else each layer its own, bias 1, zero state.
     """
 
-    def __init__(
-        self,
-        vocabulary_size: int,
-        units: int,
-        num_layers: int,
-        embedding_size: int,
-        attention_units: int,
-        use_gru: bool = False,
-        classic: bool = False,
-        **kwargs,
-    ):
+    def __init__(self, config: ModelConfig, attention_units: int, **kwargs):
         super().__init__(**kwargs)
         self.supports_masking = True
-        self.units, self.num_layers, self.use_gru, self.classic = units, num_layers, use_gru, classic
-        self.embedding = layers.Embedding(vocabulary_size, embedding_size, name="embedding")
-        self.input_projection = layers.Dense(units, name="input_projection")
-        num_cells = 1 if classic else num_layers
-        self.cells = [self._cell(f"cell{i}") for i in range(num_cells)] * (num_layers if classic else 1)
-        self.attention = AdditiveAttention(attention_units, led=not classic, name="attention")
-        self.output_projection = layers.Dense(vocabulary_size, name="output_projection")
+        self.units, self.num_layers, self.use_gru = config.attn_num_hidden, config.attn_num_layers, config.use_gru
+        self.traits = config.traits
+        size = config.charset.vocabulary_size
+        self.embedding = layers.Embedding(size, config.target_embedding_size, name="embedding")
+        self.input_projection = layers.Dense(self.units, name="input_projection")
+        if self.traits.shared_cells:
+            self.cells = [self._cell("cell0")] * self.num_layers
+        else:
+            self.cells = [self._cell(f"cell{i}") for i in range(self.num_layers)]
+        self.attention = AdditiveAttention(attention_units, led=self.traits.ctc, name="attention")
+        self.output_projection = layers.Dense(size, name="output_projection")
 
     def _cell(self, name: str):
         if self.use_gru:
             return layers.GRUCell(self.units, reset_after=False, name=name)
-        return layers.LSTMCell(self.units, unit_forget_bias=not self.classic, name=name)
+        return layers.LSTMCell(self.units, unit_forget_bias=self.traits.forget_bias, name=name)
 
     @property
     def state_size(self) -> int:
@@ -81,7 +70,7 @@ class Decoder(layers.Layer):
         """The state before the first step: (flat cell state (B, state_size), context (B, M), place (B,))."""
         context = ops.zeros_like(memory.values[:, 0, :])
         place = ops.zeros_like(context[:, 0])
-        if not self.classic:
+        if not self.traits.starts_from_encoder:
             return ops.zeros((ops.shape(context)[0], self.state_size)), context, place
         forward_h, forward_c, *_ = memory.states
         return ops.concatenate([forward_c, forward_h], axis=1)[:, : self.state_size], context, place

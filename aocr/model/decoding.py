@@ -122,10 +122,10 @@ def _rank(total, length):
     return total / ((5.0 + length) / 6.0) ** LENGTH_POWER
 
 
-def _gains(logits, i, max_steps, late, upstream: bool):
+def _gains(logits, i, max_steps, late, free_symbols: bool):
     """(R, V) log-probabilities of what may come next at step i; late: (R,) bool, whether it should be the end."""
     gains = ops.log_softmax(ops.cast(logits, "float32"))
-    if upstream:
+    if free_symbols:
         return gains
     symbols = ops.arange(logits.shape[-1], dtype="int32")
     is_last = ops.equal(i, max_steps - 1)
@@ -182,7 +182,7 @@ def search(
     temperatures: Sequence[float] = (1.0,),
     beam: int = 1,
     constraints: Sequence[Constraint] = (),
-    upstream: bool = False,
+    free_symbols: bool = False,
     stop_early: bool = True,
 ) -> Reading:
     """The likeliest texts, by a beam search (Graves, 2012; lengths as in Wu et al., 2016).
@@ -196,7 +196,7 @@ def search(
       temperatures: G of them; logits are divided by each. `confidence` is told at the last.
       beam: K, texts followed at a time; 1 takes the likeliest symbol at each step.
       constraints: what texts must follow, or pay for leaving.
-      upstream: as aocr 0.7.6: PAD and GO may be chosen, a text may lack its end, and (greedy) goes on after it.
+      free_symbols: PAD and GO may be chosen, a text may lack its end, and (greedy) goes on after it.
       stop_early: stop when every text has ended, not at `max_steps`.
     """
     scale = ops.convert_to_tensor(temperatures, dtype="float32")
@@ -210,13 +210,13 @@ def search(
         logits, weights, inner = decoder.step(beams.token, beams.inner, memory)
         size = logits.shape[-1]
         late = decoder.overrun(inner, memory) > OVERRUN
-        gains = _gains(logits, i, max_steps, late, upstream)
+        gains = _gains(logits, i, max_steps, late, free_symbols)
         places = []
         for constraint, place in zip(constraints, beams.places, strict=True):
             penalties, after = _follow(constraint, place, max_steps - i - 1, size)
             gains += penalties
             places.append(after)
-        if not upstream or beam > 1:
+        if not free_symbols or beam > 1:
             over = ops.where(ops.equal(ops.arange(size), PAD), 0.0, NEVER)[None]
             gains = ops.where(beams.ended[:, None], over, gains)
         totals = beams.total[:, None] + gains  # (R, V)

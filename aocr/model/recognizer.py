@@ -9,7 +9,8 @@ from keras import layers
 
 from aocr.config import COLUMN_PIXELS, ModelConfig
 from aocr.model.attention import symbol_counts
-from aocr.model.cnn import ClassicCNN, ResidualCNN, column_mask, num_columns
+from aocr.model.classic import ClassicCNN
+from aocr.model.cnn import ResidualCNN, column_mask, num_columns
 from aocr.model.decoder import Decoder, Memory
 from aocr.model.decoding import Constraint, Reading, search
 from aocr.model.encoder import Encoder
@@ -26,26 +27,20 @@ class Recognizer(keras.Model):
     def __init__(self, config: ModelConfig, cnn_dtype: str = "float32"):
         super().__init__(name="recognizer")
         self.config, self.cnn_dtype = config, cnn_dtype
-        classic = config.arch == "classic"
-        units = config.attn_num_hidden * (config.attn_num_layers if classic else 1)
-        self.cnn = ClassicCNN(cnn_dtype, name="cnn") if classic else ResidualCNN(config.height, cnn_dtype, name="cnn")
-        self.encoder = Encoder(units, unit_forget_bias=not classic, name="encoder")
-        attention_units = 2 * units if classic else config.attn_num_hidden
+        traits = config.traits
+        cnn = ResidualCNN if traits.residual_cnn else ClassicCNN
+        units = attention_units = config.attn_num_hidden
+        if traits.wide_encoder:
+            units *= config.attn_num_layers
+            attention_units = 2 * units
+        self.cnn = cnn(config.height, cnn_dtype, name="cnn")
+        self.encoder = Encoder(units, unit_forget_bias=traits.forget_bias, name="encoder")
         self.key = layers.Dense(attention_units, use_bias=False, name="key")
-        self.decoder = Decoder(
-            config.charset.vocabulary_size,
-            config.attn_num_hidden,
-            config.attn_num_layers,
-            config.target_embedding_size,
-            attention_units,
-            use_gru=config.use_gru,
-            classic=classic,
-            name="decoder",
-        )
-        self.ctc = None if classic else layers.Dense(config.charset.vocabulary_size, name="ctc")
+        self.decoder = Decoder(config, attention_units, name="decoder")
+        self.ctc = layers.Dense(config.charset.vocabulary_size, name="ctc") if traits.ctc else None
 
     def _encode(self, images, widths, training: bool = False) -> tuple:
-        """Memory, and CTC logits (B, S, V) or None (classic)."""
+        """Memory, and CTC logits (B, S, V) or None where the architecture has none."""
         features = self.cnn(images, widths, training=training)
         if self.ctc is None:
             values, states = self.encoder(features, training=training)
@@ -57,7 +52,7 @@ class Recognizer(keras.Model):
         return Memory(values, self.key(values), mask, states, counts), ctc_logits
 
     def encode(self, images, widths) -> Memory:
-        """Images (B, H, W, C), W a multiple of 4 (classic: any), valid widths (B,) -> memory of S columns."""
+        """Images (B, H, W, C), W a multiple of 4 for the residual CNN, valid widths (B,) -> memory of S columns."""
         return self._encode(images, widths)[0]
 
     def call(self, images, widths, tokens, training: bool = False):
@@ -70,7 +65,7 @@ class Recognizer(keras.Model):
           training: dropout and batch statistics on.
 
         Returns:
-          Logits (B, T, V), attention (B, T, S), and CTC logits (B, S, V) or None (classic).
+          Logits (B, T, V), attention (B, T, S), and CTC logits (B, S, V) or None where the architecture has none.
         """
         memory, ctc_logits = self._encode(images, widths, training=training)
         logits, attention = self.decoder(memory, tokens, training=training)
@@ -87,7 +82,6 @@ class Recognizer(keras.Model):
         stop_early: bool = True,
     ) -> Reading:
         """Read a batch; images and widths as for `call`, the rest as for `search`."""
-        upstream = self.config.arch == "classic"
         return search(
             self.decoder,
             self.encode(images, widths),
@@ -95,14 +89,14 @@ class Recognizer(keras.Model):
             temperatures=temperatures,
             beam=beam,
             constraints=constraints,
-            upstream=upstream,
+            free_symbols=self.config.traits.free_symbols,
             stop_early=stop_early,
         )
 
     @property
     def max_steps(self) -> int:
-        """Limit on the steps of a text, its end counted; aocr 0.7.6 did one more."""
-        return self.config.max_prediction + (2 if self.config.arch == "classic" else 1)
+        """Limit on the steps of a text, its end counted."""
+        return self.config.max_prediction + self.config.traits.spare_steps
 
 
 def build_recognizer(config: ModelConfig, cnn_dtype: str = "float32") -> Recognizer:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 import aocr
 from aocr import files, machine
-from aocr.config import ARCH_DEFAULTS, IMAGE_HEIGHT, NETWORK_WIDTH_CAP, ModelConfig, TrainConfig
+from aocr.config import IMAGE_HEIGHT, NETWORK_WIDTH_CAP, Arch, ModelConfig, TrainConfig, find_arch
 from aocr.data.automatic import channels_for, share_with_colour
 from aocr.data.datasets import Dataset, open_dataset
 from aocr.data.pipeline import Batches, BatchPlan, Share, Summary, height_for, network_widths, plan_batches, widths_at
@@ -36,10 +36,8 @@ from aocr.training.trainer import Outcome, Trainer
 
 SPLIT_FROM = 200
 """Images from which on a share of the training set is held out for validation by itself."""
-BATCH_SIZES = {"default": 32, "classic": 65}
-"""Most images a batch where its size is ours to choose (classic: as aocr 0.7.6)."""
 BATCH_COLUMNS = 512
-"""Pixel columns an image of such a batch should not exceed in the mean; else the batch is made smaller."""
+"""Pixel columns an image should not exceed in the mean where the batch size is ours to choose; else it is smaller."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +115,12 @@ def _new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConf
         charset = Charset.from_name_or_file(request.charset)
     limits = _limits_from_data(summaries, typed)
     if base is None:
-        arch = typed.pop("arch", "default")
-        if arch != "classic" and "channels" not in typed:
+        arch = find_arch(typed.get("arch", "default"))
+        if arch.follows_data and "channels" not in typed:
             limits["channels"] = _channels_from_data(datasets[0])
-        if arch != "classic" and "height" not in typed:
+        if arch.follows_data and "height" not in typed:
             limits["height"] = height_for(datasets[0].summary.sizes)
-        return ModelConfig(charset=charset, arch=arch, **{**ARCH_DEFAULTS.get(arch, {}), **limits, **typed})
+        return ModelConfig(charset=charset, **{**arch.defaults, **limits, **typed})
     free = {"max_width", "max_height", "max_prediction"}
     ModelFolder(request.init_from).check_typed(base, {k: v for k, v in typed.items() if k not in free})
     chosen = {**limits, **{k: v for k, v in typed.items() if k in free}}
@@ -159,9 +157,9 @@ def _resume_config(request: TrainRequest) -> ModelConfig | None:
     return config
 
 
-def _automatic_batch_size(widths: np.ndarray, arch: str) -> int:
+def _automatic_batch_size(widths: np.ndarray, arch: Arch) -> int:
     """The architecture's; fewer for small sets (24 steps an epoch) and for long lines."""
-    most = BATCH_SIZES[arch]
+    most = arch.batch_size
     by_count = max(8, len(widths) // 24)
     by_width = max(8, most * BATCH_COLUMNS // max(1, int(np.median(widths))))
     return min(most, by_count, by_width)
@@ -232,7 +230,7 @@ class _Data:
         self.in_training = in_training
         size = request.config.batch_size
         if not request.batch_size_typed:
-            size = _automatic_batch_size(widths[in_training], config.arch)
+            size = _automatic_batch_size(widths[in_training], config.traits)
         self.batch_size = size
         if size < cluster.num_replicas:
             raise ConfigError("--batch-size", size, f"has no image for each of {cluster.num_replicas} replicas.")

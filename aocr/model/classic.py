@@ -1,0 +1,47 @@
+"""The CNN of the classic network. Its `Arch` says in what else it differs from the default one."""
+
+from __future__ import annotations
+
+from keras import layers, ops
+
+from aocr.model.cnn import convolution
+from aocr.model.layers import BatchNorm
+
+
+class ClassicCNN(layers.Layer):
+    """The seven convolutions of Attention-OCR as aocr 0.7.6 builds them.
+
+    (B, H, W, C) images in about [-1, 1] -> (B, ceil(W / 4), 512) float32 features. No masks: what stands
+    right of an image is treated as image.
+
+    Args:
+      height: H, 32.
+      cnn_dtype: dtype policy of the convolutions.
+    """
+
+    features = 512
+
+    def __init__(self, height: int, cnn_dtype="float32", **kwargs):
+        super().__init__(**kwargs)
+        plan = ((64, 3, 0), (128, 3, 0), (256, 3, 1), (256, 3, 0), (512, 3, 1), (512, 3, 0), (512, 2, 1))
+        pools = ((2, 2), (2, 2), None, (2, 1), None, (2, 1), (2, 1))
+        self.convs, self.norms, self.pools = [], [], []
+        for i, (filters, kernel, normed) in enumerate(plan, 1):
+            self.convs.append(convolution(filters, kernel, 1, f"conv{i}", cnn_dtype))
+            norm = BatchNorm(momentum=0.99, epsilon=1e-3, name=f"norm{i}", dtype=cnn_dtype) if normed else None
+            self.norms.append(norm)
+            pool = pools[i - 1]
+            self.pools.append(layers.MaxPooling2D(pool, padding="same", dtype=cnn_dtype) if pool else None)
+        self.dropout = layers.Dropout(0.5, dtype=cnn_dtype, seed=1)
+
+    def call(self, images, widths=None, training=False):
+        x = images
+        for conv, norm, pool in zip(self.convs, self.norms, self.pools, strict=True):
+            x = conv(x)
+            if norm is not None:
+                x = norm(x, training=training)
+            x = ops.relu(x)
+            if pool is not None:
+                x = pool(x)
+        x = self.dropout(x, training=training)
+        return ops.cast(ops.squeeze(x, axis=1), "float32")  # (B, 1, S, 512) -> (B, S, 512)
