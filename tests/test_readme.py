@@ -164,9 +164,8 @@ def mentioned_flags() -> set[str]:
     return found - OTHER_FLAGS - {"--phase", "--no-load-model", "--old-model-version"}
 
 
-def test_the_pages_name_every_flag_and_no_other():
+def test_the_pages_name_no_flag_that_is_not_there():
     assert mentioned_flags() - known_flags() == set()
-    assert known_flags() - mentioned_flags() == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

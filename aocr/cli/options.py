@@ -7,26 +7,16 @@ import difflib
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from aocr import machine
-from aocr.config import ARCHS, HEIGHTS, PRECISIONS, ReadConfig
+from aocr.config import ARCHS, HEIGHTS, PRECISIONS, ModelConfig, ReadConfig
 from aocr.errors import ConfigError, DatasetError
 from aocr.text.charset import Charset
 
-MODEL_FIELDS = (
-    "arch",
-    "channels",
-    "height",
-    "max_width",
-    "max_height",
-    "max_prediction",
-    "attn_num_hidden",
-    "attn_num_layers",
-    "target_embedding_size",
-    "use_gru",
-)
+MODEL_FIELDS = [field.name for field in fields(ModelConfig) if field.name != "charset"]
 """Settings of the network. A flag not typed leaves no attribute, so that it can be told from one that was."""
 
 
@@ -45,36 +35,23 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}.{hint} {command} --help shows the usage.\n")
 
 
-def positive(text: str) -> int:
-    """argparse type: a whole number of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {value}")
-    return value
+def _number(kind: type, allowed: Callable[[float], bool], rule: str) -> Callable[[str], float]:
+    """An argparse type: a number of `kind` that is allowed by the rule."""
+
+    def parse(text: str):
+        value = kind(text)
+        if not allowed(value):
+            raise argparse.ArgumentTypeError(f"must be {rule}, not {text}")
+        return value
+
+    parse.__name__ = "whole number" if kind is int else "number"  # argparse names it: "invalid number value"
+    return parse
 
 
-def whole(text: str) -> int:
-    """argparse type: a whole number of 0 or more."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, not {value}")
-    return value
-
-
-def share(text: str) -> float:
-    """argparse type: a number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 1, not {text}")
-    return value
-
-
-def above_zero(text: str) -> float:
-    """argparse type: a finite number above 0."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return value
+positive = _number(int, lambda value: value >= 1, "1 or more")
+whole = _number(int, lambda value: value >= 0, "0 or more")
+share = _number(float, lambda value: 0 <= value <= 1, "between 0 and 1")
+above_zero = _number(float, lambda value: 0 < value < float("inf"), "above 0")
 
 
 def duration(text: str) -> float:
@@ -210,13 +187,7 @@ def open_model(args: argparse.Namespace, quick: bool = False):
 
     if args.gpu_id is not None:
         machine.use_gpu(args.gpu_id)
-    how = ReadConfig(
-        beam=getattr(args, "beam", 1),
-        alternatives=getattr(args, "alternatives", 0),
-        pattern=getattr(args, "pattern", None),
-        lexicon=getattr(args, "lexicon", None),
-        lexicon_weight=getattr(args, "lexicon_weight", None),
-    )
+    how = ReadConfig(**{f.name: getattr(args, f.name) for f in fields(ReadConfig) if hasattr(args, f.name)})
     predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size, how=how, quick=quick)
     typed = typed_network(args)
     if charset := typed_charset(args):
