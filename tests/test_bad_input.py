@@ -1,6 +1,5 @@
 """What users get wrong: each ends in one line that says what and where, a code, and nothing lost."""
 
-import contextlib
 import io
 import json
 import os
@@ -8,7 +7,6 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
 import time
 import zlib
 
@@ -18,7 +16,6 @@ from conftest import ROOT, SMALL, draw_numbers, run_aocr
 from PIL import Image
 
 from aocr.cli.main import main
-from aocr.interrupts import Interrupts
 
 
 @pytest.fixture
@@ -120,97 +117,6 @@ def test_the_annotation_file_is_not_overwritten(run, tmp_path):
     before = path.read_bytes()
     failure(run("dataset", path, path), "numbers.txt", "Name another file")
     assert path.read_bytes() == before
-
-
-def test_an_interrupt_inside_a_destructor_comes_again(capsys):
-    class Fragile:
-        def __del__(self):
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(0.01)
-
-    interrupts = Interrupts()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            Fragile()
-            time.sleep(5)
-    finally:
-        interrupts.restore()
-    assert "Traceback" not in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_an_interrupt_that_c_would_print_comes_again(capsys, wrapped):
-    def raised_in_c():
-        try:
-            signal.raise_signal(signal.SIGINT)
-        except KeyboardInterrupt as error:
-            if not wrapped:
-                raise
-            raise SystemError("a function returned a result with an exception set") from error  # as Python does
-
-    interrupts = Interrupts()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            try:
-                raised_in_c()
-            except BaseException:
-                sys.excepthook(*sys.exc_info())  # as PyErr_Print does
-            time.sleep(5)
-    finally:
-        interrupts.restore()
-    assert "Traceback" not in capsys.readouterr().err
-
-
-@pytest.fixture
-def interrupts(monkeypatch):
-    monkeypatch.setattr(Interrupts, "AGAIN", 0.1)
-    made = Interrupts()
-    yield made
-    made.restore()
-
-
-def test_an_interrupt_that_a_library_swallows_comes_again(interrupts):
-    with contextlib.suppress(BaseException):
-        signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        time.sleep(5)
-
-
-def test_no_interrupt_comes_once_the_program_has_seen_it(interrupts):
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
-    interrupts.restore()
-    time.sleep(0.3)
-
-
-def test_a_second_interrupt_may_come_while_the_first_is_taken_in(interrupts, monkeypatch):
-    start = threading.Timer.start
-    signals = iter([signal.SIGINT])
-
-    def start_late(timer):
-        for number in signals:
-            signal.raise_signal(number)
-        start(timer)
-
-    monkeypatch.setattr(threading.Timer, "start", start_late)
-    with pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
-
-
-@pytest.mark.parametrize("kind", ["ImportError", "ResourceExhaustedError"])
-def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(kind, monkeypatch, capsys):
-    from aocr.cli import main, predict
-
-    def run(args):
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        raise type(kind, (Exception,), {})("an interrupt that a library made an error of its own")
-
-    monkeypatch.setattr(Interrupts, "AGAIN", 0.1)
-    monkeypatch.setattr(predict, "run", run)
-    monkeypatch.setattr(main, "close_log", lambda: time.sleep(0.3))
-    assert main.main(["predict"]) == 130
-    assert capsys.readouterr().err == "aocr: interrupted.\n"
 
 
 def test_a_missing_annotation_file(run, tmp_path):

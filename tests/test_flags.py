@@ -1,5 +1,6 @@
 """Every flag does what it says: tested for its effect."""
 
+import dataclasses
 import json
 import re
 
@@ -16,6 +17,7 @@ from aocr.data.records import read_examples
 from aocr.errors import ConfigError
 from aocr.folder.model_folder import ModelFolder
 from aocr.model.recognizer import build_recognizer
+from aocr.reading.evaluator import Evaluator
 from aocr.results import Prediction, Sample
 from aocr.text.charset import Charset
 from aocr.text.metrics import score
@@ -291,6 +293,26 @@ def test_a_network_that_has_not_begun_to_read_is_given_time(run, tmp_path):
     slow = (*slow[:-3], "2", *slow[-2:])
     _, err = run("train", data, *flags, *slow)
     assert "it got no better for 4 checks in a row (--patience)" in err
+
+
+@pytest.mark.slow
+def test_a_training_that_read_all_stays_ended(run, tmp_path, monkeypatch):
+    """Its last weights may be a little worse and are kept all the same: that is no reason to go on."""
+    rates, report = iter([0.0, *[0.9] * 50]), Evaluator.report
+
+    def scripted(evaluator, samples):
+        cer = 0.01 if "decays to zero" in log.read_text("utf-8") else next(rates)
+        return dataclasses.replace(report(evaluator, samples), cer=cer, word_accuracy=1 - cer)
+
+    monkeypatch.setattr(Evaluator, "report", scripted)
+    data, log = draw_numbers(tmp_path / "n", 40), tmp_path / "log.txt"
+    flags = ("--model-dir", tmp_path / "m", "--attn-num-hidden", "8", "--steps-per-checkpoint", "1", "--no-augment")
+    slow = ("--validation", data, "--initial-learning-rate", "1e-9", "--patience", "4", "--batch-size", "40")
+    _, err = run("train", data, *flags, *slow, "--log-path", log)
+    assert "it got no better for 2 checks in a row (--patience)" in err
+    assert json.loads((tmp_path / "m" / "best.json").read_text("utf-8"))["last"]
+    _, err = run("train", data, *flags, *slow)
+    assert "had ended before: it got no better for 2 checks" in err
 
 
 @pytest.mark.slow

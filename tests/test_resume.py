@@ -106,9 +106,12 @@ def test_a_signal_saves_first(number, data, tmp_path):
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in stderr
+    assert "aocr: stopping after this step, saving ..." in stderr
     assert f"Saved at step {newest_step(model_dir)}" in stderr
+    saved = newest_step(model_dir)
     done = run_aocr("train", data, *flags(model_dir, "--num-epoch", "1"))
-    assert f"Resuming from {model_dir}/ckpt-{newest_step(model_dir)}" in done.stderr or done.returncode == 0
+    assert done.returncode == 0, done.stderr
+    assert f"Resuming from {model_dir}/ckpt-{saved}" in done.stderr
 
 
 def test_a_second_training_in_the_folder_is_refused(data, tmp_path):
@@ -128,11 +131,13 @@ def test_a_second_training_in_the_folder_is_refused(data, tmp_path):
 
 @pytest.mark.slow
 def test_the_same_call_after_the_end_changes_nothing_and_more_epochs_go_on(data, uninterrupted):
-    before = newest_step(uninterrupted)
+    before, record = newest_step(uninterrupted), uninterrupted / "train.json"
+    record.write_text(record.read_text("utf-8").replace('"train": {', '"marked": true, "train": {'), "utf-8")
     again = run_aocr("train", data, *flags(uninterrupted, "--num-epoch", "40"))
     assert again.returncode == 0
     assert "had ended before: 40 epochs are done" in again.stderr
     assert newest_step(uninterrupted) == before
+    assert "marked" in record.read_text("utf-8"), "train.json is of the last run that trained"
     more = run_aocr("train", data, *flags(uninterrupted, "--num-epoch", "41"))
     assert more.returncode == 0, more.stderr
     assert newest_step(uninterrupted) > before
