@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# How the reader in the box was made, and how it is trained further: drawn words only, by the project's own commands.
+#
+#   recipes/words.sh WORK LEG [MINUTES [IMAGES]]
+#
+# A leg draws IMAGES words (default 400,000) with a seed of its own, trains on them for MINUTES (default 120) from where
+# the leg before ended, and lowers the learning rate to zero in some minutes more. Two model folders come out of it:
+# WORK/legN-ship (what is packed into aocr/folder/box) and WORK/legN (its weights before the learning rate fell: the next
+# leg starts there; recipes/words holds those of the last leg that was committed). A leg that was stopped goes on when
+# the same command is given again. Needs aocr in PATH, npm, and Debian's apt-get for the fonts (336 MB).
+set -euo pipefail
+recipes=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "$1" && cd "$1"
+leg=$2 minutes=${3:-120} images=${4:-400000}
+
+if [ ! -e fonts/done ]; then
+  mkdir -p fonts/deb
+  (cd fonts && sed 's#[^ ]*#@fontsource/&#g' "$recipes/fonts-npm.txt" | xargs npm install --ignore-scripts --silent)
+  (cd fonts/deb && xargs apt-get download -qq <"$recipes/fonts-debian.txt" && for f in *.deb; do dpkg -x "$f" . && rm "$f"; done)
+  touch fonts/done
+fi
+fonts=(--fonts fonts/node_modules/@fontsource fonts/deb)
+
+[ -e validation.tfrecords ] || aocr synth validation.tfrecords --count 1000 --seed 1000000 "${fonts[@]}"
+[ -e "leg$leg.drawn" ] || aocr synth "leg$leg.tfrecords" --shards 8 --count "$images" --seed "$leg" "${fonts[@]}"
+touch "leg$leg.drawn"
+
+before=$recipes/words
+[ ! -e "leg$((leg - 1))/best.json" ] || before=leg$((leg - 1))
+start=() && [ ! -e "$before/model.json" ] || start=(--init-from "$before")
+[ ${#start[@]} -gt 0 ] || start=(--height 32 --color --charset full-ascii --max-prediction 32 --max-width 512 --max-height 32)
+
+train=(aocr train "leg$leg.tfrecords" --validation validation.tfrecords --batch-size 64 --augment-strength 0.7
+  --steps-per-checkpoint 500 --patience 100000 "${start[@]}" --seed "$leg")
+if [ ! -e "leg$leg-ship" ]; then
+  # no limit of time here, so that the learning rate does not begin to fall; 130: stopped by the signal, all saved
+  timeout --signal=TERM "${minutes}m" "${train[@]}" --model-dir "leg$leg" || [ $? = 124 ]
+  cp -r "leg$leg" "leg$leg-ship"
+fi
+"${train[@]}" --model-dir "leg$leg-ship" --max-time $((minutes + minutes / 10))m
+python "$recipes/pack.py" "leg$leg-ship" "packed-leg$leg"
+echo "Copy packed-leg$leg/* to aocr/folder/box, and pack leg$leg to recipes/words, where they read better than before."
