@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import pickle
 import re
 
 import pytest
 
 from aocr import errors
+from aocr.cli import main
 from aocr.errors import AocrError
 
 CLASSES = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == errors.__name__]
@@ -95,3 +97,14 @@ def test_one_except_catches_them_all():
 
 def test_plain_errors_survive_pickling():
     assert str(pickle.loads(pickle.dumps(errors.TrainingError("no.")))) == "no."
+
+
+def test_names_in_messages_and_log_lines_cannot_control_the_terminal(capsys, tmp_path):
+    name = "\x1b[2J\u202e\n.png"
+    told = "\\x1b[2J\\u202e\\n.png"
+    assert str(errors.ImageError(name, "is empty.")) == f"{told}: is empty."
+    main.set_up_log(str(tmp_path / "log"))
+    logging.getLogger("aocr").info("Checking %s", name)
+    main.close_log()
+    assert capsys.readouterr().err == f"Checking {told}\n"
+    assert (tmp_path / "log").read_text("utf-8").endswith(f"Checking {told}\n")

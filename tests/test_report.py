@@ -10,18 +10,8 @@ import pytest
 from PIL import Image
 
 from aocr.errors import AocrError
-from aocr.report.files import write_html_report
-from aocr.report.page import (
-    MAX_MISSES,
-    align,
-    confusions,
-    prediction_json,
-    prediction_line,
-    result_line,
-    score_json,
-    score_text,
-    worst_first,
-)
+from aocr.report.lines import prediction_json, prediction_line, result_line, score_json, score_text
+from aocr.report.page import MAX_MISSES, align, confusions, worst_first, write_html_report
 from aocr.results import Alternative, Character, Prediction, Sample
 from aocr.text.metrics import edit_distance, score
 
@@ -61,6 +51,34 @@ def test_results_are_told_as_aocr_0_7_6_told_them():
     assert result_line(sample("ab", "ab")) == "100% (ab)"
     assert result_line(sample("HELLA", "HELLO")) == " 80% (HELLA vs HELLO) a.png"
     assert result_line(sample("HELLA", "HELLO"), use_distance=False) == "  0% (HELLA vs HELLO) a.png"
+
+
+HIDDEN = "\x1b]0;title\a\n\u202eabc\u2066\x9b31m"
+"""What renames a terminal's window, begins a line, turns the direction of writing and colours what follows."""
+
+
+def test_lines_for_people_cannot_control_the_terminal():
+    prediction = Prediction(HIDDEN, 0.5, alternatives=(Alternative(HIDDEN, 0.1),))
+    line = prediction_line(HIDDEN, prediction)
+    assert line.replace("\t", "").isprintable() and len(line.split("\t")) == 5
+    assert line.startswith("\\x1b]0;title\\x07\\n\\u202eabc\\u2066\\x9b31m\t")
+    assert result_line(Sample(HIDDEN, HIDDEN, Prediction("x", 0.5))).isprintable()
+    assert result_line(Sample("a.png", HIDDEN, prediction)).isprintable()
+
+
+def test_letters_that_join_and_marks_are_told_as_they_are():
+    text = "\u0915\u094d\u200d\u0937 \u200f\u05e9"
+    assert prediction_line("p", Prediction(text, 0.5)) == f"p\t{text}\t0.5000"
+
+
+def test_json_holds_hidden_characters_as_escapes_only():
+    characters = tuple(Character(char, 0.5, 0.0, 1.0) for char in HIDDEN)
+    text = prediction_json(
+        HIDDEN + "\udcff", Prediction(HIDDEN, 0.5, characters, alternatives=(Alternative(HIDDEN, 0.1),))
+    )
+    assert text.isprintable()
+    found = json.loads(text)
+    assert found["path"] == HIDDEN + "\udcff" and found["text"] == HIDDEN == found["alternatives"][0]["text"]
 
 
 def test_scores_for_people_and_programs():

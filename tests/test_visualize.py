@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from aocr.errors import AocrError, ImageError
-from aocr.report.attention import attention_map, attention_sheet, overlay_frames, padding_share
-from aocr.report.files import write_visualization
+from aocr.report.attention import attention_map, attention_sheet, overlay_frames, padding_share, write_visualization
 from aocr.results import Character, Prediction, Sample
 
 ODD = [

@@ -13,7 +13,7 @@ import sys
 
 from aocr import __version__
 from aocr.cli import dataset, export, import_model, legacy, options, predict, test, train
-from aocr.errors import AocrError, ConfigError
+from aocr.errors import AocrError, ConfigError, shown
 from aocr.interrupts import EXIT_CODE, Interrupts
 from aocr.tf_config import current_task
 
@@ -62,7 +62,14 @@ class _Lines(logging.StreamHandler):
         from tqdm import tqdm
 
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(prefix + record.getMessage(), file=sys.stderr)
+        tqdm.write(prefix + shown(record.getMessage()), file=sys.stderr)
+
+
+class _Shown(logging.Formatter):
+    """Lines of the log file, hidden characters of names and texts escaped."""
+
+    def formatMessage(self, record):
+        return shown(super().formatMessage(record))
 
 
 def set_up_log(path: str | None) -> None:
@@ -79,7 +86,7 @@ def set_up_log(path: str | None) -> None:
         if folder:
             os.makedirs(folder, exist_ok=True)
         handler = logging.FileHandler(path, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)-15s %(name)-5s %(levelname)-8s %(message)s"))
+        handler.setFormatter(_Shown("%(asctime)-15s %(name)-5s %(levelname)-8s %(message)s"))
         log.addHandler(handler)
 
 
@@ -103,7 +110,7 @@ def _log_path(args: argparse.Namespace) -> str | None:
 
 
 def _fail(message: str, code: int = 1) -> int:
-    print(f"aocr: {message}", file=sys.stderr)
+    print(f"aocr: {shown(message)}", file=sys.stderr)
     return code
 
 

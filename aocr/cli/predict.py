@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     options.check_paths([], args.model_dir)
     machine.start_tensorflow()
     from aocr.errors import ImageError
-    from aocr.report.page import prediction_json, prediction_line
+    from aocr.report.lines import prediction_json, prediction_line
 
     predictor = options.open_model(args, quick=True)
     failed = total = 0

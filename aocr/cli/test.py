@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> int:
     machine.start_tensorflow()
     from aocr.data.datasets import open_dataset
     from aocr.reading.evaluator import evaluate
-    from aocr.report.files import write_html_report, write_visualization
-    from aocr.report.page import result_line, score_json, score_text
+    from aocr.report.attention import write_visualization
+    from aocr.report.lines import result_line, score_json, score_text
+    from aocr.report.page import write_html_report
 
     predictor = options.open_model(args)
     log.info("Reading with %s", predictor.checkpoint_used)

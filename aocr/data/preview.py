@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,7 +17,8 @@ from aocr.data.pipeline import height_for
 from aocr.data.preprocess import preprocess
 from aocr.data.records import Example, read_examples
 from aocr.errors import DatasetError
-from aocr.report.attention import draw_text
+from aocr.report.fonts import draw_text
+from aocr.report.pictures import encode_image
 from aocr.text.charset import Charset
 
 NUM_IMAGES, NUM_VARIANTS = 12, 3
@@ -81,9 +81,7 @@ def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> 
         draw_text(draw, GAP, top + 24, label or "(empty)", SHEET_WIDTH - 2 * GAP)
         for picture, (x, y) in zip(pictures, corners, strict=True):
             sheet.paste(picture, (x, top + LINE + y))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_image(sheet, "PNG")
 
 
 def write_preview(path: str, paths: Sequence[str]) -> None:

@@ -5,19 +5,18 @@ T reading steps (characters, then the end of the text), S memory columns, H W pi
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import io
-import math
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from aocr.errors import ImageError
+from aocr import files
+from aocr.report.fonts import FAINT, INK, draw_note, draw_text, glyph, is_rtl
+from aocr.report.pictures import encode_image, fit_image, load_image
 from aocr.results import Prediction, Sample
 from aocr.text.charset import normalise
 
@@ -25,60 +24,9 @@ FRAME_MILLISECONDS = 500
 PADDING_SHARE_NOTED = 0.01
 """Share of a step's attention on padding from which on the sheet says so."""
 
-FONT_FOLDERS = (
-    "~/.fonts",
-    "~/.local/share/fonts",
-    "~/Library/Fonts",
-    "/usr/share/fonts",
-    "/usr/local/share/fonts",
-    "/System/Library/Fonts",
-    "/Library/Fonts",
-    "C:/Windows/Fonts",
-    "~/AppData/Local/Microsoft/Windows/Fonts",
-)
-
 HEAT = (235, 64, 20)
-INK, FAINT, PAPER, TRACK, MARK = (20, 20, 20), (105, 105, 105), (255, 255, 255), (234, 234, 234), (255, 214, 74)
-GLYPH_SIZE, NOTE_SIZE, CODE_SIZE = 24, 14, 11
+PAPER, TRACK, MARK = (255, 255, 255), (234, 234, 234), (255, 214, 74)
 CAPTION_HEIGHT, CURVE_HEIGHT, GUTTER, MIN_CANVAS = 44, 24, 116, 320
-
-
-# Images and weights
-
-
-def load_image(data: bytes, name: str) -> Image.Image:
-    """Decode an image of any kind Pillow knows to RGB, transparent parts on white.
-
-    Raises:
-      ImageError: Pillow cannot decode it.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return _to_rgb(image)
-    except Exception as error:  # a damaged file makes Pillow's readers raise nearly anything
-        reason = " ".join(str(error).split()) if data else "it has no bytes"
-        raise ImageError(name, f"cannot decode the image: {reason}. Save it again as PNG or JPEG.") from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip it to white
-        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def fit_image(image: Image.Image, min_height: int, max_height: int, max_width: int) -> Image.Image:
-    """Scale a low image up by a whole factor to `min_height`, a large one down into the maxima (pixels)."""
-    width, height = image.size
-    factor = min(math.ceil(min_height / height), max(1, max_width // width))
-    if factor > 1:
-        return image.resize((width * factor, height * factor), Image.Resampling.NEAREST)
-    shrink = min(1.0, max_width / width, max_height / height)
-    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    return image.resize(size, Image.Resampling.LANCZOS) if shrink < 1.0 else image
 
 
 def _weights(prediction: Prediction) -> np.ndarray:
@@ -112,105 +60,6 @@ def padding_share(prediction: Prediction) -> np.ndarray:
     return ((weights * (1.0 - inside.clip(0.0, 1.0))).sum(axis=1) / total).astype(np.float32)
 
 
-# Fonts
-
-
-def _font_rank(path: str) -> tuple:
-    name = os.path.basename(path)
-    styles = r"Bold|Italic|Oblique|Light|Thin|Black|Condensed|Mono|Serif|Display|Medium|Heavy|UI"
-    return bool(re.search(styles, name)), not name.startswith("DejaVuSans"), "Noto" not in name, name, path
-
-
-@functools.cache
-def _font_files() -> tuple[str, ...]:
-    """Font files of this system, plain upright ones first; "" is the font built into Pillow."""
-    found = []
-    for folder in FONT_FOLDERS:
-        for root, _, names in os.walk(os.path.expanduser(folder)):
-            found += [os.path.join(root, n) for n in names if n.lower().endswith((".ttf", ".otf", ".ttc"))]
-    return (*sorted(found, key=_font_rank), "")
-
-
-def _open_font(path: str, size: int, **options) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(path, size, **options) if path else ImageFont.load_default(size)
-
-
-_font = functools.lru_cache(maxsize=32)(_open_font)
-
-
-@functools.cache
-def _covers(path: str, chars: str) -> bool:
-    """Whether the font draws each of `chars`, spaces left aside, as something else than its .notdef glyph."""
-    try:
-        font = _open_font(path, 20, **({"layout_engine": ImageFont.Layout.BASIC} if path else {}))
-        drawn = {char: font.getmask(char) for char in {"\uffff", *chars} if char != " "}
-        missing = drawn.pop("\uffff")
-    except OSError:  # not a font FreeType reads at this size
-        return False
-    return all(mask.size[0] and (mask.size, bytes(mask)) != (missing.size, bytes(missing)) for mask in drawn.values())
-
-
-_fonts_used: dict[str, None] = {}
-
-
-@functools.cache
-def _font_file(char: str) -> str | None:
-    """The first font that can draw `char`, those already in use first; None where there is none."""
-    if not char.isprintable():
-        return None
-    for path in dict.fromkeys((*_fonts_used, *_font_files())):
-        if _covers(path, char):
-            _fonts_used[path] = None
-            return path
-    return None
-
-
-def _glyph(char: str) -> tuple[str, ImageFont.FreeTypeFont]:
-    """How one character is drawn: as itself, a mark on a dotted circle, a space as ␣, or as its code point."""
-    char = "\u2423" if char == " " else char
-    path = _font_file(char)
-    if path is None:
-        return ("space" if char == "\u2423" else f"U+{ord(char):04X}"), _font(_font_file("U") or "", CODE_SIZE)
-    mark = unicodedata.category(char).startswith("M") and _covers(path, "\u25cc")
-    return ("\u25cc" + char if mark else char), _font(path, GLYPH_SIZE)
-
-
-def _runs(text: str) -> list[tuple[str, ImageFont.FreeTypeFont]]:
-    """`text` in pieces of one font: a single one, shaped as a whole, where some font has all of it."""
-    for path in dict.fromkeys(map(_font_file, text)):
-        if path is not None and _covers(path, "".join(sorted(set(text)))):
-            return [(text, _font(path, GLYPH_SIZE))]
-    glyphs = [_glyph(char) for char in text]
-    return glyphs[::-1] if is_rtl(text) else glyphs
-
-
-def is_rtl(text: str) -> bool:
-    """Whether the first character of `text` that has a direction runs from right to left."""
-    strong = (unicodedata.bidirectional(char) for char in text)
-    return next((kind for kind in strong if kind in ("L", "R", "AL")), "L") != "L"
-
-
-# Drawing
-
-
-def _note(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, anchor: str = "ls") -> None:
-    draw.text(xy, text, FAINT, _font(_font_file("U") or "", NOTE_SIZE), anchor=anchor)
-
-
-def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: str, max_width: float) -> None:
-    """Draw `text` at its natural size; what does not fit is left out and shown as three dots."""
-    runs = _runs(text)
-    if sum(font.getlength(piece) for piece, font in runs) > max_width:
-        runs = [_glyph(char) for char in text]
-        room = max_width - 20
-        widths = np.cumsum([font.getlength(piece) for piece, font in runs])
-        kept = text[: int((widths <= room).sum())]
-        runs = [*_runs(kept), ("...", _font(_font_file("U") or "", NOTE_SIZE))]
-    for piece, font in runs:
-        draw.text((x, baseline), piece, INK, font, anchor="ls")
-        x += font.getlength(piece) + (2 if len(runs) > 1 else 0)
-
-
 def _cell_page(widths: Sequence[float], current: int, room: float) -> tuple[int, int]:
     """First and last + 1 of the cells shown with cell `current`, when a page has `room` pixels."""
     start, used = 0, 0.0
@@ -225,7 +74,7 @@ def _cell_page(widths: Sequence[float], current: int, room: float) -> tuple[int,
 
 def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int | None, room: float) -> None:
     """Draw one cell a character from the left edge, cell `current` marked; long texts a page at a time."""
-    glyphs = [_glyph(char) for char in text]
+    glyphs = [glyph(char) for char in text]
     widths = [max(12.0, font.getlength(piece)) + 8 for piece, font in glyphs]
     start, stop = _cell_page(widths, current or 0, room - 24)
     order = range(start, stop)
@@ -234,7 +83,7 @@ def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int | None, room:
     if is_rtl(text):
         order, more = order[::-1], more[::-1]
     if more[0]:
-        _note(draw, (x, 30), "...")
+        draw_note(draw, (x, 30), "...")
         x += 14
     for i in order:
         if i == current:
@@ -244,7 +93,7 @@ def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int | None, room:
         draw.text((x + widths[i] / 2 - 1, 30), piece, ink, font, anchor="ms")
         x += widths[i]
     if more[1]:
-        _note(draw, (x, 30), "...")
+        draw_note(draw, (x, 30), "...")
 
 
 def _heated(image: Image.Image, weights: np.ndarray) -> Image.Image:
@@ -286,10 +135,10 @@ def _frame(image: Image.Image, prediction: Prediction, step: int, weights: np.nd
     text = "".join(character.char for character in prediction.characters)
     if step < len(text):
         _draw_cells(draw, text, step, width - 56)
-        _note(draw, (width - 6, 30), f"{prediction.characters[step].confidence:.0%}", "rs")
+        draw_note(draw, (width - 6, 30), f"{prediction.characters[step].confidence:.0%}", "rs")
     else:
         _draw_cells(draw, text, None, width - 130)
-        _note(draw, (width - 6, 30), "end of text" if text else "nothing read", "rs")
+        draw_note(draw, (width - 6, 30), "end of text" if text else "nothing read", "rs")
     picture = _step_picture(image, prediction, step, weights)
     canvas.paste(picture, ((width - image.width) // 2, CAPTION_HEIGHT))
     return canvas
@@ -327,7 +176,7 @@ def attention_sheet(sample: Sample) -> Image.Image:
     weights = pixel_weights(prediction, image.width)
     padding = padding_share(prediction)
     num_rows = max(1, len(prediction.characters), len(weights))
-    header, row_height = 84, image.height + CURVE_HEIGHT + 8
+    header, row_height = 100, image.height + CURVE_HEIGHT + 8
     width = max(MIN_CANVAS, GUTTER + image.width + 8)
     canvas = Image.new("RGB", (width, header + num_rows * row_height), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -341,22 +190,23 @@ def attention_sheet(sample: Sample) -> Image.Image:
 
 def _draw_header(draw: ImageDraw.ImageDraw, sample: Sample, width: int) -> None:
     for baseline, name, text in ((30, "read", sample.prediction.text), (66, "label", sample.label)):
-        _note(draw, (8, baseline), name)
+        draw_note(draw, (8, baseline), name)
         draw_text(draw, 52, baseline, text, width - 52 - 116)
     verdict = "correct" if sample.correct else "wrong"
-    _note(draw, (width - 8, 30), f"{verdict}, {sample.prediction.confidence:.0%}", "rs")
+    draw_note(draw, (width - 8, 30), f"{verdict}, {sample.prediction.confidence:.0%}", "rs")
+    draw_note(draw, (8, 90), "red: attention; black bar: place of the character")
 
 
 def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, top: int, padding: np.ndarray) -> None:
     if step < len(prediction.characters):
         character = prediction.characters[step]
-        piece, font = _glyph(character.char)
+        piece, font = glyph(character.char)
         draw.text((34, top + 34), piece, INK, font, anchor="ms")
-        _note(draw, (GUTTER - 8, top + 34), f"{character.confidence:.0%}", "rs")
+        draw_note(draw, (GUTTER - 8, top + 34), f"{character.confidence:.0%}", "rs")
     else:
-        _note(draw, (8, top + 34), "end of text" if len(padding) else "nothing read")
+        draw_note(draw, (8, top + 34), "end of text" if len(padding) else "nothing read")
     if step < len(padding) and padding[step] > PADDING_SHARE_NOTED:
-        _note(draw, (8, top + 54), f"padding: {padding[step]:.0%}")
+        draw_note(draw, (8, top + 54), f"off image: {padding[step]:.0%}")
 
 
 def attention_map(prediction: Prediction, width: int, row_height: int = 6) -> bytes | None:
@@ -376,16 +226,6 @@ def attention_map(prediction: Prediction, width: int, row_height: int = 6) -> by
     return encode_image(Image.fromarray(pixels.repeat(row_height, axis=0)), "PNG")
 
 
-def encode_image(image: Image.Image, kind: str, **options) -> bytes:
-    """The bytes of `image` as a file of that kind (`PNG`, `JPEG`, ...)."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-# Files
-
-
 def _safe_part(text: str, max_bytes: int = 60) -> str:
     """The letters, digits and marks of `text`, at most `max_bytes` of UTF-8; all else becomes `_`."""
     kept = [c if c.isalnum() or unicodedata.category(c).startswith("M") else "_" for c in normalise(text)]
@@ -401,7 +241,8 @@ def folder_name(sample: Sample) -> str:
     stem = re.split(r"[\\/]", sample.name)[-1]
     stem = stem.rsplit(".", 1)[0] or stem
     digest = hashlib.sha256()
-    for part in (sample.name.encode(errors="backslashreplace"), sample.label.encode(errors="backslashreplace")):
+    for text in (sample.name, sample.label):
+        part = text.encode(errors="backslashreplace")
         digest.update(len(part).to_bytes(8, "big") + part)
     digest.update(sample.image)
     parts = (_safe_part(stem), _safe_part(sample.label), digest.hexdigest()[:10])
@@ -422,3 +263,37 @@ def attention_files(sample: Sample) -> dict[str, bytes]:
         "attention.png": encode_image(attention_sheet(sample), "PNG"),
         "word.txt": words.encode(errors="backslashreplace"),
     }
+
+
+def write_visualization(sample: Sample, output_dir: str | os.PathLike) -> str:
+    """Write `attention.gif`, `attention.png` and `word.txt` of one sample.
+
+    They go to `correct/<name>/` or `incorrect/<name>/` under `output_dir`; folders are made. Doing it again
+    overwrites the sample's own files only, and takes them away from where they no longer belong.
+
+    Returns:
+      The folder.
+
+    Raises:
+      ImageError: Pillow cannot decode the image.
+      AocrError: the files cannot be written.
+    """
+    verdicts = ("correct", "incorrect") if sample.correct else ("incorrect", "correct")
+    folder, other = (os.path.join(output_dir, verdict, folder_name(sample)) for verdict in verdicts)
+    pictures = attention_files(sample)
+    with files.writing(folder, advice="Choose another --output-dir."):
+        files.make_folder(folder)
+        for name, data in pictures.items():
+            files.write(os.path.join(folder, name), data)
+        _remove_files(other, pictures)
+    return folder
+
+
+def _remove_files(folder: str, names: Iterable[str]) -> None:
+    """Remove these files, and the folder if nothing else is in it."""
+    if not files.is_folder(folder):
+        return
+    for name in set(files.names_in(folder)) & set(names):
+        files.remove(os.path.join(folder, name))
+    if not files.names_in(folder):
+        files.remove(folder)

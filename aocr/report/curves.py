@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
+
+from aocr.report.pictures import encode_image
 
 WIDTH, PANEL_HEIGHT, MARGIN, LEFT, RIGHT = 800, 210, 44, 64, 190
 INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
@@ -98,6 +99,4 @@ def draw_curves(points: Sequence[Point]) -> bytes:
     _panel(draw, MARGIN, steps, losses, max([*finite, 0.1]) * 1.05, as_rate=False)
     if validated:
         _panel(draw, 2 * MARGIN + PANEL_HEIGHT, steps, rates, 1.0, as_rate=True)
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_image(picture, "PNG")

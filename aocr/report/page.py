@@ -1,122 +1,24 @@
-"""What is told about readings: lines, JSON, scores, and one page that holds everything."""
+"""One page that holds all there is to see of a scored dataset: scores, confusions, misses with their attention."""
 
 from __future__ import annotations
 
 import base64
 import html
-import json
-import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 
+from aocr import files
 from aocr.errors import ImageError
-from aocr.report.attention import attention_map, encode_image, fit_image, load_image
+from aocr.report.attention import attention_map
 from aocr.report.diagnostics import SKIPPED, Drift, attention_drift, cer_by_length, writing_direction
-from aocr.results import EvalReport, Prediction, Sample
-from aocr.text.metrics import normalised_edit_distance, upstream_score
+from aocr.report.lines import scores
+from aocr.report.pictures import encode_image, fit_image, load_image
+from aocr.results import EvalReport, Sample
+from aocr.text.metrics import normalised_edit_distance
 
 MAX_MISSES = 200
 MAX_CONFUSIONS = 30
 NUM_BINS = 20
-
-
-# Lines
-
-
-def _field(text: str) -> str:
-    """`text` without the characters that would break a line of fields."""
-    escapes = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-    return "".join(escapes.get(char, char) for char in text)
-
-
-def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
-    """`path TAB text TAB confidence`, then TAB text TAB confidence of each alternative.
-
-    A confidence below `min_confidence` has `unsure` before the alternatives, in a field of its own.
-    """
-    fields = [_field(path), _field(prediction.text), f"{prediction.confidence:.4f}"]
-    if prediction.confidence < min_confidence:
-        fields.append("unsure")
-    for other in prediction.alternatives:
-        fields += [_field(other.text), f"{other.confidence:.4f}"]
-    return "\t".join(fields)
-
-
-def prediction_json(
-    path: str, prediction: Prediction, attention: bool = False, min_confidence: float | None = None
-) -> str:
-    """One JSON object on one line: path, text, confidence, characters with boxes, alternatives.
-
-    Args:
-      path: of the image.
-      prediction: what was read.
-      attention: whether the weights go in too, a list of columns for each step.
-      min_confidence: from which on `sure` is true; None: `sure` is left out.
-    """
-    value = {
-        "path": path,
-        "text": prediction.text,
-        "confidence": round(prediction.confidence, 6),
-        "characters": [{**asdict(c), "confidence": round(c.confidence, 6)} for c in prediction.characters],
-        "alternatives": [asdict(a) for a in prediction.alternatives],
-    }
-    if min_confidence is not None:
-        value["sure"] = prediction.confidence >= min_confidence
-    if attention:
-        value["attention"] = [[round(float(w), 4) for w in row] for row in prediction.attention]
-    return json.dumps(value, ensure_ascii=False)
-
-
-def result_line(sample: Sample, use_distance: bool = True) -> str:
-    """A scored image as aocr 0.7.6 printed it: ` 83% (read vs label) comment`, or `100% (label)`."""
-    score = upstream_score(sample.prediction.text, sample.label, use_distance)
-    if sample.correct:
-        return f"{score:>4.0%} ({sample.label})"
-    return f"{score:>4.0%} ({sample.prediction.text} vs {sample.label}) {sample.name}"
-
-
-# Scores
-
-
-def _scores(report: EvalReport) -> list[tuple[str, str]]:
-    """Names and values for people."""
-
-    def rate(value: float) -> str:
-        return f"{value:.2%}"
-
-    table = [(f"accuracy without the least sure {share:.0%}", rate(accuracy)) for share, accuracy in report.rejection]
-    return [
-        ("images", f"{report.num_images:,}"),
-        ("word accuracy", rate(report.word_accuracy)),
-        ("word accuracy, letters and digits, any case", rate(report.word_accuracy_alnum)),
-        ("character error rate (CER)", rate(report.cer)),
-        ("1-NED", rate(report.one_minus_ned)),
-        ("score of aocr 0.7.6", rate(report.upstream_accuracy)),
-        ("mean confidence", rate(report.mean_confidence)),
-        ("calibration error of the confidence (ECE)", rate(report.ece)),
-        ("the same before calibration", rate(report.ece_uncalibrated)),
-        *(table if 0 < report.word_accuracy < 1 else []),
-        ("perplexity", f"{report.perplexity:.4g}"),
-        ("images a second", f"{report.images_per_second:.0f}" if report.images_per_second > 0 else "-"),
-        *((f"left out: {reason}", f"{count:,}") for reason, count in report.skipped.items()),
-    ]
-
-
-def score_text(report: EvalReport) -> str:
-    """The scores, one a line."""
-    rows = _scores(report)
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value:>9}" for name, value in rows)
-
-
-def score_json(report: EvalReport) -> str:
-    """The scores as one JSON object; rates are fractions, what is not a number is null."""
-    values = asdict(report)
-    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()})
-
-
-# Comparing a label with what was read
 
 
 def align(label: str, text: str) -> list[tuple[str, str, str]]:
@@ -154,8 +56,6 @@ def confusions(samples: Sequence[Sample]) -> Counter:
             counts.update((a, b) for kind, a, b in align(sample.label, sample.prediction.text) if kind != "equal")
     return counts
 
-
-# The page
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c1e21;--faint:#62676d;--paper:#fff;--line:#dfe2e6;--good:#2a7d4f;--bad:#b3261e;
@@ -325,7 +225,7 @@ def html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
       title: of the page.
     """
     misses, direction = worst_first(samples), writing_direction(samples)
-    rows = "".join(f'<tr><td>{html.escape(k)}</td><td class="n">{html.escape(v)}</td></tr>' for k, v in _scores(report))
+    rows = "".join(f'<tr><td>{html.escape(k)}</td><td class="n">{html.escape(v)}</td></tr>' for k, v in scores(report))
     shown = (
         "".join(_miss(sample, direction) for sample in misses[:MAX_MISSES])
         or "<p>None: every image was read to the letter.</p>"
@@ -342,3 +242,14 @@ def html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
         f"{_histogram(samples)}{_length_table(samples)}{_drift_table(samples, direction)}{_confusion_table(samples)}"
         f"<h2>Misses, the worst first ({len(misses)})</h2>{legend}{shown}{note}</body></html>\n"
     )
+
+
+def write_html_report(path: str, report: EvalReport, samples: Sequence[Sample], title: str) -> None:
+    """Write the page of `html_page`; it appears only when it is whole.
+
+    Raises:
+      AocrError: the file cannot be written.
+    """
+    page = html_page(report, samples, title).encode(errors="backslashreplace")
+    with files.writing(path):
+        files.write(path, page)

@@ -26,7 +26,7 @@ from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.reading.evaluator import Evaluator, evaluate
 from aocr.reading.predictor import load
 from aocr.reading.reader import Reader
-from aocr.report.files import write_html_report
+from aocr.report.page import write_html_report
 from aocr.text.charset import Charset
 from aocr.training.calibration import calibrate
 from aocr.training.cluster import Cluster, connect

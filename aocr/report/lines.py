@@ -1,0 +1,99 @@
+"""What is told about readings, as lines for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+
+from aocr.errors import HIDDEN, shown
+from aocr.results import EvalReport, Prediction, Sample
+from aocr.text.metrics import upstream_score
+
+
+def _field(text: str) -> str:
+    """`text` without what would break a line of fields; a backslash is doubled, so that it can be told back."""
+    return shown(text.replace("\\", "\\\\"))
+
+
+def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
+    """`path TAB text TAB confidence`, then TAB text TAB confidence of each alternative.
+
+    A confidence below `min_confidence` has `unsure` before the alternatives, in a field of its own.
+    """
+    fields = [_field(path), _field(prediction.text), f"{prediction.confidence:.4f}"]
+    if prediction.confidence < min_confidence:
+        fields.append("unsure")
+    for other in prediction.alternatives:
+        fields += [_field(other.text), f"{other.confidence:.4f}"]
+    return "\t".join(fields)
+
+
+def prediction_json(
+    path: str, prediction: Prediction, attention: bool = False, min_confidence: float | None = None
+) -> str:
+    """One JSON object on one line: path, text, confidence, characters with boxes, alternatives.
+
+    Args:
+      path: of the image.
+      prediction: what was read.
+      attention: whether the weights go in too, a list of columns for each step.
+      min_confidence: from which on `sure` is true; None: `sure` is left out.
+    """
+    value = {
+        "path": path,
+        "text": prediction.text,
+        "confidence": round(prediction.confidence, 6),
+        "characters": [{**asdict(c), "confidence": round(c.confidence, 6)} for c in prediction.characters],
+        "alternatives": [asdict(a) for a in prediction.alternatives],
+    }
+    if min_confidence is not None:
+        value["sure"] = prediction.confidence >= min_confidence
+    if attention:
+        value["attention"] = [[round(float(w), 4) for w in row] for row in prediction.attention]
+    text = json.dumps(value, ensure_ascii=False)
+    return HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def result_line(sample: Sample, use_distance: bool = True) -> str:
+    """A scored image as aocr 0.7.6 printed it: ` 83% (read vs label) comment`, or `100% (label)`."""
+    score = upstream_score(sample.prediction.text, sample.label, use_distance)
+    told = sample.label if sample.correct else f"{sample.prediction.text} vs {sample.label}"
+    return shown(f"{score:>4.0%} ({told})" + ("" if sample.correct else f" {sample.name}"))
+
+
+def scores(report: EvalReport) -> list[tuple[str, str]]:
+    """Names and values for people."""
+
+    def rate(value: float) -> str:
+        return f"{value:.2%}"
+
+    table = [(f"accuracy without the least sure {share:.0%}", rate(accuracy)) for share, accuracy in report.rejection]
+    return [
+        ("images", f"{report.num_images:,}"),
+        ("word accuracy", rate(report.word_accuracy)),
+        ("word accuracy, letters and digits, any case", rate(report.word_accuracy_alnum)),
+        ("character error rate (CER)", rate(report.cer)),
+        ("1-NED", rate(report.one_minus_ned)),
+        ("score of aocr 0.7.6", rate(report.upstream_accuracy)),
+        ("mean confidence", rate(report.mean_confidence)),
+        ("calibration error of the confidence (ECE)", rate(report.ece)),
+        ("the same before calibration", rate(report.ece_uncalibrated)),
+        *(table if 0 < report.word_accuracy < 1 else []),
+        ("perplexity", f"{report.perplexity:.4g}"),
+        ("images a second", f"{report.images_per_second:.0f}" if report.images_per_second > 0 else "-"),
+        *((f"left out: {reason}", f"{count:,}") for reason, count in report.skipped.items()),
+    ]
+
+
+def score_text(report: EvalReport) -> str:
+    """The scores, one a line."""
+    rows = scores(report)
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value:>9}" for name, value in rows)
+
+
+def score_json(report: EvalReport) -> str:
+    """The scores as one JSON object; rates are fractions, what is not a number is null."""
+    values = asdict(report)
+    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()})
