@@ -10,21 +10,37 @@ from aocr.config import IMAGE_HEIGHT
 
 HEIGHT = float(IMAGE_HEIGHT)
 """Height in pixels that lengths below are meant at."""
+# How far a change goes at strength 1; pixel values are those of the network, -1 to 1
 ROTATION = math.radians(4)
+"""Largest angle, either way."""
 SHEAR = 0.25
+"""Largest slant either way: pixels to the side for each pixel up."""
 SCALE = 0.12
+"""Largest share by which an image becomes smaller or larger."""
 SHIFT = 8.0
+"""Longest shift, in pixels."""
 OUTSIDE = 1.5
+"""Pixels at an edge that may leave the frame."""
 RISE = 0.12
+"""Share of the height by which the ends of a long line may rise or fall."""
 PERSPECTIVE = 6e-4
+"""Largest tilt: relative change of size for each pixel to the side."""
 WAVE, WAVE_LENGTH = 1.5, 12
+"""Elastic bending: longest displacement, and distance between two that are drawn, in pixels."""
 CONTRAST = 0.35
+"""Largest share by which differences from mid-grey grow or shrink."""
 BRIGHTNESS = 0.25
+"""Largest value added or taken away."""
 NOISE = 0.08
+"""Largest standard deviation of the grain, nearly."""
 BLUR = 0.7
+"""Largest share of the blurred image that is mixed in, or taken away to sharpen."""
 PALER, STRONGER = 0.5, 0.3
+"""Largest shares by which colours become paler and stronger."""
 NEGATIVES = 0.25
+"""Share of the images that become negatives."""
 JPEGS, JPEG_QUALITY = 0.2, (20.0, 80.0)
+"""Share of the images that are stored as poor jpegs, and the range of their quality."""
 
 
 def _float(value: tf.Tensor) -> tf.Tensor:

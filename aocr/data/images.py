@@ -13,6 +13,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from aocr.errors import ImageError
+from aocr.files import one_line, read
+from aocr.report.pictures import encode_image
 
 _PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
 """Formats and Pillow modes whose bytes TensorFlow decodes as Pillow does. Its readers of bmp and gif stop at files
@@ -70,10 +72,6 @@ class _Quiet:
 _quiet = _Quiet()
 
 
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _open(data: bytes, name: str) -> Image.Image:
     """Decode the first frame wholly, or say why not."""
     if not data:
@@ -89,16 +87,16 @@ def _open(data: bytes, name: str) -> Image.Image:
     except UnidentifiedImageError:
         raise ImageError(name, "is not an image that can be read (png, jpeg, bmp, gif, tiff, webp).") from None
     except Exception as error:  # damaged files bring Pillow to errors of many kinds
-        raise ImageError(name, f"is damaged ({_said(error)}).") from None
+        raise ImageError(name, f"is damaged ({one_line(error)}).") from None
     return image
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) to 8; a damaged one counts as none."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns the picture upright, by its EXIF orientation; None where it is, or the EXIF data is damaged."""
     try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
+        return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION))
     except Exception:  # Pillow raises errors of many kinds
-        return 1
+        return None
 
 
 def _is_whole(data: bytes, kind: str) -> bool:
@@ -117,7 +115,7 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     return (
         image.mode in _PLAIN.get(image.format, ())
         and "transparency" not in image.info
-        and _orientation(image) not in _UPRIGHT
+        and _turn(image) is None
         and not (image.format == "PNG" and data[24] == 16)  # Pillow shows 16-bit colour as 8 bits
         and _is_whole(data, image.format)
     )
@@ -140,24 +138,18 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 
 def _flat(image: Image.Image) -> Image.Image:
     """Upright, grey or RGB, what is transparent on white."""
-    if (orientation := _orientation(image)) in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
+    if (turn := _turn(image)) is not None:
+        image = image.transpose(turn)
     if image.mode.startswith("I") or image.mode == "F":
         return _to_8_bits(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-        bands = image.split()
-        grey = all(np.array_equal(bands[0], band) for band in bands[1:3])
-        return bands[0] if grey else image.convert("RGB")
+        red, green, blue, _ = image.split()
+        grey = np.array_equal(red, green) and np.array_equal(red, blue)
+        return red if grey else image.convert("RGB")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
-def _encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _converted(image: Image.Image, name: str) -> CanonicalImage:
@@ -167,8 +159,8 @@ def _converted(image: Image.Image, name: str) -> CanonicalImage:
     try:
         flat = _flat(image)
     except Exception as error:  # modes that Pillow cannot convert; files it had not read to the end
-        raise ImageError(name, f"cannot be converted ({_said(error)}).") from None
-    return CanonicalImage(_encode(flat), flat.width, flat.height)
+        raise ImageError(name, f"cannot be converted ({one_line(error)}).") from None
+    return CanonicalImage(encode_image(flat, "PNG"), flat.width, flat.height)
 
 
 def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
@@ -222,13 +214,11 @@ def read_file(path: str | os.PathLike) -> bytes:
       ImageError: it is missing, a folder, or cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read(path)
     except FileNotFoundError:
         raise ImageError(path, "there is no such file.") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(path, f"cannot be read ({reason}).") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ImageError(path, f"cannot be read ({one_line(error)}).") from None
 
 
 def image_to_bytes(image: Any, name: str = "image") -> CanonicalImage:

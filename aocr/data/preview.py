@@ -68,9 +68,8 @@ def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> 
         if i not in chosen:
             continue
         pictures = _network_images(example, channels, network_height, seed + i, strength)
-        factor = 2 if (2 * pictures[0].width + GAP) * len(pictures) + GAP <= SHEET_WIDTH else 1
-        shrink = min(factor, (SHEET_WIDTH - 2 * GAP) / pictures[0].width)
-        size = (max(1, round(pictures[0].width * shrink)), max(1, round(network_height * shrink)))
+        scale = min(2.0, (SHEET_WIDTH - 2 * GAP) / pictures[0].width)  # the same for all but the widest
+        size = (max(1, round(pictures[0].width * scale)), max(1, round(network_height * scale)))
         pictures = [picture.resize(size, Image.Resampling.BILINEAR) for picture in pictures]
         corners, taken = _place(pictures)
         rows.append((height, example.label, pictures, corners))

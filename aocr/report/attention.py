@@ -194,7 +194,7 @@ def _draw_header(draw: ImageDraw.ImageDraw, sample: Sample, width: int) -> None:
         draw_text(draw, 52, baseline, text, width - 52 - 116)
     verdict = "correct" if sample.correct else "wrong"
     draw_note(draw, (width - 8, 30), f"{verdict}, {sample.prediction.confidence:.0%}", "rs")
-    draw_note(draw, (8, 90), "red: attention; black bar: place of the character")
+    draw_note(draw, (8, 90), "black bar: the character's place")
 
 
 def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, top: int, padding: np.ndarray) -> None:
@@ -206,7 +206,7 @@ def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, t
     else:
         draw_note(draw, (8, top + 34), "end of text" if len(padding) else "nothing read")
     if step < len(padding) and padding[step] > PADDING_SHARE_NOTED:
-        draw_note(draw, (8, top + 54), f"off image: {padding[step]:.0%}")
+        draw_note(draw, (8, top + 56), f"off image: {padding[step]:.0%}")
 
 
 def attention_map(prediction: Prediction, width: int, row_height: int = 6) -> bytes | None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from aocr.report.pictures import encode_image
 
-WIDTH, PANEL_HEIGHT, MARGIN, LEFT, RIGHT = 800, 210, 44, 64, 190
+WIDTH, PANEL_HEIGHT, MARGIN, LEFT, RIGHT = 800, 210, 56, 64, 190
 INK, GRID, PAPER = (40, 40, 40), (225, 225, 225), (255, 255, 255)
 COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80))
 
@@ -68,10 +68,11 @@ def _panel(draw: ImageDraw.ImageDraw, top: int, steps: list[int], lines: list[_L
     draw.line((LEFT, bottom, right, bottom), INK)
     for i, (line, colour) in enumerate(zip(lines, COLOURS, strict=False)):
         points = [place(s, v) for s, v in zip(steps, line.values, strict=True) if math.isfinite(v)]
+        radius = 4 if len(points) < 3 else 2
         if len(points) > 1:
             draw.line(points, colour, 2, joint="curve")
         for x, y in points if len(points) < 40 else points[-1:]:
-            draw.ellipse((x - 2, y - 2, x + 2, y + 2), colour)
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
         if points:
             value = [v for v in line.values if math.isfinite(v)][-1]
             text = f"{line.name} {value:.2%}" if as_rate else f"{line.name} {value:.3g}"
@@ -94,9 +95,10 @@ def draw_curves(points: Sequence[Point]) -> bytes:
     panels = 2 if validated else 1
     picture = Image.new("RGB", (WIDTH, MARGIN + panels * (PANEL_HEIGHT + MARGIN)), PAPER)
     draw = ImageDraw.Draw(picture)
-    draw.text((LEFT, 12), "loss a symbol, by step", INK, ImageFont.load_default(14))
+    draw.text((LEFT, MARGIN - 28), "loss a symbol, by step", INK, ImageFont.load_default(14))
     finite = [v for line in losses for v in line.values if math.isfinite(v)]
     _panel(draw, MARGIN, steps, losses, max([*finite, 0.1]) * 1.05, as_rate=False)
     if validated:
+        draw.text((LEFT, 2 * MARGIN + PANEL_HEIGHT - 28), "validation, by step", INK, ImageFont.load_default(14))
         _panel(draw, 2 * MARGIN + PANEL_HEIGHT, steps, rates, 1.0, as_rate=True)
     return encode_image(picture, "PNG")
