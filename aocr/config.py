@@ -17,8 +17,6 @@ HEIGHTS = (32, 48, 64)
 """Heights in pixels that a network may bring every image to, ascending."""
 COLUMN_PIXELS = 4
 """Pixels of the image so brought to its height that one memory column stands for, in both networks."""
-NETWORK_WIDTH_CAP = 2560
-"""Widest image in pixels at height 32 that a limit taken from data may ask for."""
 
 MAX_EPOCHS = 1000
 """Passes over the training data at the most where no limit is typed."""
@@ -106,6 +104,16 @@ def find_arch(name: str) -> Arch:
     return ARCHS[name]
 
 
+def width_at(height, image_width, image_height):
+    """Width in pixels of an image brought to a height with its aspect kept: a whole number, not yet of a whole type.
+
+    Args:
+      height: in pixels.
+      image_width, image_height: its size; two ints, numpy arrays or int32 tensors.
+    """
+    return -(-(image_width / image_height * height) // 1)  # rounded up, by operations that all three know
+
+
 def _check_known(cls: type, values: dict[str, Any]) -> None:
     known = [f.name for f in fields(cls)]
     for name in values:
@@ -176,7 +184,7 @@ class ModelConfig:
     @property
     def network_width(self) -> int:
         """W: the widest image in pixels at the network's height."""
-        return math.ceil(self.max_width / self.max_height * self.height)
+        return int(width_at(self.height, self.max_width, self.max_height))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for model.json; the charset as its string of symbols."""
@@ -200,7 +208,7 @@ class TrainConfig:
     """How a network is trained. All of it may change when a training is resumed.
 
     Attributes:
-      batch_size: images a step, over all devices together.
+      batch_size: images a step, over all devices together; None: by the data.
       num_epoch: passes over the training data at the most, counted over all calls; None: `MAX_EPOCHS`.
       max_time: training time in seconds at the most, counted over all calls; None: no limit.
       patience: how many validations in a row without a better result end the search, twice as many while the CER
@@ -214,9 +222,10 @@ class TrainConfig:
       augment_strength: how much; 1 is usual.
       precision: a name of `PRECISIONS`.
       seed: fixes first weights, the order of the data, augmentation and dropout.
+      deterministic: whether operations on a GPU, too, give the same result to the bit each time, as on a CPU.
     """
 
-    batch_size: int = 65
+    batch_size: int | None = None
     num_epoch: int | None = None
     max_time: float | None = None
     patience: int = 10
@@ -229,11 +238,11 @@ class TrainConfig:
     augment_strength: float = 1.0
     precision: str = "auto"
     seed: int = 0
+    deterministic: bool = False
 
     def __post_init__(self):
-        _check_positive(self, "batch_size", "patience", "steps_per_checkpoint")
-        if self.num_epoch is not None:
-            _check_positive(self, "num_epoch")
+        given = [name for name in ("batch_size", "num_epoch") if getattr(self, name) is not None]
+        _check_positive(self, *given, "patience", "steps_per_checkpoint")
         if self.optimizer not in OPTIMIZERS:
             raise ConfigError("optimizer", self.optimizer, f"must be one of {', '.join(OPTIMIZERS)}.")
         if self.precision not in PRECISIONS:

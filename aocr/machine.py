@@ -88,11 +88,17 @@ def choose_precision(asked: str) -> tuple[str, str]:
     return "float32", "the CPU has no bfloat16 instructions"
 
 
-def set_seed(seed: int) -> None:
-    """Fix Python's, numpy's and TensorFlow's random numbers and the order of summation."""
+def set_seed(seed: int, deterministic: bool = False) -> None:
+    """Fix Python's, numpy's and TensorFlow's random numbers, and on a CPU the order of summation.
+
+    Args:
+      seed: of all of them.
+      deterministic: whether to fix the order on a GPU too, where it costs much time and some kernels refuse.
+    """
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
     tf.random.set_seed(1 + seed % (2**31 - 2))  # with 0, Dataset.shuffle refuses a seed that is a tensor
-    tf.config.experimental.enable_op_determinism()
+    if deterministic or not tf.config.get_visible_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()

@@ -41,15 +41,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     options = parser.parse_args()
     from aocr.data import pipeline
+    from aocr.data.automatic import network_widths
+    from aocr.data.batching import plan_batches
     from aocr.data.datasets import open_dataset
-    from aocr.training.run import TrainRequest, _new_config
+    from aocr.training.prepare import TrainRequest, new_config
 
     print(describe())
     print("| images | augmentation | images/s | padding |\n|---|---|---|---|")
     with open_dataset([options.annotations], options.data_base_dir) as data:
-        config = _new_config(TrainRequest(datasets=[options.annotations]), [data])
-        widths = pipeline.network_widths(data.summary.sizes, config)
-        plan = pipeline.plan_batches(widths, options.batch_size, config)
+        config = new_config(TrainRequest(datasets=[options.annotations]), [data])
+        widths = network_widths(data.summary.sizes, config)
+        plan = plan_batches(widths, options.batch_size, config)
         for cached in (True, False):
             pipeline.CACHE_BYTES = 2**40 if cached else 0
             for strength in (1.0, 0.0):

@@ -43,7 +43,8 @@ def noise(arch: str, batch: int, width: int):
     import numpy as np
     import tensorflow as tf
 
-    from aocr.data.pipeline import EDGE_STEP, Batch
+    from aocr.data.batching import EDGE_STEP
+    from aocr.data.pipeline import Batch
     from aocr.text.charset import EOS, GO, NUM_SPECIALS
 
     random = np.random.default_rng(0)

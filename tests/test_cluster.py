@@ -15,12 +15,14 @@ from conftest import ROOT, draw_numbers, run_aocr
 from test_resume import all_tensors
 
 from aocr.config import ModelConfig
+from aocr.data.automatic import network_widths
+from aocr.data.batching import Share, plan_batches, share_of, share_work
 from aocr.data.builder import BuildOptions, build_records
-from aocr.data.pipeline import Batches, Share, network_widths, plan_batches, share_of, summarise
+from aocr.data.datasets import summarise
+from aocr.data.pipeline import Batches
 from aocr.model.losses import ctc_loss
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
-from aocr.training.run import _share_work
 
 FLAGS = (
     "--attn-num-hidden", "16", "--target-embedding-size", "8", "--precision", "float32", "--no-augment",
@@ -58,13 +60,6 @@ def test_ctc_of_an_uncounted_image_is_nothing():
     assert float(both) == pytest.approx(float(alone), rel=1e-6)
 
 
-class Fake:
-    """The shape of a cluster, without one."""
-
-    def __init__(self, worker, num_workers):
-        self.worker, self.num_workers = worker, num_workers
-
-
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     """Records in three files, and a network for them."""
@@ -79,15 +74,15 @@ def epoch_of(paths, config, worker, workers, batch_size=8):
     summary = summarise(paths)
     widths = network_widths(summary.sizes, config)
     plan = plan_batches(widths, batch_size, config)
-    share, plan, steps = _share_work(Fake(worker, workers), plan, widths, summary.files)
-    batches = Batches(paths, config, plan, summary, share=share, num_batches=steps)
+    share, plan = share_work(plan, widths, summary.files, worker, workers)
+    batches = Batches(paths, config, plan, summary, share=share)
     seen = []
     for epoch, _, batch in batches.endless(0, 0, 0, 0.0):
         if epoch > 0:
             break
         counted = batch.weights.numpy().sum(1) > 0
         seen.append([label for label, c in zip(batch.label.numpy().tolist(), counted, strict=True) if c])
-    return seen, share, steps
+    return seen, share, share.num_batches
 
 
 @pytest.mark.parametrize("workers", [2, 3, 4])

@@ -8,7 +8,8 @@ from conftest import random_batch
 import aocr
 from aocr import machine
 from aocr.config import ARCHS, ModelConfig, TrainConfig
-from aocr.data.pipeline import network_widths, plan_batches
+from aocr.data.automatic import network_widths
+from aocr.data.batching import plan_batches
 from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.reader import Reader

@@ -62,16 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from aocr.data.builder import BuildOptions, build_records
     from aocr.data.preview import write_preview
 
-    build = BuildOptions(
-        charset=charset,
-        max_prediction=args.max_prediction,
-        data_base_dir=args.data_base_dir,
-        force_uppercase=args.force_uppercase,
-        save_filename=args.save_filename,
-        label_from_filename=args.label_from_filename,
-        strict=args.strict,
-        shards=args.shards,
-    )
+    build = BuildOptions(**{**options.fields_of(BuildOptions, args), "charset": charset})
     with tqdm(unit=" images", disable=not sys.stderr.isatty()) as bar:  # without a terminal a line now and then
 
         def progress(seen: int) -> None:

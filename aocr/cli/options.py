@@ -135,6 +135,22 @@ def typed_network(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in MODEL_FIELDS if hasattr(args, name)}
 
 
+def typed_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """As `typed_network`, and the charset unless it is to be taken from the data.
+
+    Raises:
+      CharsetError, ConfigError: the charset cannot be read.
+    """
+    charset = typed_charset(args)
+    known = {} if charset in (None, "auto") else {"charset": Charset.from_name_or_file(charset)}
+    return {**typed_network(args), **known}
+
+
+def fields_of(record: type, args: argparse.Namespace) -> dict[str, Any]:
+    """The flags that bear the names of a dataclass's fields."""
+    return {field.name: getattr(args, field.name) for field in fields(record) if hasattr(args, field.name)}
+
+
 def typed_charset(args: argparse.Namespace) -> str | None:
     """The charset that was typed, by --charset or by --full-ascii."""
     return "full-ascii" if getattr(args, "full_ascii", False) else getattr(args, "charset", None)
@@ -187,10 +203,7 @@ def open_model(args: argparse.Namespace, quick: bool = False):
 
     if args.gpu_id is not None:
         machine.use_gpu(args.gpu_id)
-    how = ReadConfig(**{f.name: getattr(args, f.name) for f in fields(ReadConfig) if hasattr(args, f.name)})
+    how = ReadConfig(**fields_of(ReadConfig, args))
     predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size, how=how, quick=quick)
-    typed = typed_network(args)
-    if charset := typed_charset(args):
-        typed["charset"] = Charset.from_name_or_file(charset)
-    ModelFolder(args.model_dir).check_typed(predictor.config, typed)
+    ModelFolder(args.model_dir).check_typed(predictor.config, typed_settings(args))
     return predictor

@@ -41,7 +41,7 @@ def add_parser(sub) -> None:
     parser.add_argument("--no-resume", dest="resume", action="store_false", help="start anew, forget what is there")
     parser.add_argument(
         "--validation", nargs="+", default=[], metavar="DATASET",
-        help="validate on this (default: a fixed 5%% of the training set where it has 200 images or more)",
+        help="validate on this (default: a fixed 5%% of the training set if it has 200 images or more)",
     )  # fmt: skip
     parser.add_argument(
         "--charset", metavar="FILE|NAME|auto", default=argparse.SUPPRESS,
@@ -71,7 +71,10 @@ def add_parser(sub) -> None:
 def _add_recipe(group) -> None:
     default = TrainConfig()
     group.add_argument(
-        "--batch-size", type=options.positive, metavar="N", help="images a step (default: up to 32; classic 65)"
+        "--batch-size",
+        type=options.positive,
+        metavar="N",
+        help="images a step (default: from the data, up to 32; classic 65)",
     )
     group.add_argument(
         "--num-epoch", type=options.positive, metavar="N",
@@ -108,32 +111,22 @@ def _add_recipe(group) -> None:
         "--augment-strength", type=options.above_zero, default=1.0, metavar="S", help="how much (default: %(default)s)"
     )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="fixes all that is random (default: 0)")
+    group.add_argument(
+        "--deterministic", action="store_true",
+        help="on a GPU too: the same weights to the bit from the same seed; it slows training (a CPU always does so)",
+    )  # fmt: skip
     options.add_precision(group, "auto")
 
 
 def train_config(args: argparse.Namespace) -> TrainConfig:
     """The TrainConfig of the typed flags."""
-    optimizer, rate = args.optimizer, args.initial_learning_rate
-    if optimizer is None:
-        optimizer = "adamw"
+    typed, rate = options.fields_of(TrainConfig, args), args.initial_learning_rate
+    if args.optimizer is None:
+        typed["optimizer"] = TrainConfig.optimizer
         if rate is not None and rate >= ADADELTA_FROM:
-            optimizer = "adadelta"
+            typed["optimizer"] = "adadelta"
             log.info("A learning rate of %g is meant for Adadelta: using it (--optimizer adamw for AdamW).", rate)
-    return TrainConfig(
-        batch_size=args.batch_size or TrainConfig.batch_size,
-        num_epoch=args.num_epoch,
-        max_time=args.max_time,
-        patience=args.patience,
-        steps_per_checkpoint=args.steps_per_checkpoint,
-        optimizer=optimizer,
-        initial_learning_rate=rate,
-        max_gradient_norm=args.max_gradient_norm,
-        clip_gradients=args.clip_gradients,
-        augment=args.augment,
-        augment_strength=args.augment_strength,
-        precision=args.precision,
-        seed=args.seed,
-    )
+    return TrainConfig(**typed)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -143,33 +136,17 @@ def run(args: argparse.Namespace) -> int:
         log.info("TF_CONFIG makes this process a parameter server or evaluator; aocr needs none. Nothing to do.")
         return 0
     options.check_paths([*args.datasets, *args.validation], args.model_dir)
+    typed = options.typed_settings(args)
     machine.start_tensorflow()
     from aocr.folder.model_folder import ModelFolder
-    from aocr.training.run import TrainRequest, train
+    from aocr.training.prepare import TrainRequest
+    from aocr.training.run import train
 
     if args.gpu_id is not None:
         if args.devices is not None:
             raise ConfigError("--devices", args.devices, "cannot stand beside --gpu-id: both choose GPUs.")
         machine.use_gpu(args.gpu_id)
-    outcome = train(
-        TrainRequest(
-            datasets=args.datasets,
-            validation=args.validation,
-            model_dir=args.model_dir,
-            typed=options.typed_network(args),
-            charset=options.typed_charset(args),
-            config=config,
-            batch_size_typed=args.batch_size is not None,
-            resume=args.resume,
-            init_from=args.init_from,
-            charset_policy=args.charset_policy,
-            data_base_dir=args.data_base_dir,
-            max_vocabulary=args.target_vocab_size,
-            use_distance=args.use_distance,
-            output_dir=args.output_dir,
-            devices=args.devices,
-        )
-    )
+    outcome = train(TrainRequest(**options.fields_of(TrainRequest, args), typed=typed, config=config))
     if task and task.index > 0:
         return 130 if outcome.interrupted else 0  # the chief tells the rest
     if outcome.interrupted:

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from aocr import files
-from aocr.config import IMAGE_HEIGHT
+from aocr.config import IMAGE_HEIGHT, width_at
 from aocr.data.records import Example
 from aocr.errors import DatasetError, shown
 from aocr.text.charset import Charset
@@ -146,7 +146,7 @@ class Tally:
         report.symbols.update(example.label)
         report.lengths[len(example.label)] += 1
         report.widths[example.width] += 1
-        report.network_widths[-(-example.width * IMAGE_HEIGHT // example.height)] += 1
+        report.network_widths[int(width_at(IMAGE_HEIGHT, example.width, example.height))] += 1
         digest = hashlib.blake2b(example.image, digest_size=8).digest()
         self._digests.append(int.from_bytes(digest, "little"))
         self._numbers.append(number)

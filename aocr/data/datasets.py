@@ -2,20 +2,79 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from aocr import files
+from aocr.data.automatic import in_validation
 from aocr.data.builder import BuildOptions, BuildReport, build_records
-from aocr.data.pipeline import Summary, summarise
-from aocr.data.records import expand_datasets, is_tfrecord, is_verified
+from aocr.data.records import check_end, expand_datasets, is_tfrecord, is_verified
 from aocr.errors import DatasetError
-from aocr.training.progress import log
+
+log = logging.getLogger("aocr")
+
+FEATURES = {
+    "image": tf.io.FixedLenFeature((), tf.string),
+    "label": tf.io.FixedLenFeature((), tf.string),
+    "comment": tf.io.FixedLenFeature((), tf.string, default_value=""),
+    "width": tf.io.FixedLenFeature((), tf.int64, default_value=0),
+    "height": tf.io.FixedLenFeature((), tf.int64, default_value=0),
+}
+"""What a record holds."""
+
+
+class Summary(NamedTuple):
+    """What one look at every record tells. N records.
+
+    Attributes:
+      labels: N texts.
+      sizes: (N, 2) int width and height in pixels.
+      held_out: (N,) bool, in the hash split for validation.
+      num_bytes: bytes of all encoded images.
+      files: (N,) int, number of the file each is in.
+    """
+
+    labels: list[str]
+    sizes: np.ndarray
+    held_out: np.ndarray
+    num_bytes: int
+    files: np.ndarray
+
+
+def summarise(paths: Sequence[str]) -> Summary:
+    """Read labels and sizes of all records without decoding an image.
+
+    Raises:
+      DatasetError: a file is cut off within the head of a record.
+      tf.errors.OpError: it is cut off or damaged elsewhere, or another program's.
+    """
+
+    def look(serialized):
+        parsed = tf.io.parse_example(serialized, FEATURES)
+        size = tf.stack([parsed["width"], parsed["height"]], 1)
+        num_bytes = tf.reduce_sum(tf.strings.length(parsed["image"])), tf.reduce_sum(tf.strings.length(serialized))
+        return parsed["label"], size, in_validation(parsed["image"]), *num_bytes
+
+    labels, sizes, held_out, files, num_bytes = [], [], [], [], 0
+    for number, path in enumerate(paths):
+        num_before, file_bytes = len(labels), 0
+        for label, size, held, image_bytes, record_bytes in tf.data.TFRecordDataset(path).batch(1024).map(look):
+            labels += [value.decode("utf-8") for value in label.numpy()]
+            sizes.append(size.numpy())
+            held_out.append(held.numpy())
+            files.append(np.full(len(label), number))
+            num_bytes += int(image_bytes)
+            file_bytes += int(record_bytes)
+        check_end(path, len(labels) - num_before, file_bytes)
+    return Summary(labels, *map(np.concatenate, (sizes, held_out)), num_bytes, np.concatenate(files))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from aocr.config import ModelConfig
+from aocr.config import ModelConfig, width_at
 
 
 def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
@@ -32,12 +32,6 @@ def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
     return image
 
 
-def _aspect_width(height, width, network_height: int):
-    """Width in pixels at the network's height: ceil(width / height * network_height)."""
-    ratio = tf.cast(width, tf.float64) / tf.cast(height, tf.float64)
-    return tf.cast(tf.math.ceil(ratio * network_height), tf.int32)
-
-
 def _shrunk_height(config: ModelConfig, width):
     """Height in pixels of an image that is `width` wide at the network's height, once shrunk to its width."""
     ratio = tf.cast(config.network_width, tf.float64) / tf.cast(width, tf.float64)
@@ -47,7 +41,7 @@ def _shrunk_height(config: ModelConfig, width):
 def _bicubic(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """As aocr 0.7.6: TensorFlow 1 bicubic, images of height 32 or less left as they are if they fit."""
     height, width = tf.unstack(tf.shape(image)[:2])
-    aspect = _aspect_width(height, width, config.height)
+    aspect = tf.cast(width_at(config.height, width, height), tf.int32)
     fits = aspect <= config.network_width
     target = tf.cond(
         fits,
@@ -75,7 +69,7 @@ def _stretched(image: tf.Tensor) -> tf.Tensor:
 def _antialiased(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Antialiased bilinear to the network's height; an image that is too wide is shrunk, and centred in height."""
     height, width = tf.unstack(tf.shape(image)[:2])
-    aspect = _aspect_width(height, width, config.height)
+    aspect = tf.cast(width_at(config.height, width, height), tf.int32)
     target = tf.cond(
         aspect <= config.network_width,
         lambda: tf.stack([config.height, aspect]),

@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw
 from aocr import files
 from aocr.config import ModelConfig
 from aocr.data.augment import augment
-from aocr.data.automatic import channels_for, share_with_colour
-from aocr.data.pipeline import height_for
+from aocr.data.automatic import channels_for, height_for, share_with_colour
 from aocr.data.preprocess import preprocess
 from aocr.data.records import Example, read_examples
 from aocr.errors import DatasetError

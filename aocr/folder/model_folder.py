@@ -72,6 +72,8 @@ class ModelFolder:
 
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
+        self._hold: contextlib.ExitStack | None = None
+        self._locked = False
 
     def __str__(self) -> str:
         return self.path
@@ -112,19 +114,33 @@ class ModelFolder:
 
     # The model's settings
 
+    def begin(self, config: ModelConfig) -> None:
+        """Make the folder, free of what an earlier training left there, and its model.json.
+
+        Raises:
+          CheckpointError: the folder cannot be made.
+          TrainingError: another training holds it (only inside `held`), or the file cannot be written.
+        """
+        self._make()
+        self.clear()
+        self.write_config(config)
+
     def write_config(self, config: ModelConfig) -> None:
         """Make the folder and its model.json.
 
         Raises:
-          CheckpointError: the folder cannot be made.
-          TrainingError: the file cannot be written.
+          As `begin`.
         """
+        self._make()
+        self.write_json(MODEL, {"format": FORMAT, "aocr": aocr.__version__, "model": config.to_dict()})
+
+    def _make(self) -> None:
         try:
             files.make_folder(self.path)
         except OSError as error:
             reason = f"the folder cannot be made ({files.one_line(error)}). Choose another --model-dir."
             raise CheckpointError(self.path, reason) from None
-        self.write_json(MODEL, {"format": FORMAT, "aocr": aocr.__version__, "model": config.to_dict()})
+        self._lock()
 
     def find_config(self) -> ModelConfig | None:
         """The folder's ModelConfig; None where the folder has no model.
@@ -256,27 +272,32 @@ class ModelFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Holds the folder, which is made, for one training; the system lets go of it with the process.
+        """Holds the folder for one training, from when it is there; the system lets go of it with the process.
 
         Local folders only, and no Windows: elsewhere nothing is held.
 
         Raises:
           TrainingError: another training holds it.
         """
-        if fcntl is None or files.is_remote(self.path):
+        with contextlib.ExitStack() as self._hold:
+            if os.path.isdir(self.path):
+                self._lock()
             yield
+        self._hold = None
+
+    def _lock(self) -> None:
+        """Lock the folder, once, if it is to be held."""
+        if self._hold is None or self._locked or fcntl is None or files.is_remote(self.path):
             return
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # what cannot be written is told where it is written
-                os.makedirs(self.path, exist_ok=True)
-                handle = os.open(self.path, os.O_RDONLY)
-                stack.callback(os.close, handle)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    reason = "another training is at work in it. Wait for it, stop it, or give another --model-dir."
-                    raise TrainingError(f"{self.path}: {reason}") from None
-            yield
+        with contextlib.suppress(OSError):  # what cannot be written is told where it is written
+            handle = os.open(self.path, os.O_RDONLY)
+            self._hold.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                reason = "another training is at work in it. Wait for it, stop it, or give another --model-dir."
+                raise TrainingError(f"{self.path}: {reason}") from None
+            self._locked = True
 
 
 def _as_typed(name: str, value: Any, kept: Any) -> tuple[str, Any, str]:

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from aocr.data.automatic import network_widths
+from aocr.data.batching import plan_batches
 from aocr.data.datasets import Dataset
-from aocr.data.pipeline import Batch, Batches, network_widths, plan_batches
+from aocr.data.pipeline import Batch, Batches
 from aocr.model.decoding import Reading
 from aocr.reading.predictor import Predictor
 from aocr.reading.reader import Reader, to_predictions

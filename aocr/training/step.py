@@ -5,7 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from aocr.config import TrainConfig
-from aocr.data.pipeline import Batch, share_of
+from aocr.data.batching import share_of
+from aocr.data.pipeline import Batch
 from aocr.model.cnn import num_columns
 from aocr.model.losses import ctc_loss, sequence_loss
 from aocr.model.recognizer import Recognizer

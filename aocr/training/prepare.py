@@ -1,0 +1,231 @@
+"""From what was typed and the data to a plan: the network's settings, batches, split, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from aocr.config import ModelConfig, TrainConfig, find_arch
+from aocr.data import automatic
+from aocr.data.batching import Share, plan_batches, share_work
+from aocr.data.datasets import Dataset
+from aocr.data.pipeline import Batches
+from aocr.errors import CharsetError, ConfigError, DatasetError
+from aocr.folder.model_folder import ModelFolder
+from aocr.text.charset import Charset
+from aocr.training.cluster import Cluster
+from aocr.training.progress import log
+
+NUM_NAMED = 5
+"""Records named, at most, whose labels cannot be learnt."""
+
+FREE_IN_FINE_TUNING = ("charset", "max_width", "max_height", "max_prediction")
+"""Settings in which a network may differ from the one that it starts from."""
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What the user typed.
+
+    Attributes:
+      datasets: what to learn from.
+      validation: what to validate on; empty: a part of `datasets` where they are large enough.
+      model_dir: the model folder.
+      typed: fields of ModelConfig that were typed.
+      config: how to train.
+      resume: whether to go on with what the folder holds.
+      init_from: model folder whose weights are the start.
+      charset_policy: `fail`, `union` or `new`: what happens where `init_from` has another charset.
+      data_base_dir: where paths of annotation files may start.
+      target_vocab_size: largest vocabulary allowed, special symbols counted; None: any.
+      use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
+      output_dir: where a report of the validation set goes after training; None: nowhere.
+      devices: `all`, a number of them, or their numbers with commas; None: one.
+    """
+
+    datasets: Sequence[str]
+    validation: Sequence[str] = ()
+    model_dir: str = "checkpoints"
+    typed: dict[str, Any] = field(default_factory=dict)
+    config: TrainConfig = field(default_factory=TrainConfig)
+    resume: bool = True
+    init_from: str | None = None
+    charset_policy: str = "union"
+    data_base_dir: str | None = None
+    target_vocab_size: int | None = None
+    use_distance: bool = True
+    output_dir: str | None = None
+    devices: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training will do.
+
+    Attributes:
+      config: of the network.
+      data: what it learns from.
+      validation_data: what it is validated on: a dataset and the part of it; None: no validation.
+      in_training: (N,) bool, the records of `data` that are trained on.
+      unusable: (N,) bool, those whose label the network cannot be taught.
+      batch_size: images a batch, over all workers.
+      share: what this worker trains on.
+      training, validation: the batches.
+    """
+
+    config: ModelConfig
+    data: Dataset
+    validation_data: tuple[Dataset, str] | None
+    in_training: np.ndarray
+    unusable: np.ndarray
+    batch_size: int
+    share: Share
+    training: Batches
+    validation: Batches | None
+
+    def describe(self) -> None:
+        """Say at the start what the network will and will not see."""
+        config, sizes = self.config, self.data.summary.sizes
+        log.info("Charset: %s", config.charset.shown())
+        log.info(
+            "Limits: text of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --height)",
+            *(config.max_prediction, config.network_width, config.height),
+        )
+        shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())
+        if shrunk:
+            log.warning("%d of %d images are wider and are shrunk to fit, their aspect kept.", shrunk, len(sizes))
+        log.info("Training on %d images, %s", int(self.in_training.sum()), self._validation_in_words())
+        unusable = np.flatnonzero(self.unusable)
+        for i in unusable[:NUM_NAMED]:
+            label = self.data.summary.labels[i]
+            missing = config.charset.missing(label)
+            reason = f"outside the charset: {missing}" if missing else f"longer than {config.max_prediction}"
+            log.warning("%s: record %d left out, label %r is %s", self.data.name, i + 1, label, reason)
+        if len(unusable) > NUM_NAMED:
+            log.warning("%s: %d records left out in all for their labels", self.data.name, len(unusable))
+
+    def _validation_in_words(self) -> str:
+        if self.validation_data is None:
+            return "without validation (--validation DATASET)"
+        dataset, part = self.validation_data
+        count = int(_records_of(dataset, part).sum())
+        return f"validating on {count} ({dataset.name if part == 'all' else 'a fixed 5 % of them held out'})"
+
+
+def _records_of(dataset: Dataset, part: str) -> np.ndarray:
+    """(N,) bool, the records of a dataset that belong to a part: `all` or `validation`."""
+    held_out = dataset.summary.held_out
+    return held_out if part == "validation" else np.ones(len(held_out), bool)
+
+
+def resumed_config(request: TrainRequest) -> ModelConfig | None:
+    """The folder's network, if there is one to go on with.
+
+    Raises:
+      CheckpointError: the folder is damaged or of another program.
+      ConfigError: a typed setting contradicts it.
+    """
+    folder = ModelFolder(request.model_dir)
+    config = folder.find_config() if request.resume else None
+    if config is not None:
+        folder.check_typed(config, request.typed, ", or train anew with --no-resume")
+    return config
+
+
+def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfig:
+    """The network for a first training on this data, the training set first.
+
+    Raises:
+      CharsetError: `init_from` has another charset, and `charset_policy` is `fail`.
+      ConfigError: a setting is impossible or contradicts `init_from`.
+    """
+    base = ModelFolder(request.init_from).find_config() if request.init_from else None
+    if request.init_from and base is None:
+        raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr.")
+    labels = [label for data in datasets for label in data.summary.labels]
+    limits = automatic.limits_for(labels, np.concatenate([data.summary.sizes for data in datasets]), request.typed)
+    settings = {"charset": Charset.from_labels(labels), **limits, **request.typed}
+    if base is not None:
+        return _widened(base, settings, request)
+    arch = find_arch(settings.get("arch", "default"))
+    if arch.follows_data:
+        settings.setdefault("height", automatic.height_for(datasets[0].summary.sizes))
+        if "channels" not in settings:
+            settings["channels"] = _channels_of(datasets[0])
+    return ModelConfig(**{**arch.defaults, **settings})
+
+
+def _channels_of(data: Dataset) -> int:
+    """3 where grey would lose what colour tells, else 1."""
+    share = automatic.share_with_colour(data.paths, len(data.summary.labels))
+    channels = automatic.channels_for(share)
+    if channels == 3:
+        log.info("Reading colour: %.0f %% of the images lose much contrast in grey (--no-color)", 100 * share)
+    return channels
+
+
+def _widened(base: ModelConfig, settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
+    """The network of `init_from` with the charset and the limits of `settings`."""
+    fixed = {name: value for name, value in settings.items() if name not in FREE_IN_FINE_TUNING}
+    ModelFolder(request.init_from).check_typed(base, fixed)
+    new = settings["charset"]
+    missing = base.charset.missing(new.symbols)
+    if request.charset_policy == "fail" and missing:
+        raise CharsetError(missing, new.symbols, "Choose --charset-policy union or new.")
+    charset = new if request.charset_policy == "new" else Charset(base.charset.symbols + missing)
+    return replace(base, **{**settings, "charset": charset})
+
+
+def make_plan(
+    request: TrainRequest, config: ModelConfig | None, data: Dataset, held: Dataset | None, cluster: Cluster
+) -> Plan:
+    """Plan a training.
+
+    Args:
+      request: what was typed.
+      config: the network's settings, where there is one to go on with.
+      data: what to learn from.
+      held: what to validate on, if it was typed.
+      cluster: whose workers share the work.
+
+    Raises:
+      CharsetError, ConfigError, DatasetError: the data or the settings cannot be used.
+    """
+    summary = data.summary
+    if not any(summary.labels):
+        raise DatasetError(data.name, "every label is empty. Check the annotation file's second column.")
+    config = config or new_config(request, [dataset for dataset in (data, held) if dataset])
+    size, most = config.charset.vocabulary_size, request.target_vocab_size
+    if most and size > most:
+        raise ConfigError("--target-vocab-size", most, f"the charset needs {size}. Raise it, or choose --charset.")
+    unusable = np.array([not _can_learn(label, config) for label in summary.labels])
+    split = held is None and automatic.is_split(summary.held_out)
+    in_training = ~(summary.held_out & split) & ~unusable
+    if not in_training.any():
+        label = summary.labels[int(np.argmax(unusable))]
+        if missing := config.charset.missing(label):
+            raise CharsetError(missing, label)
+        raise DatasetError(data.name, f"no usable label: all are longer than {config.max_prediction} characters.")
+    widths = automatic.network_widths(summary.sizes[in_training], config)
+    batch_size = request.config.batch_size or automatic.batch_size_for(widths, config.traits)
+    if batch_size < cluster.num_replicas:
+        raise ConfigError("--batch-size", batch_size, f"has no image for each of {cluster.num_replicas} replicas.")
+    whole = plan_batches(widths, batch_size, config)
+    share, batches = share_work(whole, widths, summary.files[in_training], cluster.worker, cluster.num_workers)
+    part = "training" if split else "all"
+    training = Batches(data.paths, config, batches, summary, part, drop_unknown=True, share=share)
+    validation_data = (data, "validation") if split else (held, "all") if held else None
+    validation = _validation_batches(*validation_data, batch_size, config) if validation_data else None
+    return Plan(config, data, validation_data, in_training, unusable, batch_size, share, training, validation)
+
+
+def _can_learn(label: str, config: ModelConfig) -> bool:
+    return len(label) <= config.max_prediction and not config.charset.missing(label)
+
+
+def _validation_batches(dataset: Dataset, part: str, batch_size: int, config: ModelConfig) -> Batches:
+    widths = automatic.network_widths(dataset.summary.sizes[_records_of(dataset, part)], config)
+    return Batches(dataset.paths, config, plan_batches(widths, batch_size, config), dataset.summary, part)

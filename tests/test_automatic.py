@@ -1,0 +1,59 @@
+"""What is taken from the data where no flag says it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aocr.config import ARCHS, HEIGHTS, width_at
+from aocr.data import automatic
+
+
+@pytest.mark.parametrize("height", HEIGHTS)
+def test_the_width_is_one_for_ints_arrays_and_graphs(height):
+    sizes = np.array([(w, h) for w in (1, 2, 31, 100, 333, 4096) for h in range(1, 130)])
+    expected = [-(-w * height // h) for w, h in sizes.tolist()]
+    ints = [int(width_at(height, w, h)) for w, h in sizes.tolist()]
+    arrays = automatic.widths_at(height, sizes)
+    graph = tf.function(lambda w, h: tf.cast(width_at(height, w, h), tf.int32))
+    tensors = graph(tf.constant(sizes[:, 0], tf.int32), tf.constant(sizes[:, 1], tf.int32)).numpy()
+    np.testing.assert_array_equal(arrays, ints)
+    np.testing.assert_array_equal(tensors, ints)
+    assert all(0 <= found - exact <= 1 for found, exact in zip(ints, expected, strict=True))
+    assert height != 32 or ints == expected  # elsewhere 1 / 49 * 49 and the like are off in the last bit
+
+
+def test_limits_are_the_longest_label_and_the_widest_usual_image():
+    sizes = np.array([(100, 32)] * 99 + [(1000, 32)])
+    labels = ["a"] * 99 + ["four"]
+    assert automatic.limits_for(labels, sizes, ()) == {"max_prediction": 4, "max_width": 218, "max_height": 32}
+    assert automatic.limits_for(labels, sizes, {"max_width"}) == {"max_prediction": 4}
+    assert automatic.limits_for(labels, sizes, {"max_prediction", "max_height"}) == {}
+    assert automatic.limits_for([""], np.array([(9000, 32)]), ())["max_width"] == automatic.WIDTH_CAP
+    assert automatic.limits_for([""], np.array([(1, 32)]), ()) == {
+        "max_prediction": 1,
+        "max_width": 32,
+        "max_height": 32,
+    }
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "arch", "size"),
+    [
+        (10_000, 100, "default", 32),
+        (10_000, 100, "classic", 65),
+        (10, 100, "default", 8),
+        (240, 100, "default", 10),
+        (10_000, 1024, "default", 16),
+        (10_000, 9000, "default", 8),
+    ],
+)
+def test_batches_are_smaller_for_small_sets_and_long_lines(count, width, arch, size):
+    assert automatic.batch_size_for(np.full(count, width), ARCHS[arch]) == size
+
+
+def test_a_set_is_split_where_both_parts_get_images():
+    held_out = np.arange(400) % 20 == 0
+    assert automatic.is_split(held_out)
+    assert not automatic.is_split(held_out[:199])
+    assert not automatic.is_split(np.zeros(400, bool))
+    assert not automatic.is_split(np.ones(400, bool))
