@@ -44,7 +44,9 @@ class Progress:
         self._writer = tf.summary.create_noop_writer()
         self._validation = ""
         disabled = not (shown and sys.stderr.isatty())
-        self._bar = tqdm(total=1.0, bar_format=PHASE_LAYOUT, disable=disabled, leave=False, dynamic_ncols=True)
+        self._bar = tqdm(
+            desc="starting", total=1.0, bar_format=PHASE_LAYOUT, disable=disabled, leave=False, dynamic_ncols=True
+        )
         self._closed = threading.Event()
         if not disabled:
             threading.Thread(target=self._tick, daemon=True).start()
