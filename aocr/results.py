@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,3 +122,8 @@ class EvalReport:
     perplexity: float
     images_per_second: float
     skipped: dict[str, int] = field(default_factory=dict)
+
+
+def number(value: float, spec: str) -> str:
+    """A score as people read it: formatted, or `-` where it is NaN because nothing could be scored."""
+    return "-" if math.isnan(value) else format(value, spec)
