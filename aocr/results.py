@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+NEVER = -1e9
+"""Log-probability of what may not be."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,24 @@ class EvalReport:
     skipped: dict[str, int] = field(default_factory=dict)
 
 
-def number(value: float, spec: str) -> str:
-    """A score as people read it: formatted, or `-` where it is NaN because nothing could be scored."""
-    return "-" if math.isnan(value) else format(value, spec)
+class Reading(NamedTuple):
+    """What was read in a batch: arrays, or tensors.
+
+    T steps were done: until every text had ended, or the limit. G temperatures, K beams.
+
+    Attributes:
+      ids: (B, T) int32 of the best text; after its EOS the values mean nothing.
+      probabilities: (B, T) float32, of each chosen symbol given the ones before it, at the last temperature.
+      attention: (B, T, S) float32.
+      confidence: (B,) float32, product of the probabilities up to and with EOS.
+      log_probs: (B, K, G) float32, ln of each beam's probability at each temperature; the best beam first.
+        NEVER or less: there was no such beam.
+      beam_ids: (B, K, T) int32 of all beams.
+    """
+
+    ids: object
+    probabilities: object
+    attention: object
+    confidence: object
+    log_probs: object
+    beam_ids: object

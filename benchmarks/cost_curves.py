@@ -29,6 +29,7 @@ def reading(count: int) -> float:
     from aocr import machine
     from aocr.config import ModelConfig
     from aocr.model.recognizer import build_recognizer
+    from aocr.reading.network import NetworkReader
     from aocr.reading.predictor import Predictor
     from aocr.text.charset import Charset
 
@@ -36,7 +37,7 @@ def reading(count: int) -> float:
         machine.set_seed(0)
         config = ModelConfig(Charset(SYMBOLS), max_width=96, max_height=32, max_prediction=6)
         precision, _ = machine.choose_precision("auto")
-        reading.predictor = Predictor(build_recognizer(config, machine.POLICIES[precision]), config)
+        reading.predictor = Predictor(NetworkReader(build_recognizer(config, machine.POLICIES[precision]), config))
         buffer = io.BytesIO()
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 96)).astype(np.uint8)).save(buffer, "PNG")
         reading.image = buffer.getvalue()

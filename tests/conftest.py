@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from aocr import machine
 
 machine.start_tensorflow()
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="aocr-cache-")  # not the user's own
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"

@@ -12,7 +12,7 @@ from aocr.config import ModelConfig, ReadConfig
 from aocr.errors import ConfigError
 from aocr.model.decoding import LENGTH_POWER, NEVER, OVERRUN
 from aocr.model.recognizer import build_recognizer
-from aocr.reading.reader import make_constraints
+from aocr.reading.constraints import make_constraints
 from aocr.text.charset import EOS, GO, NUM_SPECIALS, Charset
 
 LIMIT = 3

@@ -289,16 +289,17 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(trained, tmp_path,
     from aocr.exchange import export as exporter
 
     predictor = aocr.load(str(trained))
-    write = exporter.WRITERS["savedmodel"]
+    form = exporter.FORMATS["savedmodel"]
+    write = form.write
 
     def spoiled(predictor, folder):
-        bias = predictor.model.decoder.output_projection.bias
+        bias = predictor.reader.model.decoder.output_projection.bias
         kept = bias.numpy()
         bias.assign(kept + np.linspace(5, 0, len(kept)))
         write(predictor, folder)
         bias.assign(kept)
 
-    monkeypatch.setitem(exporter.WRITERS, "savedmodel", spoiled)
+    monkeypatch.setattr(form, "write", spoiled)
     with pytest.raises(ExportError, match="where the model reads"):
         exporter.export(predictor, str(tmp_path / "e"), "savedmodel")
     assert not (tmp_path / "e").exists()

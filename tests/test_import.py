@@ -91,7 +91,7 @@ def test_both_spellings_give_the_same_model(case, tmp_path):
     one, other = (reader.predict([image])[0] for reader in results)
     assert one.text == other.text
     np.testing.assert_allclose(one.attention, other.attention, atol=1e-6)
-    for a, b in zip(*(weights_of(reader.model).values() for reader in results), strict=True):
+    for a, b in zip(*(weights_of(predictor.reader.model).values() for predictor in results), strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
@@ -110,6 +110,26 @@ def test_an_imported_model_is_tested_exported_and_tuned(numbers, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "classic network" in done.stderr
     assert_clean_failure(run_aocr("import", tmp_path / "old", "--model-dir", model), "holds a model already")
+
+
+def test_flags_of_the_network_are_checked_against_the_checkpoint(tmp_path):
+    old = write_old(tmp_path / "old", old_variables(gru=True, channels=3, layers=3))
+    model = tmp_path / "m"
+    wrong = {
+        ("--no-color",): ("--no-color", "colour"),
+        ("--attn-num-layers", "2"): ("--attn-num-layers = 2", "has 3"),
+        ("--attn-num-hidden", "128"): ("--attn-num-hidden = 128", "has 8"),
+        ("--target-embedding-size", "11"): ("--target-embedding-size = 11", "has 10"),
+    }
+    for flags, words in wrong.items():
+        assert_clean_failure(run_aocr("import", old, "--model-dir", model, *flags), *words)
+    assert not model.exists()
+    right = ("--color", "--use-gru", "--attn-num-layers=3", "--attn-num-hidden=8", "--target-embedding-size=10")
+    done = run_aocr("import", old, "--model-dir", model, *right)
+    assert done.returncode == 0, done.stderr
+    old = write_old(tmp_path / "lstm", old_variables())
+    done = run_aocr("import", old, "--model-dir", tmp_path / "n", "--use-gru")
+    assert_clean_failure(done, "--use-gru", "LSTM cells")
 
 
 def test_wrong_input_is_one_line(tmp_path):

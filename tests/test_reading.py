@@ -114,7 +114,7 @@ def test_the_temperature_is_kept_and_used(trained, paths):
     assert kept["checkpoint"] == json.loads((trained / "best.json").read_text("utf-8"))["checkpoint"]
     assert kept["num_images"] > 0
     reader = aocr.load(str(trained))
-    assert reader.temperature == kept["temperature"]
+    assert reader.chosen.temperature == kept["temperature"]
     for prediction in reader.predict(paths):
         same = prediction.confidence == pytest.approx(prediction.uncalibrated, rel=1e-6)
         assert same == (kept["temperature"] == 1)

@@ -12,7 +12,7 @@ from aocr.data.automatic import network_widths
 from aocr.data.batching import plan_batches
 from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
-from aocr.reading.reader import Reader
+from aocr.reading.network import NetworkReader
 from aocr.text.charset import Charset
 from aocr.training.averaging import WeightAverage
 from aocr.training.cluster import Cluster
@@ -31,13 +31,13 @@ def test_whatever_the_shape_of_a_batch_there_is_one_trace(arch):
     how = TrainConfig()
     average = WeightAverage(weights_of(model))
     step = TrainStep(model, make_optimizer(how, model), how, Cluster(tf.distribute.get_strategy()), average)
-    reader = Reader(model, config)
+    reader = NetworkReader(model, config)
     for number, shape in enumerate(SHAPES):
         one = random_batch(config, *shape)
         step(one, 0.001, number)
         reader.read(one.images, one.widths)
         reader.log_likelihood(one.images, one.widths, one.tokens, one.targets, one.weights)
-    for function in (step._run, reader.read, reader.log_likelihood):
+    for function in (step._run, reader.functions["read"], reader.functions["log_likelihood"]):
         assert function.experimental_get_tracing_count() == 1
 
 

@@ -9,7 +9,7 @@ import sys
 
 from aocr import machine
 from aocr.cli import options
-from aocr.errors import ConfigError, DatasetError
+from aocr.errors import ConfigError
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
@@ -55,9 +55,6 @@ def run(args: argparse.Namespace) -> int:
     """Build, then print what was found."""
     if os.path.realpath(args.output) == os.path.realpath(args.annotations):
         raise ConfigError("OUTPUT", args.output, "is the annotation file itself. Name another file.")
-    above = os.path.dirname(os.path.dirname(args.output))
-    if above and "://" not in args.output and not os.path.isdir(above):
-        raise DatasetError(args.output, f"there is no folder {above}. Make it, or check the path.")
     charset = Charset.from_name_or_file(args.charset) if args.charset else None
     machine.start_tensorflow()
     from tqdm import tqdm

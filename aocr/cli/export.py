@@ -11,20 +11,21 @@ from aocr.cli import options
 
 log = logging.getLogger("aocr")
 
-FORMATS = ("savedmodel", "frozengraph")
-
 
 def add_parser(sub) -> None:
     """Add the command to argparse's subparsers."""
+    from aocr.exchange.formats import DEFAULT, FORMATS
+
+    about = " or a ".join(form.ABOUT for form in FORMATS.values())
     parser = sub.add_parser(
         "export",
         help="write a model for other programs",
-        description="Export a trained model as a SavedModel (for TensorFlow Serving) or a frozen graph. The export "
-        "is loaded again in a process of its own and must read sample images as the model does.",
+        description=f"Export a trained model as a {about}. The export is loaded again in a process of its own and "
+        "must read sample images as the model does.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("export_dir", nargs="?", metavar="DIR", help="(default: AIP_MODEL_DIR, else exported)")
-    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="(default: %(default)s)")
+    parser.add_argument("--format", choices=list(FORMATS), default=DEFAULT, help="(default: %(default)s)")
     options.add_model_dir(parser)
     options.add_log_path(parser)
     options.add_gpu(parser)
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from aocr.exchange.export import export
 
     predictor = options.open_model(args)
-    log.info("Exporting %s", predictor.checkpoint_used)
+    log.info("Exporting %s", predictor.chosen)
     # Vertex AI looks for the model in the folder that it names, not in a numbered one
     given, named = args.export_dir, os.environ.get("AIP_MODEL_DIR")
     path = export(predictor, given or named or "exported", args.format, numbered=bool(given or not named))

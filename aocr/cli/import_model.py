@@ -11,6 +11,9 @@ from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
 
+LIMITS = {"max_width": 160, "max_height": 60, "max_prediction": 8}
+"""Defaults of aocr 0.7.6, which a checkpoint does not tell."""
+
 
 def add_parser(sub) -> None:
     """Add the command to argparse's subparsers."""
@@ -28,10 +31,16 @@ def add_parser(sub) -> None:
         "--charset", default="alphanumeric", metavar="FILE|NAME", help="in the order of its ids (default: %(default)s)"
     )
     parser.add_argument("--full-ascii", action="store_true", help="the charset of all ASCII characters from 32 to 126")
-    for name, default in (("width", 160), ("height", 60), ("prediction", 8)):
-        parser.add_argument(
-            f"--max-{name}", type=options.positive, default=default, metavar="N", help="(default: %(default)s)"
-        )
+    for name, default in LIMITS.items():
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=options.positive, default=default, metavar="N", help="(default: %(default)s)")
+    group = parser.add_argument_group("the network, checked against the checkpoint")
+    for name in ("attn-num-hidden", "attn-num-layers", "target-embedding-size"):
+        group.add_argument(f"--{name}", type=options.positive, default=argparse.SUPPRESS, metavar="N")
+    colour = {"dest": "channels", "action": "store_const", "default": argparse.SUPPRESS}
+    group.add_argument("--color", const=3, help="it reads colour", **colour)
+    group.add_argument("--no-color", const=1, help="it reads grey", **colour)
+    group.add_argument("--use-gru", action="store_true", default=argparse.SUPPRESS, help="it has GRU cells")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     machine.start_tensorflow()
     from aocr.exchange.aocr_0_7_6 import import_checkpoint
 
-    limits = {name: getattr(args, name) for name in ("max_width", "max_height", "max_prediction")}
-    config, step = import_checkpoint(args.checkpoint, args.model_dir, charset, limits)
+    typed = options.typed_network(args)
+    config, step = import_checkpoint(args.checkpoint, args.model_dir, charset, typed)
     cells = "GRU" if config.use_gru else "LSTM"
     log.info("Read step %d: %d layers of %d %s units", step, config.attn_num_layers, config.attn_num_hidden, cells)
     print(f"Imported to {args.model_dir}. Next: aocr test DATASET --model-dir {args.model_dir}")

@@ -72,28 +72,8 @@ class _Shown(logging.Formatter):
         return shown(super().formatMessage(record))
 
 
-class _ModelLog(logging.FileHandler):
-    """The log in a model folder: lines wait until the folder is made, when data and network are known to be good."""
-
-    def __init__(self, path: str):
-        super().__init__(path, encoding="utf-8", delay=True)
-        self._waiting: list[logging.LogRecord] = []
-
-    def emit(self, record):
-        self._waiting.append(record)
-        if os.path.isdir(os.path.dirname(self.baseFilename)):
-            waiting, self._waiting = self._waiting, []
-            for earlier in waiting:
-                super().emit(earlier)
-
-
-def set_up_log(path: str | None, model_log: str | None = None) -> None:
-    """Send aocr's log to stderr and to a file.
-
-    Args:
-      path: of the file; None: `model_log`.
-      model_log: of the file in the model folder, which need not be there yet; None: no file.
-    """
+def set_up_log(path: str | None) -> None:
+    """Send aocr's log to stderr and to a file, if one is named."""
     log = logging.getLogger("aocr")
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -105,8 +85,7 @@ def set_up_log(path: str | None, model_log: str | None = None) -> None:
         folder = os.path.dirname(path)
         if folder:
             os.makedirs(folder, exist_ok=True)
-    if path or model_log:
-        handler = logging.FileHandler(path, encoding="utf-8") if path else _ModelLog(model_log)
+        handler = logging.FileHandler(path, encoding="utf-8")
         handler.setFormatter(_Shown("%(asctime)-15s %(name)-5s %(levelname)-8s %(message)s"))
         log.addHandler(handler)
 
@@ -119,14 +98,15 @@ def close_log() -> None:
         log.removeHandler(handler)
 
 
-def _model_log(args: argparse.Namespace) -> str | None:
-    """Where the log of a training goes unless it is typed; the model folder's log is the chief's."""
+def _log_path(args: argparse.Namespace) -> str | None:
+    path = getattr(args, "log_path", None)
     task = current_task() if args.command == "train" else None
-    if args.command != "train" or (task and task.index != 0):
-        return None
-    return (
-        None if "://" in args.model_dir or os.path.isfile(args.model_dir) else os.path.join(args.model_dir, "aocr.log")
-    )
+    if task and task.index != 0:
+        return path  # the model folder's log is the chief's
+    usable = "://" not in getattr(args, "model_dir", "://") and not os.path.isfile(args.model_dir)
+    if path is None and args.command == "train" and usable:
+        path = os.path.join(args.model_dir, "aocr.log")
+    return path
 
 
 def _fail(message: str, code: int = 1) -> int:
@@ -169,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
         if legacy.is_legacy(argv):
             argv = legacy.translate(argv)
         args = parser.parse_args(command_first(argv))
-        set_up_log(getattr(args, "log_path", None), _model_log(args))
+        set_up_log(_log_path(args))
         code = args.run(args)
         sys.stdout.flush()
         return code

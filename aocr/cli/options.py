@@ -25,17 +25,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str):  # noqa: D102 (argparse calls it)
         match = re.match(r"unrecognized arguments: (-\S+)", message)
-        takers = {flag: [] for action in self._actions for flag in action.option_strings}
+        known = [flag for action in self._actions for flag in action.option_strings]
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
-                for command, parser in action.choices.items():
-                    for flag in parser._option_string_actions:
-                        takers.setdefault(flag, []).append(command)
+                known += [flag for parser in action.choices.values() for flag in parser._option_string_actions]
         typed = match[1].split("=")[0] if match else ""
-        close = difflib.get_close_matches(typed, takers, 1)
+        close = difflib.get_close_matches(typed, known, 1) if typed and typed not in known else []
         hint = f" Did you mean {close[0]}?" if close else ""
-        if takers.get(typed):
-            hint = f" It is a flag of {', '.join(takers[typed])}."
         command = "aocr" if self.prog.endswith("--phase") else self.prog
         self.exit(2, f"{self.prog}: {message}.{hint} {command} --help shows the usage.\n")
 

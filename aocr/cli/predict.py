@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import glob
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from aocr import machine
 from aocr.cli import options
 
+log = logging.getLogger("aocr")
 results_log = logging.getLogger("aocr.results")
 """Readings as aocr 0.7.6 logged them, for scripts that look there; to the log file only."""
 
@@ -26,7 +28,7 @@ def add_parser(sub) -> None:
     parser.set_defaults(run=run)
     parser.add_argument(
         "images", nargs="*", metavar="IMAGE",
-        help="image files, folders of them, globs; - or nothing: paths from standard input, a line each",
+        help="image files, folders and those in them, globs; - or nothing: paths from standard input, a line each",
     )  # fmt: skip
     options.add_model_dir(parser)
     options.add_log_path(parser)
@@ -50,16 +52,26 @@ def add_parser(sub) -> None:
 
 def _expand(arguments: list[str]) -> Iterator[list[str]]:
     """Paths in chunks; those from standard input as they come, so that a program can wait for each answer."""
-    from aocr.data.annotations import IMAGE_ENDINGS
-
     for argument in arguments or ["-"]:
         if argument == "-":
             yield from _from_stdin()
         elif os.path.isdir(argument):
-            names = sorted(os.listdir(argument))
-            yield [os.path.join(argument, name) for name in names if name.lower().endswith(IMAGE_ENDINGS)]
+            yield _images_in(argument)
         else:
             yield (sorted(glob.glob(argument)) or [argument]) if glob.has_magic(argument) else [argument]
+
+
+def _images_in(folder: str) -> list[str]:
+    """Images in a folder and the folders in it; what is passed over is told."""
+    from aocr.data.annotations import IMAGE_ENDINGS
+
+    paths = sorted(os.path.join(base, name) for base, _, names in os.walk(folder) for name in names)
+    images = [path for path in paths if path.lower().endswith(IMAGE_ENDINGS)]
+    if others := [path for path in paths if not path.lower().endswith(IMAGE_ENDINGS)]:
+        endings = collections.Counter(os.path.splitext(path)[1].lower() or "no ending" for path in others)
+        told = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
+        log.info("%s: passed over %d that have no image's ending: %s", folder, len(others), told)
+    return images
 
 
 def _from_stdin() -> Iterator[list[str]]:
@@ -93,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = options.open_model(args, quick=True)
     failed = total = 0
     for paths in _chunks(args.images):
-        for path, result in _pairs(paths, predictor):
+        for path, result in zip(paths, predictor.predict_each(paths), strict=True):
             total += 1
             if isinstance(result, ImageError):
                 failed += 1
@@ -106,13 +118,9 @@ def run(args: argparse.Namespace) -> int:
             else:
                 print(prediction_line(path, result, args.min_confidence or 0.0), flush=True)
     if total:
-        predictor.finish()
-    if not total:
+        predictor.close()
+    else:
         print("aocr: no image to read. Name images or folders, or pipe in their paths.", file=sys.stderr)
-    elif failed:
+    if failed:
         print(f"aocr: {failed} of {total} images could not be read.", file=sys.stderr)
     return 1 if failed or not total else 0
-
-
-def _pairs(paths: list[str], predictor) -> Iterable[tuple[str, object]]:
-    return zip(paths, predictor.predict_each(paths), strict=True)

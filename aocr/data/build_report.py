@@ -101,11 +101,10 @@ class BuildReport:
         return [shown(line) for line in lines]
 
     def warnings(self) -> list[str]:
-        """Labels that are all empty; equal images with different labels, the first few."""
+        """Equal images with different labels, the first few."""
         lines = self._conflict_lines()
         more = len(lines) - 2 * SHOWN
-        empty = [] if self.symbols else ["every label is empty. Check the annotation file's second column."]
-        return empty + lines[: 2 * SHOWN] + ([f"... and {more} more such pairs"] if more > 0 else [])
+        return lines[: 2 * SHOWN] + ([f"... and {more} more such pairs"] if more > 0 else [])
 
     def write(self, path: str) -> None:
         """Write every line left out and every conflict, one a line.

@@ -85,17 +85,17 @@ class OldCheckpoint:
         return self.get(f"{prefix}/kernel"), self.get(f"{prefix}/bias")
 
 
-def read_config(checkpoint: OldCheckpoint, charset: Charset, limits: dict[str, int]) -> ModelConfig:
-    """The settings that the variables' shapes reveal, with `charset` and `limits` for what they cannot.
+def read_config(checkpoint: OldCheckpoint, charset: Charset, typed: dict[str, Any]) -> ModelConfig:
+    """The settings that the variables' shapes reveal, with `charset` and `typed` for what they cannot.
 
     Args:
       checkpoint: to read shapes from.
       charset: the symbols in the order of their ids.
-      limits: max_width, max_height, max_prediction.
+      typed: max_width, max_height, max_prediction, and settings to check against the checkpoint.
 
     Raises:
       CheckpointError: it is another program's.
-      ConfigError: the charset has not as many symbols as the checkpoint.
+      ConfigError: the charset has not as many symbols as the checkpoint, or a typed setting contradicts it.
     """
     vocabulary, embedding = checkpoint.shape("embedding_attention_decoder/embedding")
     if vocabulary != charset.vocabulary_size:
@@ -106,16 +106,17 @@ def read_config(checkpoint: OldCheckpoint, charset: Charset, limits: dict[str, i
             "Give the charset it was trained with (--full-ascii has 95 symbols).",
         )
     hidden = checkpoint.shape(f"{_DECODER}/kernel")[1]
-    return ModelConfig(
-        charset=charset,
-        arch="classic",
-        channels=checkpoint.shape("conv_conv1/W")[2],
-        attn_num_hidden=hidden,
-        attn_num_layers=checkpoint.shape("bidirectional_rnn/fw/basic_lstm_cell/bias")[0] // (4 * hidden),
-        target_embedding_size=embedding,
-        use_gru=checkpoint.has(f"{_CELL}/gru_cell/gates/kernel"),
-        **limits,
-    )
+    shown = {
+        "arch": "classic",
+        "channels": checkpoint.shape("conv_conv1/W")[2],
+        "attn_num_hidden": hidden,
+        "attn_num_layers": checkpoint.shape("bidirectional_rnn/fw/basic_lstm_cell/bias")[0] // (4 * hidden),
+        "target_embedding_size": embedding,
+        "use_gru": checkpoint.has(f"{_CELL}/gru_cell/gates/kernel"),
+    }
+    config = ModelConfig(charset, **{**typed, **shown})
+    ModelFolder(checkpoint.path).check_typed(config, typed)
+    return config
 
 
 def read_variables(checkpoint: OldCheckpoint, config: ModelConfig) -> dict[str, np.ndarray]:
@@ -151,24 +152,24 @@ def read_variables(checkpoint: OldCheckpoint, config: ModelConfig) -> dict[str, 
     return found
 
 
-def import_checkpoint(path: str, model_dir: str, charset: Charset, limits: dict[str, int]) -> tuple[ModelConfig, int]:
+def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[str, Any]) -> tuple[ModelConfig, int]:
     """Write a model folder from a checkpoint of aocr 0.7.6.
 
     Args:
       path: folder with a checkpoint, or a checkpoint's path without ending.
       model_dir: folder to write; it must hold no model.
       charset: symbols in the order of their ids.
-      limits: max_width, max_height, max_prediction it was trained with.
+      typed: max_width, max_height, max_prediction it was trained with, and settings to check, as `read_config`.
 
     Returns:
       Settings of the network, and the number of steps it was trained for.
 
     Raises:
       CheckpointError: there is no checkpoint, it is another program's or damaged, or `model_dir` is taken.
-      ConfigError: the charset does not fit.
+      ConfigError: the charset or a typed setting does not fit.
     """
     old = OldCheckpoint(path)
-    config = read_config(old, charset, limits)
+    config = read_config(old, charset, typed)
     found = read_variables(old, config)
     step = int(old.reader.get_tensor("Variable")) if old.has("Variable") else 0
     folder = ModelFolder(model_dir)

@@ -4,86 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from aocr import files
 from aocr.config import ModelConfig
-from aocr.data.preprocess import batched, preprocess, scale_image
 from aocr.errors import ExportError
-from aocr.folder.model_folder import MODEL, ModelFolder
-from aocr.reading.freezing import Part, freeze
+from aocr.exchange import proof
+from aocr.exchange.formats import FORMATS, Format
 from aocr.reading.predictor import Predictor
-from aocr.text.charset import EOS, NUM_SPECIALS
 
 TOLERANCE = 1e-3
 """Largest difference in probability between an export and the model."""
-
-
-class ServingModule(tf.Module):
-    """A model with the whole preprocessing in graph, for programs that know nothing of aocr.
-
-    Args:
-      predictor: the model.
-    """
-
-    def __init__(self, predictor: Predictor):
-        super().__init__()
-        self._variables = [v.value for v in predictor.model.variables]
-        self._model, self._config = (lambda: predictor.model), predictor.config
-        self._temperature = predictor.temperature
-        specials = [""] * NUM_SPECIALS
-        self._symbols = np.array(specials + [c.encode() for c in predictor.config.charset.symbols], object)
-
-    def _read_all(self, items: tf.Tensor, transform: Callable) -> dict[str, tf.Tensor]:
-        """Transform each item to the network's image, read them as one batch."""
-        images, widths, _ = batched(items, self._config, transform)
-        reading = self._model().read(images, widths, temperatures=(self._temperature,))
-        before_end = tf.math.cumsum(tf.cast(tf.equal(reading.ids, EOS), tf.int32), axis=1) == 0
-        symbols = tf.gather(tf.constant(self._symbols, tf.string), reading.ids)
-        text = tf.strings.reduce_join(tf.where(before_end, symbols, ""), axis=1)
-        return {"output": text, "probability": tf.cast(reading.confidence, tf.float64)}
-
-    @tf.function(input_signature=(tf.TensorSpec(None, tf.string, name="input"),))
-    def serve(self, input):
-        """Encoded images, string [] or [batch] -> output (text) and probability of the same shape."""
-        results = self._read_all(tf.reshape(input, [-1]), preprocess)
-        return {name: tf.reshape(value, tf.shape(input)) for name, value in results.items()}
-
-    def pixels_function(self):
-        """A function of float images of one size, (batch, height, width, channels), values 0 to 255."""
-        spec = tf.TensorSpec((None, None, None, self._config.channels), tf.float32, name="input")
-        return tf.function(lambda input: self._read_all(input, scale_image), input_signature=(spec,))
-
-
-def _write_savedmodel(predictor: Predictor, folder: str) -> None:
-    module = ServingModule(predictor)
-    pixels = module.pixels_function()
-    signatures = {"serving_default": module.serve.get_concrete_function(), "pixels": pixels.get_concrete_function()}
-    tf.saved_model.save(module, folder, signatures=signatures)
-    extra = os.path.join(folder, "assets.extra")
-    os.makedirs(extra, exist_ok=True)
-    files.write(os.path.join(extra, MODEL), files.read(ModelFolder(predictor.model_dir).file(MODEL)))
-
-
-def _write_frozen_graph(predictor: Predictor, folder: str) -> None:
-    module = ServingModule(predictor)  # its functions hold it weakly
-    serve = Part(module.serve.get_concrete_function(), ["input_image_as_bytes"], ["prediction", "probability"])
-    graph = freeze({"aocr": serve})  # of the outputs `output`, `probability`
-    with open(os.path.join(folder, "frozen_graph.pb"), "wb") as file:
-        file.write(graph.as_graph_def().SerializeToString())
-
-
-WRITERS = {"savedmodel": _write_savedmodel, "frozengraph": _write_frozen_graph}
 
 
 def _samples(config: ModelConfig) -> list[bytes]:
@@ -104,58 +43,19 @@ def _samples(config: ModelConfig) -> list[bytes]:
     return samples
 
 
-_CHILD = """
-import base64, json, os, sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "aocr":
-            raise ImportError("aocr is out of reach here")
-sys.meta_path.insert(0, Blocked())
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-request = json.load(sys.stdin)
-images = [base64.b64decode(image) for image in request["images"]]
-import tensorflow as tf
-if request["format"] == "savedmodel":
-    model = tf.saved_model.load(request["folder"])
-    def read(data):
-        result = model.signatures["serving_default"](input=tf.constant(data))
-        return result["output"].numpy(), result["probability"].numpy()
-else:
-    graph = tf.compat.v1.GraphDef()
-    with open(os.path.join(request["folder"], "frozen_graph.pb"), "rb") as file:
-        graph.ParseFromString(file.read())
-    tf.compat.v1.disable_eager_execution()
-    tf.import_graph_def(graph, name="")
-    session = tf.compat.v1.Session()
-    def read(data):
-        return session.run(["prediction:0", "probability:0"], {"input_image_as_bytes:0": data})
-single = [read(image) for image in images]
-together = read(images)
-rows = [[text.decode() if isinstance(text, bytes) else text.item().decode(), float(p)] for text, p in single]
-rows += [[text.decode(), float(p)] for text, p in zip(*together)]
-if request["format"] == "savedmodel":
-    for image in images[:1]:
-        pixels = tf.cast(tf.io.decode_image(image, channels=request["channels"]), tf.float32)[None]
-        result = model.signatures["pixels"](input=pixels)
-        rows.append([result["output"].numpy()[0].decode(), float(result["probability"].numpy()[0])])
-print("RESULT " + json.dumps(rows))
-"""
-
-
-def _read_elsewhere(folder: str, kind: str, images: list[bytes], config: ModelConfig) -> list[list[Any]]:
-    """[text, probability] of each image alone, then all in one batch, in a process that cannot import aocr."""
+def _read_elsewhere(folder: str, kind: str, images: list[bytes], channels: int) -> list[tuple[str, float]]:
+    """What the format's `read_back` finds in a process that cannot import aocr."""
     request = {
         "folder": os.path.abspath(folder),
-        "format": kind,
+        "format": os.path.abspath(FORMATS[kind].__file__),
         "images": [base64.b64encode(image).decode() for image in images],
-        "channels": config.channels,
+        "channels": channels,
     }
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD], input=json.dumps(request), capture_output=True, text=True, cwd=folder
-    )
+    command = [sys.executable, os.path.abspath(proof.__file__)]
+    done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, cwd=folder)
     for line in done.stdout.splitlines():
-        if line.startswith("RESULT "):
-            return json.loads(line[len("RESULT ") :])
+        if line.startswith(proof.MARK):
+            return json.loads(line.removeprefix(proof.MARK))
     last = (done.stderr.strip().splitlines() or ["no output"])[-1]
     raise ExportError(f"The {kind} export cannot be loaded on its own: {last[:300]}")
 
@@ -167,10 +67,10 @@ def prove(predictor: Predictor, folder: str, kind: str) -> None:
       ExportError: it cannot be loaded, or a text or a probability differs.
     """
     images = _samples(predictor.config)
-    expected = predictor.read_encoded(images)
-    expected += expected + (expected[:1] if kind == "savedmodel" else [])
-    found = _read_elsewhere(folder, kind, images, predictor.config)
-    for prediction, (text, probability) in zip(expected, found, strict=True):
+    found = _read_elsewhere(folder, kind, images, predictor.config.channels)
+    if len(found) < 2 * len(images):
+        raise ExportError(f"The {kind} export reads {len(found)} of the sample images. Nothing was kept.")
+    for prediction, (text, probability) in zip(itertools.cycle(predictor.read_encoded(images)), found, strict=False):
         if text != prediction.text or abs(probability - prediction.confidence) > TOLERANCE:
             ours = f"{prediction.text!r} ({prediction.confidence:.4f})"
             raise ExportError(
@@ -178,26 +78,19 @@ def prove(predictor: Predictor, folder: str, kind: str) -> None:
             )
 
 
-MAIN_FILES = {"savedmodel": "saved_model.pb", "frozengraph": "frozen_graph.pb"}
-"""The file of an export that is written when all others are there."""
+def _next_number(folder: str) -> str:
+    """1, or the next number that no folder has."""
+    return str(max((int(name) for name in files.names_in(folder) if name.isdigit()), default=0) + 1)
 
 
-def _destination(export_dir: str, kind: str, numbered: bool) -> str:
-    """DIR/1, or the next number that is free; DIR itself for a frozen graph, or where no number is wanted."""
-    if kind == "frozengraph" or not numbered:
-        return export_dir
-    names = (name.rstrip("/") for name in files.names_in(export_dir))
-    return os.path.join(export_dir, str(max((int(name) for name in names if name.isdigit()), default=0) + 1))
-
-
-def _put(folder: str, target: str, main: str) -> None:
+def _put(folder: str, target: str, form: Format) -> None:
     """Move a finished export to its place: by one rename where the place is new and local, else file by file."""
-    if "://" not in target and not os.path.exists(target):
+    if form.IS_FOLDER and not files.is_remote(target) and not os.path.exists(target):
         os.chmod(folder, 0o755)
         os.rename(folder, target)
         os.makedirs(folder)  # for the temporary directory to remove
     else:
-        files.copy_tree(folder, target, last=main)
+        files.copy_tree(folder, target, last=form.MAIN_FILE)
 
 
 def export(predictor: Predictor, export_dir: str, kind: str, numbered: bool = True) -> str:
@@ -206,8 +99,8 @@ def export(predictor: Predictor, export_dir: str, kind: str, numbered: bool = Tr
     Args:
       predictor: the model, in float32.
       export_dir: folder to write to; made if it is missing.
-      kind: `savedmodel` or `frozengraph`.
-      numbered: whether a SavedModel goes into a numbered folder inside, as TensorFlow Serving wants.
+      kind: a name of `FORMATS`.
+      numbered: whether an export that is a folder gets a numbered one inside `export_dir`.
 
     Returns:
       Path of what was written.
@@ -215,22 +108,18 @@ def export(predictor: Predictor, export_dir: str, kind: str, numbered: bool = Tr
     Raises:
       ExportError: it cannot be written, or does not read as the model does; then nothing is left behind.
     """
+    form = FORMATS[kind]
     made = not files.is_folder(export_dir)
-    local = None if "://" in export_dir else export_dir
+    local = None if files.is_remote(export_dir) else export_dir
     try:
-        files.make_folder(export_dir)
-        with tempfile.TemporaryDirectory(prefix=".aocr-", dir=local) as folder:
-            WRITERS[kind](predictor, folder)
-            prove(predictor, folder, kind)
-            path = _destination(export_dir, kind, numbered)
-            if kind == "frozengraph" and local:
-                os.replace(os.path.join(folder, MAIN_FILES[kind]), os.path.join(path, MAIN_FILES[kind]))
-            else:
-                _put(folder, path, MAIN_FILES[kind])
-        return os.path.join(path, MAIN_FILES[kind]) if kind == "frozengraph" else path
-    except (OSError, tf.errors.OpError) as error:
-        reason = f"the export cannot be written ({files.one_line(error)})"
-        raise ExportError(f"{export_dir}: {reason}. Check rights and space.") from None
+        with files.writing(export_dir, lambda reason: ExportError(f"{export_dir}: the export {reason}")):
+            files.make_folder(export_dir)
+            with tempfile.TemporaryDirectory(prefix=".aocr-", dir=local) as folder:
+                form.write(predictor, folder)
+                prove(predictor, folder, kind)
+                inner = _next_number(export_dir) if form.IS_FOLDER and numbered else ""
+                _put(folder, path := os.path.join(export_dir, inner) if inner else export_dir, form)
+        return path if form.IS_FOLDER else os.path.join(path, form.MAIN_FILE)
     finally:
         if made and local and os.path.isdir(export_dir) and not os.listdir(export_dir):
             os.rmdir(export_dir)

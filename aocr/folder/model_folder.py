@@ -27,6 +27,7 @@ import aocr
 from aocr import files
 from aocr.config import ModelConfig
 from aocr.errors import AocrError, CheckpointError, ConfigError, TrainingError
+from aocr.text.charset import NAMES
 
 try:
     import fcntl
@@ -61,6 +62,9 @@ class Chosen:
     prefix: str
     why: str
     temperature: float = 1.0
+
+    def __str__(self) -> str:
+        return f"{self.prefix}, the {self.why}"
 
 
 class ModelFolder:
@@ -307,5 +311,6 @@ def _as_typed(name: str, value: Any, kept: Any) -> tuple[str, Any, str]:
     if name == "use_gru":
         return "--use-gru", value, "GRU cells" if kept else "LSTM cells"
     if name == "charset":
-        return "--charset", value.symbols, repr(kept.symbols)
+        flag = ("--full-ascii", True) if value.symbols == NAMES["full-ascii"] else ("--charset", value.symbols)
+        return *flag, repr(kept.symbols)
     return f"--{name.replace('_', '-')}", value, repr(kept)

@@ -9,10 +9,9 @@ from keras import ops
 
 from aocr.model.decoder import Decoder, Memory
 from aocr.model.layers import collect_steps
+from aocr.results import NEVER, Reading
 from aocr.text.charset import EOS, GO, PAD
 
-NEVER = -1e9
-"""Log-probability of what may not be."""
 HARDLY = -1e4
 """What is added where something is only done if all else may not be."""
 OVERRUN = 4.0
@@ -39,27 +38,6 @@ class Constraint(NamedTuple):
     ends: object
     distances: object
     penalty: float
-
-
-class Reading(NamedTuple):
-    """What was read. T steps were done: until every text had ended, or the limit. G temperatures, K beams.
-
-    Attributes:
-      ids: (B, T) int32 of the best text; after its EOS the values mean nothing.
-      probabilities: (B, T) float32, of each chosen symbol given the ones before it, at the last temperature.
-      attention: (B, T, S) float32.
-      confidence: (B,) float32, product of the probabilities up to and with EOS.
-      log_probs: (B, K, G) float32, ln of each beam's probability at each temperature; the best beam first.
-        NEVER or less: there was no such beam.
-      beam_ids: (B, K, T) int32 of all beams.
-    """
-
-    ids: object
-    probabilities: object
-    attention: object
-    confidence: object
-    log_probs: object
-    beam_ids: object
 
 
 class _Beams(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
@@ -12,13 +13,28 @@ from aocr.data.automatic import network_widths
 from aocr.data.batching import plan_batches
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batch, Batches
-from aocr.model.decoding import Reading
+from aocr.reading.network import NetworkReader
+from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor
-from aocr.reading.reader import Reader, to_predictions
-from aocr.results import EvalReport, Prediction, Sample
+from aocr.results import EvalReport, Prediction, Reading, Sample
 from aocr.text.charset import Charset
 from aocr.text.metrics import score
-from aocr.training.cluster import Cluster
+
+
+class Workers(Protocol):
+    """Processes that share the reading.
+
+    Attributes:
+      worker: number of this one, from 0.
+      num_workers: how many there are.
+    """
+
+    worker: int
+    num_workers: int
+
+    def exchange(self, value: object) -> list:
+        """What each worker gave, in their order."""
+        ...
 
 
 class Evaluator:
@@ -29,41 +45,38 @@ class Evaluator:
       batches: of the dataset.
       charset: of the model.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
-      cluster: whose workers share the reading; None: this process reads all.
+      workers: that share the reading; None: this process reads all.
     """
 
     def __init__(
         self,
-        reader: Reader,
+        reader: NetworkReader,
         batches: Batches,
         charset: Charset,
         use_distance: bool = True,
-        cluster: Cluster | None = None,
+        workers: Workers | None = None,
     ):
         self.reader, self.batches, self.charset, self.use_distance = reader, batches, charset, use_distance
-        self.worker, self.num_workers = (cluster.worker, cluster.num_workers) if cluster else (0, 1)
-        self._cluster = cluster
+        self.workers = workers if workers and workers.num_workers > 1 else None
         self.seconds = 0.0
         self.num_timed = 0
 
     def samples(self) -> Iterator[tuple[int, Sample]]:
         """(number of the record, scored image), in the order of the batches; this worker's part."""
         warm = False
-        for batch in self.batches.in_order(self.worker, self.num_workers):
+        share = (self.workers.worker, self.workers.num_workers) if self.workers else ()
+        for batch in self.batches.in_order(*share):
             if not warm:
                 self.reader.read(batch.images, batch.widths)  # the first call builds the graph
                 warm = True
             start = time.perf_counter()
             reading = self.reader.read(batch.images, batch.widths)
-            reading.confidence.numpy()  # waits for the device
             self.seconds += time.perf_counter() - start
             self.num_timed += len(reading.confidence)
             yield from self._pair(batch, reading)
 
     def _pair(self, batch: Batch, reading: Reading) -> Iterator[tuple[int, Sample]]:
-        likelihoods = self.reader.log_likelihood(
-            batch.images, batch.widths, batch.tokens, batch.targets, batch.weights
-        ).numpy()
+        likelihoods = self.reader.log_likelihood(batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
         scales = batch.scales.numpy()
         widths = np.round(batch.widths.numpy() * scales).astype(int).tolist()
         predictions = to_predictions(reading, scales, widths, self.charset, self.reader.num_alternatives)
@@ -85,12 +98,12 @@ class Evaluator:
     def gathered(self) -> list[Sample]:
         """The scored images of all workers, without pictures."""
         mine = [sample for _, sample in self.samples()]
-        if self.num_workers == 1:
+        if self.workers is None:
             return mine
         rows = [[s.label, s.prediction.text, s.prediction.confidence, s.log_likelihood] for s in mine]
         return [
             Sample("", label, Prediction(text, confidence, uncalibrated=confidence), log_likelihood=likelihood)
-            for part in self._cluster.exchange(rows)
+            for part in self.workers.exchange(rows)
             for label, text, confidence, likelihood in part
         ]
 

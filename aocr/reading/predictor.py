@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from itertools import islice
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
 from aocr import machine
-from aocr.config import ModelConfig, ReadConfig
-from aocr.data.images import CanonicalImage, as_png, image_to_bytes
-from aocr.data.preprocess import batched
+from aocr.config import ReadConfig
+from aocr.data.images import CanonicalImage, image_to_bytes
 from aocr.errors import ImageError
-from aocr.folder.model_folder import ModelFolder
-from aocr.folder.weights import load_weights
-from aocr.model.recognizer import Recognizer, build_recognizer
-from aocr.reading import frozen
-from aocr.reading.frozen import KeptGraph
-from aocr.reading.reader import Reader, to_predictions
+from aocr.folder.model_folder import Chosen, ModelFolder
+from aocr.reading.predictions import to_predictions
+from aocr.reading.reader import Reader
 from aocr.results import Prediction
 
 WINDOW = 8
@@ -31,39 +23,17 @@ class Predictor:
     """A trained model, ready to read.
 
     Args:
-      model: with its weights; None where a graph reads.
-      config: of the model.
-      model_dir: where it comes from.
-      checkpoint_used: which checkpoint, in words.
+      reader: that reads batches.
       batch_size: images read together.
-      how: beam and constraints.
-      temperature: of the confidence.
-      graph: that reads in place of the model; greedy, any text.
+      chosen: the checkpoint that it reads with.
     """
 
-    def __init__(
-        self,
-        model: Recognizer | None,
-        config: ModelConfig,
-        model_dir: str = "",
-        checkpoint_used: str = "",
-        batch_size: int = 64,
-        how: ReadConfig | None = None,
-        temperature: float = 1.0,
-        graph: KeptGraph | None = None,
-    ):
-        self.model, self.config = model, config
-        self.model_dir, self.checkpoint_used = model_dir, checkpoint_used
-        self.batch_size, self.temperature = batch_size, temperature
-        self.reader = graph or Reader(model, config, how, temperature)
-        self._preprocess = (
-            graph.preprocess
-            if graph
-            else tf.function(lambda data: batched(data, config), input_signature=(tf.TensorSpec((None,), tf.string),))
-        )
+    def __init__(self, reader: Reader, batch_size: int = 64, chosen: Chosen | None = None):
+        self.reader, self.config, self.batch_size, self.chosen = reader, reader.config, batch_size, chosen
 
-    def finish(self) -> None:
-        """To be called when all is read; see `load`."""
+    def close(self) -> None:
+        """To be called when all is read; a reader may keep itself for the next time."""
+        self.reader.close()
 
     def predict(self, images: Sequence[Any]) -> list[Prediction]:
         """Read images.
@@ -100,24 +70,10 @@ class Predictor:
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded png, jpeg, bmp or gif images as they are and as one batch, the way an export does."""
-        pixels, widths, scales = self._transformed(images)
+        pixels, widths, scales = self.reader.transform(images)
         reading = self.reader.read(pixels, widths)
         original = [round(width * scale) for width, scale in zip(widths, scales, strict=True)]
         return to_predictions(reading, scales, original, self.config.charset, self.reader.num_alternatives)
-
-    def _transformed(self, images: Sequence[bytes]) -> list[np.ndarray]:
-        """As `aocr.data.preprocess.batched`."""
-        try:
-            return [np.asarray(value) for value in self._preprocess(images)]
-        except tf.errors.InvalidArgumentError:  # one of them is a jpeg that Pillow reads and TensorFlow does not
-            return [np.asarray(value) for value in self._preprocess([self._decodable(data) for data in images])]
-
-    def _decodable(self, data: bytes) -> bytes:
-        try:
-            self._preprocess([data])
-        except tf.errors.InvalidArgumentError:
-            return as_png(data)
-        return data
 
 
 def _checked(image: Any) -> CanonicalImage | ImageError:
@@ -142,8 +98,8 @@ def load(
       precision: of the convolutions: float32, bfloat16, float16 or auto (the machine's fastest).
       batch_size: images read together.
       how: beam and constraints; None: greedy, any text.
-      quick: read by the graph that the model folder keeps, if it does; such a predictor has no `model`. Else
-        `finish` keeps one for the next time. For greedy reading of any text; else nothing changes.
+      quick: read with the frozen graph that the user's cache keeps of this model, if it does; else `close` keeps
+        one for the next time. For greedy reading of any text; else nothing changes.
 
     Raises:
       CheckpointError: the folder is missing, empty, damaged, of a newer aocr or of another program.
@@ -151,15 +107,20 @@ def load(
     """
     folder = ModelFolder(model_dir)
     config, chosen = folder.read_config(), folder.choose()
+    machine.start_tensorflow()
+    from aocr.folder.weights import load_weights
+    from aocr.model.recognizer import build_recognizer
+    from aocr.reading import frozen
+    from aocr.reading.network import NetworkReader
+
     precision, _ = machine.choose_precision(precision)
-    used = f"{chosen.prefix}, the {chosen.why}"
-    quick = quick and how in (None, ReadConfig())
-    if quick and (graph := frozen.opened(model_dir, chosen, precision)):
-        return Predictor(None, config, model_dir, used, batch_size, how, chosen.temperature, graph)
-    model = build_recognizer(config, machine.POLICIES[precision])
-    load_weights(chosen.prefix, model)
-    predictor = Predictor(model, config, model_dir, used, batch_size, how, chosen.temperature)
-    if quick:
-        functions = {"read": predictor.reader.read, "preprocess": predictor._preprocess}
-        predictor.finish = partial(frozen.keep, model_dir, chosen, precision, functions)
-    return predictor
+    key = frozen.key_of(folder, chosen, precision) if quick and how in (None, ReadConfig()) else None
+    reader = frozen.kept_reader(key, config) if key else None
+    if reader is None:
+        model = build_recognizer(config, machine.POLICIES[precision])
+        load_weights(chosen.prefix, model)
+        if key:
+            reader = frozen.KeepingReader(key, model, config, chosen.temperature)
+        else:
+            reader = NetworkReader(model, config, how, chosen.temperature)
+    return Predictor(reader, batch_size, chosen)

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 
 from aocr.errors import HIDDEN, shown
-from aocr.results import EvalReport, Prediction, Sample, number
+from aocr.results import EvalReport, Prediction, Sample
 from aocr.text.metrics import upstream_score
 
 
@@ -80,7 +80,7 @@ def scores(report: EvalReport) -> list[tuple[str, str]]:
         ("calibration error of the confidence (ECE)", rate(report.ece)),
         ("the same before calibration", rate(report.ece_uncalibrated)),
         *(table if 0 < report.word_accuracy < 1 else []),
-        ("perplexity", number(report.perplexity, ".4g")),
+        ("perplexity", f"{report.perplexity:.4g}"),
         ("images a second", f"{report.images_per_second:.0f}" if report.images_per_second > 0 else "-"),
         *((f"left out: {reason}", f"{count:,}") for reason, count in report.skipped.items()),
     ]

@@ -10,7 +10,7 @@ import threading
 import tensorflow as tf
 from tqdm import tqdm
 
-from aocr.results import EvalReport, number
+from aocr.results import EvalReport
 from aocr.training.schedule import clock
 
 log = logging.getLogger("aocr")
@@ -99,7 +99,7 @@ class Progress:
         scores = (
             f"word accuracy {report.word_accuracy:.2%}, CER {report.cer:.2%}, "
             f"1-NED {report.one_minus_ned:.2%}, score of aocr 0.7.6 {report.upstream_accuracy:.2%}, "
-            f"perplexity {number(report.perplexity, '.3f')}"
+            f"perplexity {report.perplexity:.3f}"
         )
         log.info("Step %d: validation %s%s", step, scores, f" ({remark})" if remark else "")
         values = ("word_accuracy", "cer", "one_minus_ned", "perplexity", "mean_confidence")

@@ -18,8 +18,8 @@ from aocr.folder.model_folder import TRAIN, ModelFolder
 from aocr.folder.weights import load_weights
 from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.reading.evaluator import Evaluator, evaluate
+from aocr.reading.network import NetworkReader
 from aocr.reading.predictor import load
-from aocr.reading.reader import Reader
 from aocr.report.page import write_html_report
 from aocr.training.calibration import calibrate
 from aocr.training.cluster import Cluster, connect
@@ -81,7 +81,7 @@ def _run(
         cluster.exchange("ready")
         evaluator = None
         if plan.validation:
-            reader = Reader(model, plan.config)
+            reader = NetworkReader(model, plan.config)
             evaluator = Evaluator(reader, plan.validation, plan.config.charset, request.use_distance, cluster)
         steps = plan.share.num_batches
         trainer = Trainer(model, request.config, folder, plan.training, evaluator, steps, cluster, progress)

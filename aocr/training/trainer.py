@@ -132,7 +132,7 @@ class Trainer:
         """
         state = self.state
         if self.schedule.ended:
-            return Outcome(f"nothing was left to do, as it had ended before: {self.schedule.reason}", False, state.step)
+            return Outcome(f"had ended before: {self.schedule.reason}", False, state.step)
         if self.cluster.is_chief:
             self._progress.record(os.environ.get("AIP_TENSORBOARD_LOG_DIR") or self.folder.file("logs"))
             self._history = History(self.folder, state.step)

@@ -149,7 +149,7 @@ def read_to_the_end(model_dir: Path, images: list[bytes]) -> list[tuple[str, flo
     read = []
     for image in images:
         pixels, width, _ = preprocess(tf.constant(image), predictor.config)
-        reading = predictor.model.read(pixels[None], width[None], stop_early=False)
+        reading = predictor.reader.model.read(pixels[None], width[None], stop_early=False)
         text = predictor.config.charset.decode(reading.ids.numpy()[0])
         read.append((text, float(np.prod(reading.probabilities.numpy()[0].astype(np.float64)))))
     return read

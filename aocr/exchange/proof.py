@@ -1,0 +1,39 @@
+"""Reads images with an export in a process where aocr cannot be imported.
+
+Run by path. Standard input: a JSON object of `format` (path of its module), `folder`, `images` (base64) and `channels`.
+Standard output: what libraries say, then a line of `MARK` and the JSON list of [text, probability].
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import runpy
+import sys
+
+MARK = "RESULT "
+
+
+class Blocked:
+    """An import hook that refuses aocr."""
+
+    def find_spec(self, name: str, path=None, target=None) -> None:
+        """Raise for aocr and its modules; leave others to the next hook."""
+        if name.split(".")[0] == "aocr":
+            raise ImportError("aocr is out of reach here")
+
+
+def main() -> None:
+    """Read, and print what was read."""
+    sys.meta_path.insert(0, Blocked())  # type: ignore[arg-type]
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    request = json.load(sys.stdin)
+    images = [base64.b64decode(image) for image in request["images"]]
+    read_back = runpy.run_path(request["format"])["read_back"]
+    rows = [(text.decode(), float(p)) for text, p in read_back(request["folder"], images, request["channels"])]
+    print(MARK + json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()

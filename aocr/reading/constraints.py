@@ -1,0 +1,58 @@
+"""Patterns and lexicons as constraints of the search."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import tensorflow as tf
+
+from aocr.config import ReadConfig
+from aocr.errors import ConfigError
+from aocr.model.decoding import Constraint
+from aocr.results import NEVER
+from aocr.text.automaton import Automaton
+from aocr.text.charset import Charset, normalise
+from aocr.text.lexicon import compile_lexicon, read_words
+from aocr.text.patterns import compile_pattern
+
+log = logging.getLogger("aocr")
+
+
+def make_constraints(how: ReadConfig, charset: Charset, max_steps: int) -> list[Constraint]:
+    """The automata that texts must follow.
+
+    Raises:
+      ConfigError: a pattern or lexicon cannot be used, or all its texts are longer than the model's limit.
+    """
+    constraints = []
+    if how.pattern is not None:
+        automaton = compile_pattern(how.pattern, charset)
+        constraints.append(_constraint(automaton, -NEVER, max_steps, "--pattern", how.pattern))
+    if how.lexicon is not None:
+        words = read_words(how.lexicon)
+        if how.pattern is not None and how.lexicon_weight is None:  # of two that bind, the common texts
+            words = [word for word in words if re.fullmatch(normalise(how.pattern), normalise(word))]
+            if not words:
+                raise ConfigError("--lexicon", how.lexicon, f"no entry fits --pattern {how.pattern!r}.")
+        automaton, left_out = compile_lexicon(words, charset)
+        if left_out:
+            shown = ", ".join(map(repr, left_out[:3]))
+            log.warning("%s: %d entries have symbols outside the charset: %s", how.lexicon, len(left_out), shown)
+        penalty = -NEVER if how.lexicon_weight is None else how.lexicon_weight
+        constraints.append(_constraint(automaton, penalty, max_steps, "--lexicon", how.lexicon))
+    return constraints
+
+
+def _constraint(automaton: Automaton, penalty: float, max_steps: int, field: str, value: str) -> Constraint:
+    shortest = int(automaton.distances[0])
+    if shortest >= max_steps and penalty == -NEVER:
+        reason = f"its shortest text has {shortest} characters, the model writes up to {max_steps - 1}."
+        raise ConfigError(field, value, f"{reason} Train with a larger --max-prediction.")
+    return Constraint(
+        keys=tf.constant(automaton.keys, tf.int64),
+        targets=tf.constant(automaton.targets, tf.int32),
+        ends=tf.constant(automaton.accepting, tf.bool),
+        distances=tf.constant(automaton.distances, tf.int32),
+        penalty=penalty,
+    )

@@ -1,0 +1,70 @@
+"""From a reader's arrays to predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from aocr.config import COLUMN_PIXELS
+from aocr.results import NEVER, Alternative, Character, Prediction, Reading
+from aocr.text.charset import EOS, NUM_SPECIALS, Charset
+
+BOX_SHARE = 0.8
+"""Share of a character's attention that its box holds."""
+
+
+def _box(weights: np.ndarray, column_width: float, image_width: int) -> tuple[float, float]:
+    """Edges of the narrowest middle that holds `BOX_SHARE` of a row of attention, in original pixels."""
+    total = np.concatenate([[0.0], np.cumsum(weights)])
+    total /= max(total[-1], 1e-9)
+    edges = np.interp([(1 - BOX_SHARE) / 2, (1 + BOX_SHARE) / 2], total, np.arange(len(total)))
+    x0, x1 = np.clip(edges * column_width, 0, image_width)
+    return round(float(x0), 1), round(float(x1), 1)
+
+
+def to_predictions(
+    reading: Reading, scales: Sequence[float], image_widths: Sequence[int], charset: Charset, num_alternatives: int = 0
+) -> list[Prediction]:
+    """The Predictions of a batch.
+
+    Args:
+      reading: of the batch.
+      scales: original pixels that a pixel of each network's image spans.
+      image_widths: original widths in pixels.
+      charset: of the model.
+      num_alternatives: other readings to tell, at the most.
+    """
+    images = zip(scales, image_widths, strict=True)
+    return [_prediction(reading, b, *image, charset, num_alternatives) for b, image in enumerate(images)]
+
+
+def _prediction(
+    reading: Reading, b: int, scale: float, image_width: int, charset: Charset, num_alternatives: int
+) -> Prediction:
+    ids, attention = reading.ids[b], reading.attention[b]
+    ends = np.flatnonzero(ids == EOS)
+    steps = int(ends[0]) + 1 if len(ends) else len(ids)
+    column_width = COLUMN_PIXELS * float(scale)
+    characters = tuple(
+        Character(
+            charset.decode([ids[t]]), float(reading.probabilities[b, t]), *_box(attention[t], column_width, image_width)
+        )
+        for t in range(steps)
+        if ids[t] >= NUM_SPECIALS
+    )
+    others = [
+        Alternative(charset.decode(beam), float(np.exp(log_probs[-1])))
+        for beam, log_probs in zip(reading.beam_ids[b, 1:], reading.log_probs[b, 1:], strict=True)
+        if log_probs[-1] > NEVER / 2
+    ]
+    return Prediction(
+        text=charset.decode(ids),
+        confidence=float(reading.confidence[b]),
+        characters=characters,
+        attention=attention[:steps],
+        image_width=image_width,
+        column_width=column_width,
+        alternatives=tuple(others[:num_alternatives]),
+        uncalibrated=float(np.exp(reading.log_probs[b, 0, 0])),
+    )
