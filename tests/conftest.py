@@ -1,37 +1,64 @@
-"""Shared by the tests: running the real program, drawing small data sets, one small trained model."""
+"""Shared by the tests: running the program, drawing small data sets, models trained once for all."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import io
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
+
+os.environ["TF_NUM_INTRAOP_THREADS"] = "1"  # pytest-xdist keeps the cores busy; sums come out the same on any machine
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from aocr import machine
+from aocr.cli.main import main
 
 machine.start_tensorflow()
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="aocr-cache-")  # not the user's own
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
 
 
-def run_aocr(*args, cwd=None, input=None, env=None, timeout=600) -> subprocess.CompletedProcess:
-    """`aocr ARGS` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "aocr", *map(str, args)],
-        cwd=cwd or ROOT,
-        input=input,
+def start_aocr(*args, env=None, program=("-m", "aocr"), **options) -> subprocess.Popen:
+    """`aocr ARGS` in a process of its own, for what only a process shows: signals, imports, environments, pipes."""
+    return subprocess.Popen(
+        [sys.executable, *program, *map(str, args)],
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-        capture_output=True,
         text=True,
-        timeout=timeout,
+        **options,
     )
+
+
+def run_aocr(*args, cwd=ROOT, input: str | None = None, env=None) -> subprocess.CompletedProcess:
+    """`aocr ARGS` in this process, where TensorFlow has started already; told as if it had been a process."""
+    out, err, before = io.StringIO(), io.StringIO(), os.getcwd()
+    with contextlib.ExitStack() as stack:
+        stdin = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
+        stdin.write(input or "")
+        stdin.seek(0)
+        stack.enter_context(mock.patch.dict(os.environ, env or {}))
+        stack.enter_context(mock.patch.object(sys, "stdin", stdin))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        stack.callback(os.chdir, before)
+        os.chdir(cwd)
+        try:
+            code = main([str(arg) for arg in args])
+        except SystemExit as error:
+            code = error.code
+    if code == 130:
+        raise KeyboardInterrupt  # it was meant for the tests
+    return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
 
 
 def assert_clean_failure(done: subprocess.CompletedProcess, *words: str, code: int = 1) -> str:
@@ -86,18 +113,59 @@ SMALL = ("--attn-num-hidden", "16", "--target-embedding-size", "8", "--precision
 
 
 @pytest.fixture(scope="session")
-def numbers(tmp_path_factory) -> Path:
-    """Annotation file of 240 drawn numbers."""
-    return draw_numbers(tmp_path_factory.mktemp("numbers"), 240)
+def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`shared(name, make)`: a folder filled by `make(folder)`, once for all processes of this test run."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        path, done = root / name, root / f"{name}.done"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                path.mkdir()
+                make(path)
+                done.touch()
+        assert done.exists(), f"{name} could not be made: the first test that asked for it says why"
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(shared):
+    """The user's cache, which is not that of whoever runs the tests."""
+    os.environ["XDG_CACHE_HOME"] = str(shared("cache", lambda folder: None))
+
+
+@pytest.fixture(autouse=True)
+def same_start():
+    """Each test starts alike, whatever ran in its process before: random numbers, kernels, environment."""
+    import keras
+    from tensorflow.python.framework.config import disable_op_determinism
+
+    keras.utils.set_random_seed(0)
+    disable_op_determinism()
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")
-def trained(numbers, tmp_path_factory) -> Path:
-    """A model folder trained on `numbers` by the real program, well enough to read most of them."""
-    model_dir = tmp_path_factory.mktemp("model") / "m"
-    done = run_aocr(
-        "train", numbers, "--model-dir", model_dir, "--num-epoch", "40", "--precision", "float32",
-        "--attn-num-hidden", "64", "--no-augment", "--steps-per-checkpoint", "50", "--patience", "4",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return model_dir
+def numbers(shared) -> Path:
+    """Annotation file of 240 drawn numbers."""
+    return shared("numbers", lambda folder: draw_numbers(folder, 240)) / "numbers.txt"
+
+
+@pytest.fixture(scope="session")
+def trained(numbers, shared) -> Path:
+    """A model folder trained on `numbers`, well enough to read most of them."""
+
+    def train(folder):
+        done = run_aocr(
+            "train", numbers, "--model-dir", folder, "--num-epoch", "40", "--precision", "float32",
+            "--attn-num-hidden", "64", "--no-augment", "--steps-per-checkpoint", "50", "--patience", "4",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    return shared("trained", train)

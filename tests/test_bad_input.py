@@ -6,13 +6,12 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 import time
 import zlib
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, draw_numbers, run_aocr
+from conftest import SMALL, draw_numbers, run_aocr, start_aocr
 from PIL import Image
 
 from aocr.cli.main import main
@@ -336,11 +335,9 @@ def test_a_wrong_charset_name(run, numbers, tmp_path):
 # interruption and rights
 
 
-def interrupt(*args, after=None, cwd=ROOT):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aocr", *map(str, args)], cwd=cwd, stderr=subprocess.PIPE, stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+def interrupt(*args, after):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = start_aocr(*args, **pipes)
     time.sleep(after)
     process.send_signal(signal.SIGINT)
     try:

@@ -1,17 +1,15 @@
 """Several replicas and several processes train as one does."""
 
 import json
-import os
 import re
 import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, draw_numbers, run_aocr
+from conftest import draw_numbers, run_aocr, start_aocr
 from test_resume import all_tensors
 
 from aocr.config import ModelConfig
@@ -26,7 +24,7 @@ from aocr.training.cluster import Cluster
 
 FLAGS = (
     "--attn-num-hidden", "16", "--target-embedding-size", "8", "--precision", "float32", "--no-augment",
-    "--batch-size", "64", "--patience", "99", "--steps-per-checkpoint", "20", "--initial-learning-rate", "0.0003",
+    "--batch-size", "32", "--patience", "99", "--steps-per-checkpoint", "20", "--initial-learning-rate", "0.0003",
 )  # fmt: skip
 """With a rate at which rounding does not grow: at 0.002 two single processes differ by a thousandth after 50 steps,
 one with TensorFlow's other kernels."""
@@ -135,13 +133,17 @@ def losses(log: str) -> list[float]:
     return [float(value) for value in re.findall(r"^Step \d+: .*loss: ([\d.]+)", log, re.MULTILINE)]
 
 
-@pytest.fixture(scope="module")
-def alone(numbers, tmp_path_factory):
-    """A training of 52 steps by one process: its folder and what it said."""
-    model_dir = tmp_path_factory.mktemp("alone") / "m"
-    done = run_aocr("train", numbers, "--model-dir", model_dir, *FLAGS, "--num-epoch", "13")
-    assert done.returncode == 0, done.stderr
-    return model_dir, done.stderr
+@pytest.fixture
+def alone(numbers, shared):
+    """A training of 56 steps by one process: its folder and its log."""
+
+    def train(folder):
+        done = run_aocr("train", numbers, "--model-dir", folder, *FLAGS, "--num-epoch", "7")
+        assert done.returncode == 0, done.stderr
+        (folder / "said.txt").write_text(done.stderr)
+
+    folder = shared("alone", train)
+    return folder, (folder / "said.txt").read_text()
 
 
 def assert_same_training(log: str, alone) -> None:
@@ -150,20 +152,21 @@ def assert_same_training(log: str, alone) -> None:
     np.testing.assert_allclose(losses(log), expected, rtol=2e-4)
 
 
-def run_replicas(*args) -> subprocess.CompletedProcess:
-    """`aocr train` on two devices that are one CPU."""
+def run_replicas(*args) -> str:
+    """The log of `aocr train` on two devices that are one CPU."""
     # with a TF_CONFIG, be it empty, aocr leaves the devices alone until it trains
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "TF_CONFIG": "{}"}
-    run = [sys.executable, "-c", REPLICAS, "train", *map(str, args), "--devices", "2"]
-    done = subprocess.run(run, capture_output=True, text=True, env=environment, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return done
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_CONFIG": "{}"}
+    program, pipes = ("-c", REPLICAS, "train"), {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    process = start_aocr(*args, "--devices", "2", program=program, env=environment, **pipes)
+    _, log = process.communicate(timeout=600)
+    assert process.returncode == 0, log
+    return log
 
 
 def test_two_replicas_of_one_machine(numbers, alone, tmp_path):
-    done = run_replicas(numbers, "--model-dir", tmp_path / "m", *FLAGS, "--num-epoch", "13")
-    assert "MirroredStrategy, 2 replicas on this machine, 32 images each of a batch of 64" in done.stderr
-    assert_same_training(done.stderr, alone)
+    log = run_replicas(numbers, "--model-dir", tmp_path / "m", *FLAGS, "--num-epoch", "7")
+    assert "MirroredStrategy, 2 replicas on this machine, 16 images each of a batch of 32" in log
+    assert_same_training(log, alone)
     read = run_aocr("test", numbers, "--model-dir", tmp_path / "m", "--json")
     assert json.loads(read.stdout)["num_images"] == 240
 
@@ -171,11 +174,11 @@ def test_two_replicas_of_one_machine(numbers, alone, tmp_path):
 def test_gradients_are_summed_once(numbers, tmp_path):
     """AdamW would not show it: its step is the same whatever the gradients are multiplied by."""
     flags = (*FLAGS, "--optimizer", "sgd", "--no-gradient-clipping", "--initial-learning-rate", "0.001")
-    one = run_aocr("train", numbers, "--model-dir", tmp_path / "one", *flags, "--num-epoch", "5")
-    two = run_replicas(numbers, "--model-dir", tmp_path / "two", *flags, "--num-epoch", "5")
+    one = run_aocr("train", numbers, "--model-dir", tmp_path / "one", *flags, "--num-epoch", "3")
+    two = run_replicas(numbers, "--model-dir", tmp_path / "two", *flags, "--num-epoch", "3")
     expected = losses(one.stderr)
     assert len(expected) == 2 and expected[-1] < expected[0]
-    np.testing.assert_allclose(losses(two.stderr), expected, rtol=2e-4)
+    np.testing.assert_allclose(losses(two), expected, rtol=2e-4)
 
 
 def test_more_devices_than_there_are(numbers, tmp_path):
@@ -207,10 +210,10 @@ class Workers:
         self.processes = []
         for number, log in enumerate(self.logs):
             task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
-            environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(task)}
-            command = [sys.executable, "-m", "aocr", "train", *map(str, args), *extra[number]]
+            environment = {"TF_CONFIG": json.dumps(task)}
             with open(log, "w") as file:
-                self.processes.append(subprocess.Popen(command, stdout=file, stderr=file, env=environment))
+                command = ("train", *args, *extra[number])
+                self.processes.append(start_aocr(*command, stdout=file, stderr=file, env=environment))
 
     def said(self, number: int) -> str:
         return self.logs[number].read_text()
@@ -225,12 +228,12 @@ class Workers:
 
 
 def test_two_workers_train_as_one_does(numbers, alone, tmp_path):
-    workers = Workers(tmp_path, numbers, "--model-dir", tmp_path / "m", *FLAGS, "--num-epoch", "13")
+    workers = Workers(tmp_path, numbers, "--model-dir", tmp_path / "m", *FLAGS, "--num-epoch", "7")
     try:
         assert [workers.wait(0), workers.wait(1)] == [0, 0], workers.said(0) + workers.said(1)
     finally:
         workers.stop()
-    assert "2 replicas on 2 workers, 32 images each of a batch of 64; data split by record" in workers.said(0)
+    assert "2 replicas on 2 workers, 16 images each of a batch of 32; data split by record" in workers.said(0)
     assert_same_training(workers.said(0), alone)
     assert losses(workers.said(1)) == [], "the chief tells it for all"
     # before each checkpoint every variable of both workers is compared to the bit; a difference is an error
@@ -249,7 +252,7 @@ def wait_for(workers: Workers, word: str, seconds: float = 300) -> None:
 
 @pytest.mark.parametrize("victim", [1, 0])
 def test_a_killed_worker_ends_the_others_and_the_cluster_resumes(numbers, tmp_path, victim):
-    command = [numbers, "--model-dir", tmp_path / "m", *FLAGS, "--num-epoch", "10"]
+    command = [numbers, "--model-dir", tmp_path / "m", *FLAGS, "--num-epoch", "5"]
     workers = Workers(tmp_path, *command)
     try:
         wait_for(workers, "Step 30:")
@@ -273,7 +276,7 @@ def test_a_killed_worker_ends_the_others_and_the_cluster_resumes(numbers, tmp_pa
 
 
 def test_workers_with_different_flags_are_told(numbers, tmp_path):
-    sizes = (("--batch-size", "64"), ("--batch-size", "32"))
+    sizes = (("--batch-size", "32"), ("--batch-size", "32"))
     workers = Workers(tmp_path, numbers, "--model-dir", tmp_path / "m", extra=sizes)
     try:
         assert [workers.wait(0), workers.wait(1)] == [1, 1]

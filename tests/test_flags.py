@@ -254,7 +254,7 @@ def test_precision_is_that_of_the_convolutions(precision):
 
 
 def test_auto_precision_is_what_the_cpu_has(monkeypatch):
-    monkeypatch.setattr(machine.tf.config, "get_visible_devices", lambda kind: [])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
     monkeypatch.setattr(machine, "_cpu_flags", lambda: {"avx2", "avx512_bf16"})
     assert machine.choose_precision("auto") == ("bfloat16", "the CPU has bfloat16 instructions")
     monkeypatch.setattr(machine, "_cpu_flags", lambda: {"avx2"})
@@ -264,16 +264,16 @@ def test_auto_precision_is_what_the_cpu_has(monkeypatch):
 
 @pytest.mark.parametrize("capability, expected", [((9, 0), "bfloat16"), ((7, 5), "float16"), ((6, 1), "float32")])
 def test_auto_precision_is_what_the_gpu_has(capability, expected, monkeypatch):
-    monkeypatch.setattr(machine.tf.config, "get_visible_devices", lambda kind: ["gpu"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: ["gpu"])
     details = {"compute_capability": capability}
-    monkeypatch.setattr(machine.tf.config.experimental, "get_device_details", lambda gpu: details)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
     assert machine.choose_precision("auto")[0] == expected
 
 
 def test_gpu_id_shows_one_gpu_or_none(monkeypatch):
     shown = []
-    monkeypatch.setattr(machine.tf.config, "list_physical_devices", lambda kind: ["a", "b"])
-    monkeypatch.setattr(machine.tf.config, "set_visible_devices", lambda gpus, kind: shown.append(gpus))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a", "b"])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, kind: shown.append(gpus))
     machine.use_gpu(1)
     machine.use_gpu(-1)
     assert shown == [["b"], []]

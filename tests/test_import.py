@@ -105,7 +105,7 @@ def test_an_imported_model_is_tested_exported_and_tuned(numbers, tmp_path):
     assert run_aocr("test", numbers, "--model-dir", model, "--json").returncode == 0
     done = run_aocr("export", tmp_path / "e", "--model-dir", model)
     assert done.returncode == 0, done.stderr
-    tuned = ("train", numbers, "--init-from", model, "--model-dir", tmp_path / "t", "--max-time", "5s")
+    tuned = ("train", numbers, "--init-from", model, "--model-dir", tmp_path / "t", "--max-time", "1s")
     done = run_aocr(*tuned, "--batch-size", "8")
     assert done.returncode == 0, done.stderr
     assert "classic network" in done.stderr

@@ -3,37 +3,26 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, SMALL, assert_clean_failure, draw_numbers, run_aocr
+from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
 
 from aocr.folder.model_folder import ModelFolder
 
+WHOLE = ("--num-epoch", "10")
+
 
 def flags(model_dir, *more):
-    return (
-        "--model-dir",
-        str(model_dir),
-        *SMALL,
-        "--steps-per-checkpoint",
-        "10",
-        "--batch-size",
-        "16",
-        "--patience",
-        "99",
-        *more,
-    )
+    often = ("--steps-per-checkpoint", "10", "--batch-size", "8", "--patience", "99")
+    return ("--model-dir", str(model_dir), *SMALL, *often, *more)
 
 
 def start(*args):
-    command = [sys.executable, "-m", "aocr", *map(str, args)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True
-    )
+    return start_aocr(*args, stderr=subprocess.PIPE)
 
 
 def newest_step(model_dir) -> int:
@@ -56,24 +45,25 @@ def wait_for_line(process, word: str) -> None:
     raise AssertionError(f"the training ended before it said {word!r}")
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return draw_numbers(tmp_path_factory.mktemp("resume"), 230, seed=3)
+@pytest.fixture
+def data(shared):
+    return shared("resume-data", lambda folder: draw_numbers(folder, 230, seed=3)) / "numbers.txt"
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(data, tmp_path_factory):
-    model_dir = tmp_path_factory.mktemp("straight") / "m"
-    done = run_aocr("train", data, *flags(model_dir, "--num-epoch", "40"))
-    assert done.returncode == 0, done.stderr
-    return model_dir
+@pytest.fixture
+def uninterrupted(data, shared):
+    def train(folder):
+        done = run_aocr("train", data, *flags(folder, *WHOLE))
+        assert done.returncode == 0, done.stderr
+
+    return shared("uninterrupted", train)
 
 
 @pytest.mark.slow
 def test_ten_kills_end_with_the_same_weights(data, uninterrupted, tmp_path):
     model_dir = tmp_path / "m"
     rng = random.Random(18)
-    command = ("train", data, *flags(model_dir, "--num-epoch", "40"))
+    command = ("train", data, *flags(model_dir, *WHOLE))
     last = -1
     for _ in range(10):
         process = start(*command)
@@ -130,19 +120,20 @@ def test_a_second_training_in_the_folder_is_refused(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_same_call_after_the_end_changes_nothing_and_more_epochs_go_on(data, uninterrupted):
-    before, record = newest_step(uninterrupted), uninterrupted / "train.json"
+def test_the_same_call_after_the_end_changes_nothing_and_more_epochs_go_on(data, uninterrupted, tmp_path):
+    model_dir = shutil.copytree(uninterrupted, tmp_path / "m")
+    before, record = newest_step(model_dir), model_dir / "train.json"
     record.write_text(record.read_text("utf-8").replace('"train": {', '"marked": true, "train": {'), "utf-8")
-    again = run_aocr("train", data, *flags(uninterrupted, "--num-epoch", "40"))
+    again = run_aocr("train", data, *flags(model_dir, *WHOLE))
     assert again.returncode == 0
-    assert "had ended before: 40 epochs are done" in again.stderr
-    assert newest_step(uninterrupted) == before
+    assert "had ended before: 10 epochs are done" in again.stderr
+    assert newest_step(model_dir) == before
     assert "marked" in record.read_text("utf-8"), "train.json is of the last run that trained"
-    more = run_aocr("train", data, *flags(uninterrupted, "--num-epoch", "41"))
+    more = run_aocr("train", data, *flags(model_dir, "--num-epoch", "11"))
     assert more.returncode == 0, more.stderr
-    assert newest_step(uninterrupted) > before
-    anew = run_aocr("train", data, *flags(uninterrupted, "--num-epoch", "1", "--no-resume"))
+    assert newest_step(model_dir) > before
+    anew = run_aocr("train", data, *flags(model_dir, "--num-epoch", "1", "--no-resume"))
     assert anew.returncode == 0
-    assert 0 < newest_step(uninterrupted) < before
-    other = run_aocr("train", data, *flags(uninterrupted, "--num-epoch", "2", "--use-gru"))
+    assert 0 < newest_step(model_dir) < before
+    other = run_aocr("train", data, *flags(model_dir, "--num-epoch", "2", "--use-gru"))
     assert_clean_failure(other, "--use-gru", "True", "False", "--no-resume")
