@@ -12,13 +12,14 @@ import signal
 import sys
 
 from aocr import __version__
-from aocr.cli import dataset, export, import_model, legacy, options, predict, test, train
+from aocr.cli import dataset, export, import_model, legacy, options, predict, synth, test, train
 from aocr.errors import AocrError, ConfigError, shown
 from aocr.interrupts import EXIT_CODE, Interrupts
 from aocr.tf_config import current_task
 
 COMMANDS = {
     "dataset": dataset,
+    "synth": synth,
     "train": train,
     "test": test,
     "predict": predict,

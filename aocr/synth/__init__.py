@@ -1,0 +1,1 @@
+"""Words drawn to train on: `aocr synth`. numpy and Pillow only."""

@@ -1,0 +1,115 @@
+"""What a camera, a scanner and a file do to a picture. Steps as in `looks`."""
+
+from __future__ import annotations
+
+import io
+from random import Random
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from aocr.synth.stock import Stock
+from aocr.synth.work import Work, scaled
+
+BILINEAR, BICUBIC, BOX = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX
+LEAST_CHAR = 5
+"""Pixels of width that a character keeps at the lowest resolution."""
+
+
+def faded(work: Work, rng: Random, stock: Stock) -> None:
+    """Less contrast: haze, dusk, glare."""
+    scale = rng.uniform(0.4, 0.85)
+    middle = 128 + rng.uniform(-1, 1) * 128 * (1 - scale)
+    work.picture = scaled(work.picture, scale, middle - 128 * scale)
+
+
+def dark(work: Work, rng: Random, stock: Stock) -> None:
+    """Night, or too short an exposure."""
+    work.picture = scaled(work.picture, rng.uniform(0.25, 0.7), 0)
+
+
+def tinted(work: Work, rng: Random, stock: Stock) -> None:
+    """The colour of the light."""
+    bands = [scaled(band, rng.gauss(1, 0.08), 0) for band in work.picture.split()]
+    work.picture = Image.merge("RGB", bands)
+
+
+def low_resolution(work: Work, rng: Random, stock: Stock) -> None:
+    """A word far away: few pixels, which the last step enlarges. No less than LEAST_CHAR pixels a character."""
+    width, height = work.size
+    wanted = rng.randint(14, 30) if rng.random() < 0.8 else rng.randint(10, 16)
+    least = LEAST_CHAR * work.num_chars * height / width
+    small = int(min(max(wanted, least), height))
+    size = (max(4, round(width * small / height)), small)
+    work.picture = work.picture.resize(size, BOX if rng.random() < 0.3 else BILINEAR)
+
+
+def out_of_focus(work: Work, rng: Random, stock: Stock) -> None:
+    """Gaussian blur, less where there are few pixels a character."""
+    pixels = work.picture.width / max(work.num_chars, 1)
+    most = min(0.045 * work.picture.height, 0.11 * pixels) + 0.15
+    work.picture = work.picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.25, max(0.3, most))))
+
+
+def moved(work: Work, rng: Random, stock: Stock) -> None:
+    """Blur along a line."""
+    longest = 3 if work.picture.height < 32 else 5
+    count = rng.randint(2, longest)
+    dx, dy = rng.choice(((1, 0), (1, 0), (0, 1), (1, 1), (1, -1)))
+    pixels = np.asarray(work.picture, np.uint16)
+    total = sum(np.roll(pixels, (dy * (i - count // 2), dx * (i - count // 2)), (0, 1)) for i in range(count))
+    work.picture = Image.fromarray((total // count).astype(np.uint8))
+
+
+def sharpened(work: Work, rng: Random, stock: Stock) -> None:
+    """The bright edges that cameras add."""
+    work.picture = work.picture.filter(ImageFilter.UnsharpMask(1, rng.randint(50, 200), 0))
+
+
+def noisy(work: Work, rng: Random, stock: Stock) -> None:
+    """Noise of the sensor, of one colour or of three."""
+    width, height = work.picture.size
+    noise = stock.noise(rng, (height, width, 3 if rng.random() < 0.6 else 1))
+    pixels = np.asarray(work.picture, np.float32) + noise * np.float32(abs(rng.gauss(0, 6)) + 1)
+    work.picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+def speckled(work: Work, rng: Random, stock: Stock) -> None:
+    """Points of full black or white."""
+    width, height = work.picture.size
+    noise = stock.noise(rng, (height, width))
+    limit = rng.uniform(2.2, 3.2)
+    pixels = np.array(work.picture)
+    pixels[noise > limit], pixels[noise < -limit] = 255, 0
+    work.picture = Image.fromarray(pixels)
+
+
+def stored(work: Work, rng: Random, stock: Stock) -> None:
+    """A jpeg at the size it has now; another one follows at the end."""
+    file = io.BytesIO()
+    work.picture.save(file, "JPEG", quality=rng.randint(30, 90))
+    work.picture = Image.open(file).convert("RGB")
+
+
+def grey(work: Work, rng: Random, stock: Stock) -> None:
+    """No colour; still three channels."""
+    work.picture = work.picture.convert("L").convert("RGB")
+
+
+def enlarged(work: Work, rng: Random, stock: Stock) -> None:
+    """Back to the size at the end, if it is smaller."""
+    if work.picture.size != work.size:
+        work.picture = work.picture.resize(work.size, BICUBIC if rng.random() < 0.5 else BILINEAR)
+
+
+def contrast(work: Work) -> float:
+    """How far letters differ from what is close round them, 0 to 255: of the brightness, or 0.7 of one colour's."""
+    mask, picture = work.letters.reduce(2), work.picture.reduce(2)
+    letters = np.asarray(mask, np.float32) * np.float32(1 / 255)
+    near = np.asarray(mask.filter(ImageFilter.MaxFilter(3)), np.float32) * np.float32(1 / 255) - letters
+    inner, outer = float(letters.sum()), float(near.sum())
+    if inner < 4 or outer < 1:
+        return 0.0
+    pixels = np.asarray(picture, np.float32).reshape(-1, 3)
+    difference = letters.reshape(-1) @ pixels / inner - near.reshape(-1) @ pixels / outer
+    return max(abs(float(difference @ (0.30, 0.59, 0.11))), 0.7 * float(np.abs(difference).max()))

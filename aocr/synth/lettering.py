@@ -1,0 +1,97 @@
+"""Text as a mask of ink: on a line, along an arc, or with letters that dance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+
+from PIL import Image, ImageDraw, ImageFont
+
+SIZE = 56
+"""Pixels per em. Glyphs are drawn at this size; every other one comes from the one warp of the whole image."""
+PAD = 16
+
+
+@dataclass(frozen=True)
+class Hand:
+    """How a text is written.
+
+    Attributes:
+      font: at SIZE pixels per em.
+      gap: pixels between letters more than the font asks for.
+      stroke: pixels by which letters are made bolder.
+      curve: angle of the arc that the text stands on, radians; above 0: ends lower than the middle.
+      bounce: deviation of a letter's height above the line, pixels.
+      tilt: deviation of a letter's angle, radians.
+    """
+
+    font: ImageFont.FreeTypeFont
+    gap: float = 0
+    stroke: int = 0
+    curve: float = 0
+    bounce: float = 0
+    tilt: float = 0
+
+
+@dataclass(frozen=True)
+class Ink:
+    """A written text, cut to what is visible.
+
+    Attributes:
+      mask: grey image, 255 where there is ink.
+      ascent: pixels from the top of the mask down to the baseline.
+    """
+
+    mask: Image.Image
+    ascent: int
+
+
+def _on_line(text: str, hand: Hand) -> tuple[Image.Image, int]:
+    """The text on a straight line, and the height of the line in the image."""
+    width = int(hand.font.getlength(text) + abs(hand.gap) * len(text)) + 2 * PAD + 30
+    base = PAD + int(SIZE * 1.25)
+    image = Image.new("L", (width, int(SIZE * 1.9) + 2 * PAD))
+    draw = ImageDraw.Draw(image)
+    x = PAD + 8.0
+    if not hand.gap:
+        draw.text((x, base), text, 255, hand.font, "ls", stroke_width=hand.stroke)
+        return image, base
+    for char in text:
+        draw.text((x, base), char, 255, hand.font, "ls", stroke_width=hand.stroke)
+        x += hand.font.getlength(char) + hand.gap
+    return image, base
+
+
+def _one_by_one(text: str, hand: Hand, rng: Random) -> tuple[Image.Image, int]:
+    """Letters one by one along an arc, each moved and turned a little."""
+    advances = [max(hand.font.getlength(char) + hand.gap, 2) for char in text]
+    total = sum(advances)
+    radius = total / hand.curve if abs(hand.curve) > 1e-3 else 1e6
+    sag = abs(radius) * (1 - math.cos(min(abs(hand.curve), 2.8) / 2))
+    spare = int(4 * hand.bounce)
+    image = Image.new("L", (int(total) + 2 * PAD + 2 * SIZE, int(SIZE * 1.9 + sag) + 2 * (PAD + spare)))
+    base = int(PAD + spare + SIZE * 1.25 + (0 if hand.curve > 0 else sag))
+    along = -total / 2
+    for char, advance in zip(text, advances, strict=True):
+        angle = (along + advance / 2) / radius
+        along += advance
+        x = image.width / 2 + radius * math.sin(angle)
+        y = base + radius * (1 - math.cos(angle)) + (rng.gauss(0, hand.bounce) if hand.bounce else 0)
+        angle += rng.gauss(0, hand.tilt) if hand.tilt else 0
+        glyph = Image.new("L", (2 * SIZE, 2 * SIZE))
+        ImageDraw.Draw(glyph).text((SIZE, SIZE * 1.3), char, 255, hand.font, "ms", stroke_width=hand.stroke)
+        if abs(angle) > 0.03:
+            glyph = glyph.rotate(-math.degrees(angle), Image.Resampling.BILINEAR, center=(SIZE, SIZE * 1.3))
+        image.paste(255, (int(x) - SIZE, int(y - SIZE * 1.3)), glyph)
+    return image, base
+
+
+def write(text: str, hand: Hand, rng: Random) -> Ink | None:
+    """The ink of a text; None: there is hardly any."""
+    single = hand.curve or hand.bounce or hand.tilt
+    image, base = _one_by_one(text, hand, rng) if single else _on_line(text, hand)
+    box = image.getbbox()
+    if not box or box[2] - box[0] < 4 or box[3] - box[1] < 3:
+        return None
+    return Ink(image.crop(box), base - box[1])

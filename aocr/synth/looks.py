@@ -1,0 +1,185 @@
+"""What letters and their ground look like before a camera: each step one small change of the picture.
+
+A step takes (work, rng, stock), changes `work` and draws all chance from `rng`.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from aocr.synth.colours import Colour, apart, colour, darker, near
+from aocr.synth.stock import Stock
+from aocr.synth.work import Work, blend, dimmed, fill
+
+# Ground
+
+
+def plain_ground(work: Work, rng: Random, stock: Stock) -> None:
+    """One colour."""
+    work.picture = Image.new("RGB", work.size, fill(work.ground))
+
+
+def textured_ground(work: Work, rng: Random, stock: Stock) -> None:
+    """A surface in two close shades."""
+    other = near(rng, work.ground, 14 if rng.random() < 0.5 else 34)
+    work.picture = blend(work.ground, other, stock.texture(rng, work.size))
+
+
+def motley_ground(work: Work, rng: Random, stock: Stock) -> None:
+    """A surface in two colours, the second any that the letters can be told from."""
+    other = colour(rng)
+    if not apart(other, work.ink, 35):
+        other = near(rng, work.ground, 30)
+    work.picture = blend(work.ground, other, stock.texture(rng, work.size))
+
+
+def photo_ground(work: Work, rng: Random, stock: Stock) -> None:
+    """A piece of a street, pulled towards the ground's colour so that letters stand out."""
+    plain = Image.new("RGB", work.size, fill(work.ground))
+    work.picture = Image.blend(stock.photo(rng, work.size), plain, rng.uniform(0.25, 0.85))
+
+
+def bare_photo(work: Work, rng: Random, stock: Stock) -> None:
+    """A piece of a street as it is, for images without text."""
+    work.picture = stock.photo(rng, work.size)
+
+
+# Behind the letters
+
+
+def _offset(mask: Image.Image, dx: int, dy: int) -> Image.Image:
+    return ImageChops.offset(mask, dx, dy)
+
+
+def shadow(work: Work, rng: Random, stock: Stock) -> None:
+    """A dark, seldom coloured, shadow to one side, soft or hard."""
+    height = work.size[1]
+    dx = rng.choice((-1, 1)) * rng.randint(0, max(1, height // 16))
+    mask = _offset(work.letters, dx, rng.randint(-1, max(1, height // 14)))
+    if rng.random() < 0.6:
+        mask = mask.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 2.5)))
+    shade = near(rng, (0, 0, 0), 18) if rng.random() < 0.8 else colour(rng)
+    work.picture.paste(fill(shade), mask=dimmed(mask, rng.uniform(0.35, 0.95)))
+
+
+def extrusion(work: Work, rng: Random, stock: Stock) -> None:
+    """Block letters: their sides in another colour."""
+    dx, dy = rng.choice(((1, 1), (-1, 1), (0, 1), (1, 0), (-1, 0), (1, -1)))
+    mask = work.letters
+    for depth in range(1, rng.randint(2, max(3, work.size[1] // 12))):
+        mask = ImageChops.lighter(mask, _offset(work.letters, dx * depth, dy * depth))
+    side = colour(rng) if rng.random() < 0.5 else darker(rng, work.ink)
+    work.picture.paste(fill(side), mask=mask)
+
+
+def rim(work: Work, rng: Random, stock: Stock) -> None:
+    """An outline that the letters can be told from."""
+    mask, reach = work.letters, rng.choice((1, 1, 2))
+    for dx, dy in ((reach, 0), (-reach, 0), (0, reach), (0, -reach)):
+        mask = ImageChops.lighter(mask, _offset(mask, dx, dy))
+    line = colour(rng)
+    if not apart(line, work.ink, 40):
+        line = (255, 255, 255) if sum(work.ink) < 384 else (0, 0, 0)
+    work.picture.paste(fill(line), mask=mask)
+
+
+def emboss(work: Work, rng: Random, stock: Stock) -> None:
+    """Relief: light from the upper left or the lower right."""
+    light, dark = _offset(work.letters, -1, -1), _offset(work.letters, 1, 1)
+    if rng.random() < 0.3:
+        light, dark = dark, light
+    strength = rng.uniform(0.15, 0.5)
+    work.picture.paste((255, 255, 255), mask=dimmed(light, strength))
+    work.picture.paste((0, 0, 0), mask=dimmed(dark, strength))
+
+
+def halo(work: Work, rng: Random, stock: Stock) -> None:
+    """Light round lit letters."""
+    mask = work.letters.filter(ImageFilter.GaussianBlur(rng.uniform(2, 5)))
+    glow = near(rng, work.ink, 25)
+    work.picture.paste(fill(glow), mask=dimmed(mask, rng.uniform(0.3, 0.9)))
+
+
+# The letters
+
+
+def hollow(work: Work, rng: Random, stock: Stock) -> None:
+    """Only the outlines of the letters."""
+    if work.size[1] < 44:
+        return
+    inside = work.letters.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.GaussianBlur(0.4))
+    work.letters = ImageChops.subtract(work.letters, inside)
+
+
+def worn(work: Work, rng: Random, stock: Stock) -> None:
+    """Paint that has come off in places."""
+    texture = stock.texture(rng, work.size).point([255 if level > 70 else level * 255 // 70 for level in range(256)])
+    work.letters = ImageChops.multiply(work.letters, texture)
+
+
+def plain_ink(work: Work, rng: Random, stock: Stock) -> None:
+    """Letters of one colour, now and then half transparent."""
+    mask = work.letters if rng.random() < 0.8 else dimmed(work.letters, rng.uniform(0.55, 1))
+    work.picture.paste(fill(work.ink), mask=mask)
+
+
+def graded_ink(work: Work, rng: Random, stock: Stock) -> None:
+    """Letters whose colour changes from top to bottom."""
+    ramp = Image.linear_gradient("L").resize(work.size)
+    work.picture.paste(blend(work.ink, near(rng, work.ink, 50), ramp), mask=work.letters)
+
+
+def textured_ink(work: Work, rng: Random, stock: Stock) -> None:
+    """Letters with a surface."""
+    surface = stock.texture(rng, work.size)
+    work.picture.paste(blend(work.ink, near(rng, work.ink, 45), surface), mask=work.letters)
+
+
+# Over all of it
+
+
+def lighting(work: Work, rng: Random, stock: Stock) -> None:
+    """Light that differs from one end to the other."""
+    strength = rng.uniform(0.03, 0.30)
+    levels = np.array([[rng.gauss(0, 1) for _ in range(3)] for _ in range(2)], np.float32)
+    levels = np.clip(190 * np.exp(levels * strength), 0, 255).astype(np.uint8)
+    light = Image.fromarray(levels).resize(work.size, Image.Resampling.BICUBIC)
+    pixels = np.asarray(work.picture, np.float32) * (np.asarray(light, np.float32)[..., None] * np.float32(1 / 190))
+    work.picture = Image.fromarray(np.minimum(pixels, 255).astype(np.uint8))
+
+
+def highlight(work: Work, rng: Random, stock: Stock) -> None:
+    """A reflection."""
+    width, height = work.size
+    radius = int(rng.uniform(0.3, 1.2) * height)
+    spot = Image.radial_gradient("L").point([255 - level for level in range(256)])
+    spot = spot.resize((max(4, radius * 2), max(4, int(radius * rng.uniform(0.5, 2)))))
+    mask = Image.new("L", work.size)
+    mask.paste(spot, (rng.randint(-radius, width), rng.randint(-radius, height)))
+    work.picture.paste((255, 255, 255), mask=dimmed(mask, rng.uniform(0.2, 0.85)))
+
+
+def scratches(work: Work, rng: Random, stock: Stock) -> None:
+    """Wires, branches, cracks across the picture."""
+    width, height = work.size
+    mask = Image.new("L", work.size)
+    draw = ImageDraw.Draw(mask)
+    for _ in range(rng.randint(1, 4)):
+        ends = (rng.randint(0, width), rng.randint(0, height), rng.randint(0, width), rng.randint(0, height))
+        draw.line(ends, fill=255, width=rng.randint(1, 2))
+    work.picture.paste(fill(colour(rng)), mask=dimmed(mask, rng.uniform(0.2, 0.8)))
+
+
+def stains(work: Work, rng: Random, stock: Stock) -> None:
+    """Dirt, leaves' shadows, reflections of a street over the letters."""
+    mask = stock.texture(rng, work.size)
+    shade = (0, 0, 0) if rng.random() < 0.6 else near(rng, (255, 255, 255), 30)
+    work.picture.paste(fill(shade), mask=dimmed(mask, rng.uniform(0.1, 0.4)))
+
+
+def panel(work: Work, mask: Image.Image, shade: Colour) -> None:
+    """Paint a sign, a frame or a rule."""
+    work.picture.paste(fill(shade), mask=mask)

@@ -1,0 +1,126 @@
+"""Surfaces made by procedures: plaster, wood, bricks, leaves, clutter. Each gives (height, width) float32 of any range."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+Rng = np.random.Generator
+BICUBIC = Image.Resampling.BICUBIC
+
+
+def smooth(rng: Rng, height: int, width: int, cell: int) -> np.ndarray:
+    """Random values on a grid of cells, joined smoothly."""
+    grid = rng.random((max(2, height // cell + 2), max(2, width // cell + 2)), dtype=np.float32)
+    return np.asarray(Image.fromarray(grid).resize((width, height), BICUBIC))
+
+
+def octaves(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Noise of several cell sizes, the larger ones stronger: stone, plaster, clouds, cloth."""
+    cells = (64, 32, 16, 8, 4, 2)[int(rng.integers(0, 3)) :]
+    return sum(smooth(rng, height, width, cell) * cell**0.7 for cell in cells)
+
+
+def stripes(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Bent stripes, soft or hard."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    angle, period = rng.uniform(0, np.pi), rng.uniform(4, 40)
+    bend = octaves(rng, height, width) * rng.uniform(0, 0.5)
+    wave = np.sin((x * np.cos(angle) + y * np.sin(angle) + bend) * 2 * np.pi / period)
+    return (wave > rng.uniform(-0.7, 0.7)).astype(np.float32) if rng.random() < 0.5 else wave
+
+
+def bricks(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Bricks or tiles of slightly different shades, with joints."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    tall, wide = rng.integers(14, 50), rng.integers(24, 90)
+    row = y // tall
+    x = x + (row % 2) * wide / 2
+    joints = ((y % tall < 2) | (x % wide < 2)) * rng.uniform(-1.2, 1.2)
+    return joints + smooth(rng, height, width, 3) * 0.4 + np.sin(row * 12.9 + (x // wide) * 78.2) * 0.3
+
+
+def wood(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Grain along the width: wood or brushed metal."""
+    grain = rng.random((height, 24), dtype=np.float32)
+    return np.asarray(Image.fromarray(grain).resize((width, height), BICUBIC)) + smooth(rng, height, width, 64)
+
+
+def blobs(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Patches with hard edges: leaves, stains, camouflage."""
+    field = octaves(rng, height, width)
+    return (field > np.quantile(field, rng.uniform(0.3, 0.7))) + 0.2 * smooth(rng, height, width, 2)
+
+
+def clutter(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Boxes, lines and rounds over one another, as streets and shelves have them, out of focus or not."""
+    picture = Image.new("L", (width, height), int(rng.integers(60, 200)))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(int(rng.integers(10, 60))):
+        x, y = int(rng.integers(-40, width)), int(rng.integers(-40, height))
+        shade, kind = int(rng.integers(0, 256)), rng.random()
+        if kind < 0.5:
+            draw.rectangle((x, y, x + int(rng.integers(4, 160)), y + int(rng.integers(4, 90))), fill=shade)
+        elif kind < 0.75:
+            end = (x + int(rng.integers(-200, 200)), y + int(rng.integers(-90, 90)))
+            draw.line((x, y, *end), fill=shade, width=int(rng.integers(1, 9)))
+        else:
+            draw.ellipse((x, y, x + int(rng.integers(4, 120)), y + int(rng.integers(4, 90))), fill=shade)
+    blurred = picture.filter(ImageFilter.GaussianBlur(float(rng.uniform(0, 3))))
+    return np.asarray(blurred, np.float32) / 255 + 0.1 * smooth(rng, height, width, 2)
+
+
+def checks(rng: Rng, height: int, width: int) -> np.ndarray:
+    """A mesh or a chequered cloth."""
+    y, x = np.mgrid[0:height, 0:width]
+    cell = int(rng.integers(3, 14))
+    return (x // cell + y // cell) % 2 + 0.3 * octaves(rng, height, width)
+
+
+def shading(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Light that falls off slowly."""
+    return smooth(rng, height, width, int(rng.integers(60, 160)))
+
+
+def grain(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Asphalt, paper, sand: fine noise on slow shading."""
+    return smooth(rng, height, width, 1) + smooth(rng, height, width, 3) + 2 * smooth(rng, height, width, 90)
+
+
+TEXTURES: dict[Callable[[Rng, int, int], np.ndarray], float] = {
+    octaves: 3.5,
+    grain: 1,
+    stripes: 1,
+    bricks: 1,
+    wood: 1,
+    blobs: 1,
+    clutter: 2,
+    checks: 0.6,
+    shading: 1,
+}
+"""Procedures, and how often each is taken."""
+
+
+def texture(rng: Rng, height: int, width: int) -> np.ndarray:
+    """(height, width) uint8: one of the surfaces, its range stretched to 0..255."""
+    weights = np.array(list(TEXTURES.values()))
+    surface = list(TEXTURES)[rng.choice(len(weights), p=weights / weights.sum())](rng, height, width)
+    surface = np.asarray(surface, np.float32)
+    surface = surface - surface.min()
+    return (surface * (255 / max(float(surface.max()), 1e-6))).astype(np.uint8)
+
+
+def photo(rng: Rng, height: int, width: int) -> np.ndarray:
+    """(height, width, 3) uint8: surfaces of several colours beside and over one another, as a street shows them."""
+    palette = rng.integers(0, 256, (6, 3)) * rng.uniform(0.3, 1, (6, 1)) + rng.uniform(0, 60)
+    grey = palette.mean(1, keepdims=True)
+    palette = np.clip(grey + (palette - grey) * rng.uniform(0.1, 0.9), 0, 255)
+    picture = palette[0] + (texture(rng, height, width)[..., None] / 255.0) * (palette[1] - palette[0])
+    for i in range(2, 2 + int(rng.integers(1, 4))):
+        region = texture(rng, height, width)[..., None] / 255.0
+        mask = np.clip((region - rng.uniform(0.3, 0.6)) * rng.choice([3.0, 20.0]), 0, 1)
+        shade = palette[i] + (texture(rng, height, width)[..., None] / 255.0 - 0.5) * rng.uniform(10, 80)
+        picture = picture + mask * (shade - picture)
+    return np.clip(picture, 0, 255).astype(np.uint8)

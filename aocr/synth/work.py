@@ -1,0 +1,74 @@
+"""An image under way, and how steps that change it are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from PIL import Image
+
+from aocr.synth.colours import Colour
+from aocr.synth.stock import Stock
+
+_LEVELS = np.arange(256)
+
+
+@dataclass
+class Work:
+    """An image under way.
+
+    Attributes:
+      picture: RGB, of `size`; smaller while it is of low resolution.
+      letters: grey mask of all ink, of `size`.
+      size: (width, height) in pixels at the end.
+      ink: colour of the letters.
+      ground: colour of what is behind them.
+      num_chars: of the label.
+    """
+
+    picture: Image.Image
+    letters: Image.Image
+    size: tuple[int, int]
+    ink: Colour
+    ground: Colour
+    num_chars: int
+
+
+Step = Callable[[Work, Random, Stock], None]
+Group = tuple[tuple[float, Step], ...]
+"""Steps of which at most one is taken, each with its share."""
+
+
+def take(groups: tuple[Group, ...], work: Work, rng: Random, stock: Stock) -> None:
+    """Run at most one step of each group, in order."""
+    for group in groups:
+        at = rng.random()
+        for share, step in group:
+            if at < share:
+                step(work, rng, stock)
+                break
+            at -= share
+
+
+def fill(colour: Colour) -> tuple[int, int, int]:
+    """A colour as Pillow takes it."""
+    return tuple(round(value) for value in colour)
+
+
+def dimmed(mask: Image.Image, opacity: float) -> Image.Image:
+    """A grey mask of `opacity` (0 to 1) of its strength."""
+    return mask.point((_LEVELS * opacity).astype(int).tolist())
+
+
+def blend(first: Colour, second: Colour, mask: Image.Image) -> Image.Image:
+    """RGB: the first colour where a grey mask is black, the second where it is white."""
+    tables = [(a + (b - a) * _LEVELS / 255).astype(int).tolist() for a, b in zip(first, second, strict=True)]
+    return Image.merge("RGB", [mask.point(table) for table in tables])
+
+
+def scaled(picture: Image.Image, scale: float, shift: float) -> Image.Image:
+    """Every level of an image times `scale` plus `shift`."""
+    table = np.clip(_LEVELS * scale + shift, 0, 255).astype(int).tolist()
+    return picture.point(table * len(picture.getbands()))

@@ -1,0 +1,193 @@
+"""Where drawn images go: a folder with annotations, or TFRecord files; in blocks, so that a killed run goes on.
+
+Everything is written under temporary names first. After each block a small state beside them says how far they are
+whole; a run with the same settings cuts them there and goes on. The last step gives them their names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from aocr.errors import DatasetError
+from aocr.synth.drawing import Drawn
+from aocr.synth.records import example, framed, is_record_start
+
+ANNOTATIONS = "annotations.txt"
+RECORDS_ENDING = ".tfrecords"
+PER_FOLDER = 1000
+
+
+def _failed(path: str, error: OSError) -> DatasetError:
+    reason = error.strerror or str(error)
+    return DatasetError(path, f"cannot be written ({reason}). Once that is mended the same command goes on from here.")
+
+
+class Writer:
+    """Appends blocks of images to files, and remembers how far they are whole: a context manager.
+
+    Args:
+      output: the folder or the stem of the records.
+      names: of the files at the end.
+      settings: whatever decides the images; work of other settings is not gone on with.
+    """
+
+    def __init__(self, output: str, names: Sequence[str], settings: str):
+        self._output, self._names, self._settings = output, list(names), settings
+        self._temporary = [f"{name}.0.tmp" for name in names]
+        self._state = f"{names[0]}.synth.json"
+        self._files: list[BinaryIO] = []
+        self.num_done = 0
+        self.resumed = 0
+
+    def __enter__(self) -> Writer:
+        try:
+            self._check()
+            os.makedirs(os.path.dirname(self._names[0]) or ".", exist_ok=True)
+            sizes = self._read_state()
+            for path, size in zip(self._temporary, sizes, strict=True):
+                file = open(path, "r+b" if size else "wb")  # noqa: SIM115 (closed in __exit__)
+                self._files.append(file)
+                file.truncate(size)
+                file.seek(size)
+            self.resumed = self.num_done
+        except OSError as error:
+            self.__exit__()
+            raise _failed(self._output, error) from None
+        return self
+
+    def __exit__(self, *error) -> None:
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                file.close()
+        if self.num_done == 0:  # nothing to go on with
+            for path in self._temporary:
+                with contextlib.suppress(OSError):
+                    os.remove(path)
+
+    def _read_state(self) -> list[int]:
+        """Sizes up to which the temporary files are whole; sets `num_done`."""
+        try:
+            with open(self._state, encoding="utf-8") as file:
+                state = json.load(file)
+            sizes = state["sizes"]
+            whole = all(os.path.getsize(path) >= size for path, size in zip(self._temporary, sizes, strict=True))
+            if whole and state["settings"] == self._settings:
+                self.num_done = state["num_done"]
+                return sizes
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return [0] * len(self._names)
+
+    def _check(self) -> None:
+        """Refuse to write over what is not ours."""
+
+    def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+        """Which file image `number` goes to, and its bytes there."""
+        raise NotImplementedError
+
+    def write(self, block: Sequence[Drawn]) -> None:
+        """Append images and note how far the files are whole.
+
+        Raises:
+          DatasetError: the disk is full, or the files cannot be written.
+        """
+        try:
+            pieces: dict[int, list[bytes]] = {}
+            for number, drawn in enumerate(block, self.num_done):
+                file, data = self._pieces(number, drawn)
+                pieces.setdefault(file, []).append(data)
+            for file, parts in pieces.items():
+                self._files[file].write(b"".join(parts))
+            for file in self._files:
+                file.flush()
+            done = self.num_done + len(block)
+            state = {"settings": self._settings, "num_done": done, "sizes": [file.tell() for file in self._files]}
+            with open(self._state + ".tmp", "w", encoding="utf-8") as file:
+                json.dump(state, file)
+            os.replace(self._state + ".tmp", self._state)
+            self.num_done = done
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.remove(self._state + ".tmp")
+            raise _failed(self._output, error) from None
+
+    def finish(self) -> None:
+        """Give the files their names."""
+        try:
+            for file, temporary, name in zip(self._files, self._temporary, self._names, strict=True):
+                file.close()
+                os.replace(temporary, name)
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self._state)
+        except OSError as error:
+            raise _failed(self._output, error) from None
+
+
+class RecordWriter(Writer):
+    """TFRecord files; images are dealt to the shards in turn.
+
+    Args:
+      output: the file, or the stem of the shards.
+      num_shards: number of files.
+      settings: as in Writer.
+
+    Raises:
+      DatasetError: something that holds no records has the name.
+    """
+
+    def __init__(self, output: str, num_shards: int, settings: str):
+        shards = [f"{output}-{i:05d}-of-{num_shards:05d}" for i in range(num_shards)]
+        super().__init__(output, [output] if num_shards == 1 else shards, settings)
+
+    def _check(self) -> None:
+        for name in self._names:
+            if os.path.isdir(name):
+                raise DatasetError(name, "is a folder. Name a file to write.")
+            if os.path.exists(name) and os.path.getsize(name):
+                with open(name, "rb") as file:
+                    if not is_record_start(file.read(12)):
+                        raise DatasetError(name, "is there and holds no records. Name another output, or remove it.")
+
+    def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+        record = framed(example(drawn.data, drawn.label, drawn.width, drawn.height))
+        return number % len(self._names), record
+
+
+class FolderWriter(Writer):
+    """A folder of jpegs, and `annotations.txt` with a `path label` a line.
+
+    Args:
+      output: the folder.
+      settings: as in Writer.
+
+    Raises:
+      DatasetError: the folder holds other things.
+    """
+
+    def __init__(self, output: str, settings: str):
+        super().__init__(output, [os.path.join(output, ANNOTATIONS)], settings)
+
+    def _check(self) -> None:
+        if os.path.exists(self._output) and not os.path.isdir(self._output):
+            raise DatasetError(self._output, f"is a file. Name a folder, or a file that ends in {RECORDS_ENDING}.")
+        if os.path.isdir(self._output) and os.listdir(self._output) and not os.path.exists(self._state):
+            raise DatasetError(self._output, "is not empty. Name another folder, or remove this one.")
+
+    def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+        folder, name = f"images/{number // PER_FOLDER:04d}", f"{number:07d}.jpg"
+        if number % PER_FOLDER == 0 or number == self.resumed:
+            os.makedirs(os.path.join(self._output, folder), exist_ok=True)
+        with open(os.path.join(self._output, folder, name), "wb") as file:
+            file.write(drawn.data)
+        return 0, f"{folder}/{name} {drawn.label}\n".encode()
+
+
+def open_writer(output: str, num_shards: int, settings: str) -> Writer:
+    """The writer that an output's ending asks for."""
+    if output.endswith(RECORDS_ENDING):
+        return RecordWriter(output, num_shards, settings)
+    return FolderWriter(output, settings)
