@@ -17,7 +17,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["aocr", "aocr.*"]),
-    package_data={"aocr.folder": ["box/*"], "aocr.synth": ["words.txt.xz", "words-copyright.txt"]},
+    package_data={"aocr.folder": ["box/*"], "aocr.synth.texts": ["words.txt.xz", "words-copyright.txt"]},
     python_requires=">=3.10",
     install_requires=(HERE / "requirements.txt").read_text("utf-8").split(),
     extras_require={"test": ["pytest>=8", "pytest-xdist>=3.6"], "gcs": ["tensorflow[gcs-filesystem]"]},

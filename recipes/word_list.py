@@ -1,4 +1,4 @@
-"""Makes aocr/synth/words.txt.xz of SCOWL, Kevin Atkinson's word lists, as Debian packages them.
+"""Makes aocr/synth/texts/words.txt.xz of SCOWL, Kevin Atkinson's word lists, as Debian packages them.
 
     apt-get download scowl && dpkg -x scowl_*.deb scowl
     python recipes/word_list.py scowl
@@ -51,7 +51,7 @@ def main() -> None:
     """Read an unpacked package, write the list and its notice."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("package", type=Path, help="folder that the Debian package was unpacked to")
-    parser.add_argument("--output", type=Path, default=HERE.parent / "aocr/synth/words.txt.xz")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "aocr/synth/texts/words.txt.xz")
     args = parser.parse_args()
     words = collect(args.package / "usr/share/dict/scowl")
     text = "".join(f"{name} {' '.join(found)}\n" for name, found in words.items())

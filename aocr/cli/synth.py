@@ -8,10 +8,13 @@ import sys
 import time
 
 from aocr.cli import options
-from aocr.charset import Charset
 from aocr.errors import ConfigError
+from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
+
+RECORDS_ENDING = ".tfrecords"
+STYLES = ("scene", "print", "plate", "display", "captcha")
 
 
 def add_parser(sub) -> None:
@@ -19,38 +22,103 @@ def add_parser(sub) -> None:
     parser = sub.add_parser(
         "synth",
         help="draw words to train on",
-        description="Draw images of words, labelled, in many fonts and conditions. A run that was stopped goes on "
-        "when the same command is given again.",
+        description="Draw labelled images of words in many fonts, worn and photographed in many ways. A run that was "
+        "stopped goes on when the same command is given again.",
     )
-    parser.set_defaults(run=run)
-    parser.add_argument("output", metavar="OUTPUT", help="folder for images and annotations.txt, or file.tfrecords")
+    parser.set_defaults(run=run, usage_error=parser.error)
+    parser.add_argument(
+        "output", nargs="?", metavar="OUTPUT",
+        help="a folder for images and annotations.txt, or a file whose name ends in .tfrecords",
+    )  # fmt: skip
     parser.add_argument("--count", type=options.positive, default=10_000, metavar="N", help="images (default: 10000)")
     parser.add_argument("--shards", type=options.positive, default=1, metavar="N", help="write N files of records")
-    parser.add_argument("--seed", type=options.whole, default=0, metavar="N", help="other images for another N (0)")
-    parser.add_argument("--charset", default="full-ascii", metavar="FILE|NAME", help="symbols to keep within")
-    parser.add_argument("--fonts", nargs="+", metavar="DIR|FILE", help="fonts to draw in (default: this system's)")
-    parser.add_argument("--style", default="scene", help="kind of images (default: %(default)s)")
-    parser.add_argument("--max-length", type=options.positive, default=25, metavar="N", help="longest text (25)")
-    parser.add_argument("--workers", type=options.positive, metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--seed", type=options.whole, default=0, metavar="N", help="another N, other images (default: 0)"
+    )
+    parser.add_argument(
+        "--workers", type=options.positive, metavar="N", help="processes; they change no image (default: one a core)"
+    )
+    parser.add_argument("--preview", metavar="FILE.png", help="draw the first images and their labels on a sheet")
     options.add_log_path(parser)
+    texts = parser.add_argument_group("texts")
+    texts.add_argument("--texts", metavar="FILE", help="draw the lines of this file (default: an English mix)")
+    texts.add_argument("--pattern", metavar="REGEX", help="draw random texts that match this regular expression")
+    texts.add_argument(
+        "--charset", metavar="FILE|NAME", help="keep within these symbols (default: those of --texts, else full-ascii)"
+    )
+    texts.add_argument(
+        "--max-length", type=options.positive, default=25, metavar="N",
+        help="longest text in characters; of longer lines a part is drawn (default: 25)",
+    )  # fmt: skip
+    looks = parser.add_argument_group("looks")
+    looks.add_argument("--style", choices=STYLES, default="scene", help="kind of images (default: %(default)s)")
+    looks.add_argument("--fonts", nargs="+", metavar="DIR|FILE", help="fonts to draw in (default: this system's)")
+    looks.add_argument(
+        "--list-fonts", nargs="?", const="", metavar="FILE.png",
+        help="list the fonts that can be used, and draw them on a sheet",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw, then say what was drawn."""
-    charset = Charset.from_name_or_file(args.charset)
+    if not args.output and not args.preview and args.list_fonts is None:
+        args.usage_error("OUTPUT is missing: name a folder, or a file that ends in .tfrecords")
+    if args.output and args.shards > 1 and not args.output.endswith(RECORDS_ENDING):
+        raise ConfigError("--shards", args.shards, "a folder has none. Name an OUTPUT that ends in .tfrecords.")
+    charset = Charset.from_name_or_file(args.charset).symbols if args.charset else None
+    from aocr.synth.pipeline import SynthOptions, make_job, num_cores
+
+    workers = args.workers or num_cores()
+    settings = SynthOptions(
+        args.count, args.seed, args.style, args.texts, args.pattern, charset, max_length=args.max_length
+    )
+    job = make_job(settings, args.fonts, workers)
+    if args.list_fonts is not None:
+        _list_fonts(job, args.list_fonts)
+    if args.preview:
+        _preview(job, args.preview)
+    if args.output:
+        _draw(job, args.output, args.shards, workers)
+    return 0
+
+
+def _draw(job, output: str, num_shards: int, workers: int) -> None:
+    """Draw all images behind a bar, and say how many."""
     from tqdm import tqdm
 
-    from aocr.synth.pipeline import SynthOptions, draw, make_job, num_cores
+    from aocr.synth.pipeline import draw
 
-    if args.shards > 1 and not args.output.endswith(".tfrecords"):
-        raise ConfigError("--shards", args.shards, "a folder has none. Name an OUTPUT that ends in .tfrecords.")
-    workers = args.workers or num_cores()
-    settings = SynthOptions(args.count, args.seed, args.style, charset.symbols, args.max_length)
-    job = make_job(settings, args.fonts, workers)
-    begin = time.perf_counter()
-    with tqdm(total=args.count, unit=" images", disable=not sys.stderr.isatty()) as bar:
-        there = draw(job, args.output, args.shards, workers, bar.update)
-    rate = (args.count - there) / (time.perf_counter() - begin)
+    count, begin = job.options.count, time.perf_counter()
+    with tqdm(total=count, unit=" images", disable=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int) -> None:
+            if not bar.n:
+                bar.initial = done
+                if done:
+                    log.info("Going on after %d images.", done)
+            bar.update(done - bar.n)
+
+        there = draw(job, output, num_shards, workers, progress)
+    seconds = time.perf_counter() - begin
     families = len({face.family for face in job.faces})
-    print(f"{args.count:,} images drawn in {args.output}: {families} families of fonts, {rate:.0f} images a second")
-    return 0
+    print(f"{count:,} images in {output}, in {families} families of fonts; {(count - there) / seconds:.0f} a second.")
+
+
+def _preview(job, path: str) -> None:
+    from aocr.synth.preview import NUM_PREVIEW, images_sheet, save_png
+
+    painter = job.painter()
+    save_png(images_sheet([painter.draw(number) for number in range(NUM_PREVIEW)], job.faces), path)
+    print(f"The first {NUM_PREVIEW} images are shown in {path}.")
+
+
+def _list_fonts(job, path: str) -> None:
+    """A line for each face: characters of the charset that it has, family, file."""
+    from aocr.synth.preview import fonts_sheet, save_png
+
+    if path:
+        save_png(fonts_sheet(job.faces), path)
+    for face in job.faces:
+        print(f"{len(face.chars):6,}  {face.family}  {face.path}")
+    families = len({face.family for face in job.faces})
+    print(f"{len(job.faces):,} fonts of {families:,} families, with how many characters each has of those wanted")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import multiprocessing
 import os
@@ -17,12 +18,17 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
+from PIL import features
+
 from aocr.errors import ConfigError, DatasetError
-from aocr.synth.drawing import Drawn, Painter
-from aocr.synth.fonts import Face, find_faces
+from aocr.synth.drawing import Drawn, Painter, Texts
+from aocr.synth.fonts.choice import find_faces
+from aocr.synth.fonts.survey import Face, is_simple
 from aocr.synth.styles import STYLES
-from aocr.synth.texts import EnglishTexts
+from aocr.synth.texts.english import EnglishTexts
+from aocr.synth.texts.sources import LineTexts, PatternTexts, read_lines
 from aocr.synth.writer import open_writer
+from aocr.text.charset import Charset
 
 BLOCK = 200
 """Images drawn at a time; so many are lost at most when a run is killed, times the workers."""
@@ -41,7 +47,9 @@ class SynthOptions:
       count: images.
       seed: of all chance.
       style: name of the kind of images.
-      charset: symbols that texts keep within.
+      texts: file of texts; None: the built-in English mix, or `pattern`.
+      pattern: regular expression of the texts; None: the built-in English mix, or `texts`.
+      charset: symbols that texts keep within; None: those of `texts`, else printable ASCII.
       max_length: of a text in characters.
       empty: share of images without text.
     """
@@ -49,7 +57,9 @@ class SynthOptions:
     count: int
     seed: int = 0
     style: str = "scene"
-    charset: str = ASCII
+    texts: str | None = None
+    pattern: str | None = None
+    charset: str | None = None
     max_length: int = 25
     empty: float = 0.01
 
@@ -59,18 +69,63 @@ class Job:
     """What a process needs to draw any of the images."""
 
     options: SynthOptions
+    texts: Texts
     faces: list[Face]
+    digest: str
 
     def painter(self) -> Painter:
         """A painter of the images."""
         options = self.options
-        texts = EnglishTexts(options.charset, options.max_length)
-        return Painter(texts, self.faces, STYLES[options.style], options.seed, options.empty)
+        return Painter(self.texts, self.faces, STYLES[options.style], options.seed, options.empty)
 
-    def digest(self) -> str:
-        """Of all that decides the images."""
-        parts = (FORMAT, dataclasses.astuple(self.options), [(face.path, face.index) for face in self.faces])
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
+
+def _texts(options: SynthOptions) -> tuple[Texts, str, str]:
+    """The source of texts, the symbols it may give, and what tells it from another source."""
+    charset = options.charset or ASCII
+    if options.texts:
+        lines = read_lines(options.texts)
+        charset = options.charset or Charset.from_labels(lines).symbols
+        content = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return LineTexts(lines, Charset(charset), options.max_length, options.texts), charset, content
+    if options.pattern:
+        texts = PatternTexts(options.pattern, Charset(charset), options.max_length)
+        return texts, texts.charset, options.pattern
+    return EnglishTexts(charset, options.max_length, options.style), charset, "english"
+
+
+def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Job:
+    """Read the texts and find the fonts.
+
+    Args:
+      options: what to draw.
+      fonts: folders and files; None: what the system has.
+      workers: processes to look at fonts with.
+
+    Raises:
+      ConfigError: no font is of use, or the pattern is not.
+      DatasetError: the file of texts cannot be used.
+    """
+    if options.texts and options.pattern:
+        raise ConfigError("--pattern", options.pattern, "does not go with --texts. Give one of them.")
+    texts, charset, source = _texts(options)
+    if not is_simple(charset) and not features.check("raqm"):
+        reason = "this script is laid out by Raqm, which this Pillow lacks. Install libraqm, or a wheel of Pillow."
+        raise ConfigError("--texts" if options.texts else "--charset", charset[:20], reason)
+    as_written = not isinstance(texts, EnglishTexts)
+    with _mapping(workers) as each:
+        faces = find_faces(fonts, charset, as_written, each)
+    parts = (FORMAT, dataclasses.astuple(options), source, [(face.path, face.index) for face in faces])
+    return Job(options, texts, faces, hashlib.sha256(repr(parts).encode()).hexdigest()[:20])
+
+
+@contextlib.contextmanager
+def _mapping(workers: int) -> Iterator[Callable]:
+    """A `map` over this many processes."""
+    if workers == 1:
+        yield map
+        return
+    with multiprocessing.get_context("spawn").Pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        yield functools.partial(pool.imap, chunksize=32)
 
 
 _painter: Painter | None = None
@@ -124,21 +179,6 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Job:
-    """Find the fonts.
-
-    Raises:
-      ConfigError: there is none of use.
-    """
-    if options.style not in STYLES:
-        raise ConfigError("--style", options.style, f"is not one of {', '.join(STYLES)}.")
-    if workers == 1:
-        return Job(options, find_faces(fonts, options.charset))
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        each = lambda survey, files: pool.imap(survey, files, chunksize=32)  # noqa: E731
-        return Job(options, find_faces(fonts, options.charset, each))
-
-
 def draw(
     job: Job, output: str, num_shards: int, workers: int, progress: Callable[[int], None] = lambda count: None
 ) -> int:
@@ -149,7 +189,7 @@ def draw(
       output: a folder, or a file whose name ends in .tfrecords.
       num_shards: files that records are dealt to.
       workers: processes.
-      progress: told the number of images done after each block.
+      progress: told the number of images done, at first and after each block.
 
     Returns:
       The number of images that were there already.
@@ -158,11 +198,11 @@ def draw(
       ConfigError: an image cannot be drawn.
       DatasetError: the output cannot be written.
     """
-    with open_writer(output, num_shards, job.digest()) as writer:
+    with open_writer(output, num_shards, job.digest) as writer:
         progress(writer.num_done)
         with contextlib.closing(drawn_blocks(job, writer.num_done, workers)) as blocks:
             for block in blocks:
                 writer.write(block)
-                progress(len(block))
+                progress(writer.num_done)
         writer.finish()
         return writer.resumed

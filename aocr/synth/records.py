@@ -30,7 +30,7 @@ def _tables() -> np.ndarray:
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli) of some bytes: it is linear, so each byte's share is looked up by its distance to the end."""
+    """CRC-32C (Castagnoli) of some bytes. It is linear: each byte's share is looked up by its distance to the end."""
     tables, state = _tables(), 0xFFFFFFFF
     for start in range(0, len(data), _CHUNK):
         chunk = np.frombuffer(data, np.uint8, min(_CHUNK, len(data) - start), start)

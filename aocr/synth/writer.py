@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -40,6 +41,7 @@ class Writer:
         self._temporary = [f"{name}.0.tmp" for name in names]
         self._state = f"{names[0]}.synth.json"
         self._files: list[BinaryIO] = []
+        self._entered = False
         self.num_done = 0
         self.resumed = 0
 
@@ -48,11 +50,11 @@ class Writer:
             self._check()
             os.makedirs(os.path.dirname(self._names[0]) or ".", exist_ok=True)
             sizes = self._read_state()
+            self._entered = True
             for path, size in zip(self._temporary, sizes, strict=True):
-                file = open(path, "r+b" if size else "wb")  # noqa: SIM115 (closed in __exit__)
-                self._files.append(file)
-                file.truncate(size)
-                file.seek(size)
+                self._files.append(open(path, "r+b" if size else "wb"))
+                self._files[-1].truncate(size)
+                self._files[-1].seek(size)
             self.resumed = self.num_done
         except OSError as error:
             self.__exit__()
@@ -63,24 +65,42 @@ class Writer:
         for file in self._files:
             with contextlib.suppress(OSError):
                 file.close()
-        if self.num_done == 0:  # nothing to go on with
-            for path in self._temporary:
-                with contextlib.suppress(OSError):
-                    os.remove(path)
+        if self._entered and self.num_done == 0:  # nothing to go on with
+            self._clear()
+
+    def _clear(self) -> None:
+        """Remove all that this run has written."""
+        for path in self._temporary:
+            with contextlib.suppress(OSError):
+                os.remove(path)
 
     def _read_state(self) -> list[int]:
-        """Sizes up to which the temporary files are whole; sets `num_done`."""
+        """Sizes up to which the temporary files are whole; sets `num_done`.
+
+        Raises:
+          DatasetError: a run of other settings was stopped here.
+        """
         try:
             with open(self._state, encoding="utf-8") as file:
                 state = json.load(file)
-            sizes = state["sizes"]
+            num_done, settings, sizes = state["num_done"], state["settings"], state["sizes"]
             whole = all(os.path.getsize(path) >= size for path, size in zip(self._temporary, sizes, strict=True))
-            if whole and state["settings"] == self._settings:
-                self.num_done = state["num_done"]
-                return sizes
         except (OSError, ValueError, KeyError, TypeError):
-            pass
-        return [0] * len(self._names)
+            return [0] * len(self._names)
+        if not whole:
+            return [0] * len(self._names)
+        if settings != self._settings:
+            raise DatasetError(
+                self._output,
+                f"holds {num_done:,} images of a stopped run with other settings. Give its command again to go on, "
+                f"or remove {self._leftover()}.",
+            )
+        self.num_done = num_done
+        return sizes
+
+    def _leftover(self) -> str:
+        """What to remove so as to begin anew."""
+        return self._state
 
     def _check(self) -> None:
         """Refuse to write over what is not ours."""
@@ -176,6 +196,15 @@ class FolderWriter(Writer):
             raise DatasetError(self._output, f"is a file. Name a folder, or a file that ends in {RECORDS_ENDING}.")
         if os.path.isdir(self._output) and os.listdir(self._output) and not os.path.exists(self._state):
             raise DatasetError(self._output, "is not empty. Name another folder, or remove this one.")
+
+    def _leftover(self) -> str:
+        return self._output
+
+    def _clear(self) -> None:
+        super()._clear()
+        shutil.rmtree(os.path.join(self._output, "images"), ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(self._output)
 
     def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
         folder, name = f"images/{number // PER_FOLDER:04d}", f"{number:07d}.jpg"

@@ -8,8 +8,8 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageFilter
 
-from aocr.synth.stock import Stock
-from aocr.synth.work import Work, scaled
+from aocr.synth.looks.stock import Stock
+from aocr.synth.looks.work import Work, scaled
 
 BILINEAR, BICUBIC, BOX = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX
 LEAST_CHAR = 5
@@ -84,6 +84,21 @@ def speckled(work: Work, rng: Random, stock: Stock) -> None:
     work.picture = Image.fromarray(pixels)
 
 
+def two_levels(work: Work, rng: Random, stock: Stock) -> None:
+    """Black and white only, as fax machines and old scanners have it."""
+    grey_picture = work.picture.convert("L")
+    low, high = grey_picture.getextrema()
+    limit = low + (high - low) * rng.uniform(0.4, 0.65)
+    work.picture = grey_picture.point([0 if level < limit else 255 for level in range(256)]).convert("RGB")
+
+
+def spread_ink(work: Work, rng: Random, stock: Stock) -> None:
+    """Print that has run a little, or is worn thin."""
+    kind = ImageFilter.MinFilter if rng.random() < 0.6 else ImageFilter.MaxFilter
+    spread = work.picture.filter(kind(3))
+    work.picture = Image.blend(work.picture, spread, rng.uniform(0.2, 0.7))
+
+
 def stored(work: Work, rng: Random, stock: Stock) -> None:
     """A jpeg at the size it has now; another one follows at the end."""
     file = io.BytesIO()
@@ -102,9 +117,17 @@ def enlarged(work: Work, rng: Random, stock: Stock) -> None:
         work.picture = work.picture.resize(work.size, BICUBIC if rng.random() < 0.5 else BILINEAR)
 
 
-def contrast(work: Work) -> float:
-    """How far letters differ from what is close round them, 0 to 255: of the brightness, or 0.7 of one colour's."""
-    mask, picture = work.letters.reduce(2), work.picture.reduce(2)
+def contrast(picture: Image.Image, mask: Image.Image) -> float:
+    """How far letters differ from what is close round them: of the brightness, or 0.7 of one colour's.
+
+    Args:
+      picture: RGB.
+      mask: grey, of the letters, of the same size.
+
+    Returns:
+      0 to 255; 0 too where there are hardly any letters.
+    """
+    mask, picture = mask.reduce(2), picture.reduce(2)
     letters = np.asarray(mask, np.float32) * np.float32(1 / 255)
     near = np.asarray(mask.filter(ImageFilter.MaxFilter(3)), np.float32) * np.float32(1 / 255) - letters
     inner, outer = float(letters.sum()), float(near.sum())

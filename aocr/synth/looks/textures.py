@@ -1,4 +1,7 @@
-"""Surfaces made by procedures: plaster, wood, bricks, leaves, clutter. Each gives (height, width) float32 of any range."""
+"""Surfaces made by procedures: plaster, wood, bricks, leaves, clutter.
+
+Each gives (height, width) float32 of any range.
+"""
 
 from __future__ import annotations
 

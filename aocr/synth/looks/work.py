@@ -9,8 +9,8 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from aocr.synth.colours import Colour
-from aocr.synth.stock import Stock
+from aocr.synth.looks.colours import Colour
+from aocr.synth.looks.stock import Stock
 
 _LEVELS = np.arange(256)
 

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from random import Random
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from aocr.synth.sheet.ink import Ink
 
 SIZE = 56
 """Pixels per em. Glyphs are drawn at this size; every other one comes from the one warp of the whole image."""
@@ -32,19 +35,6 @@ class Hand:
     curve: float = 0
     bounce: float = 0
     tilt: float = 0
-
-
-@dataclass(frozen=True)
-class Ink:
-    """A written text, cut to what is visible.
-
-    Attributes:
-      mask: grey image, 255 where there is ink.
-      ascent: pixels from the top of the mask down to the baseline.
-    """
-
-    mask: Image.Image
-    ascent: int
 
 
 def _on_line(text: str, hand: Hand) -> tuple[Image.Image, int]:
@@ -87,11 +77,28 @@ def _one_by_one(text: str, hand: Hand, rng: Random) -> tuple[Image.Image, int]:
     return image, base
 
 
+LEAST_HEIGHT = 0.4
+"""Ink lower than this, in ems, is shown with the line it stands on: a lone full stop fills no picture."""
+LINE_HEIGHT = 0.72
+
+
 def write(text: str, hand: Hand, rng: Random) -> Ink | None:
     """The ink of a text; None: there is hardly any."""
     single = hand.curve or hand.bounce or hand.tilt
     image, base = _one_by_one(text, hand, rng) if single else _on_line(text, hand)
     box = image.getbbox()
-    if not box or box[2] - box[0] < 4 or box[3] - box[1] < 3:
+    if not box or box[2] - box[0] < 3 or box[3] - box[1] < 3:
         return None
-    return Ink(image.crop(box), base - box[1])
+    left, top, right, bottom = box
+    if bottom - top < LEAST_HEIGHT * SIZE:
+        top, bottom = min(top, base - int(LINE_HEIGHT * SIZE)), max(bottom, base)
+    return Ink(image.crop((left, top, right, bottom)), base - top)
+
+
+def ripple(ink: Ink, rng: Random) -> Ink:
+    """The ink with its columns moved up and down along a wave, as captchas have it."""
+    swing, period, phase = rng.uniform(1, 5), rng.uniform(40, 160), rng.uniform(0, 2 * math.pi)
+    mask = np.pad(np.asarray(ink.mask), ((6, 6), (0, 0)))
+    moves = np.round(swing * np.sin(np.arange(mask.shape[1]) * 2 * np.pi / period + phase)).astype(int)
+    rows = (np.arange(mask.shape[0])[:, None] + moves) % mask.shape[0]
+    return Ink(Image.fromarray(np.take_along_axis(mask, rows, 0)), ink.ascent + 6)

@@ -7,7 +7,7 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from aocr.synth.textures import photo, texture
+from aocr.synth.looks.textures import photo, texture
 
 HEIGHT, WIDTH = 160, 704
 NUM_TEXTURES, NUM_PHOTOS = 200, 80

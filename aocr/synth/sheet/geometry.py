@@ -11,6 +11,7 @@ from PIL import Image
 
 Box = tuple[float, float, float, float]
 MAX_WIDTH = 640
+"""Pixels of the widest picture of up to 20 characters; longer texts have as many more."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def _margin(rng: Random, geometry: Geometry, kind: float) -> float:
     return rng.uniform(0.08, 0.45) if kind > 1 - geometry.loose else abs(rng.gauss(0, 0.15))
 
 
-def look_at(rng: Random, geometry: Geometry, sheet: tuple[int, int], box: Box, limits: Box, height: int) -> View:
+def look_at(
+    rng: Random, geometry: Geometry, sheet: tuple[int, int], box: Box, limits: Box, height: int, num_chars: int
+) -> View:
     """A view of the word.
 
     Args:
@@ -92,6 +95,7 @@ def look_at(rng: Random, geometry: Geometry, sheet: tuple[int, int], box: Box, l
       box: left, top, right, bottom of the word on it.
       limits: the most space to show at these sides, in pixels of the sheet: there other words begin.
       height: of the picture in pixels.
+      num_chars: of the word.
     """
     left, top, right, bottom = box
     centre = np.array([[1, 0, -sheet[0] / 2], [0, 1, -sheet[1] / 2], [0, 0, 1.0]])
@@ -102,7 +106,7 @@ def look_at(rng: Random, geometry: Geometry, sheet: tuple[int, int], box: Box, l
     tall, kind = y1 - y0, rng.random()
     margins = [min(_margin(rng, geometry, kind) * tall, limit) for limit in limits]
     x0, x1, y0, y1 = x0 - margins[0], x1 + margins[2], y0 - margins[1], y1 + margins[3]
-    width = int(min(max((x1 - x0) * height / (y1 - y0), 12), MAX_WIDTH))
+    width = int(min(max((x1 - x0) * height / (y1 - y0), 12), MAX_WIDTH * max(1, num_chars / 20)))
     across, down = width / (x1 - x0), height / (y1 - y0)
     inverse = np.linalg.inv(np.array([[across, 0, -x0 * across], [0, down, -y0 * down], [0, 0, 1]]) @ matrix)
     return View((width, height), tuple((inverse / inverse[2, 2]).ravel()[:8].tolist()))

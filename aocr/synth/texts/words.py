@@ -9,7 +9,7 @@ from pathlib import Path
 CLASSES = {"top": 36, "common": 28, "mid": 14, "rare": 5, "names": 14, "abbreviations": 3}
 """Classes of the list, and how many of 100 words drawn are of each."""
 
-SIGNS = """
+_SIGNS = """
 the of and to a in for is on at by with from or you we our your all new no not be it this that are as
 Sale SALE Open OPEN Exit EXIT STOP Hotel Cafe Coffee Bar Restaurant Pizza Shop Store Market Bank Parking PARKING
 Street Road Avenue Lane Drive Park School Library Museum Centre Center House Station Airport Taxi Bus Train Police
@@ -21,7 +21,8 @@ Noodle Sushi Thai Indian Chinese Italian Company Ltd Inc Co Services Service Ins
 Mobile Internet Computer Repair Auto Car Wash Gas Oil Tyres Rent Lease Apartments Estate Agents Property Solicitors
 Dental Clinic Doctor Optical Optician Theatre Cinema Films Live Dance Studio Gallery Art Design Print Photo Copy Post
 Mail Express Delivery Cash Credit Cards ATM
-""".split()
+"""
+SIGNS = _SIGNS.split()
 """Words of shops and streets, which a photograph shows more often than a book does."""
 
 

@@ -59,3 +59,33 @@ def pair(rng: Random) -> tuple[Colour, Colour]:
         if by_hue or apart(letters, ground, difference):
             return letters, ground
     return (250.0, 250.0, 250.0), (20.0, 20.0, 20.0)
+
+
+def on_paper(rng: Random) -> tuple[Colour, Colour]:
+    """Dark ink on light paper; seldom the other way round."""
+    paper = near(rng, (rng.uniform(205, 255),) * 3, 6)
+    paper = (paper[0], paper[1], paper[2] * rng.uniform(0.8, 1)) if rng.random() < 0.3 else paper
+    ink = near(rng, (rng.uniform(0, 90),) * 3, 5) if rng.random() < 0.9 else darker(rng, colour(rng))
+    if not apart(ink, paper, 60):
+        ink = (20.0, 20.0, 20.0)
+    return (paper, ink) if rng.random() < 0.04 else (ink, paper)
+
+
+def on_plate(rng: Random) -> tuple[Colour, Colour]:
+    """Dark on white or yellow, white on a colour, as countries have it."""
+    if rng.random() < 0.7:
+        ground = rng.choice(((245, 245, 240), (225, 225, 225), (250, 205, 40), (240, 200, 90), (170, 205, 235)))
+        ink = rng.choice(((15, 15, 20), (20, 30, 110), (20, 80, 50), (150, 20, 30), (40, 40, 45)))
+    else:
+        ground = rng.choice(((15, 15, 20), (20, 40, 130), (20, 90, 60), (160, 25, 30), (70, 70, 75)))
+        ink = rng.choice(((250, 250, 250), (235, 235, 215), (250, 220, 80)))
+    return near(rng, ink, 10), near(rng, ground, 12)
+
+
+def on_display(rng: Random) -> tuple[Colour, Colour]:
+    """Dark segments on a grey-green panel, or lit ones on black."""
+    if rng.random() < 0.5:
+        ground = rng.choice(((150, 165, 140), (175, 180, 165), (120, 150, 110), (190, 200, 210), (90, 130, 190)))
+        return near(rng, (35, 38, 35), 12), near(rng, ground, 14)
+    lit = rng.choice(((255, 40, 30), (255, 60, 50), (60, 255, 90), (255, 170, 30), (80, 180, 255), (245, 245, 255)))
+    return near(rng, lit, 15), near(rng, (rng.uniform(0, 45),) * 3, 8)

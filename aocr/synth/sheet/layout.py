@@ -8,11 +8,11 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from aocr.synth.geometry import Box
-from aocr.synth.lettering import SIZE, Ink
+from aocr.synth.sheet.geometry import Box
+from aocr.synth.sheet.ink import Ink
+from aocr.synth.sheet.lettering import SIZE
 
 MARGIN = SIZE
-Writer = Callable[[str], Ink | None]
 SIDES = ("left", "above", "right", "below")
 
 
@@ -21,12 +21,13 @@ class Sheet:
     """What lies before the camera; all masks have one size.
 
     Attributes:
-      word: ink of the word alone.
       letters: ink of the word and of its neighbours.
       box: left, top, right, bottom of the word.
       limits: the most that may be seen beyond these sides of the word, in pixels.
       panel: a sign, frame or rule in a colour of its own; None: there is none.
       behind: writing behind the word.
+      faint: whether what is behind hardly shows, as segments that are not lit.
+      in_segments: whether the word is in segments of a display and in no font.
     """
 
     letters: Image.Image
@@ -34,6 +35,8 @@ class Sheet:
     limits: list[float] = field(default_factory=lambda: [MARGIN * 0.9] * 4)
     panel: Image.Image | None = None
     behind: Image.Image | None = None
+    faint: bool = False
+    in_segments: bool = False
 
 
 def lay(ink: Ink) -> Sheet:
@@ -107,6 +110,33 @@ def frame(sheet: Sheet, rng: Random) -> None:
         (left - near, top - near, right + near, bottom + near),
         int(near) if rng.random() < 0.4 else 0, outline=255, width=rng.randint(1, 4),
     )  # fmt: skip
+
+
+def plate(sheet: Sheet, rng: Random) -> None:
+    """The edge of a number plate, and the screws that hold it."""
+    left, top, right, bottom = sheet.box
+    tall = bottom - top
+    near, wide = rng.uniform(0.12, 0.4) * tall, rng.uniform(0.12, 0.5) * tall
+    edges = (left - wide, top - near, right + wide, bottom + near)
+    width = rng.randint(1, 4)
+    sheet.panel = Image.new("L", sheet.letters.size)
+    draw = ImageDraw.Draw(sheet.panel)
+    if rng.random() < 0.4:  # what is behind the plate
+        draw.rectangle((0, 0, *sheet.panel.size), fill=255)
+        draw.rounded_rectangle(edges, int(0.15 * tall), fill=0)
+    else:
+        draw.rounded_rectangle(edges, int(0.15 * tall), outline=255, width=width)
+    if rng.random() < 0.4:
+        radius = rng.uniform(0.03, 0.06) * tall
+        for x in (left + 0.2 * (right - left), right - 0.2 * (right - left)):
+            y = top - near / 2 if rng.random() < 0.7 else bottom + near / 2
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+
+
+def show_unlit(sheet: Sheet, ink: Ink) -> None:
+    """Segments that are not lit, in the word's place."""
+    sheet.behind, sheet.faint = Image.new("L", sheet.letters.size), True
+    sheet.behind.paste(ink.mask, (MARGIN, MARGIN))
 
 
 def write_behind(sheet: Sheet, rng: Random, ink: Ink) -> None:

@@ -10,9 +10,9 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from aocr.synth.colours import Colour, apart, colour, darker, near
-from aocr.synth.stock import Stock
-from aocr.synth.work import Work, blend, dimmed, fill
+from aocr.synth.looks.colours import apart, colour, darker, near
+from aocr.synth.looks.stock import Stock
+from aocr.synth.looks.work import Work, blend, dimmed, fill
 
 # Ground
 
@@ -40,11 +40,6 @@ def photo_ground(work: Work, rng: Random, stock: Stock) -> None:
     """A piece of a street, pulled towards the ground's colour so that letters stand out."""
     plain = Image.new("RGB", work.size, fill(work.ground))
     work.picture = Image.blend(stock.photo(rng, work.size), plain, rng.uniform(0.25, 0.85))
-
-
-def bare_photo(work: Work, rng: Random, stock: Stock) -> None:
-    """A piece of a street as it is, for images without text."""
-    work.picture = stock.photo(rng, work.size)
 
 
 # Behind the letters
@@ -173,13 +168,27 @@ def scratches(work: Work, rng: Random, stock: Stock) -> None:
     work.picture.paste(fill(colour(rng)), mask=dimmed(mask, rng.uniform(0.2, 0.8)))
 
 
+def strikes(work: Work, rng: Random, stock: Stock) -> None:
+    """Lines through the text in the letters' own colour or others, straight or bent."""
+    width, height = work.size
+    draw = ImageDraw.Draw(work.picture)
+    for _ in range(rng.randint(1, 5)):
+        ends = [(x, rng.randint(0, height)) for x in (0, width // 3, 2 * width // 3, width)]
+        shade = work.ink if rng.random() < 0.5 else colour(rng)
+        draw.line(ends if rng.random() < 0.5 else (ends[0], ends[-1]), fill(shade), rng.choice((1, 1, 2, 3)), "curve")
+
+
+def dots(work: Work, rng: Random, stock: Stock) -> None:
+    """Points and rings strewn over the picture."""
+    width, height = work.size
+    draw = ImageDraw.Draw(work.picture)
+    for _ in range(rng.randint(20, 120)):
+        x, y, radius = rng.randint(0, width), rng.randint(0, height), rng.choice((0, 0, 1, 1, 2))
+        draw.ellipse((x, y, x + radius, y + radius), fill(work.ink if rng.random() < 0.5 else colour(rng)))
+
+
 def stains(work: Work, rng: Random, stock: Stock) -> None:
     """Dirt, leaves' shadows, reflections of a street over the letters."""
     mask = stock.texture(rng, work.size)
     shade = (0, 0, 0) if rng.random() < 0.6 else near(rng, (255, 255, 255), 30)
     work.picture.paste(fill(shade), mask=dimmed(mask, rng.uniform(0.1, 0.4)))
-
-
-def panel(work: Work, mask: Image.Image, shade: Colour) -> None:
-    """Paint a sign, a frame or a rule."""
-    work.picture.paste(fill(shade), mask=mask)

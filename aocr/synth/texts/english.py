@@ -1,4 +1,4 @@
-"""What to draw: the built-in English mix, the lines of a file, or texts that match a pattern.
+"""The built-in English mix.
 
 A source of texts has `draw(rng) -> str`. All that is random comes from the `random.Random` handed in.
 """
@@ -6,17 +6,16 @@ A source of texts has `draw(rng) -> str`. All that is random comes from the `ran
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 from random import Random
 
-from aocr.synth.words import CLASSES, SIGNS, words_by_length
+from aocr.synth.texts.words import CLASSES, SIGNS, words_by_length
 
 LENGTHS = (0, 1.2, 4.5, 14, 18, 15, 13, 11, 8, 6, 4, 2.6, 1.6, 1.0, 0.7, 0.5, 0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05)
 """Weight of each length of a word in characters, from 0; set to resemble words on photographs of streets."""
 PUNCTUATION = string.punctuation
 SERIAL = string.ascii_uppercase + 2 * string.digits
 UNITS = ("st", "nd", "rd", "th", "am", "pm", "kg", "g", "ml", "m", "km", "cm", "mm", "A", "B", "x", "+", "L", '"', "C")
-TRIES = 200
-"""Texts drawn before it is said that none fits."""
 
 
 def _digits(rng: Random, length: int) -> str:
@@ -126,7 +125,47 @@ def punctuated(rng: Random, text: str) -> str:
     return rng.choice(forms).format(text)
 
 
-KINDS = (
+def sentence_part(rng: Random) -> str:
+    """A few words of a running text."""
+    words = [word(rng) for _ in range(rng.choice((1, 1, 1, 2, 3, 4)))]
+    words = [part if part.isupper() or rng.random() < 0.1 else part.lower() for part in words]
+    return " ".join(words) if rng.random() < 0.7 else " ".join(words).capitalize()
+
+
+PLATES = ("AAA 000", "AAA-0000", "AAA0000", "AA00 AAA", "000 AAA", "0AAA000", "AA 000 AA", "A 00 AAA", "00 AAA 0")
+"""Forms of number plates: A for a letter, 0 for a digit."""
+
+
+def plate(rng: Random) -> str:
+    """The text of a number plate."""
+    if rng.random() < 0.25:
+        return "".join(rng.choices(SERIAL, k=rng.randint(2, 8)))
+    sources = {"A": string.ascii_uppercase, "0": string.digits}
+    text = "".join(rng.choice(sources.get(char, char)) for char in rng.choice(PLATES))
+    return text.replace(" ", "") if rng.random() < 0.5 else text
+
+
+def reading(rng: Random) -> str:
+    """What a display shows: a count, an amount, a time, a temperature, seldom a word."""
+    kind = rng.random()
+    if kind < 0.55:
+        digits = _digits(rng, rng.choice((1, 2, 3, 3, 4, 4, 5, 6, 8)))
+        return digits if rng.random() < 0.55 else f"{digits[:-2] or 0}.{digits[-2:]}"
+    if kind < 0.7:
+        return f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}"
+    if kind < 0.8:
+        return f"-{rng.randint(0, 99)}.{rng.randint(0, 9)}"
+    return number(rng) if kind < 0.9 else cased(rng, word(rng))
+
+
+def scramble(rng: Random) -> str:
+    """Letters and digits without sense, as captchas ask for."""
+    symbols = rng.choice((string.ascii_uppercase + string.digits, string.ascii_letters + string.digits, string.digits))
+    return "".join(rng.choices(symbols, k=rng.randint(4, 7)))
+
+
+Kinds = tuple[tuple[float, Callable[[Random], str]], ...]
+SCENE: Kinds = (
     (0.725, lambda rng: cased(rng, word(rng))),
     (0.07, number),
     (0.045, code),
@@ -136,8 +175,18 @@ KINDS = (
     (0.01, joined),
     (0.015, symbols),
 )
-"""Share of each kind of text in the English mix. The sum is 1."""
-PUNCTUATED = 0.06
+"""Share of each kind of text on streets and things. The sum is 1, here as below."""
+PRINT: Kinds = ((0.62, sentence_part), (0.14, lambda rng: cased(rng, word(rng))), (0.14, number), (0.04, code),
+                (0.03, letters), (0.015, address), (0.015, symbols))  # fmt: skip
+MIXES: dict[str, Kinds] = {
+    "scene": SCENE,
+    "print": PRINT,
+    "plate": ((1.0, plate),),
+    "display": ((1.0, reading),),
+    "captcha": ((1.0, scramble),),
+}
+"""Kinds of text by the style of the images."""
+PUNCTUATED = {"scene": 0.06, "print": 0.15}
 """Share of texts that get punctuation around them."""
 
 
@@ -147,16 +196,18 @@ class EnglishTexts:
     Args:
       charset: the symbols that texts keep within.
       max_length: of a text, in characters.
+      style: of the images: each has a mix of its own.
     """
 
-    def __init__(self, charset: str, max_length: int):
-        self._charset, self._max_length = frozenset(charset), max_length
+    def __init__(self, charset: str, max_length: int, style: str = "scene"):
+        self._charset, self._max_length, self._style = frozenset(charset), max_length, style
         self._symbols = charset.replace(" ", "")
 
     def _any(self, rng: Random) -> str:
-        kind = rng.choices([draw for _, draw in KINDS], [share for share, _ in KINDS])[0]
+        shares, kinds = zip(*MIXES[self._style], strict=True)
+        kind = rng.choices(kinds, shares)[0]
         text = kind(rng)
-        if kind is not phrase and rng.random() < PUNCTUATED:
+        if kind is not phrase and rng.random() < PUNCTUATED.get(self._style, 0):
             text = punctuated(rng, text)
         return text
 

@@ -1,0 +1,1 @@
+"""Fonts: where they are, which characters each really draws, and which one to take for a text."""
