@@ -171,7 +171,7 @@ class Painter:
         if view.size[0] < LEAST_CHAR * len(text):
             return None
         ink, ground = self._style.colours(rng)
-        letters = view.show(sheet.letters)
+        letters = view.show(sheet.letters, sharp=True)
         work = Work(Image.new("RGB", view.size), letters, view.size, ink, ground, len(text))
         board, behind = (view.show(mask) if mask else None for mask in (sheet.panel, sheet.behind))
         self._paint(rng, work, board, behind, sheet.faint)

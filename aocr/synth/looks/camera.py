@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from aocr.synth.looks.stock import Stock
-from aocr.synth.looks.work import Work, scaled
+from aocr.synth.looks.work import Work
 
 BILINEAR, BICUBIC, BOX = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX
 LEAST_CHAR = 5
@@ -18,20 +18,19 @@ LEAST_CHAR = 5
 
 def faded(work: Work, rng: Random, stock: Stock) -> None:
     """Less contrast: haze, dusk, glare."""
-    scale = rng.uniform(0.4, 0.85)
-    middle = 128 + rng.uniform(-1, 1) * 128 * (1 - scale)
-    work.picture = scaled(work.picture, scale, middle - 128 * scale)
+    veil = Image.new("RGB", work.picture.size, (rng.randint(0, 255),) * 3)
+    work.picture = Image.blend(veil, work.picture, rng.uniform(0.4, 0.85))
 
 
 def dark(work: Work, rng: Random, stock: Stock) -> None:
     """Night, or too short an exposure."""
-    work.picture = scaled(work.picture, rng.uniform(0.25, 0.7), 0)
+    work.picture = Image.blend(Image.new("RGB", work.picture.size), work.picture, rng.uniform(0.25, 0.7))
 
 
 def tinted(work: Work, rng: Random, stock: Stock) -> None:
     """The colour of the light."""
-    bands = [scaled(band, rng.gauss(1, 0.08), 0) for band in work.picture.split()]
-    work.picture = Image.merge("RGB", bands)
+    red, green, blue = (rng.gauss(1, 0.08) for _ in range(3))
+    work.picture = work.picture.convert("RGB", (red, 0, 0, 0, 0, green, 0, 0, 0, 0, blue, 0))
 
 
 def low_resolution(work: Work, rng: Random, stock: Stock) -> None:

@@ -150,7 +150,7 @@ def highlight(work: Work, rng: Random, stock: Stock) -> None:
     """A reflection."""
     width, height = work.size
     radius = int(rng.uniform(0.3, 1.2) * height)
-    spot = Image.radial_gradient("L").point([255 - level for level in range(256)])
+    spot = ImageChops.invert(Image.radial_gradient("L"))
     spot = spot.resize((max(4, radius * 2), max(4, int(radius * rng.uniform(0.5, 2)))))
     mask = Image.new("L", work.size)
     mask.paste(spot, (rng.randint(-radius, width), rng.randint(-radius, height)))

@@ -6,14 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-import numpy as np
 from PIL import Image
 
 from aocr.synth.looks.colours import Colour
 from aocr.synth.looks.stock import Stock
-
-_LEVELS = np.arange(256)
-
 
 @dataclass
 class Work:
@@ -59,16 +55,11 @@ def fill(colour: Colour) -> tuple[int, int, int]:
 
 def dimmed(mask: Image.Image, opacity: float) -> Image.Image:
     """A grey mask of `opacity` (0 to 1) of its strength."""
-    return mask.point((_LEVELS * opacity).astype(int).tolist())
+    return Image.blend(Image.new("L", mask.size), mask, opacity)
 
 
 def blend(first: Colour, second: Colour, mask: Image.Image) -> Image.Image:
     """RGB: the first colour where a grey mask is black, the second where it is white."""
-    tables = [(a + (b - a) * _LEVELS / 255).astype(int).tolist() for a, b in zip(first, second, strict=True)]
-    return Image.merge("RGB", [mask.point(table) for table in tables])
-
-
-def scaled(picture: Image.Image, scale: float, shift: float) -> Image.Image:
-    """Every level of an image times `scale` plus `shift`."""
-    table = np.clip(_LEVELS * scale + shift, 0, 255).astype(int).tolist()
-    return picture.point(table * len(picture.getbands()))
+    picture = Image.new("RGB", mask.size, fill(first))
+    picture.paste(fill(second), mask=mask)
+    return picture

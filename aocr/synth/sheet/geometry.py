@@ -52,9 +52,10 @@ class View:
     size: tuple[int, int]
     inverse: tuple[float, ...]
 
-    def show(self, sheet: Image.Image) -> Image.Image:
-        """The sheet as the camera sees it."""
-        return sheet.transform(self.size, Image.Transform.PERSPECTIVE, self.inverse, Image.Resampling.BICUBIC)
+    def show(self, sheet: Image.Image, sharp: bool = False) -> Image.Image:
+        """The sheet as the camera sees it; `sharp` takes twice as long."""
+        kind = Image.Resampling.BICUBIC if sharp else Image.Resampling.BILINEAR
+        return sheet.transform(self.size, Image.Transform.PERSPECTIVE, self.inverse, kind)
 
 
 def _matrix(rng: Random, geometry: Geometry, width: float, height: float) -> np.ndarray:

@@ -95,10 +95,13 @@ def rule(sheet: Sheet, rng: Random) -> None:
     """A line under or over the word."""
     left, top, right, bottom = sheet.box
     tall = bottom - top
-    y = bottom + rng.uniform(0.04, 0.2) * tall if rng.random() < 0.6 else top - rng.uniform(0.06, 0.2) * tall
+    thickness = rng.uniform(1, 6)
+    y = bottom + rng.uniform(0.04, 0.2) * tall
+    if rng.random() < 0.4:
+        y = top - rng.uniform(0.06, 0.2) * tall - thickness
     x0, x1 = (left if rng.random() < 0.5 else 0), (right if rng.random() < 0.5 else sheet.letters.width)
     sheet.panel = Image.new("L", sheet.letters.size)
-    ImageDraw.Draw(sheet.panel).rectangle((x0, y, x1, y + rng.uniform(1, 6)), fill=255)
+    ImageDraw.Draw(sheet.panel).rectangle((x0, y, x1, y + thickness), fill=255)
 
 
 def frame(sheet: Sheet, rng: Random) -> None:

@@ -69,11 +69,12 @@ def _one_by_one(text: str, hand: Hand, rng: Random) -> tuple[Image.Image, int]:
         x = image.width / 2 + radius * math.sin(angle)
         y = base + radius * (1 - math.cos(angle)) + (rng.gauss(0, hand.bounce) if hand.bounce else 0)
         angle += rng.gauss(0, hand.tilt) if hand.tilt else 0
-        glyph = Image.new("L", (2 * SIZE, 2 * SIZE))
-        ImageDraw.Draw(glyph).text((SIZE, SIZE * 1.3), char, 255, hand.font, "ms", stroke_width=hand.stroke)
+        middle = max(SIZE, int(0.8 * advance) + 8)
+        glyph = Image.new("L", (2 * middle, 2 * SIZE))
+        ImageDraw.Draw(glyph).text((middle, SIZE * 1.3), char, 255, hand.font, "ms", stroke_width=hand.stroke)
         if abs(angle) > 0.03:
-            glyph = glyph.rotate(-math.degrees(angle), Image.Resampling.BILINEAR, center=(SIZE, SIZE * 1.3))
-        image.paste(255, (int(x) - SIZE, int(y - SIZE * 1.3)), glyph)
+            glyph = glyph.rotate(-math.degrees(angle), Image.Resampling.BILINEAR, center=(middle, SIZE * 1.3))
+        image.paste(255, (int(x) - middle, int(y - SIZE * 1.3)), glyph)
     return image, base
 
 
