@@ -28,12 +28,13 @@ RULES = {
     "report": (BELOW, {"numpy", "PIL"}),
     "data": (BELOW | {"data"}, {"numpy", "PIL", "tensorflow"}),
     "model": ({"ground", "text", "model"}, {"keras"}),
+    "synth": ({"ground", "text", "synth"}, {"numpy", "PIL"}),
     "folder": ({"ground", "text", "folder"}, {"numpy", "tensorflow", "keras"}),
     "reading": (BELOW | {"data", "model", "folder", "reading"}, NEEDED),
     "training": (BELOW | {"data", "model", "folder", "reading", "training"}, NEEDED | {"tqdm"}),
     "exchange": (BELOW | {"data", "model", "folder", "reading", "exchange"}, NEEDED),
     "cli": ({"ground", "text", "cli"}, set()),
-    "cli, inside a function": (BELOW | {"data", "folder", "reading", "training", "exchange", "cli"}, {"tqdm"}),
+    "cli, inside a function": (BELOW | {"data", "synth", "folder", "reading", "training", "exchange", "cli"}, {"tqdm"}),
     "top": ({"cli"}, set()),  # aocr/__init__.py and aocr/__main__.py
 }
 TENSORFLOW_IN_MODEL = "aocr.model.layers"

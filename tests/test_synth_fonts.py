@@ -85,7 +85,10 @@ def test_a_font_without_a_character_is_never_taken():
 
 
 def test_families_are_taken_alike_everyday_ones_more():
-    faces = [face(f"odd{i}", family="Odd") for i in range(9)] + [face("plain", family="Plain"), face("r", family="Roboto")]
+    faces = [face(f"odd{i}", family="Odd") for i in range(9)] + [
+        face("plain", family="Plain"),
+        face("r", family="Roboto"),
+    ]
     rng, fonts = Random(2), FontSet(faces)
     taken = Counter(fonts.pick(rng, "Word").family for _ in range(6000))
     assert taken["Odd"] == pytest.approx(1000, rel=0.15)

@@ -58,7 +58,9 @@ def test_english_keeps_within_the_charset(charset):
     assert all(text and set(text) <= set(charset) for text in drawn(EnglishTexts(charset, 12), 300))
 
 
-@pytest.mark.parametrize("pattern", ["[A-Z]{3}-[0-9]{4}", "[0-9]+", "(EXIT|OPEN|[a-z]{2,30})", "a?b*c", "[A-Z]{1,3} [0-9]{2}"])
+@pytest.mark.parametrize(
+    "pattern", ["[A-Z]{3}-[0-9]{4}", "[0-9]+", "(EXIT|OPEN|[a-z]{2,30})", "a?b*c", "[A-Z]{1,3} [0-9]{2}"]
+)
 def test_patterns_are_matched(pattern):
     texts = drawn(PatternTexts(pattern, Charset(ASCII), 10), 300)
     assert all(re.fullmatch(pattern, text) and 1 <= len(text) <= 10 for text in texts)

@@ -14,7 +14,7 @@ from aocr.synth.fonts.choice import FontSet
 from aocr.synth.fonts.survey import Face, is_simple, open_face
 from aocr.synth.looks.camera import LEAST_CHAR, contrast
 from aocr.synth.looks.colours import colour, near
-from aocr.synth.looks.stock import Stock
+from aocr.synth.looks.stock import shared_stock
 from aocr.synth.looks.work import Work, dimmed, fill, take
 from aocr.synth.sheet import layout
 from aocr.synth.sheet.displays import Segments, dot_matrix, has_segments
@@ -68,7 +68,7 @@ class Painter:
     def __init__(self, texts: Texts, faces: list[Face], style: Style, seed: int, empty: float):
         self._texts, self._fonts, self._style = texts, FontSet(faces), style
         self._seed, self._empty = seed, empty
-        self._stock = Stock(STOCK_SEED)
+        self._stock = shared_stock(STOCK_SEED)
 
     def draw(self, number: int) -> Drawn:
         """Image `number`.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import multiprocessing
 import os
@@ -34,6 +33,8 @@ BLOCK = 200
 """Images drawn at a time; so many are lost at most when a run is killed, times the workers."""
 AHEAD = 3
 """Blocks under way for each worker."""
+MANY = 200
+"""Font files from which on several processes look at them."""
 ASCII = "".join(map(chr, range(32, 127)))
 FORMAT = 1
 """Rises whenever the same settings give other images."""
@@ -112,20 +113,23 @@ def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Jo
         reason = "this script is laid out by Raqm, which this Pillow lacks. Install libraqm, or a wheel of Pillow."
         raise ConfigError("--texts" if options.texts else "--charset", charset[:20], reason)
     as_written = not isinstance(texts, EnglishTexts)
-    with _mapping(workers) as each:
-        faces = find_faces(fonts, charset, as_written, each)
+    faces = find_faces(fonts, charset, as_written, _each(workers))
     parts = (FORMAT, dataclasses.astuple(options), source, [(face.path, face.index) for face in faces])
     return Job(options, texts, faces, hashlib.sha256(repr(parts).encode()).hexdigest()[:20])
 
 
-@contextlib.contextmanager
-def _mapping(workers: int) -> Iterator[Callable]:
-    """A `map` over this many processes."""
-    if workers == 1:
-        yield map
-        return
-    with multiprocessing.get_context("spawn").Pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        yield functools.partial(pool.imap, chunksize=32)
+def _each(workers: int) -> Callable:
+    """A `map` over this many processes, where it pays."""
+
+    def each(function: Callable, items: list) -> Iterator:
+        if workers == 1 or len(items) < MANY:
+            yield from map(function, items)
+            return
+        quiet = (signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+        with multiprocessing.get_context("spawn").Pool(workers, signal.signal, quiet) as pool:
+            yield from pool.imap(function, items, chunksize=32)
+
+    return each
 
 
 _painter: Painter | None = None

@@ -92,7 +92,7 @@ def find_faces(places: Sequence[str] | None, charset: str, as_written: bool = Fa
     shared: dict[frozenset[str], frozenset[str]] = {}
     faces = []
     for face in (face for found in each(functools.partial(survey, charset=charset), files) for face in found):
-        chars = face.chars - face.shown_as.keys() if as_written else face.chars
+        chars = face.chars.difference(face.shown_as) if as_written else face.chars
         if chars:
             faces.append(dataclasses.replace(face, chars=shared.setdefault(chars, chars)))
     where = "of this system" if places is None else " ".join(places)

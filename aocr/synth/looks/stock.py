@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from random import Random
 
 import numpy as np
@@ -15,7 +16,7 @@ _BILINEAR = Image.Resampling.BILINEAR
 
 
 class Stock:
-    """Pieces of surfaces and of noise. All are made of `seed`, each when it is first asked for.
+    """Pieces of surfaces and of noise. All are made of `seed`, each when it is first asked for, and then kept.
 
     Args:
       seed: of the surfaces: with the same one every worker has the same stock.
@@ -52,3 +53,9 @@ class Stock:
         size = int(np.prod(shape))
         start = rng.randrange(self._noise.size - size)
         return self._noise[start : start + size].reshape(shape)
+
+
+@functools.cache
+def shared_stock(seed: int) -> Stock:
+    """The one stock of this process that is made of `seed`."""
+    return Stock(seed)

@@ -11,6 +11,7 @@ from PIL import Image
 from aocr.synth.looks.colours import Colour
 from aocr.synth.looks.stock import Stock
 
+
 @dataclass
 class Work:
     """An image under way.
