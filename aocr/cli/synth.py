@@ -88,15 +88,16 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
 
     from aocr.synth.pipeline import draw
 
-    count, begin = job.options.count, time.perf_counter()
+    count, begin, before = job.options.count, time.perf_counter(), []
     with tqdm(total=count, unit=" images", disable=not sys.stderr.isatty()) as bar:
 
         def progress(done: int) -> None:
-            if not bar.n:
+            if not before:  # what an earlier run has drawn
                 bar.initial = done
                 if done:
                     log.info("Going on after %d images.", done)
-            bar.update(done - bar.n)
+            bar.update(done - (before[-1] if before else 0))
+            before[:] = [done]
 
         there = draw(job, output, num_shards, workers, progress)
     seconds = time.perf_counter() - begin
