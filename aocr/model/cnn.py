@@ -5,7 +5,7 @@ from __future__ import annotations
 from keras import layers, ops
 
 from aocr.config import COLUMN_PIXELS
-from aocr.model.layers import BatchNorm, normalise_together
+from aocr.model.layers import BatchNorm
 
 
 def convolution(filters: int, kernel, strides, name: str, dtype) -> layers.Conv2D:
@@ -57,11 +57,9 @@ class ResidualBlock(layers.Layer):
 
     def call(self, x, mask, training=False):
         y = ops.relu(self.norm1(self.conv1(x), training=training)) * mask
-        y = self.conv2(y)
-        if self.project is None:
-            y = self.norm2(y, training=training)
-        else:
-            y, x = normalise_together([self.norm2, self.norm], [y, self.project(x)], training)
+        y = self.norm2(self.conv2(y), training=training)
+        if self.project is not None:
+            x = self.norm(self.project(x), training=training)
         return ops.relu(x + y) * mask
 
 

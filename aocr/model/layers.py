@@ -20,11 +20,13 @@ class BatchNorm(keras.layers.BatchNormalization):
     other backends.
     """
 
+    def __init__(self, **kwargs):
+        self._has_replicas = _ON_TENSORFLOW and tf.distribute.get_strategy().num_replicas_in_sync > 1
+        super().__init__(synchronized=self._has_replicas, **kwargs)
+
     def call(self, inputs, training=False):
-        if not _ON_TENSORFLOW:
+        if not _ON_TENSORFLOW or (training and self._has_replicas):
             return super().call(inputs, training=training)
-        if training and _has_replicas():
-            return normalise_together([self], [inputs], training)[0]
         weights = [self.gamma.value, self.beta.value]
         if not training:
             weights += [self.moving_mean.value, self.moving_variance.value]
@@ -34,95 +36,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         if training:
             count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
             variance *= (count - 1.0) / count  # the kernel's is the unbiased one, Keras keeps the biased
-            self._move(mean, variance)
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving.value * self.momentum + batch * (1.0 - self.momentum))
         return outputs
-
-    def _move(self, mean, variance) -> None:
-        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving.value * self.momentum + batch * (1.0 - self.momentum))
-
-
-def _has_replicas() -> bool:
-    return _ON_TENSORFLOW and tf.distribute.get_strategy().num_replicas_in_sync > 1
-
-
-def normalise_together(norms: Sequence[BatchNorm], inputs: Sequence, training=False) -> list:
-    """What each of some `BatchNorm`s makes of its input; several replicas exchange all their statistics at once."""
-    if not (training and _has_replicas()):
-        return [norm(x, training=training) for norm, x in zip(norms, inputs, strict=True)]
-    scales = [(norm.gamma.value, norm.beta.value) for norm in norms]
-    outputs, means, variances = _normalise_over_replicas(list(inputs), scales, norms[0].epsilon)
-    for norm, mean, variance in zip(norms, means, variances, strict=True):
-        norm._move(mean, variance)
-    return outputs
-
-
-def _sum_over_replicas(tensors: Sequence) -> list:
-    """The sum over all replicas of each of some float32 vectors, in one exchange."""
-    joined = tf.concat(tensors, 0)
-    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, joined)
-    return tf.split(total, [tensor.shape[0] for tensor in tensors])
-
-
-def _frozen(x, gamma, beta, mean, variance, epsilon: float):
-    return tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, mean, variance, epsilon=epsilon, is_training=False)[0]
-
-
-def _sums(x, gamma, beta, epsilon: float) -> tuple:
-    """Sum, sum of squares (C,) and number (1,) of this replica's values a channel; x: (B, H, W, C)."""
-    count = tf.cast(tf.size(x) // x.shape[-1], tf.float32)
-    _, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
-    square = variance * (count - 1.0) / count + mean * mean  # the kernel's variance is the unbiased one
-    return mean * count, square * count, count[None]
-
-
-def _normalise_over_replicas(inputs: list, scales: list[tuple], epsilon: float) -> tuple[list, list, list]:
-    """Batch normalisations over all replicas from the fused kernels of one.
-
-    The gradient is the frozen one (moments as constants, which its kernel gives) and what flows through the moments:
-    dx = frozen - gamma / sigma * (mean(dy) + xhat * mean(dy * xhat)), means over all replicas.
-
-    Args:
-      inputs: N tensors (B, H, W, C), each with its own H, W and C.
-      scales: N pairs (gamma, beta) of (C,) float32.
-      epsilon: added to the variances.
-
-    Returns:
-      N outputs like `inputs`, N means and N biased variances (C,) of all replicas' inputs.
-    """
-    num = len(inputs)
-
-    @tf.custom_gradient
-    def normalise(*tensors):
-        xs, gammas, betas = tensors[:num], tensors[num : 2 * num], tensors[2 * num :]
-        local = [_sums(*each, epsilon) for each in zip(xs, gammas, betas, strict=True)]
-        totals = _sum_over_replicas([value for sums in local for value in sums])
-        counts = totals[2::3]
-        means = [total / count for total, count in zip(totals[::3], counts, strict=True)]
-        squares = [total / count for total, count in zip(totals[1::3], counts, strict=True)]
-        variances = [tf.maximum(s - mean * mean, 0.0) for s, mean in zip(squares, means, strict=True)]
-
-        def gradient(*upstream):
-            parts = [
-                tf.raw_ops.FusedBatchNormGradV3(
-                    y_backprop=upstream[i], x=xs[i], scale=gammas[i], reserve_space_1=means[i],
-                    reserve_space_2=variances[i], reserve_space_3=tf.zeros((0,)), epsilon=epsilon, is_training=False,
-                )[:3]
-                for i in range(num)
-            ]  # fmt: skip
-            totals = _sum_over_replicas([value for _, *sums in parts for value in sums])
-            dxs = []
-            for i, (dx, *_) in enumerate(parts):
-                slope = gammas[i] * tf.math.rsqrt(variances[i] + epsilon) / counts[i]
-                dgamma, dbeta = totals[2 * i : 2 * i + 2]
-                dxs.append(dx - _frozen(xs[i], slope * dgamma, slope * dbeta, means[i], variances[i], epsilon))
-            return (*dxs, *(dgamma for _, dgamma, _ in parts), *(dbeta for *_, dbeta in parts))
-
-        outputs = [_frozen(*each, epsilon) for each in zip(xs, gammas, betas, means, variances, strict=True)]
-        return (*outputs, *means, *variances), gradient
-
-    found = normalise(*inputs, *(gamma for gamma, _ in scales), *(beta for _, beta in scales))
-    return list(found[:num]), list(found[num : 2 * num]), list(found[2 * num :])
 
 
 def taken_in_steps(values) -> Callable[[object], object]:
