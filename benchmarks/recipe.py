@@ -95,14 +95,14 @@ def _augmentation_grows(steps: int) -> None:
 
 
 def _location_convolution() -> None:
-    """Chorowski et al., 2015, in place of the lead: a convolution over the last weights and over their sum."""
+    """Chorowski et al., 2015, in place of guidance by CTC: a convolution over the last weights and over their sum."""
     from keras import layers, ops
 
     from aocr.model import attention, decoder, recognizer
 
     class Located(attention.AdditiveAttention):
         def build(self, memory_shape, keys_shape, query_shape):
-            self.led = False
+            self.ctc_guided = False
             super().build(memory_shape, keys_shape, query_shape)
             self.location = layers.Conv1D(self.units, 31, padding="same", use_bias=False, name="location")
             self.location.build((None, None, 2))
@@ -156,9 +156,9 @@ def _label_smoothing() -> None:
     from aocr.training import step as train_step
 
     def smoothed(logits, targets, weights):
-        loss, count = sequence_loss(logits, targets, weights)
+        loss = sequence_loss(logits, targets, weights)
         spread = -ops.sum(ops.mean(ops.log_softmax(logits), axis=-1) * weights)
-        return 0.9 * loss + 0.1 * spread, count
+        return 0.9 * loss + 0.1 * spread
 
     train_step.sequence_loss = smoothed
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from aocr.config import ModelConfig, ReadConfig
 from aocr.errors import ConfigError
-from aocr.model.decoding import LENGTH_POWER, NEVER, OVERRUN
+from aocr.model.decoding import LENGTH_POWER, MAX_OVERRUN, NEVER
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.constraints import make_constraints
 from aocr.text.charset import EOS, GO, NUM_SPECIALS, Charset
@@ -192,7 +192,7 @@ def endless():
     keras.utils.set_random_seed(3)
     config = ModelConfig(Charset(SYMBOLS), attn_num_hidden=8, target_embedding_size=5, max_prediction=40)
     model = build_recognizer(config)
-    for weight in (model.decoder.attention.v, model.decoder.attention.lead):
+    for weight in (model.decoder.attention.v, model.decoder.attention.offset_bias):
         weight.assign(np.zeros(weight.shape))
     projection = model.decoder.output_projection
     projection.bias.assign(np.where(np.arange(projection.bias.shape[0]) == EOS, -50.0, 0.0))
@@ -207,7 +207,7 @@ def test_a_text_ends_soon_after_the_last_symbol_in_the_image(endless, beam):
     for b, counts in enumerate(model.encode(images, widths).counts.numpy()[:, :12]):
         counts = counts[: widths[b] // 4]
         place, steps = 0.0, 0
-        while place <= counts[-1] + OVERRUN:
+        while place <= counts[-1] + MAX_OVERRUN:
             ahead = counts - (place + 1)
             near = np.exp(-(ahead**2) / 2) / len(counts)
             place += 1 + (near @ ahead) / (near.sum() + 0.1)

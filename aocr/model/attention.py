@@ -1,13 +1,13 @@
-"""Additive attention over the memory, led along the text by the encoder's own count of symbols."""
+"""Additive attention over the memory, guided along the text by the CTC head's count of symbols."""
 
 from __future__ import annotations
 
 from keras import layers, ops
 
-REACH = 4
-"""Offsets from -REACH to REACH symbols that have a weight of their own."""
-LEAD = 6.0
-"""Weight at the start of training of the columns where the next symbol is expected."""
+MAX_OFFSET = 4
+"""Offsets from -MAX_OFFSET to MAX_OFFSET symbols have a bias of their own."""
+FIRST_BIAS = 6.0
+"""Bias at the start of training of the columns where the next symbol is expected."""
 
 
 class AdditiveAttention(layers.Layer):
@@ -18,33 +18,34 @@ class AdditiveAttention(layers.Layer):
 
     The keys U m are the same at every step, so that the caller computes them once an image.
 
-    A led attention adds to e a learned function of how many symbols ahead of the last place read each column is (see
+    A guided attention adds to e a learned function of how many symbols ahead of the last place read each column is (see
     `symbol_counts`); at first it prefers the next symbol. In the manner of location-aware attention (Chorowski et
     al., 2015), but measured in symbols, which makes it the same for narrow and for wide letters.
 
     Args:
       units: width of the comparison (A).
-      led: whether the count of symbols leads.
+      ctc_guided: whether the count of symbols guides it.
     """
 
-    def __init__(self, units: int, led: bool = False, **kwargs):
+    def __init__(self, units: int, ctc_guided: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.units, self.led = units, led
+        self.units, self.ctc_guided = units, ctc_guided
         self.supports_masking = True
         self.query = layers.Dense(units, name="query")
 
     def build(self, memory_shape, keys_shape, query_shape):
         self.query.build(query_shape)
         self.v = self.add_weight(shape=(self.units, 1), initializer="glorot_uniform", name="v")
-        if self.led:
-            self.lead = self.add_weight(shape=(2 * REACH + 2,), initializer=_first_lead, name="lead")
+        if self.ctc_guided:
+            # the stored name is older than the attribute's
+            self.offset_bias = self.add_weight(shape=(2 * MAX_OFFSET + 2,), initializer=_first_bias, name="lead")
 
-    def _leading(self, ahead):
+    def _bias_at(self, ahead):
         """(B, S) symbols ahead of the expected place -> (B, S), what that adds to e."""
         ahead = ahead[..., None]
-        near = ops.exp(-2.0 * ops.square(ahead - ops.arange(-REACH, REACH + 1, dtype="float32")))
-        far = ops.clip(ahead / (2.0 * REACH), -1.0, 1.0)
-        return ops.sum(ops.concatenate([near, far], axis=-1) * self.lead, axis=-1)
+        near = ops.exp(-2.0 * ops.square(ahead - ops.arange(-MAX_OFFSET, MAX_OFFSET + 1, dtype="float32")))
+        far = ops.clip(ahead / (2.0 * MAX_OFFSET), -1.0, 1.0)
+        return ops.sum(ops.concatenate([near, far], axis=-1) * self.offset_bias, axis=-1)
 
     def call(self, memory, keys, query, mask=None, ahead=None):
         """Attend once.
@@ -54,7 +55,7 @@ class AdditiveAttention(layers.Layer):
           keys: (B, S, A).
           query: (B, Q).
           mask: (B, S) boolean or None.
-          ahead: (B, S) symbols that each column is ahead of the place expected; None where nothing leads.
+          ahead: (B, S) symbols that each column is ahead of the place expected; None where nothing guides.
 
         Returns:
           Context (B, M), weights (B, S).
@@ -62,7 +63,7 @@ class AdditiveAttention(layers.Layer):
         hidden = ops.tanh(keys + self.query(query)[:, None, :])
         scores = ops.squeeze(ops.matmul(hidden, self.v), axis=-1)  # (B, S, A) -> (B, S)
         if ahead is not None:
-            scores = scores + self._leading(ahead)
+            scores = scores + self._bias_at(ahead)
         if mask is not None:
             scores = ops.where(mask, scores, -1e9)
         weights = ops.softmax(scores)
@@ -70,9 +71,9 @@ class AdditiveAttention(layers.Layer):
         return context, weights
 
 
-def _first_lead(shape, dtype=None):
-    here = ops.equal(ops.arange(shape[0]), REACH)
-    return ops.where(here, LEAD, 0.0)
+def _first_bias(shape, dtype=None):
+    here = ops.equal(ops.arange(shape[0]), MAX_OFFSET)
+    return ops.where(here, FIRST_BIAS, 0.0)
 
 
 def symbol_counts(ctc_logits, mask, from_right: bool):

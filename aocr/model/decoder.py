@@ -20,7 +20,7 @@ class Memory(NamedTuple):
       keys: (B, S, A), the attention's view of `values`.
       mask: (B, S) boolean, False on padding; None attends to every column.
       states: the encoder's final states, forward (h, c) then backward (h, c), each (B, M / 2).
-      counts: (B, S), symbols begun up to each column; None where nothing leads attention.
+      counts: (B, S), symbols begun up to each column; None where nothing guides attention.
     """
 
     values: object
@@ -53,7 +53,7 @@ class Decoder(layers.Layer):
             self.cells = [self._cell("cell0")] * self.num_layers
         else:
             self.cells = [self._cell(f"cell{i}") for i in range(self.num_layers)]
-        self.attention = AdditiveAttention(attention_units, led=self.traits.ctc, name="attention")
+        self.attention = AdditiveAttention(attention_units, ctc_guided=self.traits.ctc, name="attention")
         self.output_projection = layers.Dense(size, name="output_projection")
 
     def _cell(self, name: str):
@@ -119,7 +119,7 @@ class Decoder(layers.Layer):
         return ops.transpose(logits, (1, 0, 2)), ops.transpose(weights, (1, 0, 2))  # (T, B, .) -> (B, T, .)
 
     def overrun(self, state: tuple, memory: Memory):
-        """By how many symbols reading has passed the last one that the encoder counts: (B,); 0 where nothing leads."""
+        """By how many symbols reading has passed the last one that the CTC head counts: (B,); 0 without such a head."""
         place = state[-1]
         return ops.zeros_like(place) if memory.counts is None else place - ops.max(memory.counts, axis=1)
 

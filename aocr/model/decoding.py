@@ -12,13 +12,13 @@ from aocr.model.layers import collect_steps
 from aocr.results import NEVER, Reading
 from aocr.text.charset import EOS, GO, PAD
 
-HARDLY = -1e4
-"""What is added where something is only done if all else may not be."""
-OVERRUN = 4.0
+LAST_RESORT = -1e4
+"""Added to the log-probability of what may only be done if nothing else may."""
+MAX_OVERRUN = 4.0
 """Symbols past the last one in the image after which a text ends: attention that has lost its place goes in circles."""
 LENGTH_POWER = 0.6
 """How far beams of unlike length are brought to one scale (Wu et al., 2016, equation 14)."""
-OUT = -1
+OUTSIDE = -1
 """Place of a text that has left a constraint."""
 
 
@@ -67,7 +67,7 @@ def _follow(constraint: Constraint, place, left, size: int):
 
     Args:
       constraint: to follow.
-      place: (R,) int32 or OUT.
+      place: (R,) int32 or OUTSIDE.
       left: steps that remain after this one.
       size: V.
 
@@ -83,9 +83,9 @@ def _follow(constraint: Constraint, place, left, size: int):
     in_reach = ops.logical_and(is_arc, ops.take(constraint.distances, target) < left)
     may_end = ops.take(constraint.ends, ops.maximum(place, 0))[:, None]
     inside = ops.where(ops.equal(symbols, EOS), may_end, in_reach)
-    outside = ops.equal(place, OUT)[:, None]
+    outside = ops.equal(place, OUTSIDE)[:, None]
     penalty = ops.where(ops.logical_or(inside, outside), 0.0, -constraint.penalty)
-    return penalty, ops.where(ops.logical_and(inside, ops.logical_not(outside)), target, OUT)
+    return penalty, ops.where(ops.logical_and(inside, ops.logical_not(outside)), target, OUTSIDE)
 
 
 def _rows(values, index):
@@ -108,7 +108,7 @@ def _gains(logits, i, max_steps, late, free_symbols: bool):
     symbols = ops.arange(logits.shape[-1], dtype="int32")
     is_last = ops.equal(i, max_steps - 1)
     barred = (symbols == PAD) | (symbols == GO) | ((symbols != EOS) & is_last)
-    gains = ops.where(late[:, None] & (symbols != EOS)[None], gains + HARDLY, gains)
+    gains = ops.where(late[:, None] & (symbols != EOS)[None], gains + LAST_RESORT, gains)
     return ops.where(barred[None], NEVER, gains)
 
 
@@ -187,7 +187,7 @@ def search(
     def step(i, beams):
         logits, weights, inner = decoder.step(beams.token, beams.inner, memory)
         size = logits.shape[-1]
-        late = decoder.overrun(inner, memory) > OVERRUN
+        late = decoder.overrun(inner, memory) > MAX_OVERRUN
         gains = _gains(logits, i, max_steps, late, free_symbols)
         places = []
         for constraint, place in zip(constraints, beams.places, strict=True):

@@ -8,7 +8,7 @@ from aocr.text.charset import PAD
 
 
 def sequence_loss(logits, targets, weights):
-    """Cross-entropy summed over symbols, and the number of symbols.
+    """Cross-entropy summed over symbols.
 
     Args:
       logits: (B, T, V).
@@ -16,11 +16,11 @@ def sequence_loss(logits, targets, weights):
       weights: (B, T), 1 on symbols and EOS, 0 on padding.
 
     Returns:
-      Two float32 scalars, so that several replicas can sum both before dividing.
+      A float32 scalar.
     """
     log_probs = ops.log_softmax(ops.cast(logits, "float32"))
     picked = ops.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]  # (B, T, V) -> (B, T)
-    return -ops.sum(picked * weights), ops.sum(weights)
+    return -ops.sum(picked * weights)
 
 
 def ctc_loss(logits, columns, targets, lengths, from_right: bool = False):

@@ -72,8 +72,7 @@ class TrainStep:
         symbols = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
         with tf.GradientTape() as tape:
             logits, _, ctc_logits = self.model(images, widths, tokens, training=True)
-            loss, _ = sequence_loss(logits, targets, weights)
-            loss /= symbols
+            loss = sequence_loss(logits, targets, weights) / symbols
             total = loss
             if ctc_logits is not None:
                 lengths = tf.cast(tf.reduce_sum(weights, 1), tf.int32) - 1
