@@ -213,7 +213,7 @@ def test_which_way_a_script_runs():
 
 @pytest.mark.parametrize("name", ["adadelta", "adam", "adamw"])
 def test_the_fused_update_is_that_of_keras(name):
-    from aocr.training.step import Adadelta, Adam, AdamW
+    from aocr.training.optimizers import Adadelta, Adam, AdamW
 
     kinds = {
         "adadelta": (Adadelta, keras.optimizers.Adadelta),
