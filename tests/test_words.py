@@ -1,15 +1,18 @@
 """Models that are passed on, weights in one small file; and the one in the box."""
 
+import hashlib
 import io
 import json
 import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
+from aocr.cli.main import main
 from aocr.config import ModelConfig
 from aocr.errors import CheckpointError
-from aocr.folder import compact
+from aocr.folder import compact, words
 from aocr.folder.compact import read_compact, write_compact
 from aocr.folder.model_folder import COMPACT, ModelFolder
 from aocr.folder.weights import weights_of
@@ -44,7 +47,7 @@ def test_weights_come_back_as_float16_holds_them(passed_on):
 def test_a_folder_that_was_passed_on_reads(passed_on, numbers):
     folder, _ = passed_on
     predictor = load(folder.path)
-    assert predictor.temperature == 1.5
+    assert predictor.chosen.temperature == 1.5
     (prediction,) = predictor.predict([str(numbers.parent / "0.png")])
     assert 0 <= prediction.confidence <= 1
 
@@ -96,3 +99,58 @@ def test_the_names_in_a_damaged_box_are_clear(tmp_path):
     (tmp_path / "model.json").write_text(json.dumps({"format": 99, "aocr": "9"}))
     with pytest.raises(CheckpointError, match="newer aocr"):
         folder.read_config()
+
+
+DIGEST = "daa8a298c80c2f5d463bf27db196f08387b89befc2c790477e48b82db520b71a"
+"""Of the weights in the box, as recipes/pack.py prints it."""
+
+
+def test_the_box_holds_the_weights_it_should():
+    assert hashlib.sha256((BOX / COMPACT).read_bytes()).hexdigest() == DIGEST
+    assert sum(path.stat().st_size for path in BOX.iterdir()) < 6e6
+
+
+def test_the_box_reads_printable_ascii_in_colour():
+    config = ModelFolder(BOX).read_config()
+    assert set(config.charset.symbols) == {chr(code) for code in range(32, 127)}
+    assert config.channels == 3 and config.arch == "default"
+
+
+def test_the_box_reads_where_there_is_no_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    image = Image.new("RGB", (150, 40), "white")
+    ImageDraw.Draw(image).text((8, 2), "Hotel", "black", ImageFont.load_default(30))
+    image.save("word.png")
+    assert main(["predict", "word.png"]) == 0
+    told = capsys.readouterr()
+    path, text, confidence = told.out.splitlines()[0].split("\t")
+    assert (path, text) == ("word.png", "Hotel") and float(confidence) > 0.5
+    assert "reading with words" in told.err
+    assert load(NAME).predict("word.png")[0].text == "Hotel"
+
+
+def test_a_page_is_unsure_and_told_to_be_cropped(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (900, 1200), "white").save("page.png")
+    assert main(["predict", "page.png", "--model-dir", NAME]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines()[0].split("\t")[3] == "unsure"
+    assert "Crop it" in told.err
+    assert main(["predict", "page.png", "--model-dir", NAME, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sure"] is False
+
+
+def test_training_starts_from_the_box(numbers, tmp_path, capsys):
+    flags = ("--init-from", NAME, "--model-dir", str(tmp_path / "m"), "--charset-policy", "new", "--num-epoch", "1")
+    assert main(["train", str(numbers), *flags, "--precision", "float32"]) == 0
+    assert "Starting from words" in capsys.readouterr().err
+
+
+def test_a_damaged_box_is_one_clear_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(words, "BOX", tmp_path)
+    (tmp_path / "model.json").write_bytes((BOX / "model.json").read_bytes())
+    (tmp_path / COMPACT).write_bytes((BOX / COMPACT).read_bytes()[:-100])
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (60, 30)).save("a.png")
+    assert main(["predict", "a.png", "--model-dir", NAME]) == 1
+    assert "weights.npz: is missing or damaged" in capsys.readouterr().err

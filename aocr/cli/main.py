@@ -101,13 +101,10 @@ def close_log() -> None:
 
 def _log_path(args: argparse.Namespace) -> str | None:
     path = getattr(args, "log_path", None)
-    task = current_task() if args.command == "train" else None
-    if task and task.index != 0:
-        return path  # the model folder's log is the chief's
-    usable = "://" not in getattr(args, "model_dir", "://") and not os.path.isfile(args.model_dir)
-    if path is None and args.command == "train" and usable:
-        path = os.path.join(args.model_dir, "aocr.log")
-    return path
+    if path or args.command != "train" or "://" in args.model_dir or os.path.isfile(args.model_dir):
+        return path
+    task = current_task()
+    return None if task and task.index != 0 else os.path.join(args.model_dir, "aocr.log")  # it is the chief's
 
 
 def _fail(message: str, code: int = 1) -> int:

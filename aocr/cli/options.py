@@ -77,12 +77,22 @@ def devices(text: str) -> str:
     return text if text.endswith(",") or len(numbers) == 1 else ",".join(numbers)
 
 
-def add_model_dir(parser: argparse.ArgumentParser) -> None:
-    """--model-dir, under its cloud name too; Vertex AI names a default."""
+def usual_model_dir() -> str:
+    """The model folder where none is named; Vertex AI names one."""
+    return os.environ.get("AIP_CHECKPOINT_DIR") or "checkpoints"
+
+
+def add_model_dir(parser: argparse.ArgumentParser, or_words: bool = False) -> None:
+    """--model-dir, under its cloud name too.
+
+    Args:
+      parser: to add it to.
+      or_words: whether the reader in the box stands in where there is no folder; then the default is None.
+    """
     parser.add_argument(
-        "--model-dir", "--job-dir", dest="model_dir", metavar="DIR",
-        default=os.environ.get("AIP_CHECKPOINT_DIR") or "checkpoints",
-        help="the model folder (default: AIP_CHECKPOINT_DIR, else checkpoints)",
+        "--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=None if or_words else usual_model_dir(),
+        help="the model folder; words: the reader that comes with aocr (default: AIP_CHECKPOINT_DIR, else checkpoints"
+        + (", else words)" if or_words else ")"),
     )  # fmt: skip
 
 
@@ -199,12 +209,12 @@ def open_model(args: argparse.Namespace, quick: bool = False):
       ConfigError: a typed flag contradicts it.
     """
     machine.start_tensorflow()
-    from aocr.folder.model_folder import ModelFolder
+    from aocr.folder.words import open_folder
     from aocr.reading.predictor import load
 
     if args.gpu_id is not None:
         machine.use_gpu(args.gpu_id)
     how = ReadConfig(**fields_of(ReadConfig, args))
     predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size, how=how, quick=quick)
-    ModelFolder(args.model_dir).check_typed(predictor.config, typed_settings(args))
+    open_folder(args.model_dir).check_typed(predictor.config, typed_settings(args))
     return predictor

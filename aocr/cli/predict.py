@@ -12,10 +12,18 @@ from collections.abc import Iterator
 
 from aocr import machine
 from aocr.cli import options
+from aocr.config import COLUMN_PIXELS, ModelConfig
+from aocr.results import Prediction
 
 log = logging.getLogger("aocr")
 results_log = logging.getLogger("aocr.results")
 """Readings as aocr 0.7.6 logged them, for scripts that look there; to the log file only."""
+
+
+PAGE_HEIGHT, PAGE_ASPECT = 400, 2.0
+"""Images higher than this many pixels and not as many times as wide as high are no words or lines."""
+UNSURE = 2.0
+"""A least confidence that nothing reaches."""
 
 
 def add_parser(sub) -> None:
@@ -30,7 +38,7 @@ def add_parser(sub) -> None:
         "images", nargs="*", metavar="IMAGE",
         help="image files, folders and those in them, globs; - or nothing: paths from standard input, a line each",
     )  # fmt: skip
-    options.add_model_dir(parser)
+    options.add_model_dir(parser, or_words=True)
     options.add_log_path(parser)
     options.add_gpu(parser)
     options.add_precision(parser, "float32")
@@ -95,8 +103,24 @@ def _chunks(arguments: list[str]) -> Iterator[list[str]]:
     yield waiting
 
 
+def _model_at_hand() -> str:
+    """The usual model folder, or the reader in the box where there is none."""
+    usual = options.usual_model_dir()
+    if "://" in usual or os.path.isdir(usual):
+        return usual
+    log.info("There is no model in %s: reading with words, the reader that comes with aocr.", usual)
+    return "words"
+
+
+def _is_page(prediction: Prediction, config: ModelConfig) -> bool:
+    """Whether an image has the shape of a page or a photograph, not that of a word or a line."""
+    height = config.height * prediction.column_width / COLUMN_PIXELS
+    return height > PAGE_HEIGHT and prediction.image_width < PAGE_ASPECT * height
+
+
 def run(args: argparse.Namespace) -> int:
     """Read the images; 1 where one of them could not be read."""
+    args.model_dir = args.model_dir or _model_at_hand()
     options.check_paths([], args.model_dir)
     machine.start_tensorflow()
     from aocr.errors import ImageError
@@ -113,10 +137,14 @@ def run(args: argparse.Namespace) -> int:
                 results_log.info("Result: error while opening file %s.", path)
                 continue
             results_log.info("Result: OK. %.2f %s", result.confidence, result.text)
+            least = args.min_confidence
+            if args.model_dir == "words" and _is_page(result, predictor.config):
+                log.warning("%s looks like a whole page or scene. Crop it to a word or a line.", path)
+                least = UNSURE
             if args.json:
-                print(prediction_json(path, result, args.attention, args.min_confidence), flush=True)
+                print(prediction_json(path, result, args.attention, least), flush=True)
             else:
-                print(prediction_line(path, result, args.min_confidence or 0.0), flush=True)
+                print(prediction_line(path, result, least or 0.0), flush=True)
     if total:
         predictor.close()
     else:

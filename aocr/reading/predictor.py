@@ -10,7 +10,8 @@ from aocr import machine
 from aocr.config import ReadConfig
 from aocr.data.images import CanonicalImage, image_to_bytes
 from aocr.errors import ImageError
-from aocr.folder.model_folder import Chosen, ModelFolder
+from aocr.folder.model_folder import Chosen
+from aocr.folder.words import open_folder
 from aocr.reading.predictions import to_predictions
 from aocr.reading.reader import Reader
 from aocr.results import Prediction
@@ -105,7 +106,7 @@ def load(
       CheckpointError: the folder is missing, empty, damaged, of a newer aocr or of another program.
       ConfigError: a pattern or lexicon cannot be used with this model.
     """
-    folder = ModelFolder(model_dir)
+    folder = open_folder(model_dir)
     config, chosen = folder.read_config(), folder.choose()
     machine.start_tensorflow()
     from aocr.folder.weights import load_weights

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from aocr.config import ModelConfig
-from aocr.folder.model_folder import ModelFolder
 from aocr.folder.weights import read_weights, weights_of
+from aocr.folder.words import open_folder
 from aocr.model.recognizer import Recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset
 from aocr.training.progress import log
@@ -34,7 +34,7 @@ def start_from(model_dir: str, model: Recognizer, config: ModelConfig) -> None:
     Raises:
       CheckpointError: the folder has no checkpoint, or it is damaged.
     """
-    folder = ModelFolder(model_dir)
+    folder = open_folder(model_dir)
     old, chosen = folder.read_config(), folder.choose()
     found = read_weights(chosen.prefix)
     theirs, ours = _rows(old.charset, config.charset)

@@ -15,6 +15,7 @@ from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
 from aocr.errors import CharsetError, ConfigError, DatasetError
 from aocr.folder.model_folder import ModelFolder
+from aocr.folder.words import open_folder
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
 from aocr.training.progress import log
@@ -142,7 +143,7 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
       CharsetError: `init_from` has another charset, and `charset_policy` is `fail`.
       ConfigError: a setting is impossible or contradicts `init_from`.
     """
-    base = ModelFolder(request.init_from).find_config() if request.init_from else None
+    base = open_folder(request.init_from).find_config() if request.init_from else None
     if request.init_from and base is None:
         raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr.")
     labels = [label for data in datasets for label in data.summary.labels]
@@ -170,7 +171,7 @@ def _channels_of(data: Dataset) -> int:
 def _widened(base: ModelConfig, settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
     """The network of `init_from` with the charset and the limits of `settings`."""
     fixed = {name: value for name, value in settings.items() if name not in FREE_IN_FINE_TUNING}
-    ModelFolder(request.init_from).check_typed(base, fixed)
+    open_folder(request.init_from).check_typed(base, fixed)
     new = settings["charset"]
     missing = base.charset.missing(new.symbols)
     if request.charset_policy == "fail" and missing:
