@@ -15,40 +15,32 @@ from aocr.text.charset import Charset
 log = logging.getLogger("aocr")
 
 
-def add_parser(sub) -> None:
-    """Add the command to argparse's subparsers."""
-    parser = sub.add_parser(
-        "dataset",
-        help="build TFRecords from images and labels, and check them",
-        description="Build TFRecords from an annotation file ('path label' a line). Every image is decoded once; "
-        "every line that cannot be used is named.",
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument(
-        "annotations", metavar="ANNOTATIONS", help="annotation file, TFRecord of aocr 0.7.6, or a folder of images"
-    )
-    parser.add_argument(
-        "output", nargs="?", default="dataset.tfrecords", metavar="OUTPUT", help="TFRecord file (default: %(default)s)"
-    )
+HELP = "build TFRecords from images and labels, and check them"
+ABOUT = """Build TFRecords from an annotation file ('path label' a line). Every image is decoded once; every line that
+cannot be used is named."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add("annotations", metavar="ANNOTATIONS", help="annotation file, TFRecord of aocr 0.7.6, or a folder of images")
+    # fmt: off
+    add("output", nargs="?", default="dataset.tfrecords", metavar="OUTPUT",
+        help="TFRecord file (default: %(default)s)")
     options.add_data_base_dir(parser)
     options.add_log_path(parser)
-    parser.add_argument(
-        "--label-from-filename", action="store_true", help="ANNOTATIONS is a folder of images named after their text"
-    )
-    parser.add_argument("--charset", metavar="FILE|NAME", help="leave out labels with symbols outside this charset")
-    parser.add_argument("--max-prediction", type=options.positive, metavar="N", help="leave out longer labels")
-    parser.add_argument("--report", metavar="FILE", help="write every line left out to this file")
-    parser.add_argument(
-        "--preview", metavar="FILE", help="draw a few images as the network and its training will see them (PNG)"
-    )
-    parser.add_argument("--strict", action="store_true", help="stop at the first line that cannot be used")
-    parser.add_argument("--shards", type=options.positive, default=1, metavar="N", help="write N files (default: 1)")
-    parser.add_argument("--log-step", type=options.positive, default=500, metavar="N", help="log each N images")
-    parser.add_argument(
-        "--force-uppercase", action=argparse.BooleanOptionalAction, default=False,
-        help="turn labels to capitals, as aocr 0.7.6 did (default: leave them as they are)",
-    )  # fmt: skip
-    parser.add_argument("--save-filename", action="store_true", help="keep each image's path as the record's comment")
+    add("--label-from-filename", action="store_true", help="ANNOTATIONS is a folder of images named after their text")
+    add("--charset", metavar="FILE|NAME", help="leave out labels with symbols outside this charset")
+    add("--max-prediction", type=options.positive, metavar="N", help="leave out longer labels")
+    add("--report", metavar="FILE", help="write every line left out to this file")
+    add("--preview", metavar="FILE", help="draw a few images as the network and its training will see them (PNG)")
+    add("--strict", action="store_true", help="stop at the first line that cannot be used")
+    add("--shards", type=options.positive, default=1, metavar="N", help="write N files (default: 1)")
+    add("--log-step", type=options.positive, default=500, metavar="N", help="log each N images")
+    add("--force-uppercase", action=argparse.BooleanOptionalAction, default=False,
+        help="turn labels to capitals, as aocr 0.7.6 did (default: leave them as they are)")
+    add("--save-filename", action="store_true", help="keep each image's path as the record's comment")
+    # fmt: on
 
 
 def run(args: argparse.Namespace) -> int:

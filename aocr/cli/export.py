@@ -12,18 +12,16 @@ from aocr.cli import options
 log = logging.getLogger("aocr")
 
 
-def add_parser(sub) -> None:
-    """Add the command to argparse's subparsers."""
+HELP = "write a model for other programs"
+ABOUT = """Export a trained model as a {}. The export is loaded again in a process of its own and must read sample
+images as the model does."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
     from aocr.exchange.formats import DEFAULT, FORMATS
 
-    about = " or a ".join(form.ABOUT for form in FORMATS.values())
-    parser = sub.add_parser(
-        "export",
-        help="write a model for other programs",
-        description=f"Export a trained model as a {about}. The export is loaded again in a process of its own and "
-        "must read sample images as the model does.",
-    )
-    parser.set_defaults(run=run)
+    parser.description = ABOUT.format(" or a ".join(form.ABOUT for form in FORMATS.values()))
     parser.add_argument("export_dir", nargs="?", metavar="DIR", help="(default: AIP_MODEL_DIR, else exported)")
     parser.add_argument("--format", choices=list(FORMATS), default=DEFAULT, help="(default: %(default)s)")
     options.add_model_dir(parser)

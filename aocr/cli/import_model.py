@@ -15,25 +15,25 @@ LIMITS = {"max_width": 160, "max_height": 60, "max_prediction": 8}
 """Defaults of aocr 0.7.6, which a checkpoint does not tell."""
 
 
-def add_parser(sub) -> None:
-    """Add the command to argparse's subparsers."""
-    parser = sub.add_parser(
-        "import",
-        help="turn a checkpoint of aocr 0.7.6 into a model folder",
-        description="Turn a trained checkpoint of aocr 0.7.6 (model.ckpt-N.*) into a model folder that every command "
-        "reads. Sizes are read from it; the charset and the limits come from the flags it was trained with.",
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder with model.ckpt-N.*, or a path without ending")
+HELP = "turn a checkpoint of aocr 0.7.6 into a model folder"
+ABOUT = """Turn a trained checkpoint of aocr 0.7.6 (model.ckpt-N.*) into a model folder that every command reads. Sizes
+are read from it; the charset and the limits come from the flags it was trained with."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="folder with model.ckpt-N.*, or a path without ending")
     options.add_model_dir(parser)
     options.add_log_path(parser)
-    parser.add_argument(
-        "--charset", default="alphanumeric", metavar="FILE|NAME", help="in the order of its ids (default: %(default)s)"
-    )
-    parser.add_argument("--full-ascii", action="store_true", help="the charset of all ASCII characters from 32 to 126")
+    # fmt: off
+    add("--charset", default="alphanumeric", metavar="FILE|NAME",
+        help="in the order of its ids (default: %(default)s)")
+    # fmt: on
+    add("--full-ascii", action="store_true", help=options.FULL_ASCII)
     for name, default in LIMITS.items():
         flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=options.positive, default=default, metavar="N", help="(default: %(default)s)")
+        add(flag, type=options.positive, default=default, metavar="N", help="(default: %(default)s)")
     group = parser.add_argument_group("the network, checked against the checkpoint")
     for name in ("attn-num-hidden", "attn-num-layers", "target-embedding-size"):
         group.add_argument(f"--{name}", type=options.positive, default=argparse.SUPPRESS, metavar="N")

@@ -20,6 +20,9 @@ MODEL_FIELDS = [field.name for field in fields(ModelConfig) if field.name != "ch
 """Settings of the network. A flag not typed leaves no attribute, so that it can be told from one that was."""
 
 
+FULL_ASCII = "the charset of all ASCII characters from 32 to 126"
+
+
 class Parser(argparse.ArgumentParser):
     """Says a wrong usage in one line, with the flag that was probably meant."""
 
@@ -89,11 +92,9 @@ def add_model_dir(parser: argparse.ArgumentParser, or_words: bool = False) -> No
       parser: to add it to.
       or_words: whether the reader in the box stands in where there is no folder; then the default is None.
     """
-    parser.add_argument(
-        "--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=None if or_words else usual_model_dir(),
-        help="the model folder; words: the reader that comes with aocr (default: AIP_CHECKPOINT_DIR, else checkpoints"
-        + (", else words)" if or_words else ")"),
-    )  # fmt: skip
+    help = "the model folder; words: the reader that comes with aocr (default: AIP_CHECKPOINT_DIR, else checkpoints"
+    help, default = (f"{help}, else words)", None) if or_words else (f"{help})", usual_model_dir())
+    parser.add_argument("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=default, help=help)
 
 
 def add_log_path(parser: argparse.ArgumentParser, default: str = "none") -> None:
@@ -108,15 +109,19 @@ def add_gpu(parser: argparse.ArgumentParser) -> None:
 
 def add_precision(parser: argparse.ArgumentParser, default: str) -> None:
     """--precision."""
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default=default,
-        help="arithmetic of the convolutions; auto: what this machine does fastest (default: %(default)s)",
-    )  # fmt: skip
+    help = "arithmetic of the convolutions; auto: what this machine does fastest (default: %(default)s)"
+    parser.add_argument("--precision", choices=PRECISIONS, default=default, help=help)
 
 
 def add_data_base_dir(parser: argparse.ArgumentParser) -> None:
     """--data-base-dir."""
     parser.add_argument("--data-base-dir", metavar="DIR", help="where the image paths of annotation files may start")
+
+
+def add_no_distance(parser: argparse.ArgumentParser) -> None:
+    """--no-distance."""
+    help = "count whole words in the score of aocr 0.7.6, not edit distance"
+    parser.add_argument("--no-distance", dest="use_distance", action="store_false", help=help)
 
 
 def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
@@ -134,7 +139,7 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
     add("--max-prediction", type=positive, metavar="N", help="longest text in characters (default: from the data)")
     add("--color", dest="channels", action="store_const", const=3, help="read colour, not grey")
     add("--no-color", dest="channels", action="store_const", const=1, help="read grey (default: by the images)")
-    add("--full-ascii", action="store_true", help="the charset of all ASCII characters from 32 to 126")
+    add("--full-ascii", action="store_true", help=FULL_ASCII)
     add("--attn-num-hidden", type=positive, metavar="N", help="units of a decoder layer (default: 128)")
     add("--attn-num-layers", type=positive, metavar="N", help="decoder layers (default: 1; classic 2)")
     add("--target-embedding-size", type=positive, metavar="N", help="width of a symbol's embedding (32; classic 10)")
@@ -168,19 +173,15 @@ def typed_charset(args: argparse.Namespace) -> str | None:
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Flags of how texts are looked for."""
-    group = parser.add_argument_group("reading")
-    group.add_argument(
-        "--beam", type=positive, default=1, metavar="N", help="follow the N likeliest texts (default: 1)"
-    )
-    group.add_argument(
-        "--pattern", metavar="REGEX", help="read only texts that match this regular expression from end to end"
-    )
-    group.add_argument("--lexicon", metavar="FILE", help="read only the texts of this file, one a line")
-    group.add_argument(
-        "--lexicon-weight", type=above_zero, metavar="W",
-        help="texts outside the lexicon are read too, where they are exp(W) times likelier",
-    )  # fmt: skip
+    """Flags of how images are read and texts looked for."""
+    add_precision(parser, "float32")
+    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="images read together")
+    add = parser.add_argument_group("reading").add_argument
+    add("--beam", type=positive, default=1, metavar="N", help="follow the N likeliest texts (default: 1)")
+    add("--pattern", metavar="REGEX", help="read only texts that match this regular expression from end to end")
+    add("--lexicon", metavar="FILE", help="read only the texts of this file, one a line")
+    help = "texts outside the lexicon are read too, where they are exp(W) times likelier"
+    add("--lexicon-weight", type=above_zero, metavar="W", help=help)
 
 
 def check_paths(paths: Sequence[str], model_dir: str) -> None:

@@ -26,35 +26,26 @@ UNSURE = 2.0
 """A least confidence that nothing reaches."""
 
 
-def add_parser(sub) -> None:
-    """Add the command to argparse's subparsers."""
-    parser = sub.add_parser(
-        "predict",
-        help="read images",
-        description="Read images with a trained model: one line an image, its path, text and confidence.",
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument(
-        "images", nargs="*", metavar="IMAGE",
-        help="image files, folders and those in them, globs; - or nothing: paths from standard input, a line each",
-    )  # fmt: skip
+HELP = "read images"
+ABOUT = "Read images with a trained model: one line an image, its path, text and confidence."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    # fmt: off
+    add("images", nargs="*", metavar="IMAGE",
+        help="image files, folders and those in them, globs; - or nothing: paths from standard input, a line each")
     options.add_model_dir(parser, or_words=True)
     options.add_log_path(parser)
     options.add_gpu(parser)
-    options.add_precision(parser, "float32")
-    parser.add_argument("--batch-size", type=options.positive, default=64, metavar="N", help="images read together")
-    parser.add_argument("--json", action="store_true", help="a JSON object a line, with boxes of the characters")
-    parser.add_argument("--attention", action="store_true", help="with --json: the attention weights too")
+    add("--json", action="store_true", help="a JSON object a line, with boxes of the characters")
+    add("--attention", action="store_true", help="with --json: the attention weights too")
     options.add_reading(parser)
-    parser.add_argument(
-        "--alternatives", type=options.whole, default=0, metavar="N", help="tell N other readings too (default: 0)"
-    )
-    parser.add_argument(
-        "--min-confidence",
-        type=options.share,
-        metavar="P",
-        help="mark what is less sure than P, from 0 to 1, as unsure",
-    )
+    add("--alternatives", type=options.whole, default=0, metavar="N", help="tell N other readings too (default: 0)")
+    add("--min-confidence", type=options.share, metavar="P",
+        help="mark what is less sure than P, from 0 to 1, as unsure")
+    # fmt: on
     options.add_network(parser, training=False)
 
 

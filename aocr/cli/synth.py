@@ -17,46 +17,37 @@ RECORDS_ENDING = ".tfrecords"
 STYLES = ("scene", "print", "plate", "display", "captcha")
 
 
-def add_parser(sub) -> None:
-    """Add the command to argparse's subparsers."""
-    parser = sub.add_parser(
-        "synth",
-        help="draw words to train on",
-        description="Draw labelled images of words in many fonts, worn and photographed in many ways. A run that was "
-        "stopped goes on when the same command is given again.",
-    )
-    parser.set_defaults(run=run, usage_error=parser.error)
-    parser.add_argument(
-        "output", nargs="?", metavar="OUTPUT",
-        help="a folder for images and annotations.txt, or a file whose name ends in .tfrecords",
-    )  # fmt: skip
-    parser.add_argument("--count", type=options.positive, default=10_000, metavar="N", help="images (default: 10000)")
-    parser.add_argument("--shards", type=options.positive, default=1, metavar="N", help="write N files of records")
-    parser.add_argument(
-        "--seed", type=options.whole, default=0, metavar="N", help="another N, other images (default: 0)"
-    )
-    parser.add_argument(
-        "--workers", type=options.positive, metavar="N", help="processes; they change no image (default: one a core)"
-    )
-    parser.add_argument("--preview", metavar="FILE.png", help="draw the first images and their labels on a sheet")
+HELP = "draw words to train on"
+ABOUT = """Draw labelled images of words in many fonts, worn and photographed in many ways. A run that was stopped goes
+on when the same command is given again."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.set_defaults(usage_error=parser.error)
+    add = parser.add_argument
+    # fmt: off
+    add("output", nargs="?", metavar="OUTPUT",
+        help="a folder for images and annotations.txt, or a file whose name ends in .tfrecords")
+    add("--count", type=options.positive, default=10_000, metavar="N", help="images (default: 10000)")
+    add("--shards", type=options.positive, default=1, metavar="N", help="write N files of records")
+    add("--seed", type=options.whole, default=0, metavar="N", help="another N, other images (default: 0)")
+    add("--workers", type=options.positive, metavar="N", help="processes; they change no image (default: one a core)")
+    add("--preview", metavar="FILE.png", help="draw the first images and their labels on a sheet")
     options.add_log_path(parser)
-    texts = parser.add_argument_group("texts")
-    texts.add_argument("--texts", metavar="FILE", help="draw the lines of this file (default: an English mix)")
-    texts.add_argument("--pattern", metavar="REGEX", help="draw random texts that match this regular expression")
-    texts.add_argument(
-        "--charset", metavar="FILE|NAME", help="keep within these symbols (default: those of --texts, else full-ascii)"
-    )
-    texts.add_argument(
-        "--max-length", type=options.positive, default=25, metavar="N",
-        help="longest text in characters; of longer lines a part is drawn (default: 25)",
-    )  # fmt: skip
-    looks = parser.add_argument_group("looks")
-    looks.add_argument("--style", choices=STYLES, default="scene", help="kind of images (default: %(default)s)")
-    looks.add_argument("--fonts", nargs="+", metavar="DIR|FILE", help="fonts to draw in (default: this system's)")
-    looks.add_argument(
-        "--list-fonts", nargs="?", const="", metavar="FILE.png",
-        help="list the fonts that can be used, and draw them on a sheet",
-    )  # fmt: skip
+    add = parser.add_argument_group("texts").add_argument
+    add("--texts", metavar="FILE", help="draw the lines of this file (default: an English mix)")
+    add("--pattern", metavar="REGEX", help="draw random texts that match this regular expression")
+    add("--charset", metavar="FILE|NAME",
+        help="keep within these symbols (default: those of --texts, else full-ascii)")
+    add("--max-length", type=options.positive, default=25, metavar="N",
+        help="longest text in characters; of longer lines a part is drawn (default: 25)")
+    add = parser.add_argument_group("looks").add_argument
+    add("--style", choices=STYLES, default="scene", help="kind of images (default: %(default)s)")
+    add("--fonts", nargs="+", metavar="DIR|FILE", help="fonts to draw in (default: this system's)")
+    add("--list-fonts", nargs="?", const="", metavar="FILE.png",
+        help="list the fonts that can be used, and draw them on a sheet")
+    # fmt: on
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,31 +11,23 @@ from aocr.cli import options
 log = logging.getLogger("aocr")
 
 
-def add_parser(sub) -> None:
-    """Add the command to argparse's subparsers."""
-    parser = sub.add_parser(
-        "test", help="score a model on images with labels", description="Score a trained model on images with labels."
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument(
-        "datasets", nargs="+", metavar="DATASET", help="TFRecords of aocr dataset, an annotation file, or a folder"
-    )
+HELP = "score a model on images with labels"
+ABOUT = "Score a trained model on images with labels."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add("datasets", nargs="+", metavar="DATASET", help="TFRecords of aocr dataset, an annotation file, or a folder")
     options.add_model_dir(parser)
     options.add_log_path(parser)
     options.add_data_base_dir(parser)
     options.add_gpu(parser)
-    options.add_precision(parser, "float32")
-    parser.add_argument("--batch-size", type=options.positive, default=64, metavar="N", help="images read together")
-    parser.add_argument(
-        "--no-distance", dest="use_distance", action="store_false",
-        help="count whole words in the score of aocr 0.7.6, not edit distance",
-    )  # fmt: skip
-    parser.add_argument("--visualize", action="store_true", help="draw where the model looked, into --output-dir")
-    parser.add_argument(
-        "--output-dir", default="results", metavar="DIR", help="folder of --visualize (default: %(default)s)"
-    )
-    parser.add_argument("--report", metavar="FILE", help="write a page with scores and misses (HTML)")
-    parser.add_argument("--json", action="store_true", help="print the scores as one JSON object and nothing else")
+    options.add_no_distance(parser)
+    add("--visualize", action="store_true", help="draw where the model looked, into --output-dir")
+    add("--output-dir", default="results", metavar="DIR", help="folder of --visualize (default: %(default)s)")
+    add("--report", metavar="FILE", help="write a page with scores and misses (HTML)")
+    add("--json", action="store_true", help="print the scores as one JSON object and nothing else")
     options.add_reading(parser)
     options.add_network(parser, training=False)
 

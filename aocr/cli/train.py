@@ -17,104 +17,68 @@ ADADELTA_FROM = 0.1
 """A typed learning rate from here on is meant for Adadelta, the optimizer of aocr 0.7.6."""
 
 
-def add_parser(sub) -> None:
-    """Add the command to argparse's subparsers."""
-    parser = sub.add_parser(
-        "train",
-        help="train a model, or go on with one",
-        description="Train a model on images with labels. The same call again resumes where it stopped.",
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument(
-        "datasets", nargs="+", metavar="DATASET",
+HELP = "train a model, or go on with one"
+ABOUT = "Train a model on images with labels. The same call again resumes where it stopped."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    # fmt: off
+    add("datasets", nargs="+", metavar="DATASET",
         help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images named "
-        "after their text",
-    )  # fmt: skip
+        "after their text")
     options.add_model_dir(parser)
     options.add_log_path(parser, "aocr.log in the model folder")
     options.add_data_base_dir(parser)
     options.add_gpu(parser)
-    parser.add_argument(
-        "--devices", type=options.devices, metavar="all|N|I,J",
-        help="GPUs of this machine that train together (default: one; in a cluster of TF_CONFIG all)",
-    )  # fmt: skip
-    parser.add_argument("--no-resume", dest="resume", action="store_false", help="start anew, forget what is there")
-    parser.add_argument(
-        "--validation", nargs="+", default=[], metavar="DATASET",
-        help="validate on this (default: a fixed 5%% of the training set if it has 200 images or more)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--charset", metavar="FILE|NAME|auto", default=argparse.SUPPRESS,
-        help="the symbols to read: a text file, digits, alphanumeric, full-ascii, ... (default: those of the labels)",
-    )  # fmt: skip
-    parser.add_argument("--init-from", metavar="DIR", help="start from the weights of this model folder")
-    parser.add_argument(
-        "--charset-policy", choices=("fail", "union", "new"), default="union",
+    add("--devices", type=options.devices, metavar="all|N|I,J",
+        help="GPUs of this machine that train together (default: one; in a cluster of TF_CONFIG all)")
+    add("--no-resume", dest="resume", action="store_false", help="start anew, forget what is there")
+    add("--validation", nargs="+", default=[], metavar="DATASET",
+        help="validate on this (default: a fixed 5%% of the training set if it has 200 images or more)")
+    add("--charset", metavar="FILE|NAME|auto", default=argparse.SUPPRESS,
+        help="the symbols to read: a text file, digits, alphanumeric, full-ascii, ... (default: those of the labels)")
+    add("--init-from", metavar="DIR", help="start from the weights of this model folder")
+    add("--charset-policy", choices=("fail", "union", "new"), default="union",
         help="where --init-from has another charset: refuse, add the new symbols, or keep only those of the data "
-        "(default: %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--target-vocab-size", type=options.positive, metavar="N",
-        help="refuse a charset of more than N symbols, 3 special ones counted",
-    )  # fmt: skip
-    parser.add_argument(
-        "--output-dir", metavar="DIR", help="after training, write a report of the validation set here (report.html)"
-    )
-    parser.add_argument(
-        "--no-distance", dest="use_distance", action="store_false",
-        help="count whole words in the score of aocr 0.7.6, not edit distance",
-    )  # fmt: skip
+        "(default: %(default)s)")
+    add("--target-vocab-size", type=options.positive, metavar="N",
+        help="refuse a charset of more than N symbols, 3 special ones counted")
+    add("--output-dir", metavar="DIR",
+        help="after training, write a report of the validation set here (report.html)")
+    # fmt: on
+    options.add_no_distance(parser)
     _add_recipe(parser.add_argument_group("how it is trained"))
     options.add_network(parser, training=True)
 
 
 def _add_recipe(group) -> None:
-    default = TrainConfig()
-    group.add_argument(
-        "--batch-size",
-        type=options.positive,
-        metavar="N",
-        help="images a step (default: from the data, up to 32; classic 65)",
-    )
-    group.add_argument(
-        "--num-epoch", type=options.positive, metavar="N",
-        help=f"passes over the data at the most, over all calls (default: {MAX_EPOCHS})",
-    )  # fmt: skip
-    group.add_argument(
-        "--max-time",
-        type=options.duration,
-        metavar="TIME",
-        help="training time at the most, over all calls: 10m, 1h30m",
-    )
-    group.add_argument(
-        "--patience", type=options.positive, default=default.patience, metavar="N",
-        help="end after this many checks in a row without progress (default: %(default)s)",
-    )  # fmt: skip
-    group.add_argument(
-        "--steps-per-checkpoint", type=options.positive, default=default.steps_per_checkpoint, metavar="N",
-        help="steps between checkpoints, and between validations (default: %(default)s)",
-    )  # fmt: skip
-    group.add_argument("--optimizer", choices=tuple(OPTIMIZERS), help="(default: adamw)")
-    group.add_argument(
-        "--initial-learning-rate", type=options.above_zero, metavar="X",
-        help="learning rate after warm-up (default: the optimizer's own; from 0.1 on Adadelta is meant)",
-    )  # fmt: skip
-    group.add_argument(
-        "--max-gradient-norm", type=options.above_zero, default=default.max_gradient_norm, metavar="X",
-        help="clip gradients to this norm (default: %(default)s)",
-    )  # fmt: skip
-    group.add_argument("--no-gradient-clipping", dest="clip_gradients", action="store_false", help="do not clip")
-    group.add_argument(
-        "--augment", action=argparse.BooleanOptionalAction, default=True, help="vary the training images (default: yes)"
-    )
-    group.add_argument(
-        "--augment-strength", type=options.above_zero, default=1.0, metavar="S", help="how much (default: %(default)s)"
-    )
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="fixes all that is random (default: 0)")
-    group.add_argument(
-        "--deterministic", action="store_true",
-        help="on a GPU too: the same weights to the bit from the same seed; it slows training (a CPU always does so)",
-    )  # fmt: skip
+    add, default = group.add_argument, TrainConfig()
+    # fmt: off
+    add("--batch-size", type=options.positive, metavar="N",
+        help="images a step (default: from the data, up to 32; classic 65)")
+    add("--num-epoch", type=options.positive, metavar="N",
+        help=f"passes over the data at the most, over all calls (default: {MAX_EPOCHS})")
+    add("--max-time", type=options.duration, metavar="TIME",
+        help="training time at the most, over all calls: 10m, 1h30m")
+    add("--patience", type=options.positive, default=default.patience, metavar="N",
+        help="end after this many checks in a row without progress (default: %(default)s)")
+    add("--steps-per-checkpoint", type=options.positive, default=default.steps_per_checkpoint, metavar="N",
+        help="steps between checkpoints, and between validations (default: %(default)s)")
+    add("--optimizer", choices=tuple(OPTIMIZERS), help="(default: adamw)")
+    add("--initial-learning-rate", type=options.above_zero, metavar="X",
+        help="learning rate after warm-up (default: the optimizer's own; from 0.1 on Adadelta is meant)")
+    add("--max-gradient-norm", type=options.above_zero, default=default.max_gradient_norm, metavar="X",
+        help="clip gradients to this norm (default: %(default)s)")
+    add("--no-gradient-clipping", dest="clip_gradients", action="store_false", help="do not clip")
+    add("--augment", action=argparse.BooleanOptionalAction, default=True,
+        help="vary the training images (default: yes)")
+    add("--augment-strength", type=options.above_zero, default=1.0, metavar="S", help="how much (default: %(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="fixes all that is random (default: 0)")
+    add("--deterministic", action="store_true",
+        help="on a GPU too: the same weights to the bit from the same seed; it slows training (a CPU always does so)")
+    # fmt: on
     options.add_precision(group, "auto")
 
 
