@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import sys
@@ -11,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 EXIT_CODE = 130
+ALARM = getattr(signal, "SIGALRM", None)
+"""The signal by which an interrupt comes again; Windows has none."""
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([ALARM] if ALARM else [])]
 
 
 def _say(message: str) -> None:
@@ -39,62 +41,44 @@ class Interrupts:
 
     def __init__(self):
         self.caught: str | None = None
-        self.raised = self._over = self._handling = self._repeats = False
+        self.raised = self._over = False
         self._deferring: str | None = None
-        self._timer: threading.Timer | None = None
         self._before = {}
-        if threading.current_thread() is not threading.main_thread():
-            return
-        self._unraisable_before, sys.unraisablehook = sys.unraisablehook, self._again
-        self._print_before, sys.excepthook = sys.excepthook, self._again_from_c
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        self._installed_before, Interrupts.installed = Interrupts.installed, self
+        if threading.current_thread() is threading.main_thread():
+            self._hooks = sys.unraisablehook, sys.excepthook
+            sys.unraisablehook, sys.excepthook = self._again, self._again_from_c
+            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            self._installed_before, Interrupts.installed = Interrupts.installed, self
 
     def _handle(self, number, frame):
-        repeats, self._repeats = self._repeats, False
-        if self._handling:  # both came at once
-            return
-        if self.caught and not repeats:
+        again = number == ALARM
+        if self.caught and not again:
             _say("ended at once.")
             os._exit(EXIT_CODE)
-        self.caught = self.caught or signal.Signals(number).name
-        if self._over:
-            return
-        if self._deferring:
+        raises = not (self._over or self._deferring)
+        if raises:
+            self._wake_in(self.AGAIN)
+        self.raised = self.raised or raises
+        self.caught = self.caught or signal.Signals(number).name  # only now: another may have come meanwhile
+        if raises:
+            raise KeyboardInterrupt
+        if not self._over:
             _say(self._deferring)
-            return
-        self._raise()
 
-    def _raise(self) -> None:
-        self.raised = self._handling = True
-        try:
-            self._cancel()
-            self._timer = threading.Timer(self.AGAIN, self._repeat)
-            self._timer.daemon = True
-            self._timer.start()
-        finally:
-            self._handling = False
-        raise KeyboardInterrupt
-
-    def _repeat(self) -> None:
-        self._repeats = True
-        _thread.interrupt_main()
-
-    def _cancel(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            if self._timer.is_alive():
-                self._timer.join()
+    @staticmethod
+    def _wake_in(seconds: float) -> None:
+        if ALARM:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _again(self, details) -> None:
         """An interrupt that came inside a destructor cannot go up from there: it comes again, so nothing is printed."""
         if not self._is_lost(details.exc_value):
-            self._unraisable_before(details)
+            self._hooks[0](details)
 
     def _again_from_c(self, kind, error, trace) -> None:
         """Nor where TensorFlow called Python."""
         if not self._is_lost(error):
-            self._print_before(kind, error, trace)
+            self._hooks[1](kind, error, trace)
 
     def _is_lost(self, error: BaseException | None) -> bool:
         """Whether this was an interrupt, or an error made of one."""
@@ -114,13 +98,14 @@ class Interrupts:
     def end(self) -> None:
         """From here on the program ends: no interrupt is raised any more, neither again nor anew."""
         self._over = True
-        self._cancel()
+        if self.raised:
+            self._wake_in(0)
 
     def restore(self) -> None:
         """Let signals and lost exceptions act as before."""
         self.end()
         if self._before:
-            sys.unraisablehook, sys.excepthook = self._unraisable_before, self._print_before
+            sys.unraisablehook, sys.excepthook = self._hooks
             Interrupts.installed = self._installed_before
             for number, handler in self._before.items():
                 signal.signal(number, handler)

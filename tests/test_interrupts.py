@@ -75,15 +75,15 @@ def test_no_interrupt_comes_once_the_program_has_seen_it(interrupts):
 
 
 def test_a_second_interrupt_may_come_while_the_first_is_taken_in(interrupts, monkeypatch):
-    start = threading.Timer.start
+    start = signal.setitimer
     signals = iter([signal.SIGINT])
 
-    def start_late(timer):
+    def start_late(*timer):
         for number in signals:
             signal.raise_signal(number)
-        start(timer)
+        start(*timer)
 
-    monkeypatch.setattr(threading.Timer, "start", start_late)
+    monkeypatch.setattr(signal, "setitimer", start_late)
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
 
