@@ -6,12 +6,14 @@ Every function raises OSError where it fails, whatever the file system.
 from __future__ import annotations
 
 import contextlib
-import glob as local
+import glob
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
 
 from aocr.errors import AocrError
 
@@ -74,9 +76,28 @@ def tensorflow_errors(path: Path) -> Iterator[None]:
         raise OSError(None, one_line(error), path) from None
 
 
+_LOCAL = SimpleNamespace(
+    exists=os.path.exists,
+    isdir=os.path.isdir,
+    stat=lambda path: SimpleNamespace(length=os.path.getsize(path)),
+    glob=glob.glob,
+    listdir=os.listdir,
+    walk=os.walk,
+    makedirs=partial(os.makedirs, exist_ok=True),
+    rename=lambda path, to, overwrite: os.replace(path, to),
+    remove=os.remove,
+    rmtree=shutil.rmtree,
+    GFile=open,
+)
+"""The standard library under the names of `tf.io.gfile`."""
+
+
 @contextlib.contextmanager
 def _gfile(path: Path) -> Iterator:
-    """TensorFlow's `tf.io.gfile` for a remote path, its errors as OSErrors."""
+    """`tf.io.gfile` for a remote path, its errors as OSErrors; for a local one what does the same."""
+    if not is_remote(path):
+        yield _LOCAL
+        return
     import tensorflow as tf
 
     with tensorflow_errors(path):
@@ -85,58 +106,42 @@ def _gfile(path: Path) -> Iterator:
 
 def exists(path: Path) -> bool:
     """Whether there is a file or folder."""
-    if not is_remote(path):
-        return os.path.exists(path)
     with _gfile(path) as gfile:
         return gfile.exists(path)
 
 
 def is_folder(path: Path) -> bool:
     """Whether there is a folder."""
-    if not is_remote(path):
-        return os.path.isdir(path)
     with _gfile(path) as gfile:
         return gfile.isdir(path)
 
 
 def size(path: Path) -> int:
     """Bytes of a file."""
-    if not is_remote(path):
-        return os.path.getsize(path)
     with _gfile(path) as gfile:
         return gfile.stat(path).length
 
 
 def find(pattern: str) -> list[str]:
     """Paths that match a glob, sorted."""
-    if not is_remote(pattern):
-        return sorted(local.glob(pattern))
     with _gfile(pattern) as gfile:
         return sorted(gfile.glob(pattern))
 
 
 def names_in(folder: Path) -> list[str]:
     """Names of what lies in a folder, sorted."""
-    if not is_remote(folder):
-        return sorted(os.listdir(folder))
     with _gfile(folder) as gfile:
         return sorted(name.rstrip("/") for name in gfile.listdir(folder))
 
 
 def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
     """As `os.walk`."""
-    if not is_remote(folder):
-        yield from os.walk(folder)
-        return
     with _gfile(folder) as gfile:
         yield from gfile.walk(folder)
 
 
 def read(path: Path, limit: int = -1) -> bytes:
     """The bytes of a file, at most `limit` of them from its start where that is not negative."""
-    if not is_remote(path):
-        with open(path, "rb") as file:
-            return file.read(limit)
     with _gfile(path) as gfile, gfile.GFile(path, "rb") as file:
         return file.read(limit)
 
@@ -154,12 +159,8 @@ def write(path: Path, data: bytes) -> None:
     """Write a file so that readers see the old one or the whole new one, never half."""
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     try:
-        if is_remote(path):
-            with _gfile(path) as gfile, gfile.GFile(temporary, "wb") as file:
-                file.write(data)
-        else:
-            with open(temporary, "wb") as file:
-                file.write(data)
+        with _gfile(path) as gfile, gfile.GFile(temporary, "wb") as file:
+            file.write(data)
         rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -169,31 +170,21 @@ def write(path: Path, data: bytes) -> None:
 
 def rename(path: Path, to: Path) -> None:
     """Move a file to another name of the same file system, over what is there."""
-    if not is_remote(to):
-        os.replace(path, to)
-        return
     with _gfile(to) as gfile:
         gfile.rename(path, to, overwrite=True)
 
 
 def make_folder(path: Path) -> None:
     """Make a folder and those above it, where they are missing."""
-    if not is_remote(path):
-        os.makedirs(path, exist_ok=True)
-        return
     with _gfile(path) as gfile:
         gfile.makedirs(path)
 
 
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all it holds."""
-    if is_remote(path):
-        with _gfile(path) as gfile:
-            (gfile.rmtree if gfile.isdir(path) else gfile.remove)(path)
-    elif os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        os.remove(path)
+    with _gfile(path) as gfile:
+        is_tree = gfile.isdir(path) and not os.path.islink(path)
+        (gfile.rmtree if is_tree else gfile.remove)(path)
 
 
 def copy_tree(source: str, target: str, last: str = "") -> None:
