@@ -140,6 +140,14 @@ def test_strict_stops_at_the_first(build, bad_files, tmp_path, line):
     assert os.listdir(tmp_path / "out") == []
 
 
+def test_no_thread_outlives_a_build_that_stops_early(build, bad_files):
+    """A thread that the garbage collector would have to end may be ended inside the start of another: both wait."""
+    before = threading.active_count()
+    with pytest.raises(AnnotationError) as caught:
+        build("good.png A\n" + "nowhere.png A\n" * 40, strict=True)
+    assert caught.value.lineno == 2 and threading.active_count() == before
+
+
 def test_the_summary_names_reasons_and_first_lines(build, bad_files, tmp_path):
     report, _ = build("".join(f"none{i}.png A\n" for i in range(9)) + "good.png AB\n")
     summary = "\n".join(report.summary())

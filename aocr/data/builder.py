@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -80,7 +81,7 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
         candidates = candidate_paths(line.path, source, options.data_base_dir)
         path = next((c for c in candidates if files.exists(c) and not files.is_folder(c)), None)
         if path is not None:
-            return Example(files.read(path), line.label, line.path if options.save_filename else "")
+            return Example(files.read(path), line.label or "", line.path if options.save_filename else "")
     except OSError as error:
         raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None
     raise FileNotFoundError(f"there is no file {line.path!r}. Check the path, or give --data-base-dir.")
@@ -89,8 +90,7 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
 def _examine(number: int, item: AnnotationLine | Example, source: str, options: BuildOptions) -> Example | Drop:
     """Check one line or record: a record ready to be written, or why not."""
     drop = partial(Drop, source, number)
-    is_line = isinstance(item, AnnotationLine)
-    if is_line and item.not_utf8:
+    if isinstance(item, AnnotationLine) and item.not_utf8:
         return drop(NOT_UTF8, item.not_utf8)
     if item.label is None:
         return drop(NO_LABEL, f"{item.path!r} has no label. Write 'path label'.")
@@ -100,8 +100,11 @@ def _examine(number: int, item: AnnotationLine | Example, source: str, options: 
     if options.max_prediction is not None and len(label) > options.max_prediction:
         return drop(TOO_LONG, f"{label!r} has {len(label)} characters")
     try:
-        example = _load(item, source, options) if is_line else item
-        image = canonical_image(example.image, item.path if is_line else f"record {number}")
+        if isinstance(item, AnnotationLine):
+            example, name = _load(item, source, options), item.path
+        else:
+            example, name = item, f"record {number}"
+        image = canonical_image(example.image, name)
         return Example(_decodable(image.data), label, example.comment, image.width, image.height)
     except FileNotFoundError as error:
         return drop(MISSING, str(error))
@@ -120,8 +123,8 @@ def _decodable(data: bytes) -> bytes:
         return as_png(data)
 
 
-def _in_parallel(items: Iterable, work: Callable) -> Iterator:
-    """`work` on each item in a few threads; results in order, few waiting."""
+def _in_parallel(items: Iterable, work: Callable) -> Generator:
+    """`work` on each item in a few threads; results in order, few waiting. To be closed where it is left early."""
     threads = os.cpu_count() or 1
     waiting: deque = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -155,8 +158,14 @@ def build_records(
     """
     report = BuildReport(source)
     tally = Tally(report)
-    with RecordWriter(output, options.shards) as writer:
-        examined = _in_parallel(_items(source, options), lambda item: (item[0], _examine(*item, source, options)))
+
+    def examine(item: tuple[int, AnnotationLine | Example]) -> tuple[int, Example | Drop]:
+        return item[0], _examine(*item, source, options)
+
+    with (
+        RecordWriter(output, options.shards) as writer,
+        contextlib.closing(_in_parallel(_items(source, options), examine)) as examined,
+    ):
         for seen, (number, result) in enumerate(examined, 1):
             if isinstance(result, Example):
                 writer.write(result)
