@@ -48,7 +48,7 @@ def writing(path: Path, fail: Callable[[str], AocrError] | None = None, advice: 
     """
     try:
         yield
-    except (OSError, *_tensorflow_errors()) as error:
+    except (OSError, *_tensorflow_errors()) as error:  # type: ignore[misc]
         advice = advice or "Check the folder, its rights and the free space."
         reason = f"cannot be written ({one_line(error)}). {advice}"
         raise (fail(reason) if fail else AocrError(f"{os.fspath(path)}: {reason}")) from None

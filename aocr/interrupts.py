@@ -63,7 +63,7 @@ class Interrupts:
         if raises:
             raise KeyboardInterrupt
         if not self._over:
-            _say(self._deferring)
+            _say(self._deferring)  # type: ignore[arg-type]
 
     @staticmethod
     def _wake_in(seconds: float) -> None:

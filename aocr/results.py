@@ -141,9 +141,9 @@ class Reading(NamedTuple):
       beam_ids: (B, K, T) int32 of all beams.
     """
 
-    ids: object
-    probabilities: object
-    attention: object
-    confidence: object
-    log_probs: object
-    beam_ids: object
+    ids: Any
+    probabilities: Any
+    attention: Any
+    confidence: Any
+    log_probs: Any
+    beam_ids: Any

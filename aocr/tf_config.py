@@ -44,7 +44,7 @@ def task_from(text: str | None) -> Task | None:
         return None
     if role in ("ps", "evaluator"):
         return Task((*chiefs, *workers), -1)
-    names = {"chief": chiefs, "master": chiefs, "worker": workers}.get(role)
+    names = {"chief": chiefs, "master": chiefs, "worker": workers}.get(str(role))
     if names is None or not 0 <= number < len(names):
         raise ConfigError("TF_CONFIG", text, f"its task {role!r} {number} is not in its cluster.")
     return Task((*chiefs, *workers), number + (len(chiefs) if names is workers else 0))

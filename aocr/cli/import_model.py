@@ -38,14 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("attn-num-hidden", "attn-num-layers", "target-embedding-size"):
         group.add_argument(f"--{name}", type=options.positive, default=argparse.SUPPRESS, metavar="N")
     colour = {"dest": "channels", "action": "store_const", "default": argparse.SUPPRESS}
-    group.add_argument("--color", const=3, help="it reads colour", **colour)
-    group.add_argument("--no-color", const=1, help="it reads grey", **colour)
+    group.add_argument("--color", const=3, help="it reads colour", **colour)  # type: ignore[arg-type]
+    group.add_argument("--no-color", const=1, help="it reads grey", **colour)  # type: ignore[arg-type]
     group.add_argument("--use-gru", action="store_true", default=argparse.SUPPRESS, help="it has GRU cells")
 
 
 def run(args: argparse.Namespace) -> int:
     """Import, then say what to type next."""
-    charset = Charset.from_name_or_file(options.typed_charset(args))
+    charset = Charset.from_name_or_file(options.typed_charset(args))  # type: ignore[arg-type]
     machine.start_tensorflow()
     from aocr.exchange.aocr_0_7_6 import import_checkpoint
 

@@ -79,7 +79,7 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
 
     from aocr.synth.pipeline import draw
 
-    count, begin, before = job.options.count, time.perf_counter(), []
+    count, begin, before = job.options.count, time.perf_counter(), []  # type: ignore[var-annotated]
     with tqdm(total=count, unit=" images", disable=not sys.stderr.isatty()) as bar:
 
         def progress(done: int) -> None:

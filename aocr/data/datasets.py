@@ -63,18 +63,19 @@ def summarise(paths: Sequence[str]) -> Summary:
         num_bytes = tf.reduce_sum(tf.strings.length(parsed["image"])), tf.reduce_sum(tf.strings.length(serialized))
         return parsed["label"], size, in_validation(parsed["image"]), *num_bytes
 
-    labels, sizes, held_out, files, num_bytes = [], [], [], [], 0
+    labels: list[str] = []
+    sizes, held_out, numbers, num_bytes = [], [], [], 0
     for number, path in enumerate(paths):
         num_before, file_bytes = len(labels), 0
         for label, size, held, image_bytes, record_bytes in tf.data.TFRecordDataset(path).batch(1024).map(look):
             labels += [value.decode("utf-8") for value in label.numpy()]
             sizes.append(size.numpy())
             held_out.append(held.numpy())
-            files.append(np.full(len(label), number))
+            numbers.append(np.full(len(label), number))
             num_bytes += int(image_bytes)
             file_bytes += int(record_bytes)
         check_end(path, len(labels) - num_before, file_bytes)
-    return Summary(labels, *map(np.concatenate, (sizes, held_out)), num_bytes, np.concatenate(files))
+    return Summary(labels, np.concatenate(sizes), np.concatenate(held_out), num_bytes, np.concatenate(numbers))
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def open_dataset(patterns: Sequence[str], data_base_dir: str | None = None) -> I
       AnnotationError, DatasetError: a file is missing, damaged, of another program, or has no usable line.
     """
     with tempfile.TemporaryDirectory(prefix="aocr-") as folder:
-        paths, skipped = [], {}
+        paths: list[str] = []
+        skipped: dict[str, int] = {}
         for source in _sources(patterns):
             is_folder = files.is_folder(source)
             if not is_folder and is_tfrecord(source) and is_verified(source):

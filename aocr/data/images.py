@@ -52,7 +52,7 @@ class _Quiet:
     def __init__(self):
         self._lock = threading.Lock()
         self._inside = 0
-        self._saved: warnings.catch_warnings | None = None
+        self._saved = warnings.catch_warnings()
 
     def __enter__(self) -> None:
         with self._lock:
@@ -94,12 +94,12 @@ def _open(data: bytes, name: str) -> Image.Image:
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What turns the picture upright, by its EXIF orientation; None where it is, or the EXIF data is damaged."""
     try:
-        return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION))
+        return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # Pillow raises errors of many kinds
         return None
 
 
-def _is_whole(data: bytes, kind: str) -> bool:
+def _is_whole(data: bytes, kind: str | None) -> bool:
     """Whether a png or jpeg is intact up to its end mark; Pillow reads on where it is not, TensorFlow stops."""
     if kind == "JPEG":
         return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
@@ -113,7 +113,7 @@ def _is_whole(data: bytes, kind: str) -> bool:
 def _is_plain(image: Image.Image, data: bytes) -> bool:
     """Whether TensorFlow decodes `data` to the upright picture that `image` is."""
     return (
-        image.mode in _PLAIN.get(image.format, ())
+        image.mode in _PLAIN.get(image.format or "", ())
         and "transparency" not in image.info
         and _turn(image) is None
         and not (image.format == "PNG" and data[24] == 16)  # Pillow shows 16-bit colour as 8 bits
@@ -147,7 +147,7 @@ def _flat(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
         red, green, blue, _ = image.split()
-        grey = np.array_equal(red, green) and np.array_equal(red, blue)
+        grey = red.tobytes() == green.tobytes() == blue.tobytes()
         return red if grey else image.convert("RGB")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
@@ -216,9 +216,9 @@ def read_file(path: str | os.PathLike) -> bytes:
     try:
         return read(path)
     except FileNotFoundError:
-        raise ImageError(path, "there is no such file.") from None
+        raise ImageError(str(path), "there is no such file.") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ImageError(path, f"cannot be read ({one_line(error)}).") from None
+        raise ImageError(str(path), f"cannot be read ({one_line(error)}).") from None
 
 
 def image_to_bytes(image: Any, name: str = "image") -> CanonicalImage:

@@ -26,8 +26,8 @@ SHEET_WIDTH, GAP, LINE = 1000, 8, 34
 
 def _network_images(example: Example, channels: int, height: int, seed: int, strength: float) -> list[Image.Image]:
     """An image as the network sees it, then varied."""
-    limits = {"max_width": example.width, "max_height": example.height}
-    config = ModelConfig(Charset("x"), channels=channels, height=height, **limits)
+    width, high = example.width, example.height
+    config = ModelConfig(Charset("x"), channels=channels, height=height, max_width=width, max_height=high)
     pixels, valid, _ = preprocess(example.image, config)
     plain = tf.repeat(pixels[None], NUM_VARIANTS, axis=0)
     varied = augment(plain, tf.repeat(valid[None], NUM_VARIANTS), tf.constant([seed, 0]), strength)

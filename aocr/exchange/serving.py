@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +22,7 @@ class ServingModule(tf.Module):
 
     def __init__(self, predictor: Predictor):
         super().__init__()
-        reader = predictor.reader
+        reader: Any = predictor.reader  # of the network itself
         self._variables = [v.value for v in reader.model.variables]
         self._model, self._config, self._temperature = (lambda: reader.model), reader.config, reader.temperature
         specials = [""] * NUM_SPECIALS

@@ -32,7 +32,7 @@ from aocr.text.charset import NAMES
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT = 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import layers, ops
 
@@ -23,11 +23,11 @@ class Memory(NamedTuple):
       counts: (B, S), symbols begun up to each column; None where nothing guides attention.
     """
 
-    values: object
-    keys: object
-    mask: object
+    values: Any
+    keys: Any
+    mask: Any
     states: tuple
-    counts: object = None
+    counts: Any = None
 
 
 class Decoder(layers.Layer):

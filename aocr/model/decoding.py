@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -33,10 +33,10 @@ class Constraint(NamedTuple):
       penalty: what leaving the automaton costs in nats; -NEVER: it may not be left.
     """
 
-    keys: object
-    targets: object
-    ends: object
-    distances: object
+    keys: Any
+    targets: Any
+    ends: Any
+    distances: Any
     penalty: float
 
 
@@ -53,11 +53,11 @@ class _Beams(NamedTuple):
       inner: the decoder's state.
     """
 
-    token: object
-    ended: object
-    total: object
-    length: object
-    log_probs: object
+    token: Any
+    ended: Any
+    total: Any
+    length: Any
+    log_probs: Any
     places: tuple
     inner: tuple
 
@@ -157,7 +157,7 @@ def search(
     memory: Memory,
     max_steps,
     *,
-    temperatures: Sequence[float] = (1.0,),
+    temperatures: Sequence = (1.0,),
     beam: int = 1,
     constraints: Sequence[Constraint] = (),
     free_symbols: bool = False,
@@ -236,5 +236,5 @@ def search(
     def go_on(beams):
         return ops.logical_not(ops.all(beams.ended)) if stop_early else ops.convert_to_tensor(True)
 
-    outputs, beams = collect_steps(step, beams, max_steps, go_on)
-    return _gather(outputs, beams, beam)
+    outputs, end = collect_steps(step, beams, max_steps, go_on)
+    return _gather(outputs, _Beams(*end), beam)

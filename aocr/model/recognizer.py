@@ -76,7 +76,7 @@ class Recognizer(keras.Model):
         images,
         widths,
         *,
-        temperatures: Sequence[float] = (1.0,),
+        temperatures: Sequence = (1.0,),
         beam: int = 1,
         constraints: Sequence[Constraint] = (),
         stop_early: bool = True,

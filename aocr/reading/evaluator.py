@@ -132,7 +132,7 @@ def evaluate(
     widths = network_widths(dataset.summary.sizes, config)
     plan = plan_batches(widths, predictor.batch_size, config)
     batches = Batches(dataset.paths, config, plan, dataset.summary, part, keep_source=True)
-    evaluator = Evaluator(predictor.reader, batches, config.charset, use_distance)
+    evaluator = Evaluator(predictor.reader, batches, config.charset, use_distance)  # type: ignore[arg-type]
     found = {i: sample if keep_source else _light(sample) for i, sample in evaluator.samples()}
     samples = [found[i] for i in sorted(found)]
     return evaluator.report(samples, dataset.skipped), samples

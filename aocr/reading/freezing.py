@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -16,7 +16,7 @@ class Part(NamedTuple):
       inputs, outputs: names of the nodes at its ends, in its own order.
     """
 
-    function: object
+    function: Any
     inputs: Sequence[str]
     outputs: Sequence[str]
 

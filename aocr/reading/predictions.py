@@ -24,7 +24,11 @@ def _box(weights: np.ndarray, column_width: float, image_width: int) -> tuple[fl
 
 
 def to_predictions(
-    reading: Reading, scales: Sequence[float], image_widths: Sequence[int], charset: Charset, num_alternatives: int = 0
+    reading: Reading,
+    scales: Sequence[float] | np.ndarray,
+    image_widths: Sequence[int],
+    charset: Charset,
+    num_alternatives: int = 0,
 ) -> list[Prediction]:
     """The Predictions of a batch.
 

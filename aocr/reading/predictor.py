@@ -8,7 +8,7 @@ from typing import Any
 
 from aocr import machine
 from aocr.config import ReadConfig
-from aocr.data.images import CanonicalImage, image_to_bytes
+from aocr.data.images import image_to_bytes
 from aocr.errors import ImageError
 from aocr.folder.model_folder import Chosen
 from aocr.folder.words import open_folder
@@ -51,10 +51,11 @@ class Predictor:
         """
         if isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
             images = [images]
-        results = list(self.predict_each(images))
-        for result in results:
+        results = []
+        for result in self.predict_each(images):
             if isinstance(result, ImageError):
                 raise result
+            results.append(result)
         return results
 
     def predict_each(self, images: Iterable[Any]) -> Iterator[Prediction | ImageError]:
@@ -63,7 +64,7 @@ class Predictor:
         while window := [_checked(image) for image in islice(images, WINDOW * self.batch_size)]:
             readable = (i for i, image in enumerate(window) if not isinstance(image, ImageError))
             order = sorted(readable, key=lambda i: window[i].width / window[i].height)
-            results = dict(enumerate(window))
+            results: dict[int, Any] = dict(enumerate(window))
             for start in range(0, len(order), self.batch_size):
                 chosen = order[start : start + self.batch_size]
                 results.update(zip(chosen, self.read_encoded([window[i].data for i in chosen]), strict=True))
@@ -77,7 +78,8 @@ class Predictor:
         return to_predictions(reading, scales, original, self.config.charset, self.reader.num_alternatives)
 
 
-def _checked(image: Any) -> CanonicalImage | ImageError:
+def _checked(image: Any) -> Any:
+    """The image as it can be read, or the ImageError that says why it cannot."""
     try:
         return image_to_bytes(image)
     except ImageError as error:
@@ -116,7 +118,7 @@ def load(
 
     precision, _ = machine.choose_precision(precision)
     key = frozen.key_of(folder, chosen, precision) if quick and how in (None, ReadConfig()) else None
-    reader = frozen.kept_reader(key, config) if key else None
+    reader: Reader | None = frozen.kept_reader(key, config) if key else None
     if reader is None:
         model = build_recognizer(config, machine.POLICIES[precision])
         load_weights(chosen.prefix, model)

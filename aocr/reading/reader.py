@@ -50,3 +50,4 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """To be called when all is read."""
+        return

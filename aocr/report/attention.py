@@ -101,14 +101,14 @@ def _heated(image: Image.Image, weights: np.ndarray) -> Image.Image:
     pixels = np.asarray(image, np.float32)  # (H, W, 3)
     heat = weights[None, :, None]
     faded = pixels + (255.0 - pixels) * 0.45 * (1.0 - heat)
-    warm = faded * (1.0 - 0.5 * heat) + np.float32(HEAT) * 0.5 * heat
+    warm = faded * (1.0 - 0.5 * heat) + np.array(HEAT, np.float32) * 0.5 * heat
     return Image.fromarray(warm.round().astype(np.uint8))
 
 
 def _curve(weights: np.ndarray, edges: tuple[float, float] | None) -> Image.Image:
     """The attention (W,) as a filled curve; a bar above it spans `edges`, the character's place in pixels."""
     levels = (np.arange(CURVE_HEIGHT)[::-1, None] + 0.5) / (CURVE_HEIGHT - 5)  # (h, 1)
-    strip = np.where((levels <= weights)[:, :, None], np.uint8(HEAT), np.uint8(TRACK))
+    strip = np.where((levels <= weights)[:, :, None], np.array(HEAT, np.uint8), np.array(TRACK, np.uint8))
     image = Image.fromarray(strip)
     if edges and edges[1] > edges[0]:
         ImageDraw.Draw(image).rectangle((edges[0], 0, max(edges[0], edges[1] - 1), 2), INK)

@@ -37,7 +37,7 @@ def _font_files() -> tuple[str, ...]:
 
 
 def _open_font(path: str, size: int, **options) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(path, size, **options) if path else ImageFont.load_default(size)
+    return ImageFont.truetype(path, size, **options) if path else ImageFont.load_default(size)  # type: ignore
 
 
 _font = functools.lru_cache(maxsize=32)(_open_font)

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from aocr.errors import CharsetError, ConfigError
 
@@ -46,6 +47,7 @@ class Charset:
     """
 
     symbols: str
+    _ids: ClassVar[dict[str, int]]  # of the instance; a field would be compared and stored
 
     def __post_init__(self):
         twice = [char for char, count in Counter(self.symbols).items() if count > 1]

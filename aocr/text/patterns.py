@@ -66,10 +66,10 @@ class _Parser:
         for start in ("^", r"\A"):
             if self.peek(start):
                 self.at += len(start)
-        start, end = self.alternatives()
+        first, last = self.alternatives()
         if self.at < len(self.pattern):
             raise self.fail("')'")
-        return start, end
+        return first, last
 
     def alternatives(self) -> tuple[int, int]:
         start, end = self.state(), self.state()
@@ -144,7 +144,7 @@ class _Parser:
     def group(self) -> tuple[int, int]:
         match = _GROUP.match(self.pattern, self.at)
         if not match:
-            raise self.fail(repr(_OTHER_GROUP.match(self.pattern, self.at)[0]))
+            raise self.fail(repr(_OTHER_GROUP.match(self.pattern, self.at)[0]))  # type: ignore[index]
         self.at = match.end()
         inner = self.alternatives()
         self.at += 1  # the bracket; re has found it
@@ -162,6 +162,7 @@ class _Parser:
             self.at = close + 1
         elif char == "\\":
             match = _ESCAPE.match(self.pattern, self.at)
+            assert match, "re has compiled the pattern before"
             if match[1][0] in "bBAZz" or (match[1][0] in "123456789" and len(match[1]) < 3):
                 raise self.fail(f"{match[0]!r}")
             self.at = match.end()

@@ -41,7 +41,7 @@ def calibrate(model: Recognizer, charset: Charset, batches: Batches) -> tuple[fl
       The temperature, and the number of images.
     """
     read = tf.function(
-        lambda images, widths: model.read(images, widths, temperatures=TEMPERATURES), reduce_retracing=True
+        lambda images, widths: model.read(images, widths, temperatures=tuple(TEMPERATURES)), reduce_retracing=True
     )
     log_probs, correct = [], []
     for batch in batches.in_order():

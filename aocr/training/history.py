@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from typing import Any
 
 from aocr import files
 from aocr.folder.model_folder import CURVES, HISTORY, ModelFolder
 from aocr.report.curves import Point, draw_curves
 from aocr.training.progress import log
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, Any]:
+    """A check's values as they were before json, which has no NaN."""
+    return {name: math.nan if value is None else value for name, value in values.items()}
 
 
 class History:
@@ -22,7 +28,7 @@ class History:
     def __init__(self, folder: ModelFolder, step: int):
         self.folder = folder
         kept = (folder.read_json(HISTORY) or {}).get("points", []) if step else []
-        points = [Point(**{k: math.nan if v is None else v for k, v in values.items()}) for values in kept]
+        points = [Point(**_numbers(values)) for values in kept]
         self.points = [point for point in points if point.step <= step]
 
     def add(self, point: Point) -> None:

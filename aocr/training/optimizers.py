@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -19,7 +21,7 @@ class _Summed:
 class _Fused(_Summed):
     """Adam's update in TensorFlow's one kernel, where Keras takes a dozen passes over every variable."""
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self: Any, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         step = tf.cast(self.iterations.value + 1, tf.float32)
         tf.raw_ops.ResourceApplyAdam(
@@ -47,7 +49,7 @@ class AdamW(_Fused, keras.optimizers.AdamW):
 class Adadelta(_Summed, keras.optimizers.Adadelta):
     """Zeiler, 2012; in one kernel too."""
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self: Any, gradient, variable, learning_rate):
         """Move a variable; Keras calls it."""
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdadelta(

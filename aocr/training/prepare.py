@@ -171,7 +171,7 @@ def _channels_of(data: Dataset) -> int:
 def _widened(base: ModelConfig, settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
     """The network of `init_from` with the charset and the limits of `settings`."""
     fixed = {name: value for name, value in settings.items() if name not in FREE_IN_FINE_TUNING}
-    open_folder(request.init_from).check_typed(base, fixed)
+    open_folder(request.init_from).check_typed(base, fixed)  # type: ignore[arg-type]
     new = settings["charset"]
     missing = base.charset.missing(new.symbols)
     if request.charset_policy == "fail" and missing:

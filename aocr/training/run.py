@@ -49,7 +49,7 @@ def train(request: TrainRequest) -> Outcome:
             stack.enter_context(open_dataset(paths, request.data_base_dir)) if paths else None
             for paths in (request.datasets, request.validation)
         )
-        plan = make_plan(request, config, data, held, cluster)
+        plan = make_plan(request, config, data, held, cluster)  # type: ignore[arg-type]
         _check_agreement(cluster, plan)
         plan.describe()
         return _run(request, plan, folder, cluster, progress, fresh=config is None)
@@ -132,7 +132,7 @@ def _calibrate(folder: ModelFolder, model: Recognizer, plan: Plan) -> None:
     """Fit the confidence of the checkpoint that reading will use, and keep the temperature beside it."""
     chosen = folder.choose()
     load_weights(chosen.prefix, model)
-    temperature, num_images = calibrate(model, plan.config.charset, plan.validation)
+    temperature, num_images = calibrate(model, plan.config.charset, plan.validation)  # type: ignore[arg-type]
     folder.write_calibration(chosen.prefix, temperature, num_images)
     log.info("Confidence calibrated on %d validation images: temperature %.2f.", num_images, temperature)
 
@@ -145,7 +145,7 @@ def _report_validation(request: TrainRequest, plan: Plan) -> None:
     source, part = plan.validation_data
     predictor = load(request.model_dir)
     report, samples = evaluate(predictor, source, part=part, use_distance=request.use_distance, keep_source=True)
-    path = os.path.join(request.output_dir, "report.html")
-    files.make_folder(request.output_dir)
+    path = os.path.join(request.output_dir, "report.html")  # type: ignore[arg-type]
+    files.make_folder(request.output_dir)  # type: ignore[arg-type]
     write_html_report(path, report, samples, f"Validation of {request.model_dir}")
     log.info("Report of the validation set written to %s", path)

@@ -11,6 +11,7 @@ import logging
 import math
 from dataclasses import asdict, dataclass
 from enum import Enum, IntEnum
+from typing import Any
 
 from aocr.config import TrainConfig
 from aocr.results import EvalReport
@@ -95,7 +96,7 @@ class TrainState:
         return {STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_stored(cls, values: dict[str, int | float]) -> TrainState:
+    def from_stored(cls, values: dict[str, Any]) -> TrainState:
         """The inverse of `to_stored`."""
         return cls(**{name: values[STORED_NAMES.get(name, name)] for name in asdict(cls())})
 
@@ -168,7 +169,7 @@ class Schedule:
             Reason.EPOCHS: f"{state.epoch + 1} epochs are done (--num-epoch)",
             Reason.TIME: f"{clock(state.elapsed)} of training are spent (--max-time)",
             Reason.PATIENCE: f"it got no better for {state.patience} checks in a row (--patience)",
-        }[state.finished]
+        }[Reason(state.finished)]
 
     def reopen(self) -> None:
         """Let an ended training go on where the limit that ended it was raised."""
@@ -178,7 +179,7 @@ class Schedule:
             Reason.EPOCHS: self.max_steps > state.step,
             Reason.TIME: config.max_time is None or config.max_time > state.elapsed + 1,
             Reason.PATIENCE: self.patience > state.patience,
-        }[state.finished]
+        }[Reason(state.finished)]
         if raised:
             state.finished = state.decay_reason = Reason.GOING
             state.decay_start = -1

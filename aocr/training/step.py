@@ -63,7 +63,8 @@ class TrainStep:
         per_replica = strategy.run(self._replica, (step, images, widths, tokens, targets, weights))
         return strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
-    def _replica(self, step, *tensors):
+    def _replica(self, step, *values):
+        tensors = list(values)
         replica, devices = tf.distribute.get_replica_context(), self.cluster.local_replicas
         if devices > 1:
             *tensors, counted = share_of(tensors, replica.replica_id_in_sync_group % devices, devices)

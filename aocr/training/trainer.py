@@ -212,8 +212,8 @@ class Trainer:
           The scores, and whether they are progress.
         """
         with self._average.applied():
-            samples = self.evaluator.gathered()
-        report = self.evaluator.report(samples)
+            samples = self.evaluator.gathered()  # type: ignore[union-attr]
+        report = self.evaluator.report(samples)  # type: ignore[union-attr]
         kept, better = self.schedule.judge(report, sum(len(sample.label) for sample in samples))
         step = self.state.step
         self._progress.validation(step, report, kept.value)
