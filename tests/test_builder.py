@@ -25,7 +25,8 @@ from aocr.data.builder import (
     BuildOptions,
     build_records,
 )
-from aocr.data.records import Example, RecordWriter, read_examples, shard_paths
+from aocr.data.record_files import RecordWriter, shard_paths
+from aocr.data.records import Example, read_examples
 from aocr.errors import AnnotationError, DatasetError
 from aocr.text.charset import Charset
 

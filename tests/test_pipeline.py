@@ -16,7 +16,8 @@ from aocr.data.batching import plan_batches
 from aocr.data.builder import BuildOptions, build_records
 from aocr.data.datasets import summarise
 from aocr.data.pipeline import EASE_STEPS, Batches
-from aocr.data.records import Example, RecordWriter
+from aocr.data.record_files import RecordWriter
+from aocr.data.records import Example
 from aocr.text.charset import EOS, GO, PAD, Charset
 
 NUM = 60

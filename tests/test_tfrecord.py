@@ -5,16 +5,8 @@ import os
 import pytest
 import tensorflow as tf
 
-from aocr.data.records import (
-    Example,
-    RecordWriter,
-    expand_datasets,
-    is_tfrecord,
-    is_verified,
-    read_examples,
-    serialize,
-    shard_paths,
-)
+from aocr.data.record_files import RecordWriter, expand_datasets, shard_paths
+from aocr.data.records import Example, is_tfrecord, is_verified, read_examples, serialize
 from aocr.errors import DatasetError
 
 EXAMPLES = [Example(bytes([i]) * 100, f"label {i}", f"{i}.png", 10 + i, 20) for i in range(7)]

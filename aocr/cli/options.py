@@ -210,12 +210,12 @@ def open_model(args: argparse.Namespace, quick: bool = False):
       ConfigError: a typed flag contradicts it.
     """
     machine.start_tensorflow()
-    from aocr.folder.words import open_folder
+    from aocr.folder.typed import check_typed
     from aocr.reading.predictor import load
 
     if args.gpu_id is not None:
         machine.use_gpu(args.gpu_id)
     how = ReadConfig(**fields_of(ReadConfig, args))
     predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size, how=how, quick=quick)
-    open_folder(args.model_dir).check_typed(predictor.config, typed_settings(args))
+    check_typed(args.model_dir, predictor.config, typed_settings(args))
     return predictor

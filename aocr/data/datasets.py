@@ -16,7 +16,8 @@ import tensorflow as tf
 from aocr import files
 from aocr.data.automatic import in_validation
 from aocr.data.builder import BuildOptions, BuildReport, build_records
-from aocr.data.records import check_end, expand_datasets, is_tfrecord, is_verified
+from aocr.data.record_files import expand_datasets
+from aocr.data.records import check_end, is_tfrecord, is_verified
 from aocr.errors import DatasetError
 
 log = logging.getLogger("aocr")

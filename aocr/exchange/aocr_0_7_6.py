@@ -12,6 +12,7 @@ from aocr.config import ModelConfig
 from aocr.errors import CheckpointError, ConfigError
 from aocr.folder.checkpoints import write_weights
 from aocr.folder.model_folder import MODEL, ModelFolder
+from aocr.folder.typed import check_typed
 from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset
@@ -115,7 +116,7 @@ def read_config(checkpoint: OldCheckpoint, charset: Charset, typed: dict[str, An
         "use_gru": checkpoint.has(f"{_CELL}/gru_cell/gates/kernel"),
     }
     config = ModelConfig(charset, **{**typed, **shown})
-    ModelFolder(checkpoint.path).check_typed(config, typed)
+    check_typed(checkpoint.path, config, typed)
     return config
 
 

@@ -26,8 +26,7 @@ from typing import Any
 import aocr
 from aocr import files
 from aocr.config import ModelConfig
-from aocr.errors import AocrError, CheckpointError, ConfigError, TrainingError
-from aocr.text.charset import NAMES
+from aocr.errors import AocrError, CheckpointError, TrainingError
 
 try:
     import fcntl
@@ -187,23 +186,6 @@ class ModelFolder:
             raise CheckpointError(self.path, f"{state}. Train first (aocr train DATASET), or give --model-dir.")
         return config
 
-    def check_typed(self, config: ModelConfig, typed: dict[str, Any], advice: str = "") -> None:
-        """Refuse flags that contradict the folder.
-
-        Args:
-          config: the folder's.
-          typed: settings the user typed, by field of ModelConfig.
-          advice: what a user can do instead of leaving the flag out.
-
-        Raises:
-          ConfigError: naming the flag and both values.
-        """
-        for name, value in typed.items():
-            if value != (kept := getattr(config, name)):
-                flag, value, kept = _as_typed(name, value, kept)
-                reason = f"the model in {self.path} has {kept}. Leave the flag out{advice}."
-                raise ConfigError(flag, value, reason)
-
     # Checkpoints
 
     def newest(self) -> str | None:
@@ -302,15 +284,3 @@ class ModelFolder:
                 reason = "another training is at work in it. Wait for it, stop it, or give another --model-dir."
                 raise TrainingError(f"{self.path}: {reason}") from None
             self._locked = True
-
-
-def _as_typed(name: str, value: Any, kept: Any) -> tuple[str, Any, str]:
-    """A setting's flag, the value typed, and the folder's value, as a user knows them."""
-    if name == "channels":
-        return ("--color" if value == 3 else "--no-color"), True, "colour" if kept == 3 else "grey"
-    if name == "use_gru":
-        return "--use-gru", value, "GRU cells" if kept else "LSTM cells"
-    if name == "charset":
-        flag = ("--full-ascii", True) if value.symbols == NAMES["full-ascii"] else ("--charset", value.symbols)
-        return *flag, repr(kept.symbols)
-    return f"--{name.replace('_', '-')}", value, repr(kept)

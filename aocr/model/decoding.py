@@ -152,6 +152,80 @@ def _gather(outputs: Sequence, beams: _Beams, beam: int) -> Reading:
     )
 
 
+class _Search:
+    """A search under way: all that stays the same from step to step. Arguments as of `search`."""
+
+    def __init__(self, decoder, memory, max_steps, temperatures, beam, constraints, free_symbols):
+        self.decoder, self.max_steps, self.beam = decoder, max_steps, beam
+        self.constraints, self.free_symbols = constraints, free_symbols
+        self.num_temperatures = len(temperatures)
+        self.scale = ops.convert_to_tensor(temperatures, dtype="float32")
+        num_images = ops.shape(memory.values)[0]
+        self.number = ops.tile(ops.arange(beam, dtype="int32"), (num_images,))  # (R,) number of the beam
+        images = ops.arange(num_images, dtype="int32")
+        self.first_row = ops.repeat(images * beam, beam)  # (R,) where the image's beams begin
+        self.memory = _rows(memory, ops.repeat(images, beam)) if beam > 1 else memory
+
+    def start(self) -> _Beams:
+        """Before the first step."""
+        zeros = ops.zeros_like(self.first_row, dtype="float32")
+        return _Beams(
+            token=self.decoder.go_tokens(self.memory),
+            ended=ops.zeros_like(self.first_row, dtype="bool"),
+            total=ops.where(ops.equal(self.number, 0), 0.0, NEVER),  # all beams of an image begin alike: follow one
+            length=zeros,
+            log_probs=ops.tile(zeros[:, None], (1, self.num_temperatures)),
+            places=tuple(ops.zeros_like(self.first_row) for _ in self.constraints),
+            inner=self.decoder.initial_state(self.memory),
+        )
+
+    def allowed(self, logits, i, beams: _Beams, late) -> tuple:
+        """(R, V) log-probabilities of what may come next, and for each constraint (R, V) places after it."""
+        size = logits.shape[-1]
+        gains, places = _gains(logits, i, self.max_steps, late, self.free_symbols), []
+        for constraint, place in zip(self.constraints, beams.places, strict=True):
+            penalties, after = _follow(constraint, place, self.max_steps - i - 1, size)
+            gains += penalties
+            places.append(after)
+        if not self.free_symbols or self.beam > 1:
+            over = ops.where(ops.equal(ops.arange(size), PAD), 0.0, NEVER)[None]
+            gains = ops.where(beams.ended[:, None], over, gains)
+        return gains, tuple(places)
+
+    def choose(self, totals, length) -> tuple:
+        """(R,) rows of the texts to go on with, the likeliest of each image, and their next symbols."""
+        if self.beam == 1:
+            return self.first_row, ops.cast(ops.argmax(totals, axis=-1), "int32")
+        size = totals.shape[-1]
+        ranks = ops.reshape(_rank(totals, length[:, None]), (-1, self.beam * size))  # (B, K * V)
+        best = ops.cast(ops.reshape(ops.top_k(ranks, self.beam)[1], (-1,)), "int32")
+        return self.first_row + best // size, best % size
+
+    def step(self, i, beams) -> tuple[tuple, tuple]:
+        """What step i gives, (R, ...) each: tokens, probabilities, attention and parents; and the beams after it."""
+        logits, weights, inner = self.decoder.step(beams.token, beams.inner, self.memory)
+        gains, places = self.allowed(logits, i, beams, self.decoder.overrun(inner, self.memory) > MAX_OVERRUN)
+        totals = beams.total[:, None] + gains  # (R, V)
+        length = beams.length + ops.cast(ops.logical_not(beams.ended), "float32")
+        parent, token = self.choose(totals, length)
+        if self.beam > 1:
+            rows = (beams, inner, logits, weights, length, totals, places)
+            beams, inner, logits, weights, length, totals, places = _rows(rows, parent)
+        scaled = ops.log_softmax(ops.cast(logits, "float32")[:, None, :] / self.scale[:, None])  # (R, G, V)
+        gained = ops.take_along_axis(scaled, token[:, None, None], axis=2)[:, :, 0]  # (R, G)
+        total, *places = (ops.take_along_axis(table, token[:, None], axis=1)[:, 0] for table in (totals, *places))
+        after = _Beams(
+            token=token,
+            ended=ops.logical_or(beams.ended, ops.equal(token, EOS)),
+            total=total,
+            length=length,
+            log_probs=beams.log_probs + ops.where(beams.ended[:, None], 0.0, gained),
+            places=tuple(places),
+            inner=inner,
+        )
+        return (token, ops.exp(gained[:, -1]), weights, parent - self.first_row), after
+
+
 def search(
     decoder: Decoder,
     memory: Memory,
@@ -177,64 +251,10 @@ def search(
       free_symbols: PAD and GO may be chosen, a text may lack its end, and (greedy) goes on after it.
       stop_early: stop when every text has ended, not at `max_steps`.
     """
-    scale = ops.convert_to_tensor(temperatures, dtype="float32")
-    num_images = ops.shape(memory.values)[0]
-    first_beam = ops.tile(ops.arange(beam, dtype="int32"), (num_images,))  # (R,) number of the beam
-    first_row = ops.repeat(ops.arange(num_images, dtype="int32") * beam, beam)  # (R,) where the image's beams begin
-    if beam > 1:
-        memory = _rows(memory, ops.repeat(ops.arange(num_images, dtype="int32"), beam))
-
-    def step(i, beams):
-        logits, weights, inner = decoder.step(beams.token, beams.inner, memory)
-        size = logits.shape[-1]
-        late = decoder.overrun(inner, memory) > MAX_OVERRUN
-        gains = _gains(logits, i, max_steps, late, free_symbols)
-        places = []
-        for constraint, place in zip(constraints, beams.places, strict=True):
-            penalties, after = _follow(constraint, place, max_steps - i - 1, size)
-            gains += penalties
-            places.append(after)
-        if not free_symbols or beam > 1:
-            over = ops.where(ops.equal(ops.arange(size), PAD), 0.0, NEVER)[None]
-            gains = ops.where(beams.ended[:, None], over, gains)
-        totals = beams.total[:, None] + gains  # (R, V)
-        length = beams.length + ops.cast(ops.logical_not(beams.ended), "float32")
-        if beam == 1:
-            parent, token = first_row, ops.cast(ops.argmax(totals, axis=-1), "int32")
-        else:
-            ranks = ops.reshape(_rank(totals, length[:, None]), (-1, beam * size))  # (B, K * V)
-            best = ops.cast(ops.reshape(ops.top_k(ranks, beam)[1], (-1,)), "int32")
-            parent, token = first_row + best // size, best % size
-            beams, inner = _rows(beams, parent), _rows(inner, parent)
-            logits, weights, length, totals = _rows((logits, weights, length, totals), parent)
-            places = _rows(tuple(places), parent)
-        pick = lambda table: ops.take_along_axis(table, token[:, None], axis=1)[:, 0]  # noqa: E731 (R, V) -> (R,)
-        scaled = ops.log_softmax(ops.cast(logits, "float32")[:, None, :] / scale[:, None])  # (R, G, V)
-        gained = ops.take_along_axis(scaled, token[:, None, None], axis=2)[:, :, 0]  # (R, G)
-        after = _Beams(
-            token=token,
-            ended=ops.logical_or(beams.ended, ops.equal(token, EOS)),
-            total=pick(totals),
-            length=length,
-            log_probs=beams.log_probs + ops.where(beams.ended[:, None], 0.0, gained),
-            places=tuple(pick(table) for table in places),
-            inner=inner,
-        )
-        return (token, ops.exp(gained[:, -1]), weights, parent - first_row), after
-
-    zeros = ops.zeros_like(first_row, dtype="float32")
-    beams = _Beams(
-        token=decoder.go_tokens(memory),
-        ended=ops.zeros_like(first_row, dtype="bool"),
-        total=ops.where(ops.equal(first_beam, 0), 0.0, NEVER),  # all beams of an image begin alike: follow one
-        length=zeros,
-        log_probs=ops.tile(zeros[:, None], (1, len(temperatures))),
-        places=tuple(ops.zeros_like(first_row) for _ in constraints),
-        inner=decoder.initial_state(memory),
-    )
+    run = _Search(decoder, memory, max_steps, temperatures, beam, constraints, free_symbols)
 
     def go_on(beams):
         return ops.logical_not(ops.all(beams.ended)) if stop_early else ops.convert_to_tensor(True)
 
-    outputs, end = collect_steps(step, beams, max_steps, go_on)
+    outputs, end = collect_steps(run.step, run.start(), max_steps, go_on)
     return _gather(outputs, _Beams(*end), beam)

@@ -15,6 +15,7 @@ from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
 from aocr.errors import CharsetError, ConfigError, DatasetError
 from aocr.folder.model_folder import ModelFolder
+from aocr.folder.typed import check_typed
 from aocr.folder.words import open_folder
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
@@ -132,7 +133,7 @@ def resumed_config(request: TrainRequest) -> ModelConfig | None:
     folder = ModelFolder(request.model_dir)
     config = folder.find_config() if request.resume else None
     if config is not None:
-        folder.check_typed(config, request.typed, ", or train anew with --no-resume")
+        check_typed(request.model_dir, config, request.typed, ", or train anew with --no-resume")
     return config
 
 
@@ -171,7 +172,7 @@ def _channels_of(data: Dataset) -> int:
 def _widened(base: ModelConfig, settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
     """The network of `init_from` with the charset and the limits of `settings`."""
     fixed = {name: value for name, value in settings.items() if name not in FREE_IN_FINE_TUNING}
-    open_folder(request.init_from).check_typed(base, fixed)  # type: ignore[arg-type]
+    check_typed(str(request.init_from), base, fixed)
     new = settings["charset"]
     missing = base.charset.missing(new.symbols)
     if request.charset_policy == "fail" and missing:
