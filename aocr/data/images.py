@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from aocr.errors import ImageError
 from aocr.files import one_line, read
-from aocr.report.pictures import encode_image
+from aocr.report.pictures import encode_image, flat_image
 
 _PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
 """Formats and Pillow modes whose bytes TensorFlow decodes as Pillow does. Its readers of bmp and gif stop at files
@@ -121,43 +121,13 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     )
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """16- and 32-bit modes scaled to grey of 8 bits: by what the mode holds, else from darkest to lightest."""
-    values = np.asarray(image, np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    if image.mode.startswith("I;16") or (image.mode == "I" and low >= 0 and 255 < high <= 65535):
-        values = values / 257.0
-    elif image.mode == "F" and low >= 0 and high <= 1:
-        values = values * 255.0
-    elif low < 0 or high > 255:
-        values = (values - low) * (255.0 / ((high - low) or 1.0))
-    return Image.fromarray(np.round(values).astype(np.uint8))
-
-
-def _flat(image: Image.Image) -> Image.Image:
-    """Upright, grey or RGB, what is transparent on white."""
-    if (turn := _turn(image)) is not None:
-        image = image.transpose(turn)
-    if image.mode.startswith("I") or image.mode == "F":
-        return _to_8_bits(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-        red, green, blue, _ = image.split()
-        grey = red.tobytes() == green.tobytes() == blue.tobytes()
-        return red if grey else image.convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
 def _converted(image: Image.Image, name: str) -> CanonicalImage:
     """`image` as 8-bit png."""
     if not image.width or not image.height:
         raise ImageError(name, "has no pixels.")
     try:
-        flat = _flat(image)
+        turn = _turn(image)
+        flat = flat_image(image if turn is None else image.transpose(turn))
     except Exception as error:  # modes that Pillow cannot convert; files it had not read to the end
         raise ImageError(name, f"cannot be converted ({one_line(error)}).") from None
     return CanonicalImage(encode_image(flat, "PNG"), flat.width, flat.height)

@@ -33,12 +33,6 @@ class Point:
     cer: float = float("nan")
 
 
-@dataclass(frozen=True)
-class _Line:
-    name: str
-    values: list[float]
-
-
 def _ticks(low: float, high: float) -> list[float]:
     """A few round values from low to high."""
     span = max(high - low, 1e-9)
@@ -48,7 +42,7 @@ def _ticks(low: float, high: float) -> list[float]:
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _panel(draw: ImageDraw.ImageDraw, top: int, steps: list[int], lines: list[_Line], high: float, as_rate: bool):
+def _panel(draw: ImageDraw.ImageDraw, top: int, steps: list[int], lines: dict[str, list[float]], high: float, as_rate):
     """One set of axes from 0 to `high`, its lines, and their names at the right."""
     font = ImageFont.load_default(13)
     bottom, right = top + PANEL_HEIGHT, WIDTH - RIGHT
@@ -66,16 +60,16 @@ def _panel(draw: ImageDraw.ImageDraw, top: int, steps: list[int], lines: list[_L
         draw.line((x, bottom, x, bottom + 4), INK)
         draw.text((x, bottom + 8), f"{value:,.0f}", INK, font, anchor="mt")
     draw.line((LEFT, bottom, right, bottom), INK)
-    for i, (line, colour) in enumerate(zip(lines, COLOURS, strict=False)):
-        points = [place(s, v) for s, v in zip(steps, line.values, strict=True) if math.isfinite(v)]
+    for i, ((name, values), colour) in enumerate(zip(lines.items(), COLOURS, strict=False)):
+        points = [place(s, v) for s, v in zip(steps, values, strict=True) if math.isfinite(v)]
         radius = 4 if len(points) < 3 else 2
         if len(points) > 1:
             draw.line(points, colour, 2, joint="curve")
         for x, y in points if len(points) < 40 else points[-1:]:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour)
         if points:
-            value = [v for v in line.values if math.isfinite(v)][-1]
-            text = f"{line.name} {value:.2%}" if as_rate else f"{line.name} {value:.3g}"
+            value = [v for v in values if math.isfinite(v)][-1]
+            text = f"{name} {value:.2%}" if as_rate else f"{name} {value:.3g}"
             draw.text((right + 10, top + 4 + 20 * i), text, colour, font, anchor="lt")
 
 
@@ -86,17 +80,17 @@ def draw_curves(points: Sequence[Point]) -> bytes:
       points: one or more, in the order of their steps.
     """
     steps = [p.step for p in points]
-    losses = [
-        _Line("training loss", [p.loss for p in points]),
-        _Line("validation loss", [math.log(p.perplexity) if p.perplexity > 0 else math.nan for p in points]),
-    ]
-    rates = [_Line("word accuracy", [p.word_accuracy for p in points]), _Line("CER", [p.cer for p in points])]
+    losses = {
+        "training loss": [p.loss for p in points],
+        "validation loss": [math.log(p.perplexity) if p.perplexity > 0 else math.nan for p in points],
+    }
+    rates = {"word accuracy": [p.word_accuracy for p in points], "CER": [p.cer for p in points]}
     validated = any(math.isfinite(p.word_accuracy) for p in points)
     panels = 2 if validated else 1
     picture = Image.new("RGB", (WIDTH, MARGIN + panels * (PANEL_HEIGHT + MARGIN)), PAPER)
     draw = ImageDraw.Draw(picture)
     draw.text((LEFT, MARGIN - 28), "loss a symbol, by step", INK, ImageFont.load_default(14))
-    finite = [v for line in losses for v in line.values if math.isfinite(v)]
+    finite = [v for values in losses.values() for v in values if math.isfinite(v)]
     _panel(draw, MARGIN, steps, losses, max([*finite, 0.1]) * 1.05, as_rate=False)
     if validated:
         draw.text((LEFT, 2 * MARGIN + PANEL_HEIGHT - 28), "validation, by step", INK, ImageFont.load_default(14))

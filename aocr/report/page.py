@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aocr import files
 from aocr.errors import ImageError
@@ -133,6 +133,16 @@ def worst_first(samples: Sequence[Sample]) -> list[Sample]:
     return sorted((s for s in samples if not s.correct), key=badness)
 
 
+def _table(kinds: str, rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """A table of cells in HTML; `kinds` has a letter for each column, t of text or n of numbers."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        told = (f'<{tag} class="{kind}">{cell}</{tag}>' for kind, cell in zip(kinds, cells, strict=True))
+        return f"<tr>{''.join(told)}</tr>"
+
+    return f"<table>{line('th', head) if head else ''}{''.join(line('td', row) for row in rows)}</table>"
+
+
 def _confusion_table(samples: Sequence[Sample]) -> str:
     counts = confusions(samples)
     if not counts:
@@ -141,13 +151,10 @@ def _confusion_table(samples: Sequence[Sample]) -> str:
     def cell(char: str) -> str:
         return f"<code>{html.escape(char)}</code> U+{ord(char):04X}" if char else "<em>nothing</em>"
 
-    rows = "".join(
-        f'<tr><td>{cell(a)}</td><td>{cell(b)}</td><td class="n">{count:,}</td></tr>'
-        for (a, b), count in counts.most_common(MAX_CONFUSIONS)
-    )
+    rows = ((cell(a), cell(b), f"{count:,}") for (a, b), count in counts.most_common(MAX_CONFUSIONS))
     more = len(counts) - MAX_CONFUSIONS
     note = f'<p class="note">and {more} rarer ones</p>' if more > 0 else ""
-    return f"<h2>What is taken for what</h2><table><tr><th>label<th>read<th class=n>times</tr>{rows}</table>{note}"
+    return f"<h2>What is taken for what</h2>{_table('ttn', rows, ('label', 'read', 'times'))}{note}"
 
 
 def _histogram(samples: Sequence[Sample]) -> str:
@@ -157,8 +164,7 @@ def _histogram(samples: Sequence[Sample]) -> str:
         place = min(NUM_BINS - 1, int(sample.prediction.confidence * NUM_BINS))
         (right if sample.correct else wrong)[place] += 1
     top = max(1, *(a + b for a, b in zip(right, wrong, strict=True)))
-    width, height = 32, 160
-    bars = []
+    width, height, bars = 32, 160, []
     for i, (good, bad) in enumerate(zip(right, wrong, strict=True)):
         x, tall, red = 40 + i * width, height * good / top, height * bad / top
         about = f"<title>{i / NUM_BINS:.0%} to {(i + 1) / NUM_BINS:.0%}: {good} right, {bad} wrong</title>"
@@ -185,13 +191,8 @@ def _length_table(samples: Sequence[Sample]) -> str:
     rows = cer_by_length(samples)
     if len(rows) < 2:
         return ""
-    cells = "".join(
-        f'<tr><td class="n">{low}{f" to {high}" if high > low else ""}</td><td class="n">{count:,}</td>'
-        f'<td class="n">{cer:.2%}</td></tr>'
-        for low, high, count, cer in rows
-    )
-    head = "<tr><th class=n>characters<th class=n>images<th class=n>CER</tr>"
-    return f"<h2>Errors by length of the label</h2><table>{head}{cells}</table>"
+    cells = ((f"{low} to {high}" if high > low else f"{low}", f"{n:,}", f"{cer:.2%}") for low, high, n, cer in rows)
+    return f"<h2>Errors by length of the label</h2>{_table('nnn', cells, ('characters', 'images', 'CER'))}"
 
 
 def _drift_table(samples: Sequence[Sample], direction: int) -> str:
@@ -205,15 +206,13 @@ def _drift_table(samples: Sequence[Sample], direction: int) -> str:
         ("stayed", "stayed where it was: a place read twice"),
         ("skipped", f"went over {SKIPPED:.0f} usual steps or more: a place perhaps not read"),
     )
-    rows = "".join(
-        f'<tr><td>{about}</td><td class="n">{getattr(total, name):,}</td>'
-        f'<td class="n">{getattr(total, name) / total.moves:.2%}</td>'
-        f'<td class="n">{sum(getattr(d, name) > 0 for d in drifts):,}</td></tr>'
-        for name, about in kinds
-    )
-    head = "<tr><th>attention<th class=n>moves<th class=n>of all<th class=n>images</tr>"
+    rows = []
+    for name, about in kinds:
+        count, images = getattr(total, name), sum(getattr(d, name) > 0 for d in drifts)
+        rows.append((about, f"{count:,}", f"{count / total.moves:.2%}", f"{images:,}"))
     about = f"<p>Of {total.moves:,} moves from one character to the next:</p>"
-    return f"<h2>How attention walked</h2>{about}<table>{head}{rows}</table>"
+    table = _table("tnnn", rows, ("attention", "moves", "of all", "images"))
+    return f"<h2>How attention walked</h2>{about}{table}"
 
 
 def html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
@@ -225,7 +224,7 @@ def html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
       title: of the page.
     """
     misses, direction = worst_first(samples), writing_direction(samples)
-    rows = "".join(f'<tr><td>{html.escape(k)}</td><td class="n">{html.escape(v)}</td></tr>' for k, v in scores(report))
+    table = _table("tn", ((html.escape(name), html.escape(value)) for name, value in scores(report)))
     shown = (
         "".join(_miss(sample, direction) for sample in misses[:MAX_MISSES])
         or "<p>None: every image was read to the letter.</p>"
@@ -233,14 +232,13 @@ def html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
     left = len(misses) - MAX_MISSES
     note = f'<p class="note">{left} more misses are not shown.</p>' if left > 0 else ""
     legend = '<p class="note">Under each image a row for each character read, dark where attention was.</p>'
-    legend = legend if misses else ""
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}<title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style></head>"
-        f"<body><h1>{html.escape(title)}</h1><table>{rows}</table>"
+        f"<body><h1>{html.escape(title)}</h1>{table}"
         f"{_histogram(samples)}{_length_table(samples)}{_drift_table(samples, direction)}{_confusion_table(samples)}"
-        f"<h2>Misses, the worst first ({len(misses)})</h2>{legend}{shown}{note}</body></html>\n"
+        f"<h2>Misses, the worst first ({len(misses)})</h2>{legend if misses else ''}{shown}{note}</body></html>\n"
     )
 
 

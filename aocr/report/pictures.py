@@ -21,19 +21,38 @@ def load_image(data: bytes, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()
-            return _to_rgb(image)
+            return flat_image(image).convert("RGB")
     except Exception as error:  # a damaged file makes Pillow's readers raise nearly anything
         reason = one_line(error) if data else "it has no bytes"
         raise ImageError(name, f"cannot decode the image: {reason}. Save it again as PNG or JPEG.") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip it to white
-        return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """16- and 32-bit modes scaled to grey of 8 bits: by what the mode holds, else from darkest to lightest."""
+    values = np.asarray(image, np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    if image.mode.startswith("I;16") or (image.mode == "I" and low >= 0 and 255 < high <= 65535):
+        values = values / 257.0
+    elif image.mode == "F" and low >= 0 and high <= 1:
+        values = values * 255.0
+    elif low < 0 or high > 255:
+        values = (values - low) * (255.0 / ((high - low) or 1.0))
+    return Image.fromarray(np.round(values).astype(np.uint8))
+
+
+def flat_image(image: Image.Image) -> Image.Image:
+    """Grey or RGB of 8 bits, what is transparent on white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _to_8_bits(image)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        red, green, blue, _ = image.split()
+        is_grey = red.tobytes() == green.tobytes() == blue.tobytes()
+        return red if is_grey else image.convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def fit_image(image: Image.Image, min_height: int, max_height: int, max_width: int) -> Image.Image:
