@@ -145,7 +145,7 @@ def test_every_line_that_cannot_be_used_is_named(run, tmp_path):
     args = ("--charset", "uppercase", "--max-prediction", "5")
     code, out, _ = run("dataset", path, tmp_path / "o", *args, "--report", tmp_path / "r.txt")
     assert code == 0
-    assert out.startswith("1 images from")
+    assert out.startswith("1 image from")
     report = (tmp_path / "r.txt").read_text("utf-8").splitlines()
     numbers = [int(line.removeprefix(f"{path}:").split(":")[0]) for line in report]
     assert numbers == [1, 2, 3, 4, 5, 6, 7, 9, 10]

@@ -101,7 +101,7 @@ def test_the_names_in_a_damaged_box_are_clear(tmp_path):
         folder.read_config()
 
 
-DIGEST = "daa8a298c80c2f5d463bf27db196f08387b89befc2c790477e48b82db520b71a"
+DIGEST = "48da6ac08b2fce1c63896397e89ce7510f4e928f94e8fba0b624af07e2faa170"
 """Of the weights in the box, as recipes/pack.py prints it."""
 
 
