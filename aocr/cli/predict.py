@@ -49,15 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_network(parser, training=False)
 
 
-def _expand(arguments: list[str]) -> Iterator[list[str]]:
-    """Paths in chunks; those from standard input as they come, so that a program can wait for each answer."""
+def _chunks(arguments: list[str]) -> Iterator[list[str]]:
+    """Paths that are read together: those of the command line, and those from standard input as they come.
+
+    So a program that pipes in paths can wait for each answer.
+    """
+    waiting: list[str] = []
     for argument in arguments or ["-"]:
         if argument == "-":
+            yield waiting
             yield from _from_stdin()
+            waiting = []
         elif os.path.isdir(argument):
-            yield _images_in(argument)
+            waiting += _images_in(argument)
         else:
-            yield (sorted(glob.glob(argument)) or [argument]) if glob.has_magic(argument) else [argument]
+            waiting += (glob.has_magic(argument) and sorted(glob.glob(argument))) or [argument]
+    yield waiting
 
 
 def _images_in(folder: str) -> list[str]:
@@ -81,17 +88,6 @@ def _from_stdin() -> Iterator[list[str]]:
             yield [line.decode("utf-8", "surrogateescape").strip("\r") for line in lines if line.strip()]
     if rest.strip():
         yield [rest.decode("utf-8", "surrogateescape").strip("\r")]
-
-
-def _chunks(arguments: list[str]) -> Iterator[list[str]]:
-    """Arguments of the command line read together, standard input apart."""
-    waiting: list[str] = []
-    for paths in _expand(arguments):
-        if not arguments or "-" in arguments:
-            yield paths
-        else:
-            waiting += paths
-    yield waiting
 
 
 def _model_at_hand() -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,7 @@ SKIPPED = 3.0
 NUM_LENGTHS = 8
 
 
-@dataclass(frozen=True)
-class Drift:
+class Drift(NamedTuple):
     """How attention moved from character to character. Sums of several images add up.
 
     Attributes:
@@ -33,13 +33,11 @@ class Drift:
     stayed: int = 0
     skipped: int = 0
 
-    def __add__(self, other: Drift) -> Drift:
-        pairs = zip(*((d.moves, d.backward, d.stayed, d.skipped) for d in (self, other)), strict=True)
-        return Drift(*(a + b for a, b in pairs))
+    def __add__(self, other: Drift) -> Drift:  # type: ignore[override]
+        return Drift(*map(operator.add, self, other))
 
     def __str__(self) -> str:
-        kinds = (("backward", self.backward), ("stayed", self.stayed), ("skipped", self.skipped))
-        odd = ", ".join(f"{count} {name}" for name, count in kinds if count)
+        odd = ", ".join(f"{count} {name}" for name, count in self._asdict().items() if count and name != "moves")
         return f"{self.moves} moves" + (f", {odd}" if odd else ", all onward")
 
 

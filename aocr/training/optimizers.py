@@ -67,17 +67,19 @@ class SGD(_Summed, keras.optimizers.SGD):
     """With Nesterov's momentum (Sutskever et al., 2013)."""
 
 
+_MADE: dict[str, tuple[Any, dict[str, Any]]] = {
+    "adamw": (AdamW, {"weight_decay": 1e-2}),
+    "adam": (Adam, {}),
+    "adadelta": (Adadelta, {"rho": 0.95, "epsilon": 1e-8}),
+    "sgd": (SGD, {"momentum": 0.9, "nesterov": True}),
+}
+
+
 def make_optimizer(config: TrainConfig, model: Recognizer) -> keras.optimizers.Optimizer:
     """The optimizer with its slots made."""
-    rate = config.learning_rate
-    if config.optimizer == "adadelta":
-        optimizer = Adadelta(rate, rho=0.95, epsilon=1e-8)
-    elif config.optimizer == "sgd":
-        optimizer = SGD(rate, momentum=0.9, nesterov=True)
-    elif config.optimizer == "adam":
-        optimizer = Adam(rate)
-    else:
-        optimizer = AdamW(rate, weight_decay=1e-2)
+    make, settings = _MADE[config.optimizer]
+    optimizer = make(config.learning_rate, **settings)
+    if config.optimizer == "adamw":
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embeddings"])
     if model.cnn_dtype == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
