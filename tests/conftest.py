@@ -142,10 +142,9 @@ def cache(shared):
 @pytest.fixture(autouse=True)
 def same_start():
     """Each test starts alike, whatever ran in its process before: random numbers, kernels, environment."""
-    import keras
     from tensorflow.python.framework.config import disable_op_determinism
 
-    keras.utils.set_random_seed(0)
+    machine.set_seed(0)
     disable_op_determinism()
     with mock.patch.dict(os.environ):
         yield
