@@ -20,7 +20,11 @@ setup(
     package_data={"aocr.folder": ["box/*"], "aocr.synth.texts": ["words.txt.xz", "words-copyright.txt"]},
     python_requires=">=3.10",
     install_requires=(HERE / "requirements.txt").read_text("utf-8").split(),
-    extras_require={"test": ["pytest>=8", "pytest-xdist>=3.6"], "gcs": ["tensorflow[gcs-filesystem]"]},
+    extras_require={
+        "test": ["pytest>=8", "pytest-xdist>=3.6"],
+        "gcs": ["tensorflow[gcs-filesystem]"],
+        "onnx": ["onnx", "onnxruntime"],
+    },
     entry_points={"console_scripts": ["aocr = aocr.cli.main:entry_point"]},
     keywords=["ocr", "attention", "tensorflow", "captcha", "number plates", "tfrecords"],
 )

@@ -29,10 +29,11 @@ RULES = {
     "data": (BELOW | {"data"}, {"numpy", "PIL", "tensorflow"}),
     "model": ({"ground", "text", "model"}, {"keras"}),
     "synth": ({"ground", "text", "synth"}, {"numpy", "PIL"}),
+    "onnx": ({"ground", "text", "onnx"}, {"numpy"}),
     "folder": ({"ground", "text", "folder"}, {"numpy", "tensorflow", "keras"}),
-    "reading": (BELOW | {"data", "model", "folder", "reading"}, NEEDED),
+    "reading": (BELOW | {"data", "model", "onnx", "folder", "reading"}, NEEDED | {"onnxruntime"}),
     "training": (BELOW | {"data", "model", "folder", "reading", "training"}, NEEDED | {"tqdm"}),
-    "exchange": (BELOW | {"data", "model", "folder", "reading", "exchange"}, NEEDED),
+    "exchange": (BELOW | {"data", "model", "folder", "reading", "onnx", "exchange"}, NEEDED | {"onnx", "onnxruntime"}),
     "cli": ({"ground", "text", "cli"}, set()),
     "cli, inside a function": (BELOW | {"data", "synth", "folder", "reading", "training", "exchange", "cli"}, {"tqdm"}),
     "top": ({"cli"}, set()),  # aocr/__init__.py and aocr/__main__.py

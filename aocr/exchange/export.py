@@ -24,16 +24,20 @@ from aocr.reading.predictor import Predictor
 TOLERANCE = 1e-3
 """Largest difference in probability between an export and the model."""
 
+NUM_SAMPLES = 32
+
 
 def _samples(config: ModelConfig) -> list[bytes]:
     """Drawn images of several sizes and formats."""
     symbols = [c for c in config.charset.symbols if c.isprintable()] or ["x"]
     draws = np.random.default_rng(0)
     samples = []
-    for i, (width, height, kind) in enumerate(
-        ((100, 32, "PNG"), (160, 60, "JPEG"), (60, 20, "BMP"), (300, 40, "GIF"), (40, 64, "PNG"), (90, 33, "JPEG"))
-    ):
-        text = "".join(draws.choice(symbols, 1 + i))
+    kinds = [(100, 32, "PNG"), (160, 60, "JPEG"), (60, 20, "BMP"), (300, 40, "GIF"), (40, 64, "PNG"), (90, 33, "JPEG")]
+    kinds += [
+        (int(draws.integers(20, 400)), int(draws.integers(16, 80)), "PNG") for _ in range(NUM_SAMPLES - len(kinds))
+    ]
+    for i, (width, height, kind) in enumerate(kinds):
+        text = "".join(draws.choice(symbols, 1 + i % 6))
         image = Image.new("RGB", (width, height), tuple(draws.integers(150, 256, 3).tolist()))
         font = ImageFont.load_default(max(8, height * 2 // 3))
         ImageDraw.Draw(image).text((4, height // 8), text, tuple(draws.integers(0, 100, 3).tolist()), font)
@@ -43,13 +47,22 @@ def _samples(config: ModelConfig) -> list[bytes]:
     return samples
 
 
-def _read_elsewhere(folder: str, kind: str, images: list[bytes], channels: int) -> list[tuple[str, float]]:
+def _npy(array: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _read_elsewhere(predictor: Predictor, folder: str, kind: str, images: list[bytes]) -> list[tuple[str, float]]:
     """What the format's `read_back` finds in a process that cannot import aocr."""
     request = {
         "folder": os.path.abspath(folder),
         "format": os.path.abspath(FORMATS[kind].__file__),
         "images": [base64.b64encode(image).decode() for image in images],
-        "channels": channels,
+        "channels": predictor.config.channels,
+        "pixels": [
+            [_npy(part) for part in predictor.reader.transform(batch)[:2]] for batch in (*([i] for i in images), images)
+        ],
     }
     command = [sys.executable, os.path.abspath(proof.__file__)]
     done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, cwd=folder)
@@ -67,7 +80,7 @@ def prove(predictor: Predictor, folder: str, kind: str) -> None:
       ExportError: it cannot be loaded, or a text or a probability differs.
     """
     images = _samples(predictor.config)
-    found = _read_elsewhere(folder, kind, images, predictor.config.channels)
+    found = _read_elsewhere(predictor, folder, kind, images)
     if len(found) < 2 * len(images):
         raise ExportError(f"The {kind} export reads {len(found)} of the sample images. Nothing was kept.")
     for prediction, (text, probability) in zip(itertools.cycle(predictor.read_encoded(images)), found, strict=False):

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from aocr.exchange.proof import Samples
     from aocr.reading.predictor import Predictor
 
 DEFAULT = "savedmodel"
@@ -35,8 +36,8 @@ class Format(Protocol):
         """Write an export into an empty folder."""
         ...
 
-    def read_back(self, folder: str, images: list[bytes], channels: int) -> Iterator[tuple[bytes, Any]]:
-        """(text, probability) of each encoded image alone, then of all as one batch, then again in other ways."""
+    def read_back(self, folder: str, samples: Samples) -> Iterator[tuple[bytes, Any]]:
+        """(text, probability) of each image alone, then of all as one batch, then again in other ways."""
         ...
 
 

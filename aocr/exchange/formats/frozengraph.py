@@ -24,7 +24,7 @@ def write(predictor, folder: str) -> None:
     files.write(os.path.join(folder, MAIN_FILE), graph.as_graph_def().SerializeToString())
 
 
-def read_back(folder: str, images: list[bytes], channels: int) -> Iterator[tuple]:
+def read_back(folder: str, samples) -> Iterator[tuple]:
     """As `Format.read_back`."""
     import numpy as np
     import tensorflow as tf
@@ -33,6 +33,6 @@ def read_back(folder: str, images: list[bytes], channels: int) -> Iterator[tuple
     with open(os.path.join(folder, MAIN_FILE), "rb") as file:
         tf.import_graph_def(tf.compat.v1.GraphDef.FromString(file.read()), name="")
     session = tf.compat.v1.Session()
-    for batch in (*images, images):
+    for batch in (*samples.images, samples.images):
         texts, probabilities = session.run([f"{name}:0" for name in OUTPUTS], {f"{INPUT}:0": batch})
         yield from zip(np.ravel(np.array(texts, object)), np.ravel(probabilities), strict=True)

@@ -24,13 +24,14 @@ def write(predictor, folder: str) -> None:
     ModelFolder(os.path.join(folder, "assets.extra")).write_config(predictor.config)
 
 
-def read_back(folder: str, images: list[bytes], channels: int) -> Iterator[tuple]:
+def read_back(folder: str, samples) -> Iterator[tuple]:
     """As `Format.read_back`, at last the first image (a png) by its pixels."""
     import numpy as np
     import tensorflow as tf
 
     signatures = tf.saved_model.load(folder).signatures
-    pixels = tf.cast(tf.io.decode_image(images[0], channels=channels), tf.float32)[None]
+    images = samples.images
+    pixels = tf.cast(tf.io.decode_image(images[0], channels=samples.channels), tf.float32)[None]
     calls = [("serving_default", batch) for batch in (*images, images)]
     for name, batch in (*calls, ("pixels", pixels)):
         result = signatures[name](input=tf.constant(batch))

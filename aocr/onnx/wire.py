@@ -1,0 +1,71 @@
+"""Protocol buffers on the wire, as far as ONNX files need them: fields of whole numbers and of bytes.
+
+https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_SIZES = {FIXED64: 8, FIXED32: 4}
+
+
+def _varint(value: int) -> bytes:
+    value &= 2**64 - 1
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def field(number: int, value: int | float | bytes | str) -> bytes:
+    """One field of a message. A float is written in 4 bytes; a message in a field is given as its own bytes."""
+    if isinstance(value, float):
+        return _varint(number << 3 | FIXED32) + struct.pack("<f", value)
+    if isinstance(value, int):
+        return _varint(number << 3 | VARINT) + _varint(value)
+    data = value.encode() if isinstance(value, str) else value
+    return _varint(number << 3 | BYTES) + _varint(len(data)) + data
+
+
+def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("a whole number is too long")
+
+
+def fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(number, value) of each field of a message: a whole number, or bytes.
+
+    Raises:
+      ValueError: it is not a message.
+    """
+    data = memoryview(data)
+    at = 0
+    try:
+        while at < len(data):
+            key, at = _read_varint(data, at)
+            kind = key & 7
+            if kind == VARINT:
+                value, at = _read_varint(data, at)
+                yield key >> 3, value
+                continue
+            if kind == BYTES:
+                size, at = _read_varint(data, at)
+            else:
+                size = _SIZES[kind]
+            if size > len(data) - at:
+                raise ValueError("a field is longer than its message")
+            yield key >> 3, data[at : at + size]
+            at += size
+    except (IndexError, KeyError):
+        raise ValueError("is not a message of protocol buffers") from None
