@@ -29,8 +29,6 @@ __all__ = ["__version__", *sorted(_HOMES)]
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module 'aocr' has no attribute {name!r}")
-    if _HOMES[name].startswith("aocr.reading"):
-        import_module("aocr.machine").start_tensorflow()
     return getattr(import_module(_HOMES[name]), name)
 
 

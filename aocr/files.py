@@ -25,6 +25,11 @@ def is_remote(path: Path) -> bool:
     return "://" in os.fspath(path)
 
 
+def is_graph(path: Path) -> bool:
+    """Whether a name is that of an ONNX export."""
+    return os.fspath(path).endswith(".onnx")
+
+
 def one_line(error: BaseException, limit: int = 160) -> str:
     """What an error says, shortened to one line of `limit` characters."""
     text = getattr(error, "message", None) or getattr(error, "strerror", None) or error

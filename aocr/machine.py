@@ -6,8 +6,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 
-from aocr.errors import ConfigError
+from aocr.errors import AocrError, ConfigError
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 """Keras's name of the dtype policy for each precision."""
@@ -34,11 +35,27 @@ def quiet() -> Iterator[None]:
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow and Keras without their start-up messages; devices can still be chosen after it."""
+    """Import TensorFlow and Keras without their start-up messages; devices can still be chosen after it.
+
+    Raises:
+      AocrError: it is not installed.
+    """
     if "tensorflow" not in sys.modules:
+        if not has_tensorflow():
+            raise AocrError(
+                "This needs tensorflow: pip install tensorflow. aocr predict reads ONNX exports without it."
+            )
         with quiet():
             import keras  # noqa: F401
             import tensorflow  # noqa: F401
+
+
+def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed."""
+    try:
+        return find_spec("tensorflow") is not None
+    except ImportError:
+        return False
 
 
 def use_gpu(gpu_id: int) -> None:

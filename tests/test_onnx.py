@@ -1,13 +1,21 @@
-"""The ONNX graph reads as the network does."""
+"""The ONNX graph reads as the network does, and without TensorFlow."""
 
+import io
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from conftest import REAL_DATA, assert_clean_failure, run_aocr
+import tensorflow as tf
+from conftest import REAL_DATA, ROOT, assert_clean_failure, run_aocr
+from PIL import Image
 
 from aocr.config import ModelConfig
+from aocr.data import pixels, preprocess
 from aocr.data.images import image_to_bytes
+from aocr.errors import CheckpointError
 from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.onnx.file import write_graph
@@ -129,3 +137,189 @@ def test_without_the_packages_it_says_so(trained, tmp_path, monkeypatch):
     done = run_aocr("export", tmp_path / "e", "--format", "onnx", "--model-dir", trained)
     assert_clean_failure(done, "needs onnx", "pip install")
     assert not (tmp_path / "e").exists()
+
+
+# without TensorFlow
+
+
+BLOCKED = """
+import sys
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "keras", "onnx"):
+            raise ImportError(name + " is blocked")
+
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run_blocked(*args, code: str = "from aocr.cli.main import main\nsys.exit(main(sys.argv[1:]))"):
+    """The program, or `code`, in a process that can import neither TensorFlow nor Keras nor onnx."""
+    command = [sys.executable, "-c", BLOCKED + code, *map(str, args)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=env)
+
+
+@pytest.fixture(scope="module")
+def exported(trained, shared):
+    """The file of the model that reads numbers."""
+
+    def make(folder):
+        (folder / "reader.onnx").write_bytes(graph_of(load(str(trained)).reader))
+
+    return shared("exported-onnx", make) / "reader.onnx"
+
+
+def test_predict_gives_what_the_model_folder_gives(exported, trained, numbers):
+    images = [numbers.parent / f"{i}.png" for i in range(20)]
+    flags = ("--json", "--attention", "--min-confidence", "0.5")
+    ours = run_blocked("predict", *images, "--model-dir", exported, *flags)
+    assert ours.returncode == 0, ours.stderr
+    theirs = run_aocr("predict", *images, "--model-dir", trained, "--precision", "float32", *flags)
+    for one, two in zip(ours.stdout.splitlines(), theirs.stdout.splitlines(), strict=True):
+        one, two = json.loads(one), json.loads(two)
+        assert one.keys() == two.keys() and one["text"] == two["text"]
+        assert one["confidence"] == pytest.approx(two["confidence"], abs=1e-4)
+        np.testing.assert_allclose(one["attention"], two["attention"], atol=1e-3)
+        for left, right in zip(one["characters"], two["characters"], strict=True):
+            assert left["char"] == right["char"]
+            assert [left["x0"], left["x1"]] == pytest.approx([right["x0"], right["x1"]], abs=0.2)
+
+
+def test_python_reads_without_tensorflow(exported, numbers):
+    code = (
+        "import aocr\nreader = aocr.load(sys.argv[1])\nprint(reader.predict([sys.argv[2]])[0].text)\n"
+        "assert not {'tensorflow', 'keras', 'onnx'} & set(sys.modules)"
+    )
+    done = run_blocked(exported, numbers.parent / "0.png", code=code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == load(str(exported)).predict([numbers.parent / "0.png"])[0].text
+
+
+def test_the_reader_in_the_box_needs_no_tensorflow(numbers):
+    image = numbers.parent / "0.png"
+    done = run_blocked("predict", image, "--model-dir", "words")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\t")[1] == load("words").predict([image])[0].text
+
+
+@pytest.mark.parametrize(
+    "argv", ["train numbers.txt", "test numbers.txt", "predict 0.png --model-dir .", "dataset . o"]
+)
+def test_other_commands_say_what_they_need(argv, numbers, trained):
+    argv = [str(numbers.parent / word) if word[0] in "n0" else word for word in argv.split()]
+    argv = [str(trained) if word == "." and argv[0] == "predict" else word for word in argv]
+    assert_clean_failure(run_blocked(*argv), "needs tensorflow", "pip install")
+
+
+@pytest.mark.parametrize("flags", [("--beam", "2"), ("--alternatives", "1"), ("--pattern", "[0-9]+")])
+def test_what_it_cannot_do_it_says(flags, exported, numbers):
+    done = run_aocr("predict", numbers.parent / "0.png", "--model-dir", exported, *flags)
+    assert_clean_failure(done, flags[0], "Leave it out")
+
+
+def test_only_predict_takes_a_file(exported, numbers):
+    assert_clean_failure(run_aocr("test", numbers, "--model-dir", exported), "is a file")
+
+
+def other_files(good: bytes, folder) -> dict[str, tuple[bytes, str]]:
+    """Files that are not to be read, and what is said of each."""
+
+    def changed(change) -> bytes:
+        model = onnx.load_from_string(good)
+        change(model)
+        return model.SerializeToString()
+
+    def with_node(model):
+        model.graph.node.append(onnx.helper.make_node("RandomNormal", [], ["r"], shape=[2]))
+
+    def in_the_loop(model):
+        loop = next(node for node in model.graph.node if node.op_type == "Loop")
+        loop.attribute[0].g.node.append(onnx.helper.make_node("If", ["c"], ["r"]))
+
+    def outside(model):
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=str(folder / "secret"))
+
+    def metadata(key, value):
+        def change(model):
+            next(prop for prop in model.metadata_props if prop.key == key).value = value
+
+        return change
+
+    def other_charset(model):
+        prop = next(prop for prop in model.metadata_props if prop.key == "model")
+        prop.value = json.dumps({**json.loads(prop.value), "charset": "a"})
+
+    return {
+        "empty": (b"", "no settings"),
+        "text": (b"not a graph at all", "is not an ONNX export"),
+        "half": (good[: len(good) // 2], "is not an ONNX export"),
+        "another program's": (changed(lambda model: model.ClearField("metadata_props")), "no settings"),
+        "an operation": (changed(with_node), "RandomNormal"),
+        "an operation in the loop": (changed(in_the_loop), "'If'"),
+        "a function": (changed(lambda model: model.functions.add()), "of another kind"),
+        "outside data": (changed(outside), "a tensor of another kind"),
+        "newer": (changed(metadata("format", "2")), "newer aocr"),
+        "no charset": (changed(metadata("model", "{}")), "charset"),
+        "no settings": (changed(metadata("model", "[]")), "is not an ONNX export"),
+        "no temperature": (changed(metadata("temperature", "nan")), "settings that cannot be"),
+        "another charset": (changed(other_charset), "charset"),
+        "another height": (changed(lambda model: model.graph.input.pop()), "Export the model again"),
+    }
+
+
+def test_files_of_strangers(exported, numbers, tmp_path):
+    for name, (data, said) in other_files(exported.read_bytes(), tmp_path).items():
+        path = tmp_path / "stranger.onnx"
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match=said) as found:
+            load(str(path)).predict([numbers.parent / "0.png"])
+        assert "\n" not in str(found.value) and str(path) in str(found.value), name
+
+
+# the image transform
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"channels": 3, "height": 48}, {"arch": "classic", "attn_num_layers": 2},
+    {"arch": "classic", "attn_num_layers": 2, "channels": 3, "max_width": 157},
+])  # fmt: skip
+def test_the_transform_is_that_of_training(settings):
+    config = ModelConfig(Charset("a"), **settings)
+    draws = np.random.default_rng(0)
+    images = []
+    for shape in ((40, 120, 3), (64, 64), (16, 30, 3), (40, 500, 3), (1, 1), (300, 1), (1, 300), (32, 100)):
+        for kind in ("PNG", "JPEG"):
+            buffer = io.BytesIO()
+            Image.fromarray(draws.integers(0, 256, shape).astype(np.uint8)).save(buffer, kind)
+            images.append(buffer.getvalue())
+    for image in images:
+        for channels in (1, 3):
+            expected = preprocess.decode_image(tf.constant(image), channels)
+            np.testing.assert_array_equal(pixels.decode_image(image, channels), expected)
+    expected = [part.numpy() for part in preprocess.batched(tf.constant(images), config)]
+    found = pixels.batched(images, config)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
+    np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_allclose(found[2], expected[2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dataset", ["captcha", "kannada", "scene_words", "plates"])
+def test_real_images_give_the_same_texts(dataset, tmp_path):
+    folder = REAL_DATA / dataset
+    if not folder.is_dir():
+        pytest.skip("needs the real images")
+    theirs = load("words")
+    (tmp_path / "words.onnx").write_bytes(graph_of(theirs.reader))
+    ours = load(str(tmp_path / "words.onnx"))
+    lines = (folder / ("val.txt" if dataset == "scene_words" else "test.txt")).read_text("utf-8").splitlines()[:100]
+    images = [folder / line.split(" ", 1)[0] for line in lines]
+    for one, two in zip(ours.predict(images), theirs.predict(images), strict=True):
+        assert one.text == two.text
+        assert one.confidence == pytest.approx(two.confidence, abs=1e-3)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from aocr import machine
+from aocr import files, machine
 from aocr.config import ARCHS, HEIGHTS, PRECISIONS, ModelConfig, ReadConfig
 from aocr.errors import ConfigError, DatasetError
 from aocr.text.charset import Charset
@@ -184,8 +184,13 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add("--lexicon-weight", type=above_zero, metavar="W", help=help)
 
 
-def check_paths(paths: Sequence[str], model_dir: str) -> None:
+def check_paths(paths: Sequence[str], model_dir: str, graph_too: bool = False) -> None:
     """Find the commonest slips before TensorFlow starts: a path of data that does not exist, a model that is a file.
+
+    Args:
+      paths: of data.
+      model_dir: of the model.
+      graph_too: whether an ONNX export serves as well as a folder.
 
     Raises:
       DatasetError, ConfigError: such a slip.
@@ -194,7 +199,7 @@ def check_paths(paths: Sequence[str], model_dir: str) -> None:
         plain = "://" not in path and not glob.has_magic(path)
         if plain and not os.path.exists(path) and not glob.glob(f"{glob.escape(path)}-*-of-*"):
             raise DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.")
-    if os.path.isfile(model_dir):
+    if os.path.isfile(model_dir) and not (graph_too and files.is_graph(model_dir)):
         raise ConfigError("--model-dir", model_dir, "is a file. Give the folder of the model.")
 
 
@@ -209,11 +214,11 @@ def open_model(args: argparse.Namespace, quick: bool = False):
       CheckpointError: the model folder cannot be used.
       ConfigError: a typed flag contradicts it.
     """
-    machine.start_tensorflow()
     from aocr.folder.typed import check_typed
     from aocr.reading.predictor import load
 
-    if args.gpu_id is not None:
+    if args.gpu_id is not None and not files.is_graph(args.model_dir):
+        machine.start_tensorflow()
         machine.use_gpu(args.gpu_id)
     how = ReadConfig(**fields_of(ReadConfig, args))
     predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size, how=how, quick=quick)

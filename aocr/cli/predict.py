@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterator
 
-from aocr import machine
 from aocr.cli import options
 from aocr.config import COLUMN_PIXELS, ModelConfig
 from aocr.results import Prediction
@@ -108,8 +107,7 @@ def _is_page(prediction: Prediction, config: ModelConfig) -> bool:
 def run(args: argparse.Namespace) -> int:
     """Read the images; 1 where one of them could not be read."""
     args.model_dir = args.model_dir or _model_at_hand()
-    options.check_paths([], args.model_dir)
-    machine.start_tensorflow()
+    options.check_paths([], args.model_dir, graph_too=True)
     from aocr.errors import ImageError
     from aocr.report.lines import prediction_json, prediction_line
 

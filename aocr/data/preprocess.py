@@ -22,12 +22,15 @@ def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
         image.set_shape((None, None, 3))
         return image if channels == 3 else tf.image.rgb_to_grayscale(image)
 
-    def direct():
-        return tf.io.decode_png(data, channels=channels)  # reads jpeg too
+    def jpeg():
+        return tf.io.decode_jpeg(data, channels=channels, dct_method="INTEGER_ACCURATE")  # as Pillow does
 
-    # bmp and gif cannot be decoded to grey directly
-    is_bmp_or_gif = tf.strings.regex_full_match(tf.strings.substr(data, 0, 2), "BM|GI")
-    image = tf.cond(is_bmp_or_gif, by_colour, direct)
+    def direct():
+        return tf.io.decode_png(data, channels=channels)
+
+    start = tf.strings.substr(data, 0, 2)
+    is_bmp_or_gif = tf.strings.regex_full_match(start, "BM|GI")  # they cannot be decoded to grey directly
+    image = tf.cond(is_bmp_or_gif, by_colour, lambda: tf.cond(start == b"\xff\xd8", jpeg, direct))
     image.set_shape((None, None, channels))
     return image
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aocr
-from aocr import files
+from aocr import files, machine
 from aocr.config import ModelConfig
 from aocr.errors import AocrError, CheckpointError, TrainingError
 
@@ -192,6 +192,7 @@ class ModelFolder:
         """Path of the newest checkpoint, without ending; None where there is none."""
         if not files.exists(self.file(POINTER)):
             return None
+        machine.start_tensorflow()
         import tensorflow as tf
 
         return tf.train.latest_checkpoint(self.path)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 
 from aocr import __version__
 from aocr.config import ModelConfig
+from aocr.errors import AocrError
 from aocr.onnx.decoder import Decoder
 from aocr.onnx.graph import BOOL, FLOAT, INT32, Graph
 from aocr.onnx.network import Weights, encode
+from aocr.onnx.wire import fields
 
 FORMAT = 1
 """To be counted up when the graph's ends or the metadata change."""
@@ -55,3 +59,63 @@ def write_graph(weights: Weights, config: ModelConfig, temperature: float) -> by
     settings = json.dumps(config.to_dict(), ensure_ascii=False)
     metadata = {"format": str(FORMAT), "model": settings, "temperature": repr(float(temperature))}
     return g.model("aocr", __version__, metadata)
+
+
+_OPERATIONS = """
+    Add ArgMax Cast Clip Concat Conv CumSum Div Equal Exp Gather GatherElements Greater Identity LSTM Less Loop MatMul
+    MaxPool Mul Or Pad Range ReduceLogSumExp ReduceMax ReduceMin ReduceSum Relu Reshape Shape Sigmoid Slice Softmax
+    Split Squeeze Sub Tanh Transpose Unsqueeze Where
+"""
+OPERATIONS = frozenset(_OPERATIONS.split())
+"""Types of nodes that our graphs are made of: all that a file may hold. They compute and nothing else."""
+_MODEL, _GRAPH = {1, 2, 3, 7, 8, 14}, {1, 2, 5, 11, 12}
+_NODE, _TENSOR, _ATTRIBUTE = {1, 2, 3, 4, 5}, {1, 2, 8, 9}, {1, 2, 3, 4, 6, 8, 20}
+"""Fields that our messages have. Functions, training, sparse tensors and those in other files are among the rest."""
+
+
+def _known(message, allowed: set[int], what: str) -> Iterator[tuple]:
+    for number, value in fields(message):
+        if number not in allowed:
+            raise ValueError(f"{what} of another kind")
+        yield number, value
+
+
+def _check_graph(graph, depth: int = 0) -> None:
+    if depth > 1:
+        raise ValueError("loops in loops")
+    for number, value in _known(graph, _GRAPH, "a graph"):
+        if number == 5:
+            for _ in _known(value, _TENSOR, "a tensor"):
+                pass
+        elif number == 1:
+            for part, inner in _known(value, _NODE, "a node"):
+                if part == 4 and bytes(inner).decode("ascii", "replace") not in OPERATIONS:
+                    raise ValueError(f"the operation {bytes(inner)[:40]!r}")
+                if part == 5:
+                    for kind, body in _known(inner, _ATTRIBUTE, "an attribute"):
+                        if kind == 6:
+                            _check_graph(body, depth + 1)
+
+
+def read_settings(data: bytes) -> tuple[ModelConfig, float]:
+    """The settings and the temperature in a file, once it is known to compute and nothing else.
+
+    Raises:
+      ValueError: it is not of aocr, or damaged; says what of it is not.
+      AocrError: a newer aocr wrote it.
+    """
+    metadata = {}
+    for number, value in _known(data, _MODEL, "a part"):
+        if number == 7:
+            _check_graph(value)
+        elif number == 14:
+            pair = dict(fields(value))
+            metadata[bytes(pair.get(1, b"")).decode()] = bytes(pair.get(2, b"")).decode()
+    if not metadata.get("format", "").isdecimal():
+        raise ValueError("no settings of aocr in it")
+    if int(metadata["format"]) > FORMAT:
+        raise AocrError("was written by a newer aocr. Upgrade aocr.")
+    settings, temperature = json.loads(metadata.get("model", "")), float(metadata.get("temperature", ""))
+    if not isinstance(settings, dict) or not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError("settings that cannot be")
+    return ModelConfig.from_dict(settings), temperature

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from aocr import machine
+from aocr import files, machine
 from aocr.config import ReadConfig
 from aocr.data.images import image_to_bytes
 from aocr.errors import ImageError
-from aocr.folder.model_folder import Chosen
+from aocr.folder.model_folder import COMPACT, Chosen
 from aocr.folder.words import open_folder
 from aocr.reading.predictions import to_predictions
 from aocr.reading.reader import Reader
@@ -97,7 +97,7 @@ def load(
     """Load a trained model: the best checkpoint on validation, else the newest.
 
     Args:
-      model_dir: the model folder.
+      model_dir: the model folder, or an ONNX export, which is read without TensorFlow.
       precision: of the convolutions: float32, bfloat16, float16 or auto (the machine's fastest).
       batch_size: images read together.
       how: beam and constraints; None: greedy, any text.
@@ -108,8 +108,16 @@ def load(
       CheckpointError: the folder is missing, empty, damaged, of a newer aocr or of another program.
       ConfigError: a pattern or lexicon cannot be used with this model.
     """
+    if files.is_graph(model_dir):
+        from aocr.reading.onnx import open_graph
+
+        return Predictor(open_graph(model_dir, how), batch_size, Chosen(model_dir, "ONNX export"))
     folder = open_folder(model_dir)
     config, chosen = folder.read_config(), folder.choose()
+    if chosen.prefix.endswith(COMPACT) and not machine.has_tensorflow():
+        from aocr.reading.onnx import open_weights
+
+        return Predictor(open_weights(chosen, config, how), batch_size, chosen)
     machine.start_tensorflow()
     from aocr.folder.weights import load_weights
     from aocr.model.recognizer import build_recognizer
