@@ -17,7 +17,7 @@ from aocr.onnx.wire import fields
 FORMAT = 1
 """To be counted up when the graph's ends or the metadata change."""
 
-MEMORY = {
+MEMORY: dict[str, tuple] = {
     "values": (FLOAT, "columns", "values"),
     "keys": (FLOAT, "columns", "keys"),
     "mask": (BOOL, "columns"),
