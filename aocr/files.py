@@ -151,6 +151,17 @@ def read(path: Path, limit: int = -1) -> bytes:
         return file.read(limit)
 
 
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator:
+    """A file to seek and read in, a piece here and a piece there."""
+    if not is_remote(path):
+        with open(path, "rb", buffering=0) as file:
+            yield file
+        return
+    with _gfile(path) as gfile, gfile.GFile(path, "rb") as file:
+        yield file
+
+
 def text_lines(data: bytes) -> Iterator[str | None]:
     """Lines of a text file with or without BOM, ended by LF, CRLF or CR; None for one that is not UTF-8."""
     for line in data.removeprefix(b"\xef\xbb\xbf").splitlines():

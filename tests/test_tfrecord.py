@@ -1,10 +1,13 @@
 """Records: written whole or not at all, read as aocr 0.7.6 wrote them, refused where they are something else."""
 
 import os
+import pathlib
 
 import pytest
 import tensorflow as tf
 
+from aocr.data.datasets import summarise
+from aocr.data.framing import masked_crc32c, num_fitting
 from aocr.data.record_files import RecordWriter, expand_datasets, shard_paths
 from aocr.data.records import Example, is_tfrecord, is_verified, read_examples, serialize
 from aocr.errors import DatasetError
@@ -112,6 +115,33 @@ def test_a_changed_byte(tmp_path):
     (tmp_path / "r").write_bytes(data)
     with pytest.raises(DatasetError, match="record 4 is cut off or damaged; the 3 before it are whole"):
         list(read_examples(str(tmp_path / "r")))
+
+
+@pytest.mark.parametrize("length", [2**31, 2**40, 2**64 - 1])
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_length_beyond_the_end_whose_checksum_is_right(tmp_path, length, number):
+    """TensorFlow alone ends the process: it asks for that much memory."""
+    path = write(tmp_path / "r")
+    data = (tmp_path / "r").read_bytes()
+    size = len(data) // len(EXAMPLES)
+    head = length.to_bytes(8, "little")
+    head += masked_crc32c(head).to_bytes(4, "little")
+    (tmp_path / "r").write_bytes(data[: number * size] + head + data[number * size + 12 :])
+    assert num_fitting(path) == number
+    said = f"record {number + 1} is cut off or damaged" if number else "start is damaged"
+    with pytest.raises(DatasetError, match=said):
+        list(read_examples(path))
+    with pytest.raises(DatasetError, match=said):
+        summarise([path])
+
+
+def test_lengths_are_read_on_any_file_system(tmp_path):
+    data = pathlib.Path(write(tmp_path / "r")).read_bytes()
+    with tf.io.gfile.GFile("ram://framing", "wb") as file:
+        file.write(data[:-1])
+    assert num_fitting("ram://framing") == len(EXAMPLES) - 1
+    assert num_fitting(str(tmp_path / "r")) == len(EXAMPLES)
+    assert num_fitting(str(tmp_path / "r"), limit=2) == 2
 
 
 def test_something_that_is_no_record_file(tmp_path):

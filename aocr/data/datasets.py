@@ -17,7 +17,7 @@ from aocr import files
 from aocr.data.automatic import in_validation
 from aocr.data.builder import BuildOptions, BuildReport, build_records
 from aocr.data.record_files import expand_datasets
-from aocr.data.records import check_end, is_tfrecord, is_verified
+from aocr.data.records import check_end, is_tfrecord, is_verified, whole_records
 from aocr.errors import DatasetError
 
 log = logging.getLogger("aocr")
@@ -68,7 +68,7 @@ def summarise(paths: Sequence[str]) -> Summary:
     sizes, held_out, numbers, num_bytes = [], [], [], 0
     for number, path in enumerate(paths):
         num_before, file_bytes = len(labels), 0
-        for label, size, held, image_bytes, record_bytes in tf.data.TFRecordDataset(path).batch(1024).map(look):
+        for label, size, held, image_bytes, record_bytes in whole_records(path).batch(1024).map(look):
             labels += [value.decode("utf-8") for value in label.numpy()]
             sizes.append(size.numpy())
             held_out.append(held.numpy())

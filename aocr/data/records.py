@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from aocr import files
+from aocr.data.framing import HEAD_BYTES, TAIL_BYTES, is_head, num_fitting
 from aocr.errors import DatasetError
 from aocr.text.charset import normalise
 
@@ -69,22 +70,38 @@ def parse(serialized: bytes, path: str, number: int) -> Example:
 
 
 def _cut_off(path: str, num_whole: int) -> DatasetError:
+    if num_whole == 0:
+        return DatasetError(path, "is not a TFRecord file, or its start is damaged.")
     reason = f"record {num_whole + 1:,} is cut off or damaged; the {num_whole:,} before it are whole."
     return DatasetError(path, f"{reason} Build the file again with aocr dataset.")
 
 
+def whole_records(path: str, limit: int | None = None) -> tf.data.Dataset:
+    """The records of one file, serialized; it ends before one whose length goes beyond the file's end.
+
+    Args:
+      path: of the file.
+      limit: on the number of records; None: all.
+
+    Raises:
+      DatasetError: the file cannot be read.
+    """
+    with reading(path):
+        return tf.data.TFRecordDataset(path).take(num_fitting(path, limit))
+
+
 def check_end(path: str, num_records: int, num_bytes: int) -> None:
-    """After a file's last record: TensorFlow takes one that is cut in its first 12 bytes for the end.
+    """After the last of `whole_records`: there must be nothing behind it.
 
     Args:
       path: of the file.
       num_records: that were read from it.
-      num_bytes: of all of them; each has 16 more in the file.
+      num_bytes: of all of them, without their frames.
 
     Raises:
       DatasetError: there is more in the file.
     """
-    if files.size(path) != num_bytes + 16 * num_records:
+    if files.size(path) != num_bytes + (HEAD_BYTES + TAIL_BYTES) * num_records:
         raise _cut_off(path, num_records)
 
 
@@ -105,8 +122,8 @@ def reading(path: str) -> Iterator[None]:
         raise DatasetError(path, f"cannot be read ({files.one_line(error)}).") from None
 
 
-def read_examples(path: str) -> Iterator[Example]:
-    """The records of one file, in order.
+def read_examples(path: str, limit: int | None = None) -> Iterator[Example]:
+    """The records of one file, in order; only the first ones where there is a limit.
 
     Raises:
       DatasetError: the file is missing, cut off, damaged, or another program's.
@@ -114,26 +131,14 @@ def read_examples(path: str) -> Iterator[Example]:
     number = num_bytes = 0
     try:
         with reading(path):
-            for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            for serialized in whole_records(path, limit).as_numpy_iterator():
                 number += 1
                 num_bytes += len(serialized)
                 yield parse(serialized, path, number)
-            check_end(path, number, num_bytes)
+            if number != limit:
+                check_end(path, number, num_bytes)
     except tf.errors.DataLossError:
-        if number == 0:
-            raise DatasetError(path, "is not a TFRecord file, or its start is damaged.") from None
         raise _cut_off(path, number) from None
-
-
-def _masked_crc32c(data: bytes) -> int:
-    """The checksum of TFRecord files: CRC-32C (Castagnoli), rotated and shifted."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def is_tfrecord(path: str) -> bool:
@@ -143,8 +148,7 @@ def is_tfrecord(path: str) -> bool:
       DatasetError: the file cannot be read.
     """
     with reading(path):
-        head = files.read(path, 12)
-    return len(head) == 12 and int.from_bytes(head[8:], "little") == _masked_crc32c(head[:8])
+        return is_head(files.read(path, HEAD_BYTES))
 
 
 def is_verified(path: str) -> bool:
@@ -153,7 +157,7 @@ def is_verified(path: str) -> bool:
     Raises:
       DatasetError: it is damaged or another program's.
     """
-    first = next(read_examples(path), None)
+    first = next(read_examples(path, limit=1), None)
     if first is None:
         raise DatasetError(path, "holds no record. Build it with aocr dataset.")
     return first.width > 0

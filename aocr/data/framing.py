@@ -1,0 +1,57 @@
+"""The frames of TFRecord files: 8 bytes of length, their checksum, the record, its checksum.
+
+TensorFlow trusts a length whose checksum is right and ends the process where memory for it cannot be had, so lengths
+are compared with the file's size first.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from aocr import files
+
+HEAD_BYTES, TAIL_BYTES = 12, 4
+
+
+def _crc32c_table() -> list[int]:
+    table = list(range(256))
+    for _ in range(8):
+        table = [crc >> 1 ^ (0x82F63B78 if crc & 1 else 0) for crc in table]
+    return table
+
+
+_CRC32C = _crc32c_table()
+
+
+def masked_crc32c(data: bytes) -> int:
+    """The checksum of TFRecord files: CRC-32C (Castagnoli), rotated and shifted."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _CRC32C[(crc ^ byte) & 0xFF]
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def is_head(head: bytes) -> bool:
+    """Whether a record can begin like this: a length, and the checksum that belongs to it."""
+    return len(head) == HEAD_BYTES and int.from_bytes(head[8:], "little") == masked_crc32c(head[:8])
+
+
+def num_fitting(path: str, limit: int | None = None) -> int:
+    """How many records from a file's start on are as long as the file has room for; what is in them is not read.
+
+    Args:
+      path: of the file.
+      limit: of the count; None: all.
+
+    Raises:
+      OSError: the file cannot be read.
+    """
+    end, place = files.size(path), 0
+    with files.opened(path) as file:
+        for number in itertools.count():
+            file.seek(place)
+            head = file.read(HEAD_BYTES) if number != limit else b""
+            place += HEAD_BYTES + int.from_bytes(head[:8], "little") + TAIL_BYTES
+            if len(head) < HEAD_BYTES or place > end:
+                return number
