@@ -18,6 +18,17 @@ HEIGHTS = (32, 48, 64)
 COLUMN_PIXELS = 4
 """Pixels of the image so brought to its height that one memory column stands for, in both networks."""
 
+LARGEST = {
+    "max_width": 100_000,
+    "max_height": 100_000,
+    "max_prediction": 10_000,
+    "attn_num_hidden": 8_192,
+    "attn_num_layers": 64,
+    "target_embedding_size": 8_192,
+    "network_width": 100_000,
+}
+"""Limits of a network's settings: a model.json from elsewhere asks for no more."""
+
 MAX_EPOCHS = 1000
 """Passes over the training data at the most where no limit is typed."""
 
@@ -175,6 +186,9 @@ class ModelConfig:
         if self.attn_num_layers < traits.min_layers:
             reason = f"the {self.arch} network needs {traits.min_layers} or more (as aocr 0.7.6 did)."
             raise ConfigError("attn_num_layers", self.attn_num_layers, reason)
+        for name, most in LARGEST.items():
+            if (value := getattr(self, name)) > most:
+                raise ConfigError(name, value, f"must be at most {most:,} (a limit of aocr).")
 
     @property
     def traits(self) -> Arch:

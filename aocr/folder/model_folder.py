@@ -27,6 +27,7 @@ import aocr
 from aocr import files, machine
 from aocr.config import ModelConfig
 from aocr.errors import AocrError, CheckpointError, TrainingError
+from aocr.folder.pointers import check_inside, read_best, read_temperature
 
 try:
     import fcntl
@@ -98,7 +99,7 @@ class ModelFolder:
             value = json.loads(files.read(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, OSError) as error:
+        except (ValueError, RecursionError, OSError) as error:
             reason = f"is damaged ({files.one_line(error)}). Restore it, or train anew."
             raise CheckpointError(path, reason) from None
         if not isinstance(value, dict):
@@ -189,22 +190,32 @@ class ModelFolder:
     # Checkpoints
 
     def newest(self) -> str | None:
-        """Path of the newest checkpoint, without ending; None where there is none."""
+        """Path of the newest checkpoint, without ending; None where there is none.
+
+        Raises:
+          CheckpointError: the file that names it is damaged, or names one outside the folder.
+        """
         if not files.exists(self.file(POINTER)):
             return None
         machine.start_tensorflow()
         import tensorflow as tf
 
+        try:
+            state = tf.train.get_checkpoint_state(self.path)
+        except ValueError as error:
+            reason = f"is damaged ({files.one_line(error)}). Restore the folder whole."
+            raise CheckpointError(self.file(POINTER), reason) from None
+        check_inside(self.path, [state.model_checkpoint_path, *state.all_model_checkpoint_paths] if state else [])
         return tf.train.latest_checkpoint(self.path)
 
     def choose(self) -> Chosen:
         """The best checkpoint if there is one, else the newest.
 
         Raises:
-          CheckpointError: the folder has no checkpoint.
+          CheckpointError: the folder has no checkpoint, or best.json or calibration.json is damaged.
         """
-        best = self.read_json(BEST)
-        if best and files.exists(self.file(f"{best.get('checkpoint')}.index")):
+        best = read_best(self.read_json(BEST), self.file(BEST))
+        if best and files.exists(self.file(f"{best['checkpoint']}.index")):
             score = f"word accuracy {best['word_accuracy']:.2%}, CER {best['cer']:.2%}"
             what = "last, as good as the best on validation" if best.get("last") else "best on validation"
             why = f"{what} ({score} at step {best['step']})"
@@ -235,8 +246,7 @@ class ModelFolder:
         return self.file(f"{BEST_PREFIX}{step}")
 
     def _temperature(self, name: str) -> float:
-        value = self.read_json(CALIBRATION) or {}
-        return float(value["temperature"]) if value.get("checkpoint") == name else 1.0
+        return read_temperature(self.read_json(CALIBRATION), self.file(CALIBRATION), name)
 
     def write_calibration(self, prefix: str, temperature: float, num_images: int) -> None:
         """Keep the temperature fitted to checkpoint `prefix` on `num_images` images; it holds for no other."""

@@ -40,6 +40,25 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
         raise CheckpointError(prefix, f"is missing or damaged ({files.one_line(error)}).") from None
 
 
+def check_shapes(prefix: str, found: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:
+    """Refuse weights that lack a variable or have it in another shape.
+
+    Args:
+      prefix: where they come from, for messages.
+      found: weights by name.
+      expected: shapes by name.
+
+    Raises:
+      CheckpointError: they do not fit.
+    """
+    for name, shape in expected.items():
+        if name not in found:
+            raise CheckpointError(prefix, f"does not fit model.json: {name!r} is missing. Restore the folder whole.")
+        if found[name].shape != shape:
+            shapes = f"{found[name].shape} against {shape}"
+            raise CheckpointError(prefix, f"does not fit model.json: {name!r} is {shapes}. Restore the folder whole.")
+
+
 def assign_weights(prefix: str, model: keras.Model, found: dict[str, np.ndarray]) -> None:
     """Put weights into the model; every variable must be there with its shape.
 
@@ -55,10 +74,8 @@ def assign_weights(prefix: str, model: keras.Model, found: dict[str, np.ndarray]
     if set(found) != set(weights):
         odd = sorted(set(found) ^ set(weights))[0]
         raise CheckpointError(prefix, f"does not fit model.json: {odd!r} is in one only. Restore the folder whole.")
+    check_shapes(prefix, found, {name: tuple(variable.shape) for name, variable in weights.items()})
     for name, variable in weights.items():
-        if tuple(found[name].shape) != tuple(variable.shape):
-            shapes = f"{tuple(found[name].shape)} against {tuple(variable.shape)}"
-            raise CheckpointError(prefix, f"does not fit model.json: {name!r} is {shapes}. Restore the folder whole.")
         variable.assign(found[name])
 
 

@@ -119,8 +119,8 @@ def load(
 
         return Predictor(open_weights(chosen, config, how), batch_size, chosen)
     machine.start_tensorflow()
-    from aocr.folder.weights import load_weights
-    from aocr.model.recognizer import build_recognizer
+    from aocr.folder.weights import assign_weights, check_shapes, read_weights
+    from aocr.model.recognizer import build_recognizer, key_shapes
     from aocr.reading import frozen
     from aocr.reading.network import NetworkReader
 
@@ -128,8 +128,10 @@ def load(
     key = frozen.key_of(folder, chosen, precision) if quick and how in (None, ReadConfig()) else None
     reader: Reader | None = frozen.kept_reader(key, config) if key else None
     if reader is None:
+        weights = read_weights(chosen.prefix)
+        check_shapes(chosen.prefix, weights, key_shapes(config))
         model = build_recognizer(config, machine.POLICIES[precision])
-        load_weights(chosen.prefix, model)
+        assign_weights(chosen.prefix, model, weights)
         if key:
             reader = frozen.KeepingReader(key, model, config, chosen.temperature)
         else:

@@ -16,6 +16,9 @@ PAD, GO, EOS = 0, 1, 2
 """Ids of the special symbols: padding, start of text, end of text. As in aocr 0.7.6."""
 NUM_SPECIALS = 3
 
+MOST_SYMBOLS = 100_000
+"""Symbols of a charset at the most; Unicode has about 150,000 characters."""
+
 NAMES = {
     "digits": string.digits,
     "uppercase": string.ascii_uppercase,
@@ -43,16 +46,22 @@ class Charset:
       symbols: the symbols in the order of their ids, each once.
 
     Raises:
-      ConfigError: there is no symbol, or one stands twice.
+      ConfigError: there is no symbol, one stands twice, is half of a surrogate pair, or there are too many.
     """
 
     symbols: str
     _ids: ClassVar[dict[str, int]]  # of the instance; a field would be compared and stored
 
     def __post_init__(self):
+        if len(self.symbols) > MOST_SYMBOLS:
+            reason = f"must be at most {MOST_SYMBOLS:,} (a limit of aocr)."
+            raise ConfigError("charset", f"{len(self.symbols):,} symbols", reason)
+        halves = [char for char in self.symbols if "\ud800" <= char <= "\udfff"]
+        if halves:
+            raise ConfigError("charset", halves[0], "is half of a surrogate pair, not a character. Leave it out.")
         twice = [char for char, count in Counter(self.symbols).items() if count > 1]
         if twice:
-            raise ConfigError("charset", self.symbols, f"{twice[0]!r} stands in it twice. List it once.")
+            raise ConfigError("charset", self.symbols[:100], f"{twice[0]!r} stands in it twice. List it once.")
         if not self.symbols:
             raise ConfigError("charset", "", "it has no symbol. Give at least one label or symbol.")
         object.__setattr__(self, "_ids", {char: i + NUM_SPECIALS for i, char in enumerate(self.symbols)})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from aocr.config import ModelConfig
-from aocr.folder.weights import read_weights, weights_of
+from aocr.folder.weights import check_shapes, read_weights, weights_of
 from aocr.folder.words import open_folder
-from aocr.model.recognizer import Recognizer
+from aocr.model.recognizer import Recognizer, key_shapes
 from aocr.text.charset import NUM_SPECIALS, Charset
 from aocr.training.progress import log
 
@@ -28,22 +30,42 @@ def _rows(old: Charset, new: Charset) -> tuple[list[int], list[int]]:
     return specials + [old.encode(s)[0] for s in shared], specials + [new.encode(s)[0] for s in shared]
 
 
-def start_from(model_dir: str, model: Recognizer, config: ModelConfig) -> None:
-    """Put the weights of the model in `model_dir` into `model`; rows of symbols it lacks stay fresh.
+class Start(NamedTuple):
+    """What a network starts from.
+
+    Attributes:
+      name: the model folder and its checkpoint, for people.
+      charset: of the model.
+      weights: by name.
+    """
+
+    name: str
+    charset: Charset
+    weights: dict[str, np.ndarray]
+
+
+def read_start(model_dir: str) -> Start:
+    """The weights of the model in `model_dir`.
 
     Raises:
-      CheckpointError: the folder has no checkpoint, or it is damaged.
+      CheckpointError: the folder has no checkpoint, it is damaged, or does not fit the folder's model.json.
     """
     folder = open_folder(model_dir)
-    old, chosen = folder.read_config(), folder.choose()
-    found = read_weights(chosen.prefix)
-    theirs, ours = _rows(old.charset, config.charset)
+    config, chosen = folder.read_config(), folder.choose()
+    weights = read_weights(chosen.prefix)
+    check_shapes(chosen.prefix, weights, key_shapes(config))
+    return Start(f"{model_dir}, the {chosen.why}", config.charset, weights)
+
+
+def start_from(start: Start, model: Recognizer, config: ModelConfig) -> None:
+    """Put the weights of `start` into `model`; rows of symbols it lacks stay fresh."""
+    theirs, ours = _rows(start.charset, config.charset)
     for name, variable in weights_of(model).items():
         if name not in VOCABULARY_AXES:
-            variable.assign(found[name])
+            variable.assign(start.weights[name])
             continue
         value = np.moveaxis(variable.numpy().copy(), VOCABULARY_AXES[name], 0)
-        value[ours] = np.moveaxis(found[name], VOCABULARY_AXES[name], 0)[theirs]
+        value[ours] = np.moveaxis(start.weights[name], VOCABULARY_AXES[name], 0)[theirs]
         variable.assign(np.moveaxis(value, 0, VOCABULARY_AXES[name]))
     new = len(config.charset) - (len(ours) - NUM_SPECIALS)
-    log.info("Starting from %s, the %s: %d symbols new", model_dir, chosen.why, new)
+    log.info("Starting from %s: %d symbols new", start.name, new)

@@ -12,9 +12,9 @@ from aocr.report.curves import Point, draw_curves
 from aocr.training.progress import log
 
 
-def _numbers(values: dict[str, Any]) -> dict[str, Any]:
-    """A check's values as they were before json, which has no NaN."""
-    return {name: math.nan if value is None else value for name, value in values.items()}
+def _point(values: dict[str, Any]) -> Point:
+    """A kept check; json has no NaN. A TypeError or AttributeError: it is none."""
+    return Point(**{name: math.nan if value is None else value + 0 for name, value in values.items()})
 
 
 class History:
@@ -28,7 +28,11 @@ class History:
     def __init__(self, folder: ModelFolder, step: int):
         self.folder = folder
         kept = (folder.read_json(HISTORY) or {}).get("points", []) if step else []
-        points = [Point(**_numbers(values)) for values in kept]
+        try:
+            points = [_point(values) for values in kept]
+        except (TypeError, AttributeError):
+            log.warning("%s is damaged: the curves begin anew.", folder.file(HISTORY))
+            points = []
         self.points = [point for point in points if point.step <= step]
 
     def add(self, point: Point) -> None:

@@ -1,0 +1,76 @@
+"""The small files of a model folder that say which checkpoint is meant: believed only where they can be true."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from aocr.errors import CheckpointError
+
+LARGEST = 1e12
+"""No number in these files is larger."""
+TEMPERATURES = 0.01, 100.0
+"""Between them every temperature lies: training tries those from 1/8 to 8."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def check_inside(folder: str, prefixes: Iterable[str]) -> None:
+    """Refuse checkpoints outside the folder: a training that goes on removes the oldest of them.
+
+    Raises:
+      CheckpointError: one is not directly in the folder.
+    """
+    for prefix in prefixes:
+        if prefix != os.path.join(folder, os.path.basename(prefix)):
+            reason = f"names {prefix}, which is outside the folder. Restore the folder whole."
+            raise CheckpointError(os.path.join(folder, "checkpoint"), reason)
+
+
+def read_best(value: dict[str, Any] | None, path: str) -> dict[str, Any] | None:
+    """What best.json says; None where there is none.
+
+    Args:
+      value: what stands in it.
+      path: of the file, for messages.
+
+    Raises:
+      CheckpointError: it is damaged, or names something else than a best checkpoint of the folder.
+    """
+    if value is None:
+        return None
+    name, numbers = value.get("checkpoint"), {key: value.get(key) for key in ("step", "word_accuracy", "cer")}
+    odd = {key: number for key, number in numbers.items() if not _is_number(number)}
+    if not (isinstance(name, str) and re.fullmatch("best-[0-9]+", name)):
+        odd = {"checkpoint": name, **odd}
+    if odd:
+        told = ", ".join(f"{key} = {number!r}" for key, number in odd.items())[:100]
+        reason = f"is damaged ({told}). Restore it, or remove it: then the newest checkpoint is used."
+        raise CheckpointError(path, reason)
+    return value
+
+
+def read_temperature(value: dict[str, Any] | None, path: str, checkpoint: str) -> float:
+    """The temperature of a checkpoint; 1 where none was fitted to it.
+
+    Args:
+      value: what stands in calibration.json; None: there is none.
+      path: of the file, for messages.
+      checkpoint: name of the checkpoint.
+
+    Raises:
+      CheckpointError: it is damaged.
+    """
+    if value is None:
+        return 1.0
+    temperature, fitted_to = value.get("temperature"), value.get("checkpoint")
+    lowest, highest = TEMPERATURES
+    if not (_is_number(temperature) and lowest <= temperature <= highest and isinstance(fitted_to, str)):
+        told = f"temperature = {temperature!r}, checkpoint = {fitted_to!r}"[:100]
+        reason = f"is damaged ({told}). Restore it, or remove it: then confidences are not calibrated."
+        raise CheckpointError(path, reason)
+    return float(temperature) if fitted_to == checkpoint else 1.0

@@ -1,0 +1,207 @@
+"""Model folders from strangers: what their small files claim is checked before anything is built or read."""
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import assert_clean_failure, draw_numbers, run_aocr
+
+from aocr.config import LARGEST, ModelConfig
+from aocr.errors import AocrError, CheckpointError, ConfigError
+from aocr.folder.checkpoints import write_weights
+from aocr.folder.model_folder import ModelFolder
+from aocr.folder.weights import weights_of
+from aocr.model.recognizer import build_recognizer
+from aocr.text.charset import MOST_SYMBOLS, Charset
+
+
+def make_model(path):
+    """A model folder as a training leaves it, of a network that has learnt nothing."""
+    config = ModelConfig(Charset("0123456789"), attn_num_hidden=16, target_embedding_size=8, max_prediction=3)
+    folder = ModelFolder(path)
+    folder.write_config(config)
+    model = build_recognizer(config)
+    write_weights(folder, model, 7)
+    tf.train.Checkpoint(averaged=weights_of(model)).write(folder.best_path(7))
+    folder.write_best(7, 0.5, 0.25, False)
+    folder.write_calibration(folder.best_path(7), 1.5, 10)
+
+
+@pytest.fixture
+def folder(shared, tmp_path):
+    """A model folder to be spoilt."""
+    return shutil.copytree(shared("untrained", make_model), tmp_path / "model")
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """Annotation file of two images."""
+    return draw_numbers(tmp_path / "n", 2)
+
+
+@pytest.fixture
+def image(numbers):
+    return numbers.parent / "0.png"
+
+
+def change(path, **values):
+    """Set values of a json file; `Ellipsis` removes one."""
+    found = {**json.loads(path.read_text("utf-8")), **values}
+    path.write_text(json.dumps({k: v for k, v in found.items() if v is not ...}), "utf-8")
+
+
+def change_model(folder, **values):
+    model = json.loads((folder / "model.json").read_text("utf-8"))
+    model["model"].update(values)
+    (folder / "model.json").write_text(json.dumps(model), "utf-8")
+
+
+# model.json
+
+
+@pytest.mark.parametrize(
+    "values, told",
+    [
+        ({"attn_num_hidden": 2_000_000}, "attn_num_hidden = 2000000: must be at most 8,192 (a limit of aocr)"),
+        ({"attn_num_layers": 100_000}, "attn_num_layers = 100000: must be at most 64"),
+        ({"charset": "".join(map(chr, range(0x1000, 0xC000))) + "".join(map(chr, range(0x10000, 0xF0000)))}, "100,000"),
+        ({"max_width": 10**9}, "max_width = 1000000000: must be at most 100,000"),
+        ({"max_width": 90_000, "max_height": 1}, "network_width = 2880000: must be at most 100,000"),
+        ({"max_prediction": 10**9}, "max_prediction = 1000000000: must be at most 10,000"),
+        ({"charset": "ab\ud800"}, "half of a surrogate pair"),
+        ({"attn_num_hidden": 8_192}, "does not fit model.json: 'encoder/lstm"),
+        ({"attn_num_layers": 64}, "does not fit model.json: 'decoder/cell63/recurrent_kernel' is missing"),
+        ({"target_embedding_size": 8_192}, "does not fit model.json: 'decoder/embedding/embeddings' is"),
+        ({"charset": "".join(map(chr, range(0x4E00, 0x9000)))}, "does not fit model.json: 'decoder/embedding"),
+        ({"use_gru": True}, "does not fit model.json: 'decoder/cell0/recurrent_kernel' is"),
+    ],
+)
+def test_a_network_that_is_too_large_is_refused_before_it_is_built(folder, image, monkeypatch, values, told):
+    def build(*args):
+        raise AssertionError("it was built")
+
+    monkeypatch.setattr("aocr.model.recognizer.build_recognizer", build)
+    change_model(folder, **values)
+    before = time.monotonic()
+    line = assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), str(folder), told)
+    assert len(line) < 500
+    assert time.monotonic() - before < 20
+
+
+def test_a_training_does_not_go_on_with_weights_that_do_not_fit(folder, numbers):
+    change_model(folder, attn_num_hidden=8_192)
+    for place in (("--model-dir", folder), ("--model-dir", f"{folder}-new", "--init-from", folder)):
+        assert_clean_failure(run_aocr("train", numbers, *place, "--num-epoch", "50"), "does not fit model.json")
+
+
+def test_the_limits_hold_for_what_is_typed():
+    for name, most in LARGEST.items():
+        if name != "network_width":
+            extra = {"max_height": most} if name == "max_width" else {}
+            assert getattr(ModelConfig(Charset("a"), **{name: most}, **extra), name) == most
+            with pytest.raises(ConfigError, match="a limit of aocr"):
+                ModelConfig(Charset("a"), **{name: most + 1})
+    with pytest.raises(ConfigError, match="a limit of aocr"):
+        Charset("".join(map(chr, range(0x10000, 0x10001 + MOST_SYMBOLS))))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": 1, "model": ' * 50_000, "\0", '{"a": ' + "9" * 5000 + "}"])
+def test_json_that_is_none_is_damaged(folder, image, text):
+    (folder / "model.json").write_text(text)
+    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "model.json", "is damaged")
+
+
+# calibration.json
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "x", None, ..., True, [1], 10**400, 1e-300])
+def test_a_damaged_temperature(folder, image, value):
+    change(folder / "calibration.json", temperature=value)
+    line = assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "calibration.json", "is damaged")
+    assert "or remove it" in line
+    (folder / "calibration.json").unlink()
+    assert run_aocr("predict", image, "--model-dir", folder).returncode == 0
+
+
+@pytest.mark.parametrize("value", [5, ..., None])
+def test_a_temperature_of_no_checkpoint(folder, image, value):
+    change(folder / "calibration.json", checkpoint=value)
+    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "calibration.json", "is damaged")
+
+
+def test_a_temperature_of_another_checkpoint_is_not_used(folder):
+    change(folder / "calibration.json", checkpoint="best-1", temperature=3.0)
+    assert ModelFolder(folder).choose().temperature == 1.0
+
+
+# best.json and the file that names the newest
+
+
+@pytest.mark.parametrize(
+    "name", ["../model/best-{}", "/etc/passwd", "x", "best-1/../best-{}", "best-{}\n", 5, None, ..., ""]
+)
+def test_a_best_checkpoint_elsewhere_is_refused(folder, image, name):
+    step = json.loads((folder / "best.json").read_text())["step"]
+    change(folder / "best.json", checkpoint=name.format(step) if isinstance(name, str) else name)
+    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "best.json", "is damaged", "or remove it")
+
+
+@pytest.mark.parametrize("key", ["step", "word_accuracy", "cer"])
+@pytest.mark.parametrize("value", [..., None, "x", float("nan"), [], True, 10**400])
+def test_odd_scores_of_the_best(folder, key, value):
+    change(folder / "best.json", **{key: value})
+    with pytest.raises(CheckpointError, match=f"best.json: is damaged .*{key} = "):
+        ModelFolder(folder).choose()
+
+
+@pytest.mark.parametrize(
+    "entry", ['model_checkpoint_path: "{}"', 'model_checkpoint_path: "ckpt-1"\nall_model_checkpoint_paths: "{}"']
+)
+@pytest.mark.parametrize("name", ["../other/ckpt-1", "{folder}/../other/ckpt-1", "sub/ckpt-1"])
+def test_a_newest_checkpoint_elsewhere_is_refused(folder, numbers, tmp_path, entry, name):
+    """TensorFlow removes the oldest checkpoints that this file names."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "ckpt-1.index").write_text("precious")
+    (folder / "checkpoint").write_text(entry.format(name.format(folder=folder)) + "\n")
+    (folder / "best.json").unlink()
+    with pytest.raises(CheckpointError, match="outside the folder"):
+        ModelFolder(folder).choose()
+    done = run_aocr("train", numbers, "--model-dir", folder, "--num-epoch", "50")
+    assert_clean_failure(done, "outside the folder")
+    assert (other / "ckpt-1.index").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\0", b"model_checkpoint_path: 5", b"x" * 10_000, b'model_checkpoint_path: ""']
+)
+def test_a_damaged_name_of_the_newest(folder, content):
+    (folder / "checkpoint").write_bytes(content)
+    (folder / "best.json").unlink()
+    with pytest.raises(AocrError):
+        ModelFolder(folder).choose()
+
+
+@pytest.mark.parametrize(
+    "points", [5, {"a": 1}, ["x"], [{"step": "x", "loss": 1}], [{"steps": 1}], [{"step": 1, "loss": []}]]
+)
+def test_damaged_curves_begin_anew(folder, points, caplog):
+    from aocr.training.history import History
+
+    (folder / "history.json").write_text(json.dumps({"points": points}))
+    (folder / "train.json").write_text(json.dumps({"datasets": 5}))
+    assert History(ModelFolder(folder), 5).points == []
+
+
+# a weights.npz from a stranger
+
+
+def test_weights_with_python_objects_are_refused(tmp_path):
+    from aocr.folder.compact import read_compact
+
+    np.savez(tmp_path / "weights.npz", a=np.array([print], object))
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_compact(str(tmp_path / "weights.npz"))
