@@ -9,5 +9,10 @@ WORKDIR /src
 COPY . .
 RUN pip install --no-cache-dir "${TENSORFLOW}" ".${EXTRAS}" && rm -rf /src
 
+# an ordinary user; to own what is written: docker run --user "$(id -u):$(id -g)" ...
+RUN useradd --create-home --uid 1000 aocr && mkdir -p /data && chown aocr:aocr /data
+USER aocr
+ENV HOME=/home/aocr
+
 WORKDIR /data
 ENTRYPOINT ["aocr"]

@@ -76,7 +76,11 @@ def test_training_from_records_and_from_annotations_is_the_same(numbers, tmp_pat
 def test_max_time_ends_a_training(numbers, tmp_path):
     done = run_aocr("train", numbers, "--model-dir", tmp_path / "m", "--max-time", "1s", *SMALL)
     assert done.returncode == 0, done.stderr
-    assert "of training are spent (--max-time)" in done.stderr
+    assert re.search(r"of training are spent \(--max-time\); the first step alone took \d+ s\.", done.stderr)
+    told = done.stderr.split("on validation images: label, text read, confidence\n")[1].splitlines()
+    shown = [line for line in told if re.fullmatch(r"  '\d{1,3}' +'.*' +[01]\.\d\d", line)]
+    assert 1 <= len(shown) <= 6 and told[: len(shown)] == shown
+    assert done.stdout.startswith("The model cannot read yet") and "Next:" not in done.stdout
 
 
 def test_without_enough_images_there_is_no_validation_and_the_newest_is_used(tmp_path):

@@ -1,9 +1,14 @@
 """The bar of a training: it moves by itself, names the phase, and shows a percentage where a limit is known."""
 
 import io
+import os
+import subprocess
 import sys
 import time
 
+from conftest import ROOT
+
+from aocr.cli.waiting import waiting
 from aocr.training import progress
 from aocr.training.progress import Progress
 
@@ -46,5 +51,43 @@ def test_the_bar_shows_how_much_is_done_and_left(monkeypatch):
 def test_elsewhere_than_on_a_terminal_there_is_no_bar(capsys):
     with Progress() as bar:
         bar.phase("training", 0.5)
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_clock_ticks_while_tensorflow_starts():
+    """On a terminal, and though standard error is silenced meanwhile."""
+    code = (
+        "import time\n"
+        "from aocr.cli.waiting import waiting\n"
+        "from aocr.machine import quiet\n"
+        "with waiting('starting TensorFlow'), quiet():\n"
+        "    time.sleep(2.2)\n"
+        "import sys\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    shown = on_a_terminal([sys.executable, "-c", code])
+    assert "starting TensorFlow [00:00]" in shown
+    assert "starting TensorFlow [00:02]" in shown
+
+
+def on_a_terminal(command: list[str]) -> str:
+    """What a command writes to standard error where that is a terminal."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(command, stderr=theirs, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    os.close(theirs)
+    found = b""
+    try:
+        while piece := os.read(ours, 4096):
+            found += piece
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    assert process.wait() == 0
+    return found.decode()
+
+
+def test_elsewhere_no_clock_ticks(capsys):
+    with waiting("starting"):
         time.sleep(0.1)
     assert capsys.readouterr().err == ""

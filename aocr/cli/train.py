@@ -7,11 +7,20 @@ import logging
 
 from aocr import machine
 from aocr.cli import options
+from aocr.cli.waiting import waiting
 from aocr.config import MAX_EPOCHS, OPTIMIZERS, TrainConfig
-from aocr.errors import ConfigError
+from aocr.errors import ConfigError, shown
 from aocr.tf_config import current_task
 
 log = logging.getLogger("aocr")
+
+UNCHANGED = "Nothing was trained. At step %d the training had ended before: %s. A higher limit goes on from there."
+NOT_YET = (
+    "The model cannot read yet: most characters of the validation images are wrong. Try, in this order: "
+    "see that labels and images belong together (aocr dataset ANNOTATIONS OUTPUT --preview FILE); "
+    "train longer (the same command with a higher --max-time, --num-epoch or --patience goes on); "
+    "start from a model that can read (--no-resume --init-from words); more images, also drawn ones (aocr synth)."
+)
 
 ADADELTA_FROM = 0.1
 """A typed learning rate from here on is meant for Adadelta, the optimizer of aocr 0.7.6."""
@@ -101,10 +110,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     options.check_paths([*args.datasets, *args.validation], args.model_dir)
     typed = options.typed_settings(args)
-    machine.start_tensorflow()
-    from aocr.folder.model_folder import ModelFolder
-    from aocr.training.prepare import TrainRequest
-    from aocr.training.run import train
+    with waiting("starting TensorFlow"):
+        machine.start_tensorflow()
+        from aocr.folder.model_folder import ModelFolder
+        from aocr.training.prepare import TrainRequest
+        from aocr.training.run import train
 
     if args.gpu_id is not None:
         if args.devices is not None:
@@ -117,8 +127,10 @@ def run(args: argparse.Namespace) -> int:
         log.info("Saved at step %d (%s). The same command goes on from here.", outcome.step, outcome.reason)
         return 130
     chosen = ModelFolder(args.model_dir).choose()
-    log.info("Training ended after step %d: %s.", outcome.step, outcome.reason)
+    said = "Training ended after step %d: %s." if outcome.trained else UNCHANGED
+    log.info(said, outcome.step, outcome.reason)
     log.info("test, predict and export will use %s, the %s.", chosen.prefix, chosen.why)
     flag = "" if args.model_dir == "checkpoints" else f" --model-dir {args.model_dir}"
-    print(f"Next: aocr test DATASET{flag}, aocr predict IMAGE...{flag}, aocr export{flag}")
+    next_steps = f"Next: aocr test DATASET{flag}, aocr predict IMAGE...{flag}, aocr export{flag}"
+    print(shown(next_steps if outcome.begun else NOT_YET))
     return 0

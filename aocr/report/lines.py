@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from aocr.errors import HIDDEN, shown
@@ -60,6 +61,13 @@ def result_line(sample: Sample, use_distance: bool = True) -> str:
     score = upstream_score(sample.prediction.text, sample.label, use_distance)
     told = sample.label if sample.correct else f"{sample.prediction.text} vs {sample.label}"
     return shown(f"{score:>4.0%} ({told})" + ("" if sample.correct else f" {sample.name}"))
+
+
+def sample_lines(samples: Sequence[Sample]) -> list[str]:
+    """Labels, texts and confidences in columns, each text in quotes."""
+    rows = [(repr(s.label), repr(s.prediction.text), f"{s.prediction.confidence:.2f}") for s in samples]
+    first, second = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
+    return [shown(f"{label:<{first}}  {text:<{second}}  {confidence}") for label, text, confidence in rows]
 
 
 def scores(report: EvalReport) -> list[tuple[str, str]]:

@@ -6,11 +6,14 @@ the one at which confidence best foretells whether the text is right.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
 from aocr.data.pipeline import Batches
 from aocr.model.recognizer import Recognizer
+from aocr.results import Prediction, Sample
 from aocr.text.charset import Charset
 
 TEMPERATURES = np.geomspace(0.125, 8.0, 97)
@@ -34,19 +37,33 @@ def fit_temperature(log_probs: np.ndarray, correct: np.ndarray) -> float:
     return float(TEMPERATURES[np.argmin(surprise + 0.5 * (np.log(TEMPERATURES) / PRIOR) ** 2)])
 
 
-def calibrate(model: Recognizer, charset: Charset, batches: Batches) -> tuple[float, int]:
-    """Read a validation set and fit the temperature to it.
+class Calibration(NamedTuple):
+    """What reading a validation set told.
 
-    Returns:
-      The temperature, and the number of images.
+    Attributes:
+      temperature: fitted to it.
+      samples: its images as they were read, their confidence at this temperature.
     """
+
+    temperature: float
+    samples: list[Sample]
+
+
+def calibrate(model: Recognizer, charset: Charset, batches: Batches) -> Calibration:
+    """Read a validation set and fit the temperature to it."""
     read = tf.function(
         lambda images, widths: model.read(images, widths, temperatures=tuple(TEMPERATURES)), reduce_retracing=True
     )
-    log_probs, correct = [], []
+    log_probs, texts, labels = [], [], []
     for batch in batches.in_order():
         reading = read(batch.images, batch.widths)
         log_probs.append(reading.log_probs[:, 0].numpy())
-        texts = [charset.decode(ids) for ids in reading.ids.numpy()]
-        correct += [text == label.decode("utf-8") for text, label in zip(texts, batch.label.numpy(), strict=True)]
-    return fit_temperature(np.concatenate(log_probs), np.array(correct)), len(correct)
+        texts += [charset.decode(ids) for ids in reading.ids.numpy()]
+        labels += [label.decode("utf-8") for label in batch.label.numpy()]
+    log_probs = np.concatenate(log_probs)
+    temperature = fit_temperature(log_probs, np.array(texts) == np.array(labels))
+    confidences = np.exp(log_probs[:, np.argmin(abs(TEMPERATURES - temperature))]).tolist()
+    found = zip(labels, texts, confidences, strict=True)
+    return Calibration(
+        temperature, [Sample("", label, Prediction(text, confidence)) for label, text, confidence in found]
+    )

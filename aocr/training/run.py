@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import tensorflow as tf
 
@@ -15,18 +15,24 @@ from aocr import files, machine
 from aocr.data.datasets import open_dataset
 from aocr.errors import TrainingError
 from aocr.folder.model_folder import TRAIN, ModelFolder
-from aocr.folder.weights import load_weights
-from aocr.model.recognizer import Recognizer, build_recognizer
+from aocr.folder.weights import check_shapes, load_weights, read_weights
+from aocr.model.recognizer import Recognizer, build_recognizer, key_shapes
 from aocr.reading.evaluator import Evaluator, evaluate
 from aocr.reading.network import NetworkReader
 from aocr.reading.predictor import load
+from aocr.report.lines import sample_lines
 from aocr.report.page import write_html_report
+from aocr.text.metrics import score
 from aocr.training.calibration import calibrate
 from aocr.training.cluster import Cluster, connect
-from aocr.training.fine_tune import start_from
+from aocr.training.fine_tune import read_start, start_from
 from aocr.training.prepare import Plan, TrainRequest, make_plan, resumed_config
 from aocr.training.progress import Progress, log
+from aocr.training.schedule import GUESSING_CER
 from aocr.training.trainer import Outcome, Trainer
+
+NUM_SHOWN = 6
+"""Validation images, at most, of which it is told at the end what is read in them."""
 
 
 def train(request: TrainRequest) -> Outcome:
@@ -71,10 +77,14 @@ def _run(
     """Build the network, train it, and do what comes after training."""
     progress.phase("building the network")
     precision, why = machine.choose_precision(request.config.precision)
+    newest = None if fresh else folder.newest()
+    if newest:
+        check_shapes(newest, read_weights(newest), key_shapes(plan.config))
+    start = read_start(request.init_from) if request.init_from and not newest else None
     with cluster.strategy.scope():
         model = build_recognizer(plan.config, machine.POLICIES[precision])
-        if request.init_from and (fresh or folder.newest() is None):
-            start_from(request.init_from, model, plan.config)
+        if start:
+            start_from(start, model, plan.config)
         cluster.exchange("built")
         if fresh and cluster.is_chief:  # only now that data and network are known to be good
             folder.begin(plan.config)
@@ -101,7 +111,7 @@ def _run(
     if cluster.is_chief and not outcome.interrupted:
         if plan.validation:
             progress.phase("calibrating the confidence")
-            _calibrate(folder, model, plan)
+            outcome = replace(outcome, begun=_calibrate(folder, model, plan))
         if request.output_dir:
             _report_validation(request, plan)
     cluster.exchange("done")
@@ -111,7 +121,7 @@ def _run(
 def _tell_start(request: TrainRequest, folder: ModelFolder, restored: str | None) -> None:
     """Say what the training begins with, and warn where it had other data before."""
     before = (folder.read_json(TRAIN) or {}).get("datasets")
-    if restored and before and list(before) != list(request.datasets):
+    if restored and isinstance(before, list) and before != list(request.datasets):
         log.warning("So far it was trained on %s. To begin anew: --no-resume.", ", ".join(map(str, before)))
     log.info("Resuming from %s" if restored else "A new model in %s", restored or request.model_dir)
 
@@ -128,13 +138,21 @@ def _record(request: TrainRequest, plan: Plan, folder: ModelFolder, precision: s
     folder.write_json(TRAIN, values)
 
 
-def _calibrate(folder: ModelFolder, model: Recognizer, plan: Plan) -> None:
-    """Fit the confidence of the checkpoint that reading will use, and keep the temperature beside it."""
+def _calibrate(folder: ModelFolder, model: Recognizer, plan: Plan) -> bool:
+    """Fit the confidence of the checkpoint that reading will use, keep the temperature beside it, and show readings.
+
+    Returns:
+      Whether the model has begun to read.
+    """
     chosen = folder.choose()
     load_weights(chosen.prefix, model)
-    temperature, num_images = calibrate(model, plan.config.charset, plan.validation)  # type: ignore[arg-type]
-    folder.write_calibration(chosen.prefix, temperature, num_images)
-    log.info("Confidence calibrated on %d validation images: temperature %.2f.", num_images, temperature)
+    temperature, samples = calibrate(model, plan.config.charset, plan.validation)  # type: ignore[arg-type]
+    folder.write_calibration(chosen.prefix, temperature, len(samples))
+    log.info("Confidence calibrated on %d validation images: temperature %.2f.", len(samples), temperature)
+    log.info("What the model reads now, on validation images: label, text read, confidence")
+    for line in sample_lines(samples[:: -(-len(samples) // NUM_SHOWN)]):
+        log.info("  %s", line)
+    return score(samples).cer <= GUESSING_CER
 
 
 def _report_validation(request: TrainRequest, plan: Plan) -> None:

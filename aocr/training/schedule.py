@@ -166,7 +166,9 @@ class Schedule:
         state = self.state
         return {
             Reason.GOING: "it has not ended",
-            Reason.EPOCHS: f"{state.epoch + 1} epochs are done (--num-epoch)",
+            Reason.EPOCHS: f"{state.epoch + 1} epochs are done (--num-epoch)"
+            if state.epoch
+            else "1 epoch is done (--num-epoch)",
             Reason.TIME: f"{clock(state.elapsed)} of training are spent (--max-time)",
             Reason.PATIENCE: f"it got no better for {state.patience} checks in a row (--patience)",
         }[Reason(state.finished)]

@@ -26,7 +26,7 @@ from aocr.training.cluster import Cluster, lost_worker_errors
 from aocr.training.history import History
 from aocr.training.optimizers import make_optimizer
 from aocr.training.progress import Progress
-from aocr.training.schedule import Kept, Schedule, TrainState
+from aocr.training.schedule import Kept, Reason, Schedule, TrainState
 from aocr.training.step import TrainStep
 
 LOG_STEPS = 10
@@ -41,11 +41,15 @@ class Outcome:
       reason: in words.
       interrupted: whether a signal ended it (everything is saved).
       step: steps done in all.
+      trained: whether this call did any of them.
+      begun: whether the model has begun to read; true where there is no validation to tell.
     """
 
     reason: str
     interrupted: bool
     step: int
+    trained: bool = True
+    begun: bool = True
 
 
 class _Meter:
@@ -106,7 +110,7 @@ class Trainer:
         self._checkpoints = Checkpoints(folder, model, self._average.averages, self._optimizer, self._saved)
         self._losses: list[tf.Tensor] = []
         self._saved_step = -1
-        self._start = self._elapsed = self._check_seconds = 0.0
+        self._start = self._elapsed = self._check_seconds = self._first_seconds = 0.0
         self._stopped_by: str | None = None
         self._history: History | None = None
 
@@ -132,7 +136,7 @@ class Trainer:
         """
         state = self.state
         if self.schedule.ended:
-            return Outcome(f"had ended before: {self.schedule.reason}", False, state.step)
+            return Outcome(self.schedule.reason, False, state.step, trained=False)
         if self.cluster.is_chief:
             self._progress.record(os.environ.get("AIP_TENSORBOARD_LOG_DIR") or self.folder.file("logs"))
             self._history = History(self.folder, state.step)
@@ -144,6 +148,8 @@ class Trainer:
             self._save()
             stopped_by = self._stopped_by or interrupts.caught
         reason = f"stopped by {stopped_by}" if stopped_by else self.schedule.reason
+        if not stopped_by and state.finished == Reason.TIME and self._first_seconds > self.config.max_time / 2:
+            reason += f"; the first step alone took {self._first_seconds:.0f} s"
         return Outcome(reason, bool(stopped_by), state.step)
 
     def _steps(self, interrupts: Interrupts) -> None:
@@ -156,6 +162,7 @@ class Trainer:
             rate = self.schedule.learning_rate
             self._losses.append(self._train_step(batch, rate, state.step))
             state.step, state.epoch, state.batch = state.step + 1, int(epoch), int(number) + 1
+            self._first_seconds = self._first_seconds or meter.seconds
             meter.count(batch.widths.shape[0] * self.cluster.num_workers)
             logged, checked = state.step % LOG_STEPS == 0, state.step % config.steps_per_checkpoint == 0
             if self.cluster.num_workers == 1 or logged or checked:

@@ -1,0 +1,45 @@
+"""What a terminal shows while TensorFlow starts: a clock that ticks from the first second."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+TICK_SECONDS = 0.5
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Shows `what` and the time since, inside the block and on a terminal only.
+
+    Args:
+      what: is being done, in words. Nothing else may be printed meanwhile.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    from tqdm import tqdm
+
+    done = threading.Event()
+    with ExitStack() as stack:
+        try:  # standard error itself is silenced while TensorFlow starts
+            stream = stack.enter_context(os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8"))
+        except io.UnsupportedOperation:
+            stream = sys.stderr
+        bar = stack.enter_context(tqdm(desc=what, bar_format="{desc} [{elapsed}]", leave=False, file=stream))
+
+        def tick() -> None:
+            while not done.wait(TICK_SECONDS):
+                bar.refresh()
+
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
