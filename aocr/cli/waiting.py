@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TextIO
 
 TICK_SECONDS = 0.5
 
@@ -26,10 +27,9 @@ def waiting(what: str) -> Iterator[None]:
 
     done = threading.Event()
     with ExitStack() as stack:
-        try:  # standard error itself is silenced while TensorFlow starts
+        stream: TextIO = sys.stderr
+        with suppress(io.UnsupportedOperation):  # standard error itself is silenced while TensorFlow starts
             stream = stack.enter_context(os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8"))
-        except io.UnsupportedOperation:
-            stream = sys.stderr
         bar = stack.enter_context(tqdm(desc=what, bar_format="{desc} [{elapsed}]", leave=False, file=stream))
 
         def tick() -> None:

@@ -6,8 +6,6 @@ are compared with the file's size first.
 
 from __future__ import annotations
 
-import itertools
-
 from aocr import files
 
 HEAD_BYTES, TAIL_BYTES = 12, 4
@@ -47,11 +45,13 @@ def num_fitting(path: str, limit: int | None = None) -> int:
     Raises:
       OSError: the file cannot be read.
     """
-    end, place = files.size(path), 0
+    end, place, number = files.size(path), 0, 0
     with files.opened(path) as file:
-        for number in itertools.count():
+        while number != limit:
             file.seek(place)
-            head = file.read(HEAD_BYTES) if number != limit else b""
+            head = file.read(HEAD_BYTES)
             place += HEAD_BYTES + int.from_bytes(head[:8], "little") + TAIL_BYTES
             if len(head) < HEAD_BYTES or place > end:
-                return number
+                break
+            number += 1
+    return number

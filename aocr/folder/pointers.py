@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 from aocr.errors import CheckpointError
 
@@ -15,7 +15,7 @@ TEMPERATURES = 0.01, 100.0
 """Between them every temperature lies: training tries those from 1/8 to 8."""
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 

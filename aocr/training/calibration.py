@@ -54,14 +54,15 @@ def calibrate(model: Recognizer, charset: Charset, batches: Batches) -> Calibrat
     read = tf.function(
         lambda images, widths: model.read(images, widths, temperatures=tuple(TEMPERATURES)), reduce_retracing=True
     )
-    log_probs, texts, labels = [], [], []
+    parts, texts, labels = [], [], []
     for batch in batches.in_order():
         reading = read(batch.images, batch.widths)
-        log_probs.append(reading.log_probs[:, 0].numpy())
+        parts.append(reading.log_probs[:, 0].numpy())
         texts += [charset.decode(ids) for ids in reading.ids.numpy()]
         labels += [label.decode("utf-8") for label in batch.label.numpy()]
-    log_probs = np.concatenate(log_probs)
-    temperature = fit_temperature(log_probs, np.array(texts) == np.array(labels))
+    log_probs = np.concatenate(parts)
+    correct = [text == label for text, label in zip(texts, labels, strict=True)]
+    temperature = fit_temperature(log_probs, np.array(correct))
     confidences = np.exp(log_probs[:, np.argmin(abs(TEMPERATURES - temperature))]).tolist()
     found = zip(labels, texts, confidences, strict=True)
     return Calibration(

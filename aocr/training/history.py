@@ -14,7 +14,8 @@ from aocr.training.progress import log
 
 def _point(values: dict[str, Any]) -> Point:
     """A kept check; json has no NaN. A TypeError or AttributeError: it is none."""
-    return Point(**{name: math.nan if value is None else value + 0 for name, value in values.items()})
+    numbers: dict[str, Any] = {name: math.nan if value is None else value + 0 for name, value in values.items()}
+    return Point(**numbers)
 
 
 class History:

@@ -148,7 +148,8 @@ class Trainer:
             self._save()
             stopped_by = self._stopped_by or interrupts.caught
         reason = f"stopped by {stopped_by}" if stopped_by else self.schedule.reason
-        if not stopped_by and state.finished == Reason.TIME and self._first_seconds > self.config.max_time / 2:
+        max_time = self.config.max_time or math.inf
+        if not stopped_by and state.finished == Reason.TIME and self._first_seconds > max_time / 2:
             reason += f"; the first step alone took {self._first_seconds:.0f} s"
         return Outcome(reason, bool(stopped_by), state.step)
 
