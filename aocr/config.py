@@ -211,6 +211,8 @@ class ModelConfig:
         Raises:
           ConfigError: a name is unknown, the charset is missing, or a value is impossible.
         """
+        if not isinstance(values, dict):
+            raise ConfigError("model", values, "must be an object with the network's settings.")
         _check_known(cls, values)
         if not isinstance(values.get("charset"), str):
             raise ConfigError("charset", values.get("charset"), "must be the string of all symbols.")

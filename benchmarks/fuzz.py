@@ -90,7 +90,7 @@ class _Records:
         if is_tfrecord(self.path):
             is_verified(self.path)
         found = list(read_examples(self.path))
-        if rng.random() < 0.1:  # slower: builds a graph each time
+        if rng.random() < 0.02:  # slower: builds a graph each time
             try:
                 summarise([self.path])
             except (tf.errors.OpError, UnicodeDecodeError) as error:  # as open_dataset turns them
@@ -275,6 +275,8 @@ def run(name: str, numbers: range, seed: int) -> Counter:
                 if said != "start":
                     counts[said.split(" ", 1)[0] if said.startswith("STRAY") else said] += 1
                     numbers = range(at + 1, numbers.stop)
+                    if at % 1000 == 999:
+                        print(f"  {name}: {at + 1:,} tried", flush=True)
                     if said.startswith("STRAY"):
                         print(f"  {name} {at}: {said}", flush=True)
             if ended and not piece:

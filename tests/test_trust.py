@@ -114,6 +114,13 @@ def test_json_that_is_none_is_damaged(folder, image, text):
     assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "model.json", "is damaged")
 
 
+@pytest.mark.parametrize("model", ["", "x", [], [1], 5, None, True])
+def test_a_model_without_settings_is_damaged(folder, model):
+    (folder / "model.json").write_text(json.dumps({"format": 1, "model": model}))
+    with pytest.raises(CheckpointError, match="model.json is damaged"):
+        ModelFolder(folder).find_config()
+
+
 # calibration.json
 
 
