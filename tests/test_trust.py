@@ -1,6 +1,8 @@
 """Model folders from strangers: what their small files claim is checked before anything is built or read."""
 
 import json
+import logging
+import os
 import shutil
 import time
 
@@ -9,6 +11,7 @@ import pytest
 import tensorflow as tf
 from conftest import assert_clean_failure, draw_numbers, run_aocr
 
+from aocr.cli.main import close_log, set_up_log
 from aocr.config import LARGEST, ModelConfig
 from aocr.errors import AocrError, CheckpointError, ConfigError
 from aocr.folder.checkpoints import write_weights
@@ -117,7 +120,7 @@ def test_json_that_is_none_is_damaged(folder, image, text):
 @pytest.mark.parametrize("model", ["", "x", [], [1], 5, None, True])
 def test_a_model_without_settings_is_damaged(folder, model):
     (folder / "model.json").write_text(json.dumps({"format": 1, "model": model}))
-    with pytest.raises(CheckpointError, match="model.json is damaged"):
+    with pytest.raises(CheckpointError, match=r"model\.json is damaged"):
         ModelFolder(folder).find_config()
 
 
@@ -212,3 +215,20 @@ def test_weights_with_python_objects_are_refused(tmp_path):
     np.savez(tmp_path / "weights.npz", a=np.array([print], object))
     with pytest.raises(CheckpointError, match="damaged"):
         read_compact(str(tmp_path / "weights.npz"))
+
+
+# a full disk
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_log_that_cannot_be_written_stops_nothing_and_is_told_once(capsys):
+    set_up_log("/dev/full")
+    try:
+        for number in range(3):
+            logging.getLogger("aocr").info("line %d", number)
+    finally:
+        close_log()
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if "line" in line] == ["line 0", "line 1", "line 2"]
+    rest = [line for line in told if "line" not in line]
+    assert len(rest) == 1 and rest[0].startswith("warning: /dev/full: the log cannot be written")

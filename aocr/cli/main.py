@@ -6,6 +6,7 @@ Exit codes: 0 all went well; 1 an error, or some inputs failed; 2 wrong usage; 1
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -68,6 +69,20 @@ class _Lines(logging.StreamHandler):
         tqdm.write(prefix + shown(record.getMessage()), file=sys.stderr)
 
 
+class _LogFile(logging.FileHandler):
+    """The log file. Where it cannot be written, say so once and go on without it."""
+
+    def handleError(self, record):
+        log = logging.getLogger("aocr")
+        log.removeHandler(self)
+        self.close()
+        log.warning("%s: the log cannot be written (%s). It ends here.", self.baseFilename, sys.exc_info()[1])
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 class _Shown(logging.Formatter):
     """Lines of the log file, hidden characters of names and texts escaped."""
 
@@ -88,7 +103,7 @@ def set_up_log(path: str | None) -> None:
         folder = os.path.dirname(path)
         if folder:
             os.makedirs(folder, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _LogFile(path, encoding="utf-8")
         handler.setFormatter(_Shown("%(asctime)-15s %(name)-5s %(levelname)-8s %(message)s"))
         log.addHandler(handler)
 
