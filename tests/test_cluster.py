@@ -148,7 +148,7 @@ def alone(numbers, shared):
 
 def assert_same_training(log: str, alone) -> None:
     expected = losses(alone[1])
-    assert len(expected) == 5 and expected[-1] < expected[0]
+    assert len(expected) == 6 and expected[-1] < expected[0]
     np.testing.assert_allclose(losses(log), expected, rtol=2e-4)
 
 
