@@ -31,6 +31,7 @@ INSTALL = "pip install . && "
 TRAINING_TIME = "3s"
 TOOLS = {"docker", "curl", "tensorboard", "pip", "pytest", "gcloud", "kubectl"}  # a passed-over line starts with
 MISSING = (
+    "--format onnx",
     "my-labels.txt",
     "words/",
     "old-checkpoints",
@@ -39,6 +40,7 @@ MISSING = (
     "gs://",
 )  # what an aocr line passed over lacks
 OTHER_FLAGS = {
+    "--no-deps",
     "--check",
     "--rm",
     "--build-arg",
@@ -106,7 +108,7 @@ def run(command: str, language: str, checkout: Path) -> subprocess.CompletedProc
     """The command of a block, in this process where it is one of aocr alone."""
     aocr = re.match(r"(python -m )?aocr ", command)
     if language == "bash" and aocr and not set(command) & set("|&;<>$"):
-        return run_aocr(*shlex.split(command[aocr.end() :]), cwd=checkout)
+        return run_aocr(*shlex.split(command[aocr.end() :], comments=True), cwd=checkout)
     argv = ["bash", "-euo", "pipefail", "-c", command] if language == "bash" else [sys.executable, "-c", command]
     return subprocess.run(
         argv, cwd=checkout, env=environment(checkout), stdin=subprocess.DEVNULL,
