@@ -31,7 +31,7 @@ INSTALL = "pip install . && "
 TRAINING_TIME = "3s"
 TOOLS = {"docker", "curl", "tensorboard", "pip", "pytest", "gcloud", "kubectl"}  # a passed-over line starts with
 MISSING = (
-    "--format onnx",
+    "onnx",
     "my-labels.txt",
     "words/",
     "old-checkpoints",
