@@ -60,7 +60,14 @@ def test_training_says_what_it_will_do_and_what_comes_next(numbers, tmp_path):
     assert "Limits: text of 3 characters" in done.stderr
     assert re.search(r"Training on \d+ images, validating on \d+ \(a fixed 5 % of them held out\)", done.stderr)
     assert "test, predict and export will use" in done.stderr
-    assert done.stdout.startswith("Next: aocr test DATASET")
+    assert done.stdout.startswith("The model cannot read yet")  # one epoch
+
+
+def test_a_training_that_can_read_says_what_to_type_next(numbers, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "m")
+    done = run_aocr("train", numbers, "--model-dir", tmp_path / "m", "--num-epoch", "40", "--attn-num-hidden", "64")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Next: aocr test DATASET --model-dir {tmp_path / 'm'}")
 
 
 def test_training_from_records_and_from_annotations_is_the_same(numbers, tmp_path):
