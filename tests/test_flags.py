@@ -177,7 +177,7 @@ def test_colour_is_read_where_grey_would_lose_it(run, tmp_path):
         model_dir = tmp_path / str(number)
         _, err = run("train", data, "--model-dir", model_dir, "--num-epoch", "1", "--attn-num-hidden", "8", *flags)
         assert json.loads((model_dir / "model.json").read_text("utf-8"))["model"]["channels"] == channels
-        assert ("Reading colour: in 100 % of the images" in err) == (number == 0)
+        assert ("Reading colour: 100 % of the images" in err) == (number == 0)
     _, err = run("train", colours, "--model-dir", tmp_path / "0", "--num-epoch", "2", "--attn-num-hidden", "8")
     assert "Resuming" in err
 
