@@ -136,4 +136,4 @@ def test_the_same_call_after_the_end_changes_nothing_and_more_epochs_go_on(data,
     assert anew.returncode == 0
     assert 0 < newest_step(model_dir) < before
     other = run_aocr("train", data, *flags(model_dir, "--num-epoch", "2", "--use-gru"))
-    assert_clean_failure(other, "--use-gru", "True", "False", "--no-resume")
+    assert_clean_failure(other, "--use-gru", "True", "LSTM cells", "--no-resume")
