@@ -34,13 +34,17 @@ RULES = {
     "reading": (BELOW | {"data", "model", "onnx", "folder", "reading"}, NEEDED | {"onnxruntime"}),
     "training": (BELOW | {"data", "model", "folder", "reading", "training"}, NEEDED | {"tqdm"}),
     "exchange": (BELOW | {"data", "model", "folder", "reading", "onnx", "exchange"}, NEEDED | {"onnx", "onnxruntime"}),
+    "serving": (BELOW | {"data", "folder", "reading", "serving"}, {"numpy", "PIL", "aiohttp"}),
     "cli": ({"ground", "text", "cli"}, set()),
-    "cli, inside a function": (BELOW | {"data", "synth", "folder", "reading", "training", "exchange", "cli"}, {"tqdm"}),
+    "cli, inside a function": (
+        BELOW | {"data", "synth", "folder", "reading", "training", "exchange", "serving", "cli"},
+        {"tqdm"},
+    ),
     "top": ({"cli"}, set()),  # aocr/__init__.py and aocr/__main__.py
 }
 TENSORFLOW_IN_MODEL = "aocr.model.layers"
 
-BLOCKED = ("tensorflow", "keras", "numpy", "PIL", "tqdm")
+BLOCKED = ("tensorflow", "keras", "numpy", "PIL", "tqdm", "aiohttp")
 BLOCKER = f"""
 import sys
 

@@ -1,0 +1,8 @@
+"""`aocr serve` and `aocr label`: the reader behind HTTP, and pages in a browser. Needs the extra `serve`."""
+
+from aocr.errors import AocrError
+
+try:
+    import aiohttp  # noqa: F401
+except ImportError:
+    raise AocrError("This needs aiohttp: pip install 'aocr[serve]'.") from None
