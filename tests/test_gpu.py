@@ -1,0 +1,101 @@
+"""What would stop on the first touch of a GPU, asked of TensorFlow's own register of kernels: it knows those of GPUs
+on machines that have none."""
+
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+import tensorflow as tf
+from conftest import start_aocr
+from tensorflow.python.framework import kernels
+
+from aocr import machine
+from aocr.config import ARCHS, ModelConfig, TrainConfig
+from aocr.folder.weights import weights_of
+from aocr.model.recognizer import build_recognizer
+from aocr.text.charset import Charset
+from aocr.training.averaging import WeightAverage
+from aocr.training.cluster import Cluster
+from aocr.training.optimizers import make_optimizer
+from aocr.training.step import TrainStep
+
+REFUSING = {
+    "AdjustContrastv2",
+    "CropAndResizeGradBoxes",
+    "CropAndResizeGradImage",
+    "DepthwiseConv2dNativeBackpropFilter",
+    "FakeQuantWithMinMaxVarsGradient",
+    "FakeQuantWithMinMaxVarsPerChannelGradient",
+    "ResizeNearestNeighborGrad",
+    "SegmentProd",
+    "SoftmaxCrossEntropyWithLogits",
+    "SparseTensorDenseMatMul",
+    "UnsortedSegmentProd",
+}
+"""Operations of which TensorFlow has a kernel for GPUs that refuses, or once refused, under determinism."""
+
+CHOOSES = """
+import sys
+import tensorflow as tf
+from aocr import machine
+from aocr.cli.main import main
+from aocr.training import run
+
+def choose(gpu_id):
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+machine.use_gpu = choose
+status = main(sys.argv[1:])
+print(len(tf.config.list_logical_devices("CPU")), "devices")
+sys.exit(status)
+"""
+"""Trains; where a GPU would be chosen, splits the CPU: refused, as that would be, once an operation has run."""
+
+
+def nodes(function) -> list:
+    """Every node of a function and of those that it calls, the calls themselves left out."""
+    graph = function.graph.as_graph_def()
+    called = {f.signature.name for f in graph.library.function} | {"PartitionedCall", "StatefulPartitionedCall"}
+    bodies = (graph.node, *(f.node_def for f in graph.library.function))
+    return [node for body in bodies for node in body if node.op not in called]
+
+
+def runs_on_a_gpu(node) -> bool:
+    """Whether a kernel for GPUs, or for any device, takes the types of this node."""
+    return any(
+        kernel.device_type in ("GPU", "DEFAULT")
+        and all(node.attr[c.name].type in c.allowed_values.list.type for c in kernel.constraint)
+        for kernel in kernels.get_registered_kernels_for_op(node.op).kernel
+    )
+
+
+@pytest.mark.parametrize("arch, precision", [("default", "bfloat16"), ("default", "float16"), ("classic", "float32")])
+def test_every_operation_of_the_training_step_runs_on_a_gpu(arch, precision):
+    network = ModelConfig(Charset("0123"), arch=arch, **{**ARCHS[arch].defaults, "attn_num_hidden": 8})
+    model = build_recognizer(network, machine.POLICIES[precision])
+    config, cluster = TrainConfig(), Cluster(tf.distribute.get_strategy())
+    step = TrainStep(model, make_optimizer(config, model), config, cluster, WeightAverage(weights_of(model)))
+    found = nodes(step._run.get_concrete_function())
+    assert {"Conv2DBackpropFilter", "FusedBatchNormGradV3"} <= {node.op for node in found}
+    homeless = [node for node in found if not runs_on_a_gpu(node)]
+    assert not [str(node) for node in homeless if node.attr["T"].type != tf.bool.as_datatype_enum]
+    assert not REFUSING & {node.op for node in found}
+    training = [node.attr["is_training"].b for node in found if node.op == "FusedBatchNormGradV3"]
+    assert all(training)  # TensorFlow: "A deterministic GPU implementation ... is not currently available" for False
+
+
+# float16's scaling of the loss gathers booleans, one a gradient: of these TensorFlow has no kernel, it places them itself
+
+
+def test_the_check_knows_an_operation_without_such_a_kernel():
+    assert not runs_on_a_gpu(SimpleNamespace(op="DecodeJpeg", attr={}))
+
+
+def test_devices_are_chosen_before_any_operation_runs(numbers, tmp_path):
+    args = ("train", numbers, "--model-dir", tmp_path / "m", "--gpu-id", "0", "--num-epoch", "1", "--batch-size", "64")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = start_aocr(*args, program=("-c", CHOOSES), **pipes)
+    out, log = process.communicate(timeout=600)
+    assert process.returncode == 0, log
+    assert out.splitlines()[-1] == "2 devices"
