@@ -85,7 +85,7 @@ def test_every_operation_of_the_training_step_runs_on_a_gpu(arch, precision):
     assert all(training)  # TensorFlow: "A deterministic GPU implementation ... is not currently available" for False
 
 
-# float16's scaling of the loss gathers booleans, one a gradient: of these TensorFlow has no kernel, it places them itself
+# booleans: float16's scaling of the loss gathers one a gradient; TensorFlow runs that operation on the CPU by itself
 
 
 def test_the_check_knows_an_operation_without_such_a_kernel():
