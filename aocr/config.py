@@ -200,6 +200,16 @@ class ModelConfig:
         """W: the widest image in pixels at the network's height."""
         return int(width_at(self.height, self.max_width, self.max_height))
 
+    @property
+    def max_steps(self) -> int:
+        """Steps of reading at the most, the end of the text counted."""
+        return self.max_prediction + self.traits.spare_steps
+
+    @property
+    def state_size(self) -> int:
+        """Width of the decoder's flat state: [c1 h1 c2 h2 ...] of LSTM, [h1 h2 ...] of GRU."""
+        return self.attn_num_hidden * self.attn_num_layers * (1 if self.use_gru else 2)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for model.json; the charset as its string of symbols."""
         return {**asdict(self), "charset": self.charset.symbols}

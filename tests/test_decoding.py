@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from aocr.config import ModelConfig, ReadConfig
 from aocr.errors import ConfigError
-from aocr.model.decoding import LENGTH_POWER, MAX_OVERRUN, NEVER
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.constraints import make_constraints
+from aocr.results import NEVER
 from aocr.text.charset import EOS, GO, NUM_SPECIALS, Charset
+from aocr.text.search import LENGTH_POWER, MAX_OVERRUN
 
 LIMIT = 3
 SYMBOLS = "ab1"
@@ -55,7 +56,7 @@ def ranks(table, texts=TEXTS):
 
 def read(tiny, beam=1, temperatures=(1.0,), stop_early=True, **how):
     model, images, widths = tiny
-    constraints = make_constraints(ReadConfig(**how), model.config.charset, model.max_steps)
+    constraints = make_constraints(ReadConfig(**how), model.config.charset, model.config.max_steps)
     return model.read(
         *(images, widths), beam=beam, temperatures=temperatures, constraints=constraints, stop_early=stop_early
     )
@@ -213,7 +214,7 @@ def test_a_text_ends_soon_after_the_last_symbol_in_the_image(endless, beam):
             place += 1 + (near @ ahead) / (near.sum() + 0.1)
             steps += 1
         ids = reading.ids[b].numpy().tolist()
-        assert ids.index(EOS) + 1 == steps < model.max_steps
+        assert ids.index(EOS) + 1 == steps < model.config.max_steps
         assert reading.confidence[b] < 1e-15  # the end is as unlikely as the network says
 
 

@@ -16,7 +16,8 @@ from aocr.cli.main import COMMANDS
 PACKAGE = Path(aocr.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-GROUND = {f"aocr.{name}" for name in ("errors", "config", "results", "files", "interrupts", "machine", "tf_config")}
+_GROUND = ("config", "errors", "files", "interrupts", "machine", "protobuf", "results", "tf_config")
+GROUND = {f"aocr.{name}" for name in _GROUND}
 BELOW = {"ground", "text", "report"}
 NEEDED = {"numpy", "PIL", "tensorflow", "keras"}
 

@@ -45,7 +45,7 @@ class Decoder(layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.units, self.num_layers, self.use_gru = config.attn_num_hidden, config.attn_num_layers, config.use_gru
-        self.traits = config.traits
+        self.traits, self.state_size = config.traits, config.state_size
         size = config.charset.vocabulary_size
         self.embedding = layers.Embedding(size, config.target_embedding_size, name="embedding")
         self.input_projection = layers.Dense(self.units, name="input_projection")
@@ -60,11 +60,6 @@ class Decoder(layers.Layer):
         if self.use_gru:
             return layers.GRUCell(self.units, reset_after=False, name=name)
         return layers.LSTMCell(self.units, unit_forget_bias=self.traits.forget_bias, name=name)
-
-    @property
-    def state_size(self) -> int:
-        """Width of the flat state: [c1 h1 c2 h2 ...] of LSTM, [h1 h2 ...] of GRU."""
-        return self.units * self.num_layers * (1 if self.use_gru else 2)
 
     def initial_state(self, memory: Memory) -> tuple:
         """The state before the first step: (flat cell state (B, state_size), context (B, M), place (B,))."""

@@ -12,8 +12,10 @@ from aocr.model.attention import symbol_counts
 from aocr.model.classic import ClassicCNN
 from aocr.model.cnn import ResidualCNN, column_mask, num_columns
 from aocr.model.decoder import Decoder, Memory
-from aocr.model.decoding import Constraint, Reading, search
 from aocr.model.encoder import Encoder
+from aocr.model.layers import collect_steps
+from aocr.results import Reading
+from aocr.text.search import Constraint, search
 
 
 class Recognizer(keras.Model):
@@ -83,20 +85,17 @@ class Recognizer(keras.Model):
     ) -> Reading:
         """Read a batch; images and widths as for `call`, the rest as for `search`."""
         return search(
+            keras.ops,
+            collect_steps,
             self.decoder,
             self.encode(images, widths),
-            self.max_steps,
+            self.config.max_steps,
             temperatures=temperatures,
             beam=beam,
             constraints=constraints,
             free_symbols=self.config.traits.free_symbols,
             stop_early=stop_early,
         )
-
-    @property
-    def max_steps(self) -> int:
-        """Limit on the steps of a text, its end counted."""
-        return self.config.max_prediction + self.config.traits.spare_steps
 
 
 def key_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

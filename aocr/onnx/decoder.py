@@ -8,9 +8,10 @@ from aocr.config import ModelConfig
 from aocr.onnx.graph import BOOL, FLOAT, INT64, Graph
 from aocr.onnx.network import Memory, Weights
 from aocr.text.charset import EOS, GO, PAD
+from aocr.text.search import MAX_OVERRUN
 
-MAX_OFFSET, MAX_OVERRUN = 4, 4.0
-"""As in `aocr.model.attention` and `aocr.model.decoding`, which need Keras."""
+MAX_OFFSET = 4
+"""As in `aocr.model.attention`, which needs Keras."""
 _NEVER = -1e9
 
 
@@ -25,7 +26,7 @@ class Decoder:
     def __init__(self, weights: Weights, config: ModelConfig):
         self.weights, self.config, self.traits = weights, config, config.traits
         self.units = config.attn_num_hidden
-        self.num_parts = config.attn_num_layers * (1 if config.use_gru else 2)
+        self.num_parts = config.state_size // self.units
 
     def _weight(self, g: Graph, name: str) -> str:
         return g.constant(name, self.weights[name])
@@ -39,7 +40,7 @@ class Decoder:
         place = g.ReduceSum(context, [1], keepdims=0)
         if memory.state:
             return memory.state, context, place
-        empty = np.zeros((1, self.units * self.num_parts), np.float32)
+        empty = np.zeros((1, self.config.state_size), np.float32)
         return g.Add(g.Unsqueeze(place, [1]), empty), context, place
 
     def _lstm(self, g: Graph, x: str, h: str, c: str, name: str) -> tuple[str, str]:
@@ -130,13 +131,13 @@ class Decoder:
           Symbols (T, B), their probabilities (T, B) at the last temperature, attention (T, B, S), and ln of the
           probability of the text (B, 2) at each temperature.
         """
-        limit = self.config.max_prediction + self.traits.spare_steps
+        limit = self.config.max_steps
         most = g.ReduceMax(memory.counts, axes=[1], keepdims=0) if memory.counts else None
         state = self.initial_state(g, memory)
         zeros = state[2]
         start = g.Cast(g.Add(zeros, float(GO)), to=INT64)
         carried = (start, g.Cast(zeros, to=BOOL), g.Add(g.Unsqueeze(zeros, [1]), np.zeros((1, 2), np.float32)), *state)
-        size, width = self.units * self.num_parts, self.weights["key/kernel"].shape[0]
+        size, width = self.config.state_size, self.weights["key/kernel"].shape[0]
         kinds = (
             *(("token", INT64, ("B",)), ("ended", BOOL, ("B",)), ("log_probs", FLOAT, ("B", 2))),
             *(("flat", FLOAT, ("B", size)), ("context", FLOAT, ("B", width)), ("place", FLOAT, ("B",))),

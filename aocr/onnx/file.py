@@ -12,7 +12,7 @@ from aocr.errors import AocrError
 from aocr.onnx.decoder import Decoder
 from aocr.onnx.graph import BOOL, FLOAT, INT32, Graph
 from aocr.onnx.network import Weights, encode
-from aocr.onnx.wire import fields
+from aocr.protobuf import fields
 
 FORMAT = 1
 """To be counted up when the graph's ends or the metadata change."""

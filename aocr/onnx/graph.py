@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aocr.onnx.wire import field
+from aocr.protobuf import field
 
 FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9
 """Types of ONNX's tensors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _REPRESENTATIVE = 16
 
 
 class Memory(NamedTuple):
-    """Names of what the decoder reads from. B images, S columns.
+    """What the decoder reads from: names of tensors of a graph, or arrays. B images, S columns.
 
     Attributes:
       values: (B, S, M).
@@ -28,11 +28,11 @@ class Memory(NamedTuple):
       state: (B, state size), the decoder's first; None where it is zero.
     """
 
-    values: str
-    keys: str
-    mask: str | None = None
-    counts: str | None = None
-    state: str | None = None
+    values: Any
+    keys: Any
+    mask: Any = None
+    counts: Any = None
+    state: Any = None
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
@@ -188,6 +188,5 @@ def encode(g: Graph, weights: Weights, config: ModelConfig, images: str, widths:
     values, h, c = _encoder(g, weights, features, lengths)
     if traits.starts_from_encoder:
         forward = (g.Gather(part, 0, axis=0) for part in (c, h))
-        size = config.attn_num_hidden * config.attn_num_layers * (1 if config.use_gru else 2)
-        state = g.Slice(g.Concat(*forward, axis=1), [0], [size], [1])
+        state = g.Slice(g.Concat(*forward, axis=1), [0], [config.state_size], [1])
     return Memory(values, g.MatMul(values, weights["key/kernel"]), mask, counts, state)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import logging
 import re
 
-import tensorflow as tf
-
 from aocr.config import ReadConfig
 from aocr.errors import ConfigError
-from aocr.model.decoding import Constraint
 from aocr.results import NEVER
 from aocr.text.automaton import Automaton
 from aocr.text.charset import Charset, normalise
 from aocr.text.lexicon import compile_lexicon, read_words
 from aocr.text.patterns import compile_pattern
+from aocr.text.search import Constraint
 
 log = logging.getLogger("aocr")
 
 
 def make_constraints(how: ReadConfig, charset: Charset, max_steps: int) -> list[Constraint]:
-    """The automata that texts must follow.
+    """The automata that texts must follow, as numpy arrays.
 
     Raises:
       ConfigError: a pattern or lexicon cannot be used, or all its texts are longer than the model's limit.
@@ -50,9 +48,9 @@ def _constraint(automaton: Automaton, penalty: float, max_steps: int, field: str
         reason = f"its shortest text has {shortest} characters, the model writes up to {max_steps - 1}."
         raise ConfigError(field, value, f"{reason} Train with a larger --max-prediction.")
     return Constraint(
-        keys=tf.constant(automaton.keys, tf.int64),
-        targets=tf.constant(automaton.targets, tf.int32),
-        ends=tf.constant(automaton.accepting, tf.bool),
-        distances=tf.constant(automaton.distances, tf.int32),
+        keys=automaton.keys,
+        targets=automaton.targets,
+        ends=automaton.accepting,
+        distances=automaton.distances,
         penalty=penalty,
     )

@@ -14,6 +14,7 @@ from aocr.model.recognizer import Recognizer
 from aocr.reading.constraints import make_constraints
 from aocr.reading.reader import Pixels, Reader
 from aocr.results import Reading
+from aocr.text.search import Constraint
 
 
 def tolerant(decode: Callable, images: Sequence[bytes]) -> Pixels:
@@ -55,7 +56,8 @@ class NetworkReader(Reader):
         widths = tf.TensorSpec((None,), tf.int32)
         ids = tf.TensorSpec((None, None), tf.int32)
         weights = tf.TensorSpec((None, None), tf.float32)
-        constraints = make_constraints(how, config.charset, model.max_steps)
+        found = make_constraints(how, config.charset, config.max_steps)
+        constraints = [Constraint(*map(tf.constant, tables), penalty) for *tables, penalty in found]  # type: ignore[call-arg]
 
         def read(images, widths):
             temperatures = (1.0, temperature)

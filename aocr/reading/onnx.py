@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from aocr.errors import AocrError, CheckpointError, ConfigError
 from aocr.folder.compact import read_compact
 from aocr.folder.model_folder import Chosen
 from aocr.onnx.file import read_settings, write_graph
+from aocr.reading.constraints import make_constraints
+from aocr.reading.onnx_search import OnnxSearch
 from aocr.reading.reader import Pixels, Reader
 from aocr.results import Reading
 
@@ -24,31 +27,33 @@ _OUTPUTS = ["ids", "probabilities", "attention", "confidence", "log_probs"]
 
 
 class OnnxReader(Reader):
-    """Reads with a graph that `aocr.onnx` wrote. Greedy, any text.
+    """Reads with a graph that `aocr.onnx` wrote.
 
     Args:
       path: where it comes from, for messages.
       data: the graph.
       config: of the model.
-      how: beam and constraints; only what a greedy reading of any text is.
+      temperature: of the confidence.
+      how: beam and constraints.
 
     Raises:
       CheckpointError: ONNX Runtime cannot use the graph.
-      ConfigError: a beam, a pattern or a lexicon is asked for.
+      ConfigError: a pattern or lexicon cannot be used with this model.
       AocrError: there is no onnxruntime.
     """
 
-    num_alternatives = 0
-
-    def __init__(self, path: str, data: bytes, config: ModelConfig, how: ReadConfig | None = None):
-        for name, asked in vars(how or ReadConfig()).items():
-            if asked != getattr(ReadConfig(), name):
-                reason = "reading without TensorFlow follows the likeliest symbols only, without a constraint."
-                raise ConfigError(
-                    f"--{name.replace('_', '-')}", asked, f"{reason} Leave it out, or read the model folder."
-                )
-        self.path, self.config = path, config
-        self._session = _start(path, data)
+    def __init__(self, path: str, data: bytes, config: ModelConfig, temperature: float, how: ReadConfig | None = None):
+        how = how or ReadConfig()
+        self.path, self.config, self.num_alternatives = path, config, how.alternatives
+        constraints = make_constraints(how, config.charset, config.max_steps)
+        self._read: Callable[[np.ndarray, np.ndarray], Reading]
+        if how.width == 1 and not constraints:
+            self._run, self._read = self._start(data), self._read_greedily
+            return
+        try:
+            self._read = OnnxSearch(data, self._start, config, how.width, constraints, temperature)
+        except (KeyError, ValueError, TypeError) as error:
+            raise self._damaged(error) from None
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
         """As `Reader.transform`."""
@@ -60,33 +65,37 @@ class OnnxReader(Reader):
         Raises:
           CheckpointError: the graph is not of the network that its settings tell.
         """
-        try:
-            found = self._session.run(_OUTPUTS, {"images": images, "widths": widths})
-        except Exception as error:  # onnxruntime's have no common type
-            raise _damaged(self.path, error) from None
-        ids, probabilities, attention, confidence, log_probs = found
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.config.charset.vocabulary_size:
+        reading = self._read(images, widths)
+        if reading.ids.size and not 0 <= reading.ids.min() <= reading.ids.max() < self.config.charset.vocabulary_size:
             raise CheckpointError(self.path, "gives symbols that its charset does not have. Export the model again.")
+        return reading
+
+    def _read_greedily(self, images: np.ndarray, widths: np.ndarray) -> Reading:
+        found = self._run(_OUTPUTS, {"images": images, "widths": widths})
+        ids, probabilities, attention, confidence, log_probs = found
         return Reading(ids, probabilities, attention, confidence, log_probs[:, None], ids[:, None])
 
+    def _start(self, data: bytes) -> Callable:
+        """The function of a graph: names of outputs, inputs by name -> outputs."""
+        try:
+            import onnxruntime
+        except ImportError:
+            raise AocrError("This needs onnxruntime: pip install onnxruntime.") from None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting must not cost a core
 
-def _damaged(path: str, error: Exception) -> CheckpointError:
-    return CheckpointError(path, f"cannot be read with ({files.one_line(error)}). Export the model again.")
+        def guarded(call: Callable, *args: Any) -> Any:
+            try:
+                return call(*args)
+            except Exception as error:  # onnxruntime's have no common type
+                raise self._damaged(error) from None
 
+        session = guarded(lambda: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"]))
+        return lambda outputs, inputs: guarded(session.run, outputs, inputs)
 
-def _start(path: str, data: bytes):
-    """ONNX Runtime's session of a graph."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise AocrError("This needs onnxruntime: pip install onnxruntime.") from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting must not cost a core
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's have no common type
-        raise _damaged(path, error) from None
+    def _damaged(self, error: Exception) -> CheckpointError:
+        return CheckpointError(self.path, f"cannot be read with ({files.one_line(error)}). Export the model again.")
 
 
 def open_graph(path: str, how: ReadConfig | None = None) -> OnnxReader:
@@ -103,12 +112,12 @@ def open_graph(path: str, how: ReadConfig | None = None) -> OnnxReader:
     except OSError as error:
         raise CheckpointError(path, f"cannot be read ({files.one_line(error)}).") from None
     try:
-        config, _ = read_settings(data)
+        config, temperature = read_settings(data)
     except (ValueError, TypeError, AttributeError, ConfigError) as error:
         raise CheckpointError(path, f"is not an ONNX export of aocr: {files.one_line(error)}.") from None
     except AocrError as error:
         raise CheckpointError(path, str(error)) from None
-    return OnnxReader(path, data, config, how)
+    return OnnxReader(path, data, config, temperature, how)
 
 
 def open_weights(chosen: Chosen, config: ModelConfig, how: ReadConfig | None = None) -> OnnxReader:
@@ -123,4 +132,4 @@ def open_weights(chosen: Chosen, config: ModelConfig, how: ReadConfig | None = N
         data = write_graph(weights, config, chosen.temperature)
     except (KeyError, ValueError, IndexError) as error:
         raise CheckpointError(chosen.prefix, f"does not fit model.json ({files.one_line(error)}).") from None
-    return OnnxReader(chosen.prefix, data, config, how)
+    return OnnxReader(chosen.prefix, data, config, chosen.temperature, how)

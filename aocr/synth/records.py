@@ -1,7 +1,7 @@
 """Records in TFRecord files, without TensorFlow: the features that `aocr dataset` writes.
 
 A file is a run of records: length (8 bytes, little-endian), checksum of these, data, checksum of the data. A checksum
-is CRC-32C, turned and shifted. The data is a `tf.train.Example` of protocol buffers, written here by hand.
+is CRC-32C, turned and shifted. The data is a `tf.train.Example` of protocol buffers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import functools
 import struct
 
 import numpy as np
+
+from aocr.protobuf import field, varint
 
 _POLYNOMIAL = 0x82F63B78
 _CHUNK = 4096
@@ -58,24 +60,10 @@ def is_record_start(head: bytes) -> bool:
     return len(head) == 12 and _checksum(head[:8]) == head[8:]
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    """A field of protocol buffers that has a length."""
-    return _varint(number << 3 | 2) + _varint(len(payload)) + payload
-
-
 def example(image: bytes, label: str, width: int, height: int) -> bytes:
     """A serialized `tf.train.Example` with the features image, label, comment (empty), width and height."""
-    values = [(name, _field(1, _field(1, value))) for name, value in
-              (("image", image), ("label", label.encode()), ("comment", b""))]  # fmt: skip
-    values += [(name, _field(3, _field(1, _varint(value)))) for name, value in (("width", width), ("height", height))]
-    features = b"".join(_field(1, _field(1, name.encode()) + _field(2, value)) for name, value in sorted(values))
-    return _field(1, features)
+    values = [(name, field(1, field(1, value))) for name, value in
+              (("image", image), ("label", label), ("comment", b""))]  # fmt: skip
+    values += [(name, field(3, field(1, varint(value)))) for name, value in (("width", width), ("height", height))]
+    features = b"".join(field(1, field(1, name) + field(2, value)) for name, value in sorted(values))
+    return field(1, features)

@@ -1,14 +1,13 @@
-"""Reading: choosing a text step by step with the decoder's `step`. Greedy reading is a beam of one."""
+"""Reading: choosing a text step by step with a decoder's `step`. Greedy reading is a beam of one.
+
+Written once for Keras's tensors and for numpy's arrays: `ops` is a module of functions named as those of `keras.ops`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from keras import ops
-
-from aocr.model.decoder import Decoder, Memory
-from aocr.model.layers import collect_steps
 from aocr.results import NEVER, Reading
 from aocr.text.charset import EOS, GO, PAD
 
@@ -26,7 +25,7 @@ class Constraint(NamedTuple):
     """A deterministic automaton over V symbols that texts follow; N places, place 0 is the start.
 
     Attributes:
-      keys: (E,) ascending, place * V + symbol of each arc.
+      keys: (E,) int64 ascending, place * V + symbol of each arc.
       targets: (E,) int32, the place each arc leads to.
       ends: (N,) bool, where a text may end.
       distances: (N,) int32, symbols to the nearest place where it may.
@@ -62,10 +61,11 @@ class _Beams(NamedTuple):
     inner: tuple
 
 
-def _follow(constraint: Constraint, place, left, size: int):
+def _follow(ops: Any, constraint: Constraint, place, left, size: int):
     """What a constraint says of the next symbol.
 
     Args:
+      ops: functions of arrays.
       constraint: to follow.
       place: (R,) int32 or OUTSIDE.
       left: steps that remain after this one.
@@ -88,10 +88,10 @@ def _follow(constraint: Constraint, place, left, size: int):
     return penalty, ops.where(ops.logical_and(inside, ops.logical_not(outside)), target, OUTSIDE)
 
 
-def _rows(values, index):
-    """Rows `index` of each tensor of a nested tuple."""
+def _rows(ops: Any, values, index):
+    """Rows `index` of each array of a nested tuple."""
     if isinstance(values, tuple):
-        rows = (_rows(value, index) for value in values)
+        rows = (_rows(ops, value, index) for value in values)
         return type(values)(*rows) if hasattr(values, "_fields") else tuple(rows)
     return None if values is None else ops.take(values, index, axis=0)
 
@@ -100,7 +100,7 @@ def _rank(total, length):
     return total / ((5.0 + length) / 6.0) ** LENGTH_POWER
 
 
-def _gains(logits, i, max_steps, late, free_symbols: bool):
+def _gains(ops: Any, logits, i, max_steps, late, free_symbols: bool):
     """(R, V) log-probabilities of what may come next at step i; late: (R,) bool, whether it should be the end."""
     gains = ops.log_softmax(ops.cast(logits, "float32"))
     if free_symbols:
@@ -112,7 +112,7 @@ def _gains(logits, i, max_steps, late, free_symbols: bool):
     return ops.where(barred[None], NEVER, gains)
 
 
-def _trace(parents, beam: int):
+def _trace(ops: Any, collect_steps: Callable, parents, beam: int):
     """Follow the texts back from the end: parents (T, B, K) -> (T, B, K) the beam each text was in after each step."""
     last = ops.shape(parents)[0] - 1
 
@@ -125,7 +125,7 @@ def _trace(parents, beam: int):
     return ops.flip(found, axis=0)
 
 
-def _gather(outputs: Sequence, beams: _Beams, beam: int) -> Reading:
+def _gather(ops: Any, collect_steps: Callable, outputs: Sequence, beams: _Beams, beam: int) -> Reading:
     """The texts from what each step gave: tokens, probabilities, attention and parents, each (T, R, ...)."""
     log_probs = ops.where(beams.total[:, None] > NEVER / 2, beams.log_probs, NEVER)
     log_probs = ops.reshape(log_probs, (-1, beam, log_probs.shape[-1]))  # (R, G) -> (B, K, G)
@@ -136,7 +136,7 @@ def _gather(outputs: Sequence, beams: _Beams, beam: int) -> Reading:
         ids, probabilities, parents = (
             ops.reshape(part, (-1, ops.shape(log_probs)[0], beam)) for part in (ids, probabilities, parents)
         )  # (T, R) -> (T, B, K)
-        found = _trace(parents, beam)
+        found = _trace(ops, collect_steps, parents, beam)
         beam_ids = ops.transpose(ops.take_along_axis(ids, found, axis=2), (1, 2, 0))  # -> (B, K, T)
         ids, best = beam_ids[:, 0], found[:, :, :1]
         probabilities = ops.take_along_axis(probabilities, best, axis=2)[:, :, 0]
@@ -155,8 +155,8 @@ def _gather(outputs: Sequence, beams: _Beams, beam: int) -> Reading:
 class _Search:
     """A search under way: all that stays the same from step to step. Arguments as of `search`."""
 
-    def __init__(self, decoder, memory, max_steps, temperatures, beam, constraints, free_symbols):
-        self.decoder, self.max_steps, self.beam = decoder, max_steps, beam
+    def __init__(self, ops, decoder, memory, max_steps, temperatures, beam, constraints, free_symbols):
+        self.ops, self.decoder, self.max_steps, self.beam = ops, decoder, max_steps, beam
         self.constraints, self.free_symbols = constraints, free_symbols
         self.num_temperatures = len(temperatures)
         self.scale = ops.convert_to_tensor(temperatures, dtype="float32")
@@ -164,10 +164,11 @@ class _Search:
         self.number = ops.tile(ops.arange(beam, dtype="int32"), (num_images,))  # (R,) number of the beam
         images = ops.arange(num_images, dtype="int32")
         self.first_row = ops.repeat(images * beam, beam)  # (R,) where the image's beams begin
-        self.memory = _rows(memory, ops.repeat(images, beam)) if beam > 1 else memory
+        self.memory = _rows(ops, memory, ops.repeat(images, beam)) if beam > 1 else memory
 
     def start(self) -> _Beams:
         """Before the first step."""
+        ops = self.ops
         zeros = ops.zeros_like(self.first_row, dtype="float32")
         return _Beams(
             token=self.decoder.go_tokens(self.memory),
@@ -181,10 +182,11 @@ class _Search:
 
     def allowed(self, logits, i, beams: _Beams, late) -> tuple:
         """(R, V) log-probabilities of what may come next, and for each constraint (R, V) places after it."""
+        ops = self.ops
         size = logits.shape[-1]
-        gains, places = _gains(logits, i, self.max_steps, late, self.free_symbols), []
+        gains, places = _gains(ops, logits, i, self.max_steps, late, self.free_symbols), []
         for constraint, place in zip(self.constraints, beams.places, strict=True):
-            penalties, after = _follow(constraint, place, self.max_steps - i - 1, size)
+            penalties, after = _follow(ops, constraint, place, self.max_steps - i - 1, size)
             gains += penalties
             places.append(after)
         if not self.free_symbols or self.beam > 1:
@@ -194,6 +196,7 @@ class _Search:
 
     def choose(self, totals, length) -> tuple:
         """(R,) rows of the texts to go on with, the likeliest of each image, and their next symbols."""
+        ops = self.ops
         if self.beam == 1:
             return self.first_row, ops.cast(ops.argmax(totals, axis=-1), "int32")
         size = totals.shape[-1]
@@ -203,6 +206,7 @@ class _Search:
 
     def step(self, i, beams) -> tuple[tuple, tuple]:
         """What step i gives, (R, ...) each: tokens, probabilities, attention and parents; and the beams after it."""
+        ops = self.ops
         logits, weights, inner = self.decoder.step(beams.token, beams.inner, self.memory)
         gains, places = self.allowed(logits, i, beams, self.decoder.overrun(inner, self.memory) > MAX_OVERRUN)
         totals = beams.total[:, None] + gains  # (R, V)
@@ -210,7 +214,7 @@ class _Search:
         parent, token = self.choose(totals, length)
         if self.beam > 1:
             rows = (beams, inner, logits, weights, length, totals, places)
-            beams, inner, logits, weights, length, totals, places = _rows(rows, parent)
+            beams, inner, logits, weights, length, totals, places = _rows(ops, rows, parent)
         scaled = ops.log_softmax(ops.cast(logits, "float32")[:, None, :] / self.scale[:, None])  # (R, G, V)
         gained = ops.take_along_axis(scaled, token[:, None, None], axis=2)[:, :, 0]  # (R, G)
         total, *places = (ops.take_along_axis(table, token[:, None], axis=1)[:, 0] for table in (totals, *places))
@@ -227,8 +231,10 @@ class _Search:
 
 
 def search(
-    decoder: Decoder,
-    memory: Memory,
+    ops: Any,
+    collect_steps: Callable,
+    decoder: Any,
+    memory: NamedTuple,
     max_steps,
     *,
     temperatures: Sequence = (1.0,),
@@ -242,8 +248,10 @@ def search(
     Which text is found does not depend on the temperatures: they only change the probabilities told.
 
     Args:
-      decoder: its `step` is run.
-      memory: of B images.
+      ops: functions of arrays, as `keras.ops` has them.
+      collect_steps: as of `aocr.model.layers`.
+      decoder: its `step` is run; `initial_state`, `overrun` and `go_tokens` beside it, as of `aocr.model.decoder`.
+      memory: of B images; `values` (B, S, M) and what else the decoder reads from.
       max_steps: limit on T, EOS counted.
       temperatures: G of them; logits are divided by each. `confidence` is told at the last.
       beam: K, texts followed at a time; 1 takes the likeliest symbol at each step.
@@ -251,10 +259,10 @@ def search(
       free_symbols: PAD and GO may be chosen, a text may lack its end, and (greedy) goes on after it.
       stop_early: stop when every text has ended, not at `max_steps`.
     """
-    run = _Search(decoder, memory, max_steps, temperatures, beam, constraints, free_symbols)
+    run = _Search(ops, decoder, memory, max_steps, temperatures, beam, constraints, free_symbols)
 
     def go_on(beams):
         return ops.logical_not(ops.all(beams.ended)) if stop_early else ops.convert_to_tensor(True)
 
     outputs, end = collect_steps(run.step, run.start(), max_steps, go_on)
-    return _gather(outputs, _Beams(*end), beam)
+    return _gather(ops, collect_steps, outputs, _Beams(*end), beam)

@@ -1,4 +1,4 @@
-"""Protocol buffers on the wire, as far as ONNX files need them: fields of whole numbers and of bytes.
+"""Protocol buffers on the wire, as far as ONNX files and records need them: fields of whole numbers and of bytes.
 
 https://protobuf.dev/programming-guides/encoding/
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _SIZES = {FIXED64: 8, FIXED32: 4}
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A whole number as its bytes; a negative one in two's complement of 64 bits."""
     value &= 2**64 - 1
     out = bytearray()
     while value > 127:
@@ -22,14 +24,14 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def field(number: int, value: int | float | bytes | str) -> bytes:
+def field(number: int, value: int | float | bytes | memoryview | str) -> bytes:
     """One field of a message. A float is written in 4 bytes; a message in a field is given as its own bytes."""
     if isinstance(value, float):
-        return _varint(number << 3 | FIXED32) + struct.pack("<f", value)
+        return varint(number << 3 | FIXED32) + struct.pack("<f", value)
     if isinstance(value, int):
-        return _varint(number << 3 | VARINT) + _varint(value)
+        return varint(number << 3 | VARINT) + varint(value)
     data = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | BYTES) + _varint(len(data)) + data
+    return varint(number << 3 | BYTES) + varint(len(data)) + data
 
 
 def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -43,7 +45,7 @@ def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
     raise ValueError("a whole number is too long")
 
 
-def fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
     """(number, value) of each field of a message: a whole number, or bytes.
 
     Raises:
