@@ -19,7 +19,7 @@ NOT_YET = (
     "The model cannot read yet: most characters of the validation images are wrong. Try, in this order: "
     "see that labels and images belong together (aocr dataset ANNOTATIONS OUTPUT --preview FILE); "
     "train longer (the same command with a higher --max-time, --num-epoch or --patience goes on); "
-    "start from a model that can read (--no-resume --init-from words); more images, also drawn ones (aocr synth)."
+    "label more images, or draw some that look alike (aocr synth)."
 )
 
 ADADELTA_FROM = 0.1
@@ -48,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="validate on this (default: a fixed 5%% of the training set if it has 200 images or more)")
     add("--charset", metavar="FILE|NAME|auto", default=argparse.SUPPRESS,
         help="the symbols to read: a text file, digits, alphanumeric, full-ascii, ... (default: those of the labels)")
-    add("--init-from", metavar="DIR", help="start from the weights of this model folder")
+    add("--init-from", metavar="DIR",
+        help="start from the weights of this model folder; none: from nothing (default: words, the reader that comes "
+        "with aocr; --arch classic: none)")
     add("--charset-policy", choices=("fail", "union", "new"), default="union",
         help="where --init-from has another charset: refuse, add the new symbols, or keep only those of the data "
         "(default: %(default)s)")

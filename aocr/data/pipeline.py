@@ -87,6 +87,7 @@ class Batches:
       keep_source: whether batches carry comment and encoded image.
       drop_unknown: whether records whose label is outside the charset or too long are left out.
       share: which part `endless` gives; `paths` and `summary` are those of the whole dataset.
+      eased: whether the variation of images grows; else it is there at once, for a network that can read already.
     """
 
     def __init__(
@@ -99,8 +100,10 @@ class Batches:
         keep_source: bool = False,
         drop_unknown: bool = False,
         share: Share = WHOLE,
+        eased: bool = True,
     ):
         self.config, self.plan, self._share = config, plan, share
+        self._ease_steps = EASE_STEPS if eased else 1
         self.num_records = len(summary.labels)
         if share.by_file:
             paths = paths[share.worker :: share.num_workers]
@@ -205,7 +208,7 @@ class Batches:
           epoch: number of the first epoch, from 0; with `seed` it fixes order and augmentation.
           skip: batches of the first epoch to leave out (they were trained on before a restart).
           seed: of the training.
-          strength: of the variation of images, reached after `EASE_STEPS` steps; 0: none.
+          strength: of the variation of images, reached after `EASE_STEPS` steps where it is eased; 0: none.
 
         Returns:
           Elements (epoch, number of the batch in it, Batch).
@@ -227,7 +230,7 @@ class Batches:
             batch = self._of_worker(batch)
             if strength:
                 seeds = tf.cast(tf.stack([mixed + self._share.worker, i]), tf.int32)
-                eased = tf.minimum(1.0, tf.cast(number * steps_per_epoch + i, tf.float32) / EASE_STEPS)
+                eased = tf.minimum(1.0, tf.cast(number * steps_per_epoch + i, tf.float32) / self._ease_steps)
                 varied = augment(batch.images, batch.widths, seeds, strength * eased)
                 batch = batch._replace(images=varied)
             return number, i, batch

@@ -1,14 +1,15 @@
-"""Fine-tuning: the weights of one model as the start of another, whose charset may differ."""
+"""Fine-tuning: the weights of one model as the start of another, however the two differ in shape."""
 
 from __future__ import annotations
 
+import unicodedata
 from typing import NamedTuple
 
 import numpy as np
 
 from aocr.config import ModelConfig
+from aocr.folder.model_folder import ModelFolder
 from aocr.folder.weights import check_shapes, read_weights, weights_of
-from aocr.folder.words import open_folder
 from aocr.model.recognizer import Recognizer, key_shapes
 from aocr.text.charset import NUM_SPECIALS, Charset
 from aocr.training.progress import log
@@ -21,13 +22,47 @@ VOCABULARY_AXES = {
     "ctc/bias": 0,
 }
 """Variables with one row or column a symbol, and the axis it stands on."""
+PIXELS, ROWS = "cnn/stem/kernel", "cnn/collapse/kernel"
+"""Convolutions over the image's channels, and over all rows that are left of its height."""
+GREY_SHARES = np.array([0.2989, 0.587, 0.114], np.float32) / 0.9999
+"""Shares of red, green and blue in grey, as `preprocess` has them; together 1."""
 
 
-def _rows(old: Charset, new: Charset) -> tuple[list[int], list[int]]:
-    """Ids of the symbols both have, specials included: (in the old, in the new)."""
-    shared = [symbol for symbol in new.symbols if symbol in old]
+def source_of(symbol: str, charset: Charset) -> str | None:
+    """The symbol of a charset that looks most like another: itself, its other case, or the letter below its accents.
+
+    Args:
+      symbol: one character.
+      charset: where to look.
+    """
+    base = unicodedata.normalize("NFD", symbol)[0]
+    return next((one for one in (symbol, symbol.swapcase(), base, base.swapcase()) if one in charset), None)
+
+
+def _with_rows(value: np.ndarray, found: np.ndarray, axis: int, start: Charset, charset: Charset) -> np.ndarray:
+    """A fresh variable with the rows of special symbols and of those that look like one of `start`."""
+    sources = {symbol: source for symbol in charset.symbols if (source := source_of(symbol, start))}
     specials = list(range(NUM_SPECIALS))
-    return specials + [old.encode(s)[0] for s in shared], specials + [new.encode(s)[0] for s in shared]
+    ours = specials + [charset.encode(symbol)[0] for symbol in sources]
+    theirs = specials + [start.encode(source)[0] for source in sources.values()]
+    rows = np.moveaxis(value.copy(), axis, 0)
+    rows[ours] = np.moveaxis(found, axis, 0)[theirs]
+    return np.moveaxis(rows, 0, axis)
+
+
+def _with_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """(H, W, C, F) of a first convolution for images of `channels`: it gives the same for an image and its grey."""
+    if kernel.shape[2] == channels:
+        return kernel
+    return kernel.sum(2, keepdims=True) if channels == 1 else kernel * GREY_SHARES[:, None]
+
+
+def _with_height(kernel: np.ndarray, height: int) -> np.ndarray:
+    """(H, 1, C, F) of a convolution over all rows for `height` rows: it gives the same for rows drawn out to them."""
+    edges = np.linspace(0, kernel.shape[0], height + 1)
+    rows = np.arange(kernel.shape[0])
+    shares = np.minimum(edges[1:, None], rows + 1) - np.maximum(edges[:-1, None], rows)  # overlap of new and old rows
+    return np.einsum("nr,rwcf->nwcf", shares.clip(0), kernel).astype(kernel.dtype)
 
 
 class Start(NamedTuple):
@@ -43,29 +78,52 @@ class Start(NamedTuple):
     charset: Charset
     weights: dict[str, np.ndarray]
 
+    def fitted(self, name: str, value: np.ndarray, charset: Charset) -> np.ndarray:
+        """A variable for a network of other shapes.
 
-def read_start(model_dir: str) -> Start:
-    """The weights of the model in `model_dir`.
+        Args:
+          name: of the variable.
+          value: it, fresh.
+          charset: of that network.
+
+        Returns:
+          The start's weights; `value` where nothing in the start corresponds to it.
+        """
+        found = self.weights.get(name)
+        if found is None or found.ndim != value.ndim:
+            return value
+        if name in VOCABULARY_AXES:
+            axis = VOCABULARY_AXES[name]
+            same = np.delete(found.shape, axis).tolist() == np.delete(value.shape, axis).tolist()
+            return _with_rows(value, found, axis, self.charset, charset) if same else value
+        if name == PIXELS:
+            found = _with_channels(found, value.shape[2])
+        if name == ROWS:
+            found = _with_height(found, value.shape[0])
+        return found if found.shape == value.shape else value
+
+
+def read_start(folder: ModelFolder, name: str) -> Start:
+    """The weights of the model in a folder, called `name` for people.
 
     Raises:
       CheckpointError: the folder has no checkpoint, it is damaged, or does not fit the folder's model.json.
     """
-    folder = open_folder(model_dir)
     config, chosen = folder.read_config(), folder.choose()
     weights = read_weights(chosen.prefix)
     check_shapes(chosen.prefix, weights, key_shapes(config))
-    return Start(f"{model_dir}, the {chosen.why}", config.charset, weights)
+    return Start(f"{name}, the {chosen.why}", config.charset, weights)
 
 
 def start_from(start: Start, model: Recognizer, config: ModelConfig) -> None:
-    """Put the weights of `start` into `model`; rows of symbols it lacks stay fresh."""
-    theirs, ours = _rows(start.charset, config.charset)
+    """Put the weights of `start` into `model`, fitted to its shapes; what the start has nothing for stays fresh."""
+    fresh = []
     for name, variable in weights_of(model).items():
-        if name not in VOCABULARY_AXES:
-            variable.assign(start.weights[name])
-            continue
-        value = np.moveaxis(variable.numpy().copy(), VOCABULARY_AXES[name], 0)
-        value[ours] = np.moveaxis(start.weights[name], VOCABULARY_AXES[name], 0)[theirs]
-        variable.assign(np.moveaxis(value, 0, VOCABULARY_AXES[name]))
-    new = len(config.charset) - (len(ours) - NUM_SPECIALS)
-    log.info("Starting from %s: %d symbols new", start.name, new)
+        value = variable.numpy()
+        fitted = start.fitted(name, value, config.charset)
+        if fitted is value:
+            fresh.append(name.split("/")[0])
+        variable.assign(fitted)
+    new = sum(source_of(symbol, start.charset) is None for symbol in config.charset.symbols)
+    sizes = f"; of other sizes and fresh: parts of {', '.join(dict.fromkeys(fresh))}" if fresh else ""
+    log.info("Starting from %s (--init-from none: from nothing): %d symbols new%s", start.name, new, sizes)

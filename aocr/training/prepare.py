@@ -16,7 +16,7 @@ from aocr.data.pipeline import Batches
 from aocr.errors import CharsetError, ConfigError, DatasetError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.typed import check_typed
-from aocr.folder.words import open_folder
+from aocr.folder.words import BOX, NAME, open_folder
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
 from aocr.training.progress import log
@@ -24,8 +24,8 @@ from aocr.training.progress import log
 NUM_NAMED = 5
 """Records named, at most, whose labels cannot be learnt."""
 
-FREE_IN_FINE_TUNING = ("charset", "max_width", "max_height", "max_prediction")
-"""Settings in which a network may differ from the one that it starts from."""
+NOTHING = "none"
+"""What `--init-from` calls a start from nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class TrainRequest:
       typed: fields of ModelConfig that were typed.
       config: how to train.
       resume: whether to go on with what the folder holds.
-      init_from: model folder whose weights are the start.
-      charset_policy: `fail`, `union` or `new`: what happens where `init_from` has another charset.
+      init_from: model folder whose weights are the start; `NOTHING`: none; None: the reader in the box where the
+        network is of its architecture.
+      charset_policy: `fail`, `union` or `new`: what happens where a typed `init_from` has another charset.
       data_base_dir: where paths of annotation files may start.
       target_vocab_size: largest vocabulary allowed, special symbols counted; None: any.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
@@ -61,6 +62,12 @@ class TrainRequest:
     use_distance: bool = True
     output_dir: str | None = None
     devices: str | None = None
+
+    def start_folder(self, config: ModelConfig) -> tuple[ModelFolder, str] | None:
+        """The model folder whose weights a new network starts from, and its name; None: it starts from nothing."""
+        if self.init_from is None:
+            return (ModelFolder(BOX), NAME) if config.traits.follows_data else None
+        return None if self.init_from == NOTHING else (open_folder(self.init_from), self.init_from)
 
 
 @dataclass(frozen=True)
@@ -144,15 +151,12 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
       CharsetError: `init_from` has another charset, and `charset_policy` is `fail`.
       ConfigError: a setting is impossible or contradicts `init_from`.
     """
-    base = open_folder(request.init_from).find_config() if request.init_from else None
-    if request.init_from and base is None:
-        raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr.")
     labels = [label for data in datasets for label in data.summary.labels]
     limits = automatic.limits_for(labels, np.concatenate([data.summary.sizes for data in datasets]), request.typed)
     settings = {"charset": Charset.from_labels(labels), **limits, **request.typed}
-    if base is not None:
-        return _widened(base, settings, request)
-    arch = find_arch(settings.get("arch", "default"))
+    if request.init_from not in (None, NOTHING):
+        return _widened(settings, request)
+    arch = find_arch(settings.get("arch", ModelConfig.arch))
     if arch.follows_data:
         settings.setdefault("height", automatic.height_for(datasets[0].summary.sizes))
         if "channels" not in settings:
@@ -169,10 +173,12 @@ def _channels_of(data: Dataset) -> int:
     return channels
 
 
-def _widened(base: ModelConfig, settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
-    """The network of `init_from` with the charset and the limits of `settings`."""
-    fixed = {name: value for name, value in settings.items() if name not in FREE_IN_FINE_TUNING}
-    check_typed(str(request.init_from), base, fixed)
+def _widened(settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
+    """The network of `init_from` with the charset and the limits of `settings`, and with all that was typed."""
+    base = open_folder(str(request.init_from)).find_config()
+    if base is None:
+        raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr (none: from nothing).")
+    check_typed(str(request.init_from), base, {name: settings[name] for name in ("arch",) if name in settings})
     new = settings["charset"]
     missing = base.charset.missing(new.symbols)
     if request.charset_policy == "fail" and missing:
@@ -218,7 +224,8 @@ def make_plan(
     whole = plan_batches(widths, batch_size, config)
     share, batches = share_work(whole, widths, summary.files[in_training], cluster.worker, cluster.num_workers)
     part = "training" if split else "all"
-    training = Batches(data.paths, config, batches, summary, part, drop_unknown=True, share=share)
+    eased = request.start_folder(config) is None
+    training = Batches(data.paths, config, batches, summary, part, drop_unknown=True, share=share, eased=eased)
     validation_data = (data, "validation") if split else (held, "all") if held else None
     validation = _validation_batches(*validation_data, batch_size, config) if validation_data else None
     return Plan(config, data, validation_data, in_training, unusable, batch_size, share, training, validation)

@@ -80,7 +80,8 @@ def _run(
     newest = None if fresh else folder.newest()
     if newest:
         check_shapes(newest, read_weights(newest), key_shapes(plan.config))
-    start = read_start(request.init_from) if request.init_from and not newest else None
+    source = None if newest else request.start_folder(plan.config)
+    start = read_start(*source) if source else None
     with cluster.strategy.scope():
         model = build_recognizer(plan.config, machine.POLICIES[precision])
         if start:
