@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import glob
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from aocr import files, machine
 from aocr.config import ARCHS, HEIGHTS, PRECISIONS, ModelConfig, ReadConfig
 from aocr.errors import ConfigError, DatasetError
 from aocr.text.charset import Charset
+
+log = logging.getLogger("aocr")
 
 MODEL_FIELDS = [field.name for field in fields(ModelConfig) if field.name != "charset"]
 """Settings of the network. A flag not typed leaves no attribute, so that it can be told from one that was."""
@@ -95,6 +98,15 @@ def add_model_dir(parser: argparse.ArgumentParser, or_words: bool = False) -> No
     help = "the model folder; words: the reader that comes with aocr (default: AIP_CHECKPOINT_DIR, else checkpoints"
     help, default = (f"{help}, else words)", None) if or_words else (f"{help})", usual_model_dir())
     parser.add_argument("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=default, help=help)
+
+
+def model_at_hand(model_dir: str | None) -> str:
+    """The model folder that was typed, else the usual one, or the reader in the box where there is none."""
+    usual = model_dir or usual_model_dir()
+    if model_dir or "://" in usual or os.path.isdir(usual):
+        return usual
+    log.info("There is no model in %s: reading with words, the reader that comes with aocr.", usual)
+    return "words"
 
 
 def add_log_path(parser: argparse.ArgumentParser, default: str = "none") -> None:

@@ -89,15 +89,6 @@ def _from_stdin() -> Iterator[list[str]]:
         yield [rest.decode("utf-8", "surrogateescape").strip("\r")]
 
 
-def _model_at_hand() -> str:
-    """The usual model folder, or the reader in the box where there is none."""
-    usual = options.usual_model_dir()
-    if "://" in usual or os.path.isdir(usual):
-        return usual
-    log.info("There is no model in %s: reading with words, the reader that comes with aocr.", usual)
-    return "words"
-
-
 def _is_page(prediction: Prediction, config: ModelConfig) -> bool:
     """Whether an image has the shape of a page or a photograph, not that of a word or a line."""
     height = config.height * prediction.column_width / COLUMN_PIXELS
@@ -106,7 +97,7 @@ def _is_page(prediction: Prediction, config: ModelConfig) -> bool:
 
 def run(args: argparse.Namespace) -> int:
     """Read the images; 1 where one of them could not be read."""
-    args.model_dir = args.model_dir or _model_at_hand()
+    args.model_dir = options.model_at_hand(args.model_dir)
     options.check_paths([], args.model_dir, graph_too=True)
     from aocr.errors import ImageError
     from aocr.report.lines import prediction_json, prediction_line

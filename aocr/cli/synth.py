@@ -40,13 +40,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pattern", metavar="REGEX", help="draw random texts that match this regular expression")
     add("--charset", metavar="FILE|NAME",
         help="keep within these symbols (default: those of --texts, else full-ascii)")
-    add("--max-length", type=options.positive, default=25, metavar="N",
+    add("--max-length", type=options.positive, metavar="N",
         help="longest text in characters; of longer lines a part is drawn (default: 25)")
     add = parser.add_argument_group("looks").add_argument
-    add("--style", choices=STYLES, default="scene", help="kind of images (default: %(default)s)")
+    add("--style", choices=STYLES, help="kind of images (default: scene)")
     add("--fonts", nargs="+", metavar="DIR|FILE", help="fonts to draw in (default: this system's)")
     add("--list-fonts", nargs="?", const="", metavar="FILE.png",
         help="list the fonts that can be used, and draw them on a sheet")
+    add = parser.add_argument_group("like images of yours").add_argument
+    add("--like", nargs="+", metavar="DATASET",
+        help="draw what looks like these labelled images, with other texts of the same shape (an annotation file, "
+        "records, or a folder of images named after their text)")
+    options.add_data_base_dir(parser)
+    options.add_model_dir(parser, or_words=True)
     # fmt: on
 
 
@@ -56,14 +62,10 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("OUTPUT is missing: name a folder, or a file that ends in .tfrecords")
     if args.output and args.shards > 1 and not args.output.endswith(RECORDS_ENDING):
         raise ConfigError("--shards", args.shards, "a folder has none. Name an OUTPUT that ends in .tfrecords.")
-    charset = Charset.from_name_or_file(args.charset).symbols if args.charset else None
-    from aocr.synth.pipeline import SynthOptions, make_job, num_cores
+    from aocr.synth.pipeline import num_cores
 
     workers = args.workers or num_cores()
-    settings = SynthOptions(
-        args.count, args.seed, args.style, args.texts, args.pattern, charset, max_length=args.max_length
-    )
-    job = make_job(settings, args.fonts, workers)
+    job = _like_job(args, workers) if args.like else _job(args, workers)
     if args.list_fonts is not None:
         _list_fonts(job, args.list_fonts)
     if args.preview:
@@ -71,6 +73,27 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         _draw(job, args.output, args.shards, workers)
     return 0
+
+
+def _job(args: argparse.Namespace, workers: int):
+    """Words from nothing."""
+    if args.model_dir or args.data_base_dir:
+        flag, value = ("--model-dir", args.model_dir) if args.model_dir else ("--data-base-dir", args.data_base_dir)
+        raise ConfigError(flag, value, "is for --like DATASET alone.")
+    charset = Charset.from_name_or_file(args.charset).symbols if args.charset else None
+    from aocr.synth.pipeline import SynthOptions, make_job
+
+    given = {name: value for name in ("style", "max_length") if (value := getattr(args, name)) is not None}
+    settings = SynthOptions(args.count, args.seed, texts=args.texts, pattern=args.pattern, charset=charset, **given)
+    return make_job(settings, args.fonts, workers)
+
+
+def _like_job(args: argparse.Namespace, workers: int):
+    """What looks like images of the user's."""
+    from aocr.cli.looking_alike import make_like_job
+
+    args.model_dir = options.model_at_hand(args.model_dir)
+    return make_like_job(args, workers)
 
 
 def _draw(job, output: str, num_shards: int, workers: int) -> None:

@@ -43,7 +43,7 @@ class Drawn:
     """An image drawn.
 
     Attributes:
-      data: encoded jpeg.
+      data: encoded jpeg or png.
       label: the text in it; empty: there is none.
       width, height: in pixels.
     """
@@ -52,6 +52,11 @@ class Drawn:
     label: str
     width: int
     height: int
+
+    @property
+    def ending(self) -> str:
+        """Of the name of a file with this data."""
+        return "png" if self.data.startswith(b"\x89PNG") else "jpg"
 
 
 class Painter:

@@ -23,6 +23,7 @@ from aocr.errors import ConfigError, DatasetError
 from aocr.synth.drawing import Drawn, Painter, Texts
 from aocr.synth.fonts.choice import find_faces
 from aocr.synth.fonts.survey import Face, is_simple
+from aocr.synth.like.painter import LikeJob, LikePainter
 from aocr.synth.styles import STYLES
 from aocr.synth.texts.english import EnglishTexts
 from aocr.synth.texts.sources import LineTexts, PatternTexts, read_lines
@@ -80,6 +81,10 @@ class Job:
         return Painter(self.texts, self.faces, STYLES[options.style], options.seed, options.empty)
 
 
+AnyJob = Job | LikeJob
+"""What is drawn: words from nothing, or what looks like some images."""
+
+
 def _texts(options: SynthOptions) -> tuple[Texts, str, str]:
     """The source of texts, the symbols it may give, and what tells it from another source."""
     charset = options.charset or ASCII
@@ -118,6 +123,17 @@ def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Jo
     return Job(options, texts, faces, hashlib.sha256(repr(parts).encode()).hexdigest()[:20])
 
 
+def faces_for(charset: str, fonts: list[str] | None, workers: int) -> list[Face]:
+    """The fonts that draw texts of these symbols as they are written.
+
+    Raises:
+      ConfigError: there are none.
+    """
+    if not is_simple(charset) and not features.check("raqm"):
+        raise ConfigError("--fonts", charset[:20], "this script is laid out by Raqm, which this Pillow lacks.")
+    return find_faces(fonts, charset, True, _each(workers))
+
+
 def _each(workers: int) -> Callable:
     """A `map` over this many processes, where it pays."""
 
@@ -132,10 +148,10 @@ def _each(workers: int) -> Callable:
     return each
 
 
-_painter: Painter | None = None
+_painter: Painter | LikePainter | None = None
 
 
-def _start_worker(job: Job) -> None:
+def _start_worker(job: AnyJob) -> None:
     global _painter
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _painter = job.painter()
@@ -149,7 +165,7 @@ def _blocks(count: int, start: int) -> Iterator[tuple[int, int]]:
     return ((at, min(at + BLOCK, count)) for at in range(start, count, BLOCK))
 
 
-def drawn_blocks(job: Job, start: int, workers: int) -> Iterator[list[Drawn]]:
+def drawn_blocks(job: AnyJob, start: int, workers: int) -> Iterator[list[Drawn]]:
     """Blocks of images from number `start` on, in order; a few ahead of their use.
 
     Raises:
@@ -184,7 +200,7 @@ def num_cores() -> int:
 
 
 def draw(
-    job: Job, output: str, num_shards: int, workers: int, progress: Callable[[int], None] = lambda count: None
+    job: AnyJob, output: str, num_shards: int, workers: int, progress: Callable[[int], None] = lambda count: None
 ) -> int:
     """Draw all images into a folder or records.
 

@@ -178,7 +178,7 @@ class RecordWriter(Writer):
 
 
 class FolderWriter(Writer):
-    """A folder of jpegs, and `annotations.txt` with a `path label` a line.
+    """A folder of images, and `annotations.txt` with a `path label` a line.
 
     Args:
       output: the folder.
@@ -207,7 +207,7 @@ class FolderWriter(Writer):
             os.rmdir(self._output)
 
     def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        folder, name = f"images/{number // PER_FOLDER:04d}", f"{number:07d}.jpg"
+        folder, name = f"images/{number // PER_FOLDER:04d}", f"{number:07d}.{drawn.ending}"
         if number % PER_FOLDER == 0 or number == self.resumed:
             os.makedirs(os.path.join(self._output, folder), exist_ok=True)
         with open(os.path.join(self._output, folder, name), "wb") as file:
