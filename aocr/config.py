@@ -297,7 +297,7 @@ class ReadConfig:
       beam: texts followed at a time; 1 is greedy.
       alternatives: other readings told beside the best; the beam is made wide enough.
       pattern: regular expression that the whole text must match; None: any text.
-      lexicon: file of the texts to expect, one a line; None: any.
+      lexicon: the texts to expect: a file, one a line, or a tuple; None: any.
       lexicon_weight: what a text outside the lexicon costs, in nats: it must be exp(lexicon_weight) times
         likelier; None: only texts of the lexicon are read.
     """
@@ -305,7 +305,7 @@ class ReadConfig:
     beam: int = 1
     alternatives: int = 0
     pattern: str | None = None
-    lexicon: str | None = None
+    lexicon: str | tuple[str, ...] | None = None
     lexicon_weight: float | None = None
 
     def __post_init__(self):

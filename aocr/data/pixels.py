@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -90,17 +90,23 @@ def _antialiased(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, in
     return np.pad(resized, ((above, rest), (0, 0), (0, 0)), constant_values=128.0), target[1]
 
 
-def preprocess(data: bytes, config: ModelConfig) -> tuple[np.ndarray, int, float]:
-    """As `aocr.data.preprocess.preprocess`."""
-    image = decode_image(data, config.channels)
+def scale_image(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int, float]:
+    """As `aocr.data.preprocess.scale_image`."""
     resize = _bicubic if config.traits.resizes_bicubic else _antialiased
     scaled, width = resize(image, config)
     return (scaled - np.float32(128.0)) / np.float32(128.0), width, image.shape[1] / width
 
 
-def batched(items: Sequence[bytes], config: ModelConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def preprocess(data: bytes, config: ModelConfig) -> tuple[np.ndarray, int, float]:
+    """As `aocr.data.preprocess.preprocess`."""
+    return scale_image(decode_image(data, config.channels), config)
+
+
+def batched(
+    items: Sequence, config: ModelConfig, transform: Callable = preprocess
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As `aocr.data.preprocess.batched`."""
-    images, widths, scales = zip(*(preprocess(item, config) for item in items), strict=True)
+    images, widths, scales = zip(*(transform(item, config) for item in items), strict=True)
     width = config.network_width if config.traits.fixed_width else -(-max(widths) // 16) * 16
     batch = np.zeros((len(items), config.height, width, config.channels), np.float32)
     for row, image in zip(batch, images, strict=True):

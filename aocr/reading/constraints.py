@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 
 from aocr.config import ReadConfig
 from aocr.errors import ConfigError
@@ -25,20 +24,21 @@ def make_constraints(how: ReadConfig, charset: Charset, max_steps: int) -> list[
     """
     constraints = []
     if how.pattern is not None:
-        automaton = compile_pattern(how.pattern, charset)
-        constraints.append(_constraint(automaton, -NEVER, max_steps, "--pattern", how.pattern))
+        pattern = compile_pattern(how.pattern, charset)
+        constraints.append(_constraint(pattern, -NEVER, max_steps, "--pattern", how.pattern))
     if how.lexicon is not None:
-        words = read_words(how.lexicon)
+        name = how.lexicon if isinstance(how.lexicon, str) else "the list"
+        words = read_words(how.lexicon) if isinstance(how.lexicon, str) else how.lexicon
         if how.pattern is not None and how.lexicon_weight is None:  # of two that bind, the common texts
-            words = [word for word in words if re.fullmatch(normalise(how.pattern), normalise(word))]
+            words = [w for w in words if not charset.missing(normalise(w)) and pattern.accepts(charset.encode(w))]
             if not words:
-                raise ConfigError("--lexicon", how.lexicon, f"no entry fits --pattern {how.pattern!r}.")
+                raise ConfigError("--lexicon", name, f"no entry fits --pattern {how.pattern!r}.")
         automaton, left_out = compile_lexicon(words, charset)
         if left_out:
             shown = ", ".join(map(repr, left_out[:3]))
-            log.warning("%s: %d entries have symbols outside the charset: %s", how.lexicon, len(left_out), shown)
+            log.warning("%s: %d entries have symbols outside the charset: %s", name, len(left_out), shown)
         penalty = -NEVER if how.lexicon_weight is None else how.lexicon_weight
-        constraints.append(_constraint(automaton, penalty, max_steps, "--lexicon", how.lexicon))
+        constraints.append(_constraint(automaton, penalty, max_steps, "--lexicon", name))
     return constraints
 
 

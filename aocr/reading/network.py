@@ -84,6 +84,10 @@ class NetworkReader(Reader):
         """As `Reader.read`."""
         return Reading(*map(np.asarray, self.functions["read"](images, widths)))
 
+    def otherwise(self, how: ReadConfig) -> NetworkReader:
+        """As `Reader.otherwise`."""
+        return NetworkReader(self.model, self.config, how, self.temperature)
+
     def log_likelihood(self, images, widths, tokens, targets, weights) -> np.ndarray:
         """(B,) ln of the probability of each label and its end, teacher forced; arguments as of a `Batch`."""
         return self.functions["log_likelihood"](images, widths, tokens, targets, weights).numpy()

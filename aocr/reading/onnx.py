@@ -45,6 +45,7 @@ class OnnxReader(Reader):
     def __init__(self, path: str, data: bytes, config: ModelConfig, temperature: float, how: ReadConfig | None = None):
         how = how or ReadConfig()
         self.path, self.config, self.num_alternatives = path, config, how.alternatives
+        self._data, self._temperature = data, temperature
         constraints = make_constraints(how, config.charset, config.max_steps)
         self._read: Callable[[np.ndarray, np.ndarray], Reading]
         if how.width == 1 and not constraints:
@@ -69,6 +70,10 @@ class OnnxReader(Reader):
         if reading.ids.size and not 0 <= reading.ids.min() <= reading.ids.max() < self.config.charset.vocabulary_size:
             raise CheckpointError(self.path, "gives symbols that its charset does not have. Export the model again.")
         return reading
+
+    def otherwise(self, how: ReadConfig) -> OnnxReader:
+        """As `Reader.otherwise`."""
+        return OnnxReader(self.path, self._data, self.config, self._temperature, how)
 
     def _read_greedily(self, images: np.ndarray, widths: np.ndarray) -> Reading:
         found = self._run(_OUTPUTS, {"images": images, "widths": widths})

@@ -7,7 +7,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from aocr.config import ModelConfig
+from aocr.config import ModelConfig, ReadConfig
+from aocr.errors import ConfigError
 from aocr.results import Reading
 
 
@@ -47,6 +48,14 @@ class Reader(Protocol):
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
         """Read a batch that `transform` gave."""
         ...
+
+    def otherwise(self, how: ReadConfig) -> Reader:
+        """A reader of the same model that reads another way.
+
+        Raises:
+          ConfigError: a pattern or lexicon cannot be used with this model, or the reader knows one way only.
+        """
+        raise ConfigError("how", how, "this reader follows the likeliest symbols only.")
 
     def close(self) -> None:
         """To be called when all is read."""
