@@ -32,6 +32,7 @@ TRAINING_TIME = "3s"
 TOOLS = {"docker", "curl", "tensorboard", "pip", "pytest", "gcloud", "kubectl"}  # a passed-over line starts with
 MISSING = (
     "onnx",
+    "aocr serve",
     "my-labels.txt",
     "words/",
     "old-checkpoints",
@@ -41,6 +42,7 @@ MISSING = (
 )  # what an aocr line passed over lacks
 OTHER_FLAGS = {
     "--no-deps",
+    "--data-binary",
     "--check",
     "--rm",
     "--build-arg",

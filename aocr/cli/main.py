@@ -13,7 +13,7 @@ import signal
 import sys
 
 from aocr import __version__
-from aocr.cli import dataset, export, import_model, legacy, options, predict, synth, test, train
+from aocr.cli import dataset, export, import_model, legacy, options, predict, serve, synth, test, train
 from aocr.errors import AocrError, ConfigError, shown
 from aocr.interrupts import EXIT_CODE, Interrupts
 from aocr.tf_config import current_task
@@ -24,6 +24,7 @@ COMMANDS = {
     "train": train,
     "test": test,
     "predict": predict,
+    "serve": serve,
     "export": export,
     "import": import_model,
 }

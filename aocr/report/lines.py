@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from aocr.errors import HIDDEN, shown
+from aocr.errors import HIDDEN, AocrError, shown
 from aocr.results import EvalReport, Prediction, Sample
 from aocr.text.metrics import upstream_score
 
@@ -38,7 +38,7 @@ def prediction_json(
     Args:
       path: of the image.
       prediction: what was read.
-      attention: whether the weights go in too, a list of columns for each step.
+      attention: whether the weights go in too, a list of columns for each step, and the pixels that a column spans.
       min_confidence: from which on `sure` is true; None: `sure` is left out.
     """
     value = {
@@ -51,9 +51,18 @@ def prediction_json(
     if min_confidence is not None:
         value["sure"] = prediction.confidence >= min_confidence
     if attention:
+        value["column_width"] = round(prediction.column_width, 3)
         value["attention"] = [[round(float(w), 4) for w in row] for row in prediction.attention]
-    text = json.dumps(value, ensure_ascii=False)
-    return HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _json_line(value)
+
+
+def refusal_json(path: str, error: AocrError) -> str:
+    """One JSON object on one line: path and error of an image that could not be read."""
+    return _json_line({"path": path, "error": str(error)})
+
+
+def _json_line(value: dict) -> str:
+    return HIDDEN.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def result_line(sample: Sample, use_distance: bool = True) -> str:
