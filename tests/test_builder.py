@@ -155,7 +155,7 @@ def test_the_summary_names_reasons_and_first_lines(build, bad_files, tmp_path):
     assert summary.startswith("1 image from")
     assert "Charset: 2 symbols: AB" in summary
     assert "Label length: 2 characters" in summary
-    assert "Image width: 40 px; at height 32: 64 px" in summary
+    assert "Image width: 40 pixels; brought to height 32: 64 pixels" in summary
     assert "Left out: 9 (missing file)" in summary and "and 6 more" in summary
     assert f"{tmp_path}/a.txt:3: " in summary and f"{tmp_path}/a.txt:4: " not in summary
 
@@ -186,7 +186,7 @@ def test_equal_images(build, tmp_path):
     assert report.num_repeats == 1
     assert report.conflicts == [(1, "X", 3, "Y"), (1, "X", 5, "Z")]
     assert len(report.warnings()) == 2 and "a.txt:1 and :3" in report.warnings()[0]
-    assert "Repeated: 1 image with the label of an equal image before" in report.summary()
+    assert "Repeated: 1 image, each the same as an earlier one, with the same label" in report.summary()
 
 
 @pytest.mark.parametrize(

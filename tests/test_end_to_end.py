@@ -83,7 +83,7 @@ def test_training_from_records_and_from_annotations_is_the_same(numbers, tmp_pat
 def test_max_time_ends_a_training(numbers, tmp_path):
     done = run_aocr("train", numbers, "--model-dir", tmp_path / "m", "--max-time", "1s", *SMALL)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"of training are spent \(--max-time\); the first step alone took \d+ s\.", done.stderr)
+    assert re.search(r"of training time are used up \(--max-time\); the first step alone took \d+ s\.", done.stderr)
     told = done.stderr.split("on validation images: label, text read, confidence\n")[1].splitlines()
     shown = [line for line in told if re.fullmatch(r"  '\d{1,3}' +'.*' +[01]\.\d\d", line)]
     assert 1 <= len(shown) <= 6 and told[: len(shown)] == shown
@@ -111,7 +111,7 @@ def test_fine_tuning_adds_symbols(numbers, trained, tmp_path):
     flags = ("--data-base-dir", numbers.parent, "--init-from", trained, "--num-epoch", "1", "--precision", "float32")
     done = run_aocr("train", letters, "--model-dir", tmp_path / "m", *flags)
     assert done.returncode == 0, done.stderr
-    assert "1 symbols new" in done.stderr
+    assert "Symbols that are new to it: 1" in done.stderr
     assert json.loads((tmp_path / "m" / "model.json").read_text("utf-8"))["model"]["charset"] == "0123456789A"
     done = run_aocr("train", letters, "--model-dir", tmp_path / "f", *flags, "--charset-policy", "fail")
     assert_clean_failure(done, "'A'", "--charset-policy")

@@ -93,7 +93,7 @@ def test_rows_of_known_symbols_carry_over_and_others_are_fresh(start, caplog):
     caplog.set_level("INFO", "aocr")
     charset = Charset("2Aäxé0")
     _, found = started(start, charset=charset)
-    assert "1 symbols new" in caplog.text
+    assert "Symbols that are new to it: 1" in caplog.text
     for name, axis in VOCABULARY_AXES.items():
         ours, theirs = np.moveaxis(found[name], axis, 0), np.moveaxis(start.weights[name], axis, 0)
         np.testing.assert_array_equal(ours[:NUM_SPECIALS], theirs[:NUM_SPECIALS])

@@ -177,7 +177,7 @@ def test_colour_is_read_where_grey_would_lose_it(run, tmp_path):
         model_dir = tmp_path / str(number)
         _, err = run("train", data, "--model-dir", model_dir, "--num-epoch", "1", "--attn-num-hidden", "8", *flags)
         assert json.loads((model_dir / "model.json").read_text("utf-8"))["model"]["channels"] == channels
-        assert ("Reading colour: 100 % of the images" in err) == (number == 0)
+        assert ("Reading in colour: 100 % of the images" in err) == (number == 0)
     _, err = run("train", colours, "--model-dir", tmp_path / "0", "--num-epoch", "2", "--attn-num-hidden", "8")
     assert "Resuming" in err
 
@@ -188,7 +188,7 @@ def test_limits_shrink_and_leave_out_and_say_so(run, tmp_path):
     common = ("--model-dir", tmp_path / "m", "--num-epoch", "1", "--attn-num-hidden", "8")
     _, err = run("train", data, *common, "--max-width", "40", "--max-height", "32", "--max-prediction", "2")
     assert re.search(r"(\d+) of 40 images are wider and are shrunk to fit", err)
-    assert re.search(r"record \d+ left out, label '\d{3}' is longer than 2", err)
+    assert re.search(r"record \d+ is left out: its label '\d{3}' is longer than 2", err)
     assert "--full-ascii" not in err
     _, err = run("train", data, *common, "--full-ascii", "--no-resume")
     assert "Charset: 95 symbols" in err
@@ -289,7 +289,7 @@ def test_a_network_that_has_not_begun_to_read_is_given_time(run, tmp_path):
     _, err = run("train", data, *flags, *slow)
     assert "it got no better for 2 checks in a row (--patience)" in err
     _, err = run("train", data, *flags, *slow)
-    assert "had ended before: it got no better for 2 checks" in err
+    assert re.search(r"had already ended at step \d+ \(it got no better for 2 checks", err)
     slow = (*slow[:-3], "2", *slow[-2:])
     _, err = run("train", data, *flags, *slow)
     assert "it got no better for 4 checks in a row (--patience)" in err
@@ -312,7 +312,7 @@ def test_a_training_that_read_all_stays_ended(run, tmp_path, monkeypatch):
     assert "it got no better for 2 checks in a row (--patience)" in err
     assert json.loads((tmp_path / "m" / "best.json").read_text("utf-8"))["last"]
     _, err = run("train", data, *flags, *slow)
-    assert "had ended before: it got no better for 2 checks" in err
+    assert re.search(r"had already ended at step \d+ \(it got no better for 2 checks", err)
 
 
 @pytest.mark.slow

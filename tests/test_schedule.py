@@ -66,7 +66,10 @@ def test_time_ends_a_training_and_the_same_limit_does_not_open_it_again(seconds,
     made = train(a_schedule(max_time=300.0), seconds=seconds, check_seconds=check_seconds)
     assert made.state.finished == Reason.TIME
     assert made.state.step * seconds + check_seconds <= 300 + seconds
-    assert made.reason in ("5:00 of training are spent (--max-time)", "5:01 of training are spent (--max-time)")
+    assert made.reason in (
+        "5:00 of training time are used up (--max-time)",
+        "5:01 of training time are used up (--max-time)",
+    )
     assert reopened(made, max_time=300.0).ended
     assert not reopened(made, max_time=400.0).ended
     assert not reopened(made).ended

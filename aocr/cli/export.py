@@ -42,5 +42,5 @@ def run(args: argparse.Namespace) -> int:
     # Vertex AI looks for the model in the folder that it names, not in a numbered one
     given, named = args.export_dir, os.environ.get("AIP_MODEL_DIR")
     path = export(predictor, given or named or "exported", args.format, numbered=bool(given or not named))
-    print(f"Exported to {path}: loaded again on its own, it read the sample images as the model does.")
+    print(f"Exported to {path}. Loaded in a process of its own, it read sample images as the model does.")
     return 0

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 
 from aocr import __version__
 from aocr.cli import dataset, export, import_model, legacy, options, predict, serve, synth, test, train
@@ -77,7 +78,9 @@ class _LogFile(logging.FileHandler):
         log = logging.getLogger("aocr")
         log.removeHandler(self)
         self.close()
-        log.warning("%s: the log cannot be written (%s). It ends here.", self.baseFilename, sys.exc_info()[1])
+        log.warning(
+            "%s: the log cannot be written (%s). Nothing more goes there.", self.baseFilename, sys.exc_info()[1]
+        )
 
     def close(self):
         with contextlib.suppress(OSError):
@@ -136,7 +139,9 @@ def _one_line(error: BaseException) -> str:
 
 
 def _tell(error: Exception | KeyboardInterrupt, interrupted: bool) -> int:
-    """Say in one line what ended the program, and return its exit code; under AOCR_DEBUG raise what nobody foresaw."""
+    """Say in one line what ended the program, under AOCR_DEBUG behind all the calls to it; return its exit code."""
+    if os.environ.get("AOCR_DEBUG"):
+        traceback.print_exception(error)
     if isinstance(error, AocrError):
         return _fail(_one_line(error))
     if isinstance(error, BrokenPipeError):
@@ -149,8 +154,6 @@ def _tell(error: Exception | KeyboardInterrupt, interrupted: bool) -> int:
     kind = type(error).__name__
     if isinstance(error, MemoryError) or kind == "ResourceExhaustedError":
         return _fail("out of memory. Use a smaller --batch-size or --max-width.")
-    if os.environ.get("AOCR_DEBUG"):
-        raise error
     if kind == "UnimplementedError" and "File system scheme" in str(error):
         return _fail(f"{_one_line(error)}. For gs:// install aocr[gcs]; for others their TensorFlow plug-in.")
     return _fail(f"unexpected {kind}: {_one_line(error)} (a fault of aocr: AOCR_DEBUG=1 shows where)")
@@ -178,7 +181,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def entry_point() -> None:
-    """Run as a program."""
+    """Run as a program. What it prints is UTF-8 wherever it runs: a Windows pipe or the locale C knows few letters."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said and saved: a Ctrl-C from here on just ends it
     if code and "TF_CONFIG" in os.environ:  # TensorFlow would wait half a minute for workers that are gone

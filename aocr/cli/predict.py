@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import glob
 import logging
 import os
@@ -53,6 +52,8 @@ def _chunks(arguments: list[str]) -> Iterator[list[str]]:
 
     So a program that pipes in paths can wait for each answer.
     """
+    from aocr.data.annotations import images_in
+
     waiting: list[str] = []
     for argument in arguments or ["-"]:
         if argument == "-":
@@ -60,23 +61,10 @@ def _chunks(arguments: list[str]) -> Iterator[list[str]]:
             yield from _from_stdin()
             waiting = []
         elif os.path.isdir(argument):
-            waiting += _images_in(argument)
+            waiting += images_in(argument)
         else:
             waiting += (glob.has_magic(argument) and sorted(glob.glob(argument))) or [argument]
     yield waiting
-
-
-def _images_in(folder: str) -> list[str]:
-    """Images in a folder and the folders in it; what is passed over is told."""
-    from aocr.data.annotations import IMAGE_ENDINGS
-
-    paths = sorted(os.path.join(base, name) for base, _, names in os.walk(folder) for name in names)
-    images = [path for path in paths if path.lower().endswith(IMAGE_ENDINGS)]
-    if others := [path for path in paths if not path.lower().endswith(IMAGE_ENDINGS)]:
-        endings = collections.Counter(os.path.splitext(path)[1].lower() or "no ending" for path in others)
-        told = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
-        log.info("%s: passed over %d that have no image's ending: %s", folder, len(others), told)
-    return images
 
 
 def _from_stdin() -> Iterator[list[str]]:

@@ -115,8 +115,8 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
 
         there = draw(job, output, num_shards, workers, progress)
     seconds = time.perf_counter() - begin
-    families = len({face.family for face in job.faces})
-    print(f"{count:,} images in {output}, in {families} families of fonts; {(count - there) / seconds:.0f} a second.")
+    families, speed = len({face.family for face in job.faces}), (count - there) / seconds
+    print(f"{count:,} images drawn in {output}; font families: {families}; images a second: {speed:.0f}")
 
 
 def _preview(job, path: str) -> None:
@@ -136,4 +136,4 @@ def _list_fonts(job, path: str) -> None:
     for face in job.faces:
         print(f"{len(face.chars):6,}  {face.family}  {face.path}")
     families = len({face.family for face in job.faces})
-    print(f"{len(job.faces):,} fonts of {families:,} families, with how many characters each has of those wanted")
+    print(f"{len(job.faces):,} fonts in {families:,} families; first column: the wanted characters that each has")

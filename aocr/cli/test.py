@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 
 from aocr import machine
 from aocr.cli import options
@@ -47,6 +48,13 @@ def run(args: argparse.Namespace) -> int:
     keep = args.visualize or bool(args.report)
     with open_dataset(args.datasets, args.data_base_dir) as dataset:
         report, samples = evaluate(predictor, dataset, use_distance=args.use_distance, keep_source=keep)
+    foreign = sum(math.isnan(sample.log_likelihood) for sample in samples)
+    if foreign:
+        log.warning(
+            "The model cannot write %d of the %d labels: they have symbols outside its charset or are too long. "
+            "They count as misread, and are left out of the perplexity.",
+            *(foreign, len(samples)),
+        )
     if not args.json:
         for sample in samples:
             if not sample.correct:

@@ -14,9 +14,9 @@ from aocr.tf_config import current_task
 
 log = logging.getLogger("aocr")
 
-UNCHANGED = "Nothing was trained. At step %d the training had ended before: %s. A higher limit goes on from there."
+UNCHANGED = "Nothing was trained: the training had already ended at step %d (%s). With a higher limit it goes on."
 NOT_YET = (
-    "The model cannot read yet: most characters of the validation images are wrong. Try, in this order: "
+    "The model cannot read yet: most characters in the images shown above are wrong. Try, in this order: "
     "see that labels and images belong together (aocr dataset ANNOTATIONS OUTPUT --preview FILE); "
     "train longer (the same command with a higher --max-time, --num-epoch or --patience goes on); "
     "label more images, or draw some that look alike (aocr synth)."

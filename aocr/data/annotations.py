@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aocr.errors import AnnotationError
 from aocr.files import is_remote, text_lines, walk
 from aocr.text.charset import normalise
+
+log = logging.getLogger("aocr")
 
 _IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
@@ -73,6 +77,17 @@ def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
         raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
 
 
+def images_in(folder: str) -> list[str]:
+    """Paths of the images in a folder and the folders in it, sorted; says which files it passes over."""
+    paths = sorted(os.path.join(base, name) for base, _, names in walk(folder) for name in names)
+    images = [path for path in paths if path.lower().endswith(IMAGE_ENDINGS)]
+    if others := [path for path in paths if not path.lower().endswith(IMAGE_ENDINGS)]:
+        endings = Counter(os.path.splitext(path)[1].lower() or "without ending" for path in others)
+        told = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
+        log.info("%s: passed over files whose names do not end as those of images do: %s", folder, told)
+    return images
+
+
 def labels_from_filenames(folder: str) -> Iterator[AnnotationLine]:
     """Images in a folder and the folders in it, sorted; each file's name without ending is its label, literally.
 
@@ -81,12 +96,7 @@ def labels_from_filenames(folder: str) -> Iterator[AnnotationLine]:
     Raises:
       AnnotationError: there is no image.
     """
-    paths = sorted(
-        os.path.join(base, name)
-        for base, _, names in walk(folder)
-        for name in names
-        if name.lower().endswith(IMAGE_ENDINGS)
-    )
+    paths = images_in(folder)
     if not paths:
         raise AnnotationError(folder, None, f"holds no image ({', '.join(IMAGE_ENDINGS)}).")
     for number, path in enumerate(paths, 1):

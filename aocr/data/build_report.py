@@ -83,15 +83,17 @@ class BuildReport:
         """Lines for people."""
         more = f" ... ({len(self.paths)} files)" if len(self.paths) > SHOWN else ""
         charset = Charset("".join(sorted(self.symbols))).shown(1000) if self.symbols else "empty"
-        widths = f"{_spread(self.widths)} px; at height {IMAGE_HEIGHT}: {_spread(self.network_widths)} px"
+        scaled = f"brought to height {IMAGE_HEIGHT}: {_spread(self.network_widths, 'pixel')}"
         lines = [
-            f"{_count(self.num_images, 'image')} from {self.source} written to {', '.join(self.paths[:SHOWN])}{more}",
+            f"{counted(self.num_images, 'image')} from {self.source} written to {', '.join(self.paths[:SHOWN])}{more}",
             f"Charset: {charset}",
-            f"Label length: {_spread(self.lengths)} characters",
-            f"Image width: {widths}",
+            f"Label length: {_spread(self.lengths, 'character')}",
+            f"Image width: {_spread(self.widths, 'pixel')}; {scaled}",
         ]
         if self.num_repeats:
-            lines.append(f"Repeated: {_count(self.num_repeats, 'image')} with the label of an equal image before")
+            lines.append(
+                f"Repeated: {counted(self.num_repeats, 'image')}, each the same as an earlier one, with the same label"
+            )
         for reason, count in self.num_dropped.items():
             lines.append(f"Left out: {count} ({reason})")
             named = [drop for drop in self.drops if drop.reason == reason][:SHOWN]
@@ -101,10 +103,15 @@ class BuildReport:
         return [shown(line) for line in lines]
 
     def warnings(self) -> list[str]:
-        """Equal images with different labels, the first few."""
+        """Labels that are all empty; equal images with different labels, the first few."""
         lines = self._conflict_lines()
         more = len(lines) - 2 * SHOWN
-        return lines[: 2 * SHOWN] + ([f"... and {more} more such pairs"] if more > 0 else [])
+        no_text = f"{self.source}: every label is empty, so nothing can be learnt. Write 'path label' in each line."
+        return [
+            *([] if self.symbols else [no_text]),
+            *lines[: 2 * SHOWN],
+            *([f"... and {more} more such pairs"] if more > 0 else []),
+        ]
 
     def write(self, path: str) -> None:
         """Write every line left out and every conflict, one a line.
@@ -117,17 +124,20 @@ class BuildReport:
             files.write(path, "".join(f"{shown(line)}\n" for line in lines).encode())
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _spread(counts: Counter) -> str:
-    """Smallest, middle, 95 % and largest of counted values."""
+def _spread(counts: Counter, unit: str) -> str:
+    """Smallest, middle, 95 % and largest of counted values, with their unit."""
     if not counts:
         return "none"
     values = np.repeat(sorted(counts), [counts[v] for v in sorted(counts)])
     low, middle, high, top = np.percentile(values, (0, 50, 95, 100), method="nearest")
-    return f"{low} to {top} (median {middle}, 95 % up to {high})" if low < top else f"{low}"
+    if low == top:
+        return counted(low, unit)
+    return f"{low} to {counted(top, unit)} (median {middle}; 95 % have {high} or fewer)"
 
 
 class Tally:

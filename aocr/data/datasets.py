@@ -107,7 +107,12 @@ def _tell(source: str, report: BuildReport) -> None:
     for reason, count in report.num_dropped.items():
         first = next(drop for drop in report.drops if drop.reason == reason)
         log.warning(
-            "%s: %d left out (%s), the first: line or record %d: %s", source, count, reason, first.number, first.detail
+            "%s: %d left out (%s). The first is line or record %d: %s",
+            source,
+            count,
+            reason,
+            first.number,
+            first.detail,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ import tensorflow as tf
 from aocr import files
 from aocr.data.records import Example, is_tfrecord, missing, reading, serialize
 from aocr.errors import DatasetError
+
+log = logging.getLogger("aocr")
 
 _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})", re.DOTALL)
 _TEMPORARY = re.compile(r".*\.\d+\.tmp", re.DOTALL)
@@ -144,8 +147,10 @@ class RecordWriter:
             with self._writing():
                 for path in self.paths:
                     _check_replaceable(path)
-                if folder := os.path.dirname(self.path):
+                folder = os.path.dirname(self.path)
+                if folder and not files.is_folder(folder):
                     files.make_folder(folder)
+                    log.info("Made the folder %s", folder)
                 self._writers += map(tf.io.TFRecordWriter, self._temporary)
         except BaseException:
             self._clear()

@@ -97,7 +97,7 @@ def scores(report: EvalReport) -> list[tuple[str, str]]:
         ("calibration error of the confidence (ECE)", rate(report.ece)),
         ("the same before calibration", rate(report.ece_uncalibrated)),
         *(table if 0 < report.word_accuracy < 1 else []),
-        ("perplexity", f"{report.perplexity:.4g}"),
+        ("perplexity", f"{report.perplexity:.4g}" if math.isfinite(report.perplexity) else "-"),
         ("images a second", f"{report.images_per_second:.0f}" if report.images_per_second > 0 else "-"),
         *((f"left out: {reason}", f"{count:,}") for reason, count in report.skipped.items()),
     ]

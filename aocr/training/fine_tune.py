@@ -125,5 +125,6 @@ def start_from(start: Start, model: Recognizer, config: ModelConfig) -> None:
             fresh.append(name.split("/")[0])
         variable.assign(fitted)
     new = sum(source_of(symbol, start.charset) is None for symbol in config.charset.symbols)
-    sizes = f"; of other sizes and fresh: parts of {', '.join(dict.fromkeys(fresh))}" if fresh else ""
-    log.info("Starting from %s (--init-from none: from nothing): %d symbols new%s", start.name, new, sizes)
+    sizes = f"; parts that begin anew, for their size differs: {', '.join(dict.fromkeys(fresh))}" if fresh else ""
+    log.info("Starting from the weights of %s (--init-from none starts from nothing)", start.name)
+    log.info("Symbols that are new to it: %d%s", new, sizes)

@@ -11,6 +11,7 @@ import numpy as np
 from aocr.config import ModelConfig, TrainConfig, find_arch
 from aocr.data import automatic
 from aocr.data.batching import Share, plan_batches, share_work
+from aocr.data.build_report import counted
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
 from aocr.errors import CharsetError, ConfigError, DatasetError
@@ -105,16 +106,21 @@ class Plan:
         )
         shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())
         if shrunk:
-            log.warning("%d of %d images are wider and are shrunk to fit, their aspect kept.", shrunk, len(sizes))
-        log.info("Training on %d images, %s", int(self.in_training.sum()), self._validation_in_words())
+            log.warning(
+                "%d of %d images are wider than that: they are shrunk to fit, in width and height alike.",
+                shrunk,
+                len(sizes),
+            )
+        log.info("Training on %s, %s", counted(int(self.in_training.sum()), "image"), self._validation_in_words())
         unusable = np.flatnonzero(self.unusable)
         for i in unusable[:NUM_NAMED]:
             label = self.data.summary.labels[i]
             missing = config.charset.missing(label)
-            reason = f"outside the charset: {missing}" if missing else f"longer than {config.max_prediction}"
-            log.warning("%s: record %d left out, label %r is %s", self.data.name, i + 1, label, reason)
+            longer = f"is longer than {config.max_prediction} characters (--max-prediction)"
+            reason = f"has symbols outside the charset: {missing}" if missing else longer
+            log.warning("%s: record %d is left out: its label %r %s", self.data.name, i + 1, label, reason)
         if len(unusable) > NUM_NAMED:
-            log.warning("%s: %d records left out in all for their labels", self.data.name, len(unusable))
+            log.warning("%s: %d records are left out because of their labels", self.data.name, len(unusable))
 
     def _validation_in_words(self) -> str:
         if self.validation_data is None:
@@ -169,7 +175,10 @@ def _channels_of(data: Dataset) -> int:
     share = automatic.share_with_colour(data.paths, len(data.summary.labels))
     channels = automatic.channels_for(share)
     if channels == 3:
-        log.info("Reading colour: %.0f %% of the images lose much contrast in grey (--no-color)", 100 * share)
+        log.info(
+            "Reading in colour: %.0f %% of the images lose much contrast in grey (--no-color reads them in grey)",
+            100 * share,
+        )
     return channels
 
 

@@ -5,23 +5,29 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 
+import numpy as np
 import tensorflow as tf
 
 import aocr
 from aocr import files, machine
+from aocr.data.build_report import counted
 from aocr.data.datasets import open_dataset
+from aocr.data.preprocess import batched
+from aocr.data.records import read_examples
 from aocr.errors import TrainingError
 from aocr.folder.model_folder import TRAIN, ModelFolder
 from aocr.folder.weights import check_shapes, load_weights, read_weights
 from aocr.model.recognizer import Recognizer, build_recognizer, key_shapes
 from aocr.reading.evaluator import Evaluator, evaluate
-from aocr.reading.network import NetworkReader
+from aocr.reading.network import NetworkReader, tolerant
 from aocr.reading.predictor import load
 from aocr.report.lines import sample_lines
 from aocr.report.page import write_html_report
+from aocr.results import Prediction, Sample
 from aocr.text.metrics import score
 from aocr.training.calibration import calibrate
 from aocr.training.cluster import Cluster, connect
@@ -31,8 +37,12 @@ from aocr.training.progress import Progress, log
 from aocr.training.schedule import GUESSING_CER
 from aocr.training.trainer import Outcome, Trainer
 
+NUM_LOOKED_AT = 12
+"""Training images, at most, that are read at the end where there is no validation set."""
+LEARNT_CER = 0.5
+"""A CER on images that it has learnt from above which a network has not begun to read."""
 NUM_SHOWN = 6
-"""Validation images, at most, of which it is told at the end what is read in them."""
+"""Images, at most, of which it is told at the end what is read in them."""
 
 
 def train(request: TrainRequest) -> Outcome:
@@ -99,9 +109,9 @@ def _run(
     restored = trainer.restore()
     _tell_start(request, folder, restored)
     log.info(
-        "%s network, %s parameters, %s (%s); %s, learning rate %g, batches of %d, %d steps an epoch",
+        "%s network, %s parameters, %s (%s); %s, learning rate %g, batches of %d, %s an epoch",
         *(plan.config.arch, f"{model.count_params():,}", precision, why),
-        *(request.config.optimizer, request.config.learning_rate, plan.batch_size, steps),
+        *(request.config.optimizer, request.config.learning_rate, plan.batch_size, counted(steps, "step")),
     )
     if cluster.num_replicas > 1:
         split = "by file" if plan.share.by_file else "by record"
@@ -113,6 +123,9 @@ def _run(
         if plan.validation:
             progress.phase("calibrating the confidence")
             outcome = replace(outcome, begun=_calibrate(folder, model, plan))
+        elif outcome.trained:
+            progress.phase("reading a few images")
+            outcome = replace(outcome, begun=_look(folder, model, plan))
         if request.output_dir:
             _report_validation(request, plan)
     cluster.exchange("done")
@@ -123,7 +136,9 @@ def _tell_start(request: TrainRequest, folder: ModelFolder, restored: str | None
     """Say what the training begins with, and warn where it had other data before."""
     before = (folder.read_json(TRAIN) or {}).get("datasets")
     if restored and isinstance(before, list) and before != list(request.datasets):
-        log.warning("So far it was trained on %s. To begin anew: --no-resume.", ", ".join(map(str, before)))
+        log.warning(
+            "Until now this model was trained on %s. To start anew, add --no-resume.", ", ".join(map(str, before))
+        )
     log.info("Resuming from %s" if restored else "A new model in %s", restored or request.model_dir)
 
 
@@ -150,10 +165,31 @@ def _calibrate(folder: ModelFolder, model: Recognizer, plan: Plan) -> bool:
     temperature, samples = calibrate(model, plan.config.charset, plan.validation)  # type: ignore[arg-type]
     folder.write_calibration(chosen.prefix, temperature, len(samples))
     log.info("Confidence calibrated on %d validation images: temperature %.2f.", len(samples), temperature)
-    log.info("What the model reads now, on validation images: label, text read, confidence")
+    return _show(samples, "validation images") <= GUESSING_CER
+
+
+def _look(folder: ModelFolder, model: Recognizer, plan: Plan) -> bool:
+    """Without a validation set: read the first training images, and show what is read in some of them.
+
+    Returns:
+      Whether the model has begun to read.
+    """
+    load_weights(folder.choose().prefix, model)
+    samples = []
+    for example in read_examples(plan.data.paths[0], NUM_LOOKED_AT):  # one by one and eagerly: no graph is built
+        images, widths, _ = tolerant(lambda data: batched(tf.constant(data), plan.config), [example.image])
+        reading = model.read(images, widths)
+        text = plan.config.charset.decode(np.asarray(reading.ids)[0])
+        samples.append(Sample("", example.label, Prediction(text, float(reading.confidence[0]))))
+    return _show(samples, "images that it has learnt from (there were none for validation)") <= LEARNT_CER
+
+
+def _show(samples: Sequence[Sample], images: str) -> float:
+    """Show what is read in a few images; returns the CER of all of them."""
+    log.info("What the model reads now in %s: label, text read, confidence", images)
     for line in sample_lines(samples[:: -(-len(samples) // NUM_SHOWN)]):
         log.info("  %s", line)
-    return score(samples).cer <= GUESSING_CER
+    return score(samples).cer
 
 
 def _report_validation(request: TrainRequest, plan: Plan) -> None:

@@ -169,7 +169,7 @@ class Schedule:
             Reason.EPOCHS: f"{state.epoch + 1} epochs are done (--num-epoch)"
             if state.epoch
             else "1 epoch is done (--num-epoch)",
-            Reason.TIME: f"{clock(state.elapsed)} of training are spent (--max-time)",
+            Reason.TIME: f"{clock(state.elapsed)} of training time are used up (--max-time)",
             Reason.PATIENCE: f"it got no better for {state.patience} checks in a row (--patience)",
         }[Reason(state.finished)]
 
@@ -194,7 +194,7 @@ class Schedule:
         steps = steps or decay_length(state.step)
         state.decay_start, state.decay_end = state.step, state.step + steps
         state.decay_reason, state.patience = reason, self.patience
-        log.info("Step %d: the learning rate now decays to zero over %d steps.", state.step, steps)
+        log.info("Step %d: the learning rate now decays to zero, until step %d.", state.step, state.decay_end)
 
     def step_done(self, elapsed: float, check_seconds: float) -> None:
         """Begin the decay in time for it to end with the budget, and note the end.
