@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -67,7 +68,10 @@ def begin(words: list[str], err) -> int:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
         os.write(told, b".")
         code = main(words)
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(code)
 
 

@@ -4,6 +4,7 @@ import ast
 import io
 import signal
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, SMALL, draw_numbers, run_aocr
@@ -120,3 +121,26 @@ def test_a_file_system_that_renames_over_nothing_is_told(few, tmp_path, monkeypa
     assert "cannot be written" in done.stderr and "File exists" in done.stderr
     assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["d.tfrecords"]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(tmp_path):
+    from aocr.errors import TrainingError
+    from aocr.folder.checkpoints import Checkpoints
+    from aocr.folder.model_folder import ModelFolder
+
+    checkpoints = Checkpoints.__new__(Checkpoints)
+    checkpoints.folder = ModelFolder(tmp_path)
+
+    def fill_the_disk(path, *_):
+        (tmp_path / f"{path}_temp").mkdir()
+        raise OSError(28, "No space left on device")
+
+    for attribute in ("_averages", "_manager"):
+        writer = SimpleNamespace(
+            write=fill_the_disk, save=lambda checkpoint_number: fill_the_disk(f"ckpt-{checkpoint_number}")
+        )
+        setattr(checkpoints, attribute, writer)
+    for save in (lambda: checkpoints.save(7), lambda: checkpoints.save_best(7, 0.5, 0.5)):
+        with pytest.raises(TrainingError, match="a checkpoint cannot be written .*No space left"):
+            save()
+        assert not list(tmp_path.iterdir())

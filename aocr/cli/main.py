@@ -148,7 +148,9 @@ def _tell(error: Exception | KeyboardInterrupt, interrupted: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing more to say
         return 1
     if isinstance(error, OSError):
-        return _fail(f"{_one_line(error)}. Check the path, its rights and the free space.")
+        known = error.strerror and error.filename
+        told = f"{error.filename}: {error.strerror}" if known else _one_line(error)
+        return _fail(f"{told}. Check the path, its rights and the free space.")
     if interrupted or isinstance(error, KeyboardInterrupt):
         return _fail("interrupted.", EXIT_CODE)
     kind = type(error).__name__

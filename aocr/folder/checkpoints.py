@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 import tensorflow as tf
 
@@ -71,7 +74,7 @@ class Checkpoints:
         Raises:
           TrainingError: the disk is full or the folder cannot be written.
         """
-        with self._writing():
+        with self._writing(self.folder.file(f"{NEWEST}-{step}")):
             self._manager.save(checkpoint_number=step)
 
     def save_best(self, step: int, word_accuracy: float, cer: float, last: bool = False) -> None:
@@ -85,10 +88,19 @@ class Checkpoints:
         Raises:
           TrainingError: the disk is full or the folder cannot be written.
         """
-        with self._writing():
-            self._averages.write(self.folder.best_path(step))
+        path = self.folder.best_path(step)
+        with self._writing(path):
+            self._averages.write(path)
             self.folder.write_best(step, word_accuracy, cer, last)
 
-    def _writing(self):
+    @contextlib.contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
+        """Tells a failure to write checkpoint `path` inside the block, and removes what it left half-written."""
         advice = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
-        return files.writing(self.folder.path, lambda why: TrainingError(f"{self.folder}: a checkpoint {why}"), advice)
+        with files.writing(self.folder.path, lambda why: TrainingError(f"{self.folder}: a checkpoint {why}"), advice):
+            try:
+                yield
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    files.remove(f"{path}_temp")
+                raise
