@@ -59,7 +59,17 @@ def test_a_perplexity_of_nothing_is_no_number():
 def test_a_training_without_validation_says_that_it_reads_nothing_yet(few, tmp_path):
     """One image is enough to train on."""
     (few.parent / "one.txt").write_text(few.read_text("utf-8").splitlines(keepends=True)[0], "utf-8")
-    done = run_aocr("train", few.parent / "one.txt", "--model-dir", tmp_path / "m", *SMALL, "--num-epoch", "1")
+    done = run_aocr(
+        "train",
+        few.parent / "one.txt",
+        "--model-dir",
+        tmp_path / "m",
+        *SMALL,
+        "--num-epoch",
+        "1",
+        "--init-from",
+        "none",
+    )
     assert done.returncode == 0, done.stderr
     assert "Training on 1 image, without" in done.stderr and ", 1 step an epoch" in done.stderr
     shown = done.stderr.partition("What the model reads now in images that it has learnt from")[2]
@@ -141,6 +151,6 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(tmp_pat
         )
         setattr(checkpoints, attribute, writer)
     for save in (lambda: checkpoints.save(7), lambda: checkpoints.save_best(7, 0.5, 0.5)):
-        with pytest.raises(TrainingError, match="a checkpoint cannot be written .*No space left"):
+        with pytest.raises(TrainingError, match=r"a checkpoint cannot be written .*No space left"):
             save()
         assert not list(tmp_path.iterdir())
