@@ -126,5 +126,5 @@ def start_from(start: Start, model: Recognizer, config: ModelConfig) -> None:
         variable.assign(fitted)
     new = sum(source_of(symbol, start.charset) is None for symbol in config.charset.symbols)
     sizes = f"; parts that begin anew, for their size differs: {', '.join(dict.fromkeys(fresh))}" if fresh else ""
-    log.info("Starting from the weights of %s (--init-from none starts from nothing)", start.name)
+    log.info("Starting from %s (--init-from none starts from nothing)", start.name)
     log.info("Symbols that are new to it: %d%s", new, sizes)

@@ -164,7 +164,7 @@ def _calibrate(folder: ModelFolder, model: Recognizer, plan: Plan) -> bool:
     load_weights(chosen.prefix, model)
     temperature, samples = calibrate(model, plan.config.charset, plan.validation)  # type: ignore[arg-type]
     folder.write_calibration(chosen.prefix, temperature, len(samples))
-    log.info("Confidence calibrated on %d validation images: temperature %.2f.", len(samples), temperature)
+    log.info("Confidence calibrated on %s: temperature %.2f.", counted(len(samples), "validation image"), temperature)
     return _show(samples, "validation images") <= GUESSING_CER
 
 
