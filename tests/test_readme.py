@@ -29,11 +29,12 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*$")
 INSTALL = "pip install . && "
 TRAINING_TIME = "3s"
-TOOLS = {"docker", "curl", "tensorboard", "pip", "pytest", "gcloud", "kubectl"}  # a passed-over line starts with
+TOOLS = {"docker", "curl", "ssh", "tensorboard", "pip", "pytest", "gcloud", "kubectl"}  # a passed-over line starts with
 MISSING = (
     "onnx",
     "aocr serve",
     "my-labels.txt",
+    "my-images",
     "words/",
     "old-checkpoints",
     "--devices",

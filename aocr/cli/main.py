@@ -14,7 +14,7 @@ import sys
 import traceback
 
 from aocr import __version__
-from aocr.cli import dataset, export, import_model, legacy, options, predict, serve, synth, test, train
+from aocr.cli import dataset, export, import_model, label, legacy, options, predict, serve, synth, test, train
 from aocr.errors import AocrError, ConfigError, shown
 from aocr.interrupts import EXIT_CODE, Interrupts
 from aocr.tf_config import current_task
@@ -26,6 +26,7 @@ COMMANDS = {
     "test": test,
     "predict": predict,
     "serve": serve,
+    "label": label,
     "export": export,
     "import": import_model,
 }

@@ -67,6 +67,11 @@ def _chunks(arguments: list[str]) -> Iterator[list[str]]:
     yield waiting
 
 
+def paths_of(arguments: list[str]) -> list[str]:
+    """All paths that arguments name: files, folders, globs, `-`."""
+    return [path for chunk in _chunks(arguments) for path in chunk]
+
+
 def _from_stdin() -> Iterator[list[str]]:
     rest = b""
     while chunk := os.read(sys.stdin.fileno(), 1 << 16):

@@ -254,8 +254,8 @@ async def _listen(runner: web.AppRunner, door: Door) -> None:
     try:
         await web.TCPSite(runner, door.host, door.port).start()
     except OSError as error:  # a port in use, a name that is no address of this machine
-        reason = f"the server cannot listen there ({files.one_line(error)}). Choose another --port or --host."
-        raise ConfigError("--host, --port", f"{door.host}:{door.port}", reason) from None
+        reason = f"the server cannot listen there ({files.one_line(error)}). Choose another."
+        raise ConfigError("host and port", f"{door.host}:{door.port}", reason) from None
     except OverflowError:
         raise ConfigError("--port", door.port, "must be between 0 and 65535.") from None
     host, port = runner.addresses[0][:2]
@@ -263,6 +263,6 @@ async def _listen(runner: web.AppRunner, door: Door) -> None:
     token = f"#token={door.token}" if door.token else ""
     log.info("Open %s%s", place, token)
     if door.is_loopback:
-        log.info("Only programs of this machine reach it; --host 0.0.0.0 lets others in.")
+        log.info("Only programs of this machine reach it.")
     elif not door.token:
         log.warning("Whoever reaches this machine may use it. --token keeps others out.")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from aocr import files
-from aocr.data.annotations import candidate_paths
 from aocr.errors import ConfigError, ImageError
 from aocr.reading.predictor import load
 from aocr.results import Prediction, Sample
@@ -79,8 +78,8 @@ def read_images(
     return [result if isinstance(result, ImageError) else guess_reading(result) for result in results]
 
 
-def read_labels(model_dir: str, annotations: str, data_base_dir: str | None = None) -> list[tuple[list[str], Guess]]:
-    """Images that have labels already: the paths where each may be, and the guess.
+def read_labels(model_dir: str, annotations: str, data_base_dir: str | None = None) -> list[tuple[str, Guess]]:
+    """Images that have labels already: the path as it is written, and the guess.
 
     Args:
       model_dir: of the model; `words` is the reader in the box.
@@ -105,4 +104,4 @@ def read_labels(model_dir: str, annotations: str, data_base_dir: str | None = No
         raise ConfigError("--audit", annotations, reason)
     with open_dataset([annotations], data_base_dir) as dataset:
         _, samples = evaluate(predictor, dataset)
-    return [(candidate_paths(sample.name, annotations, data_base_dir), guess_label(sample)) for sample in samples]
+    return [(sample.name, guess_label(sample)) for sample in samples]

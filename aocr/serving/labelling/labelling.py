@@ -154,6 +154,11 @@ class Labelling:
         is_changed = len(texts) == 1 and texts[0] not in ("", self.guesses[indexes[0]].text)
         self._history.append(Decision(shown, written, texts, is_changed))
 
+    @property
+    def can_go_back(self) -> bool:
+        """Whether a decision of this run can be taken back."""
+        return bool(self._history)
+
     def back(self) -> None:
         """Take the last decision of this run back; its image is shown again, with its text.
 
