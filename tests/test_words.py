@@ -101,7 +101,7 @@ def test_the_names_in_a_damaged_box_are_clear(tmp_path):
         folder.read_config()
 
 
-DIGEST = "48da6ac08b2fce1c63896397e89ce7510f4e928f94e8fba0b624af07e2faa170"
+DIGEST = "9e31871b8c64e40c25c336674b8cccf850595262dffaacb5c2c139b0429fff8c"
 """Of the weights in the box, as recipes/pack.py prints it."""
 
 
