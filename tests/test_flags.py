@@ -289,7 +289,7 @@ def test_a_network_that_has_not_begun_to_read_is_given_time(run, tmp_path):
     _, err = run("train", data, *flags, *slow)
     assert "it got no better for 2 checks in a row (--patience)" in err
     _, err = run("train", data, *flags, *slow)
-    assert re.search(r"had already ended at step \d+ \(it got no better for 2 checks", err)
+    assert re.search(r"had already ended at step \d+: it got no better for 2 checks", err)
     slow = (*slow[:-3], "2", *slow[-2:])
     _, err = run("train", data, *flags, *slow)
     assert "it got no better for 4 checks in a row (--patience)" in err
@@ -312,7 +312,7 @@ def test_a_training_that_read_all_stays_ended(run, tmp_path, monkeypatch):
     assert "it got no better for 2 checks in a row (--patience)" in err
     assert json.loads((tmp_path / "m" / "best.json").read_text("utf-8"))["last"]
     _, err = run("train", data, *flags, *slow)
-    assert re.search(r"had already ended at step \d+ \(it got no better for 2 checks", err)
+    assert re.search(r"had already ended at step \d+: it got no better for 2 checks", err)
 
 
 @pytest.mark.slow

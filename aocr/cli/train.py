@@ -14,7 +14,7 @@ from aocr.tf_config import current_task
 
 log = logging.getLogger("aocr")
 
-UNCHANGED = "Nothing was trained: the training had already ended at step %d (%s). With a higher limit it goes on."
+UNCHANGED = "Nothing was trained: the training had already ended at step %d: %s. With a higher limit it goes on."
 NOT_YET = (
     "The model cannot read yet: most characters in the images shown above are wrong. Try, in this order: "
     "see that labels and images belong together (aocr dataset ANNOTATIONS OUTPUT --preview FILE); "
