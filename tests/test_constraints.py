@@ -121,7 +121,7 @@ def test_what_no_automaton_can_do_is_named_with_its_place(pattern, named):
 
 @pytest.mark.parametrize("pattern", ["(a", "a)", "[a", "*a", "a**", "a{3,1}", "\\"])
 def test_a_wrong_pattern_is_told(pattern):
-    with pytest.raises(ConfigError, match="is no regular expression"):
+    with pytest.raises(ConfigError, match="is not a regular expression"):
         compile_pattern(pattern, CHARSET)
 
 

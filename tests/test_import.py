@@ -133,7 +133,7 @@ def test_flags_of_the_network_are_checked_against_the_checkpoint(tmp_path):
 
 
 def test_wrong_input_is_one_line(tmp_path):
-    assert_clean_failure(run_aocr("import", tmp_path, "--model-dir", tmp_path / "m"), "no whole checkpoint")
+    assert_clean_failure(run_aocr("import", tmp_path, "--model-dir", tmp_path / "m"), "no complete checkpoint")
     variables = old_variables()
     other = write_old(tmp_path / "other", {"w": np.zeros(3, np.float32)}, slots=False)
     assert_clean_failure(run_aocr("import", other, "--model-dir", tmp_path / "m"), "not a checkpoint of aocr 0.7.6")

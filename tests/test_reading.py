@@ -87,7 +87,7 @@ def test_scoring_takes_the_same_flags(numbers, trained, tmp_path):
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (("--pattern", "(a"), ("--pattern", "is no regular expression")),
+        (("--pattern", "(a"), ("--pattern", "is not a regular expression")),
         (("--pattern", "[x-z]+"), ("nothing for '[x-z]'",)),
         (("--pattern", r"\d{9}"), ("shortest text has 9 characters",)),
         (("--pattern", r"(\d)\1"), ("position 5", "cannot be used")),

@@ -262,7 +262,7 @@ def test_a_preview_needs_no_output(synth):
         (["--texts", "none.txt"], "cannot be read"),
         (["--texts", "latin1.txt"], "not UTF-8"),
         (["--texts", "cyrillic.txt"], "has 'Ж'"),
-        (["--pattern", "[a-z"], "no regular expression"),
+        (["--pattern", "[a-z"], "not a regular expression"),
         (["--pattern", "[a-z]{40}"], "--max-length 40"),
         (["--pattern", "Ж"], "charset"),
         (["--pattern", "a", "--texts", "text.ttf"], "Give one of them"),

@@ -81,7 +81,7 @@ def test_a_pattern_gives_every_length_and_symbol():
         ("", ASCII, "empty text"),
         (" +", ASCII, "white space"),
         ("[a-z]+", string.digits, "charset"),
-        ("(", ASCII, "no regular expression"),
+        ("(", ASCII, "not a regular expression"),
     ],
 )
 def test_useless_patterns(pattern, charset, words):

@@ -332,7 +332,7 @@ def test_a_read_only_folder(tmp_path):
 def test_only_records_are_written_over(tmp_path):
     (tmp_path / "labels.txt").write_text("a.png A\n")
     (tmp_path / "empty").touch()
-    with pytest.raises(DatasetError, match=r"labels\.txt: is there and holds no records"):
+    with pytest.raises(DatasetError, match=r"labels\.txt: already exists and holds no records"):
         write(tmp_path / "labels.txt")
     assert (tmp_path / "labels.txt").read_text() == "a.png A\n"
     for path in (tmp_path / "empty", write(tmp_path / "old", EXAMPLES[:2])):

@@ -104,7 +104,7 @@ def set_up_log(path: str | None) -> None:
     log.addHandler(_Lines())
     if path:
         if "://" in path:
-            raise ConfigError("--log-path", path, "the log is written as it goes: give a local file.")
+            raise ConfigError("--log-path", path, "the log must be a file on this machine. Give a local path.")
         folder = os.path.dirname(path)
         if folder:
             os.makedirs(folder, exist_ok=True)

@@ -116,7 +116,7 @@ def _check_replaceable(path: str) -> None:
     if not files.is_remote(path) and not os.path.isfile(path):
         raise DatasetError(path, "is not a plain file. Name a file to write.")
     if files.size(path) and not is_tfrecord(path):
-        raise DatasetError(path, "is there and holds no records. Name another output, or remove it.")
+        raise DatasetError(path, "already exists and holds no records. Name another output, or remove it.")
 
 
 class RecordWriter:

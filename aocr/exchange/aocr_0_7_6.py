@@ -51,7 +51,7 @@ class OldCheckpoint:
         try:
             self.reader = tf.train.load_checkpoint(path)
         except (tf.errors.OpError, ValueError, RuntimeError):
-            reason = "no whole checkpoint of aocr 0.7.6 is here: its files model.ckpt-N.* are missing or damaged"
+            reason = "holds no complete checkpoint of aocr 0.7.6: the files model.ckpt-N.* are missing or damaged"
             raise CheckpointError(path, f"{reason}. Copy the whole folder.") from None
         self.path = path
         self.shapes: dict[str, Any] = self.reader.get_variable_to_shape_map()

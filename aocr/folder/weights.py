@@ -73,7 +73,9 @@ def assign_weights(prefix: str, model: keras.Model, found: dict[str, np.ndarray]
     weights = weights_of(model)
     if set(found) != set(weights):
         odd = sorted(set(found) ^ set(weights))[0]
-        raise CheckpointError(prefix, f"does not fit model.json: {odd!r} is in one only. Restore the folder whole.")
+        raise CheckpointError(
+            prefix, f"does not fit model.json: only one of the two has {odd!r}. Restore the folder whole."
+        )
     check_shapes(prefix, found, {name: tuple(variable.shape) for name, variable in weights.items()})
     for name, variable in weights.items():
         variable.assign(found[name])

@@ -115,7 +115,7 @@ def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Jo
         raise ConfigError("--pattern", options.pattern, "does not go with --texts. Give one of them.")
     texts, charset, source = _texts(options)
     if not is_simple(charset) and not features.check("raqm"):
-        reason = "this script is laid out by Raqm, which this Pillow lacks. Install libraqm, or a wheel of Pillow."
+        reason = "to draw this script Pillow needs Raqm, which it lacks here. Install libraqm, or a wheel of Pillow."
         raise ConfigError("--texts" if options.texts else "--charset", charset[:20], reason)
     as_written = not isinstance(texts, EnglishTexts)
     faces = find_faces(fonts, charset, as_written, _each(workers))
@@ -130,7 +130,7 @@ def faces_for(charset: str, fonts: list[str] | None, workers: int) -> list[Face]
       ConfigError: there are none.
     """
     if not is_simple(charset) and not features.check("raqm"):
-        raise ConfigError("--fonts", charset[:20], "this script is laid out by Raqm, which this Pillow lacks.")
+        raise ConfigError("--fonts", charset[:20], "to draw this script Pillow needs Raqm, which it lacks here.")
     return find_faces(fonts, charset, True, _each(workers))
 
 
@@ -189,7 +189,9 @@ def drawn_blocks(job: AnyJob, start: int, workers: int) -> Iterator[list[Drawn]]
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool:
-        raise DatasetError("aocr synth", "a worker was ended from outside, perhaps for want of memory.") from None
+        raise DatasetError(
+            "aocr synth", "a worker process was killed, perhaps because memory ran out. Give fewer --workers."
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -24,7 +24,10 @@ PER_FOLDER = 1000
 
 def _failed(path: str, error: OSError) -> DatasetError:
     reason = error.strerror or str(error)
-    return DatasetError(path, f"cannot be written ({reason}). Once that is mended the same command goes on from here.")
+    return DatasetError(
+        path,
+        f"cannot be written ({reason}). Free space or check rights, then give the same command: it goes on from here.",
+    )
 
 
 class Writer:
@@ -170,7 +173,9 @@ class RecordWriter(Writer):
             if os.path.exists(name) and os.path.getsize(name):
                 with open(name, "rb") as file:
                     if not is_record_start(file.read(12)):
-                        raise DatasetError(name, "is there and holds no records. Name another output, or remove it.")
+                        raise DatasetError(
+                            name, "already exists and holds no records. Name another output, or remove it."
+                        )
 
     def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
         record = framed(example(drawn.data, drawn.label, drawn.width, drawn.height))

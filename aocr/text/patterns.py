@@ -277,7 +277,7 @@ def compile_pattern(pattern: str, charset: Charset) -> Automaton:
             re.compile(pattern)
             start, end = parser.parse()
     except (re.error, OverflowError) as error:
-        raise ConfigError("--pattern", pattern, f"is no regular expression ({error}).") from None
+        raise ConfigError("--pattern", pattern, f"is not a regular expression ({error}).") from None
     except RecursionError:
         raise ConfigError("--pattern", pattern, "is nested too deeply. Make it simpler.") from None
     subsets = _Subsets(parser, end)

@@ -229,7 +229,9 @@ def make_plan(
     widths = automatic.network_widths(summary.sizes[in_training], config)
     batch_size = request.config.batch_size or automatic.batch_size_for(widths, config.traits)
     if batch_size < cluster.num_replicas:
-        raise ConfigError("--batch-size", batch_size, f"has no image for each of {cluster.num_replicas} replicas.")
+        raise ConfigError(
+            "--batch-size", batch_size, f"must be {cluster.num_replicas} or more: each of the replicas needs an image."
+        )
     whole = plan_batches(widths, batch_size, config)
     share, batches = share_work(whole, widths, summary.files[in_training], cluster.worker, cluster.num_workers)
     part = "training" if split else "all"

@@ -49,7 +49,7 @@ class LineTexts:
         within = [line for line in lines if not charset.missing(line)]
         if not within:
             missing = charset.missing("".join(lines))[:20]
-            raise DatasetError(path, f"no line keeps within the charset: {missing!r} are outside. Give --charset.")
+            raise DatasetError(path, f"no line can be written in the charset, which lacks {missing!r}. Give --charset.")
         self._lines = [line for line in within if any(len(word) <= max_length for word in line.split())]
         if not self._lines:
             shortest = min(len(word) for line in within for word in line.split())
