@@ -217,6 +217,7 @@ def test_what_cannot_be_answered_is_told(server):
         ("POST", "/read", b"", {"Content_Type": "text/plain"}, 415),
         ("POST", "/read", b"", {"Content_Type": "multipart/form-data; boundary=x"}, 400),
         ("POST", "/read", b"--x\r\n", {"Content_Type": "multipart/form-data"}, 400),
+        ("POST", "/read", b"--x\r\n\xff: a\r\n\r\n--x--", {"Content_Type": "multipart/form-data; boundary=x"}, 400),
         ("GET", "/v1/models/aocr/versions/7", None, {}, 404),
         ("GET", "/etc/passwd", None, {}, 404),
         ("GET", "/..%2f..%2fetc/passwd", None, {}, 404),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -51,31 +50,24 @@ class Service:
         self.metrics = Metrics()
         self._batcher = Batcher(batch_size, self.metrics)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "aocr-check")
-        self._is_ready = False
+        self._is_ready = True  # each model has read an image
 
     # the life of the server
 
     async def lifetime(self, app: web.Application) -> AsyncIterator[None]:
         """Around the time in which requests are answered."""
         self._batcher.start()
-        tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._look())]
+        looking = asyncio.create_task(self._look())
         yield
-        for task in tasks:
-            task.cancel()
+        looking.cancel()
         await self._batcher.stop()
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _warm_up(self) -> None:
-        for model in self.models.values():
-            await self._in_pool(model.version.warm_up)
-        self._is_ready = True
 
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             for model in self.models.values():
-                with contextlib.suppress(RuntimeError):  # the pool has ended
-                    await self._in_pool(model.look_for_newer)
+                await asyncio.to_thread(model.look_for_newer)
 
     async def drain(self, app: web.Application) -> None:
         """The server is to end: send nothing more here."""

@@ -92,7 +92,7 @@ class Version:
       about: the checkpoint in words.
 
     Raises:
-      AocrError: it cannot be loaded.
+      AocrError: it cannot be loaded, or does not read.
     """
 
     def __init__(self, number: int, path: str, batch_size: int):
@@ -102,8 +102,10 @@ class Version:
         self.about = str(self._plain.chosen)
         self._ways: OrderedDict[ReadConfig, Predictor] = OrderedDict()
 
-    def warm_up(self) -> None:
-        """Read an empty image, so that the first of a client does not wait."""
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Read an empty image: the first of a client need not wait, and what cannot read is found now."""
         blank = io.BytesIO()
         Image.new("L", (2 * self.config.height, self.config.height), 255).save(blank, "PNG")
         self._plain.read_encoded([blank.getvalue()])
@@ -190,12 +192,10 @@ class Model:
 
     def _take_up(self, number: int, path: str) -> bool:
         try:
-            version = self._load(number, path)
-            version.warm_up()
-        except AocrError as error:
-            log.warning("Version %d is not taken up: %s", number, error)
+            self.version = self._load(number, path)
+        except Exception as error:  # a damaged model brings libraries to errors of many kinds
+            log.warning("Version %d is not taken up: %s", number, files.one_line(error))
             return False
-        self.version = version
         log.info("%s: version %d reads from now on.", self.name, number)
         return True
 

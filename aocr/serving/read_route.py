@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http import HttpProcessingError
 
 from aocr.config import ReadConfig
 from aocr.data.images import CanonicalImage, canonical_image
@@ -111,7 +112,13 @@ async def _form(request: web.Request) -> Form:
                 words = tuple(line for line in data.decode().splitlines() if line.strip())
             if len(images) > MAX_IMAGES:
                 raise Refused(413, f"A form may hold {MAX_IMAGES} images. Send the rest in another.")
-    except (ValueError, AssertionError, RuntimeError, LookupError):  # aiohttp's, of a form that is none
+    except (
+        HttpProcessingError,
+        ValueError,
+        AssertionError,
+        RuntimeError,
+        LookupError,
+    ):  # aiohttp's, of a form that is none
         raise Refused(400, "The form is damaged.") from None
     if not images:
         raise Refused(400, "The form holds no file. Send each image as a file of it.")

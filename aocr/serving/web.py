@@ -43,6 +43,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
+    "Server": "aocr",
     "X-Content-Type-Options": "nosniff",
 }
 """Of every answer."""
@@ -240,7 +241,9 @@ def run_app(app: web.Application) -> None:
 
 
 async def _serve(app: web.Application, is_over: Callable[[], bool]) -> None:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS)
+    unsaid = logging.Logger("unsaid", logging.CRITICAL)  # aiohttp tells what is no HTTP with a traceback
+    told = {} if os.environ.get("AOCR_DEBUG") else {"logger": unsaid}
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS, **told)
     await runner.setup()
     try:
         await _listen(runner, app[DOOR])
