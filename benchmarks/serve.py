@@ -34,6 +34,7 @@ from aocr.onnx.file import write_graph
 
 PREDICT = "/v1/models/words:predict"
 PIECES = [b"[" * 50, b"{}", b'"', b"null", b"\0", b"\xff\xfe", b"%", b"../", b"1e999", b"--x"]
+ROUNDS = 3
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -106,7 +107,7 @@ def speed(server: Server, images: list[bytes], args: argparse.Namespace) -> None
     reader.predict(images)
     asyncio.run(clients(server, bodies, 8, 2))
     ratios, own, its = [], [], []
-    for _ in range(args.rounds):
+    for _ in range(ROUNDS):
         start, count = time.process_time(), 0
         while time.process_time() - start < args.seconds / 4:
             reader.predict(images)
@@ -270,7 +271,7 @@ async def fuzz(server: Server, images: list[bytes], args: argparse.Namespace) ->
             except ConnectionError:
                 line = b"- cut off"
             writer.close()
-            status = line.split()[1].decode() if len(line.split()) > 1 else "none"
+            status = (line.split() + [b"", b"none"])[1].decode() or "none"
             seen[status] += 1
             if status.startswith("5") or status == "none":
                 print(f"request {number}: {line!r} {request[:300]!r}", flush=True)
@@ -283,7 +284,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["speed", "soak", "fuzz"])
     parser.add_argument("images", nargs="+", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement of speed")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--count", type=int, default=100_000)

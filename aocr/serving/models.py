@@ -101,7 +101,6 @@ class Version:
         self.config: ModelConfig = self._plain.config
         self.about = str(self._plain.chosen)
         self._ways: OrderedDict[ReadConfig, Predictor] = OrderedDict()
-
         self._warm_up()
 
     def _warm_up(self) -> None:
