@@ -54,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--charset-policy", choices=("fail", "union", "new"), default="union",
         help="where --init-from has another charset: refuse, add the new symbols, or keep only those of the data "
         "(default: %(default)s)")
+    add("--look-alikes", type=options.positive, default=0, metavar="N",
+        help="draw N images that look like yours, and mix them in (default: none)")
+    add("--unlabeled", nargs="+", default=[], metavar="PATH",
+        help="learn from these images too, where the model reads them so surely that it can be trusted: folders, image "
+        "files, annotation files, records; labels in them are ignored")
+    add("--exclude", nargs="+", default=[], metavar="DATASET",
+        help="of --unlabeled, never learn from these images (those of a test set)")
     add("--target-vocab-size", type=options.positive, metavar="N",
         help="refuse a charset of more than N symbols, 3 special ones counted")
     add("--output-dir", metavar="DIR",
@@ -110,7 +117,9 @@ def run(args: argparse.Namespace) -> int:
     if task and task.index < 0:
         log.info("TF_CONFIG makes this process a parameter server or evaluator; aocr needs none. Nothing to do.")
         return 0
-    options.check_paths([*args.datasets, *args.validation], args.model_dir)
+    if args.exclude and not args.unlabeled:
+        raise ConfigError("--exclude", " ".join(args.exclude), "is for --unlabeled alone.")
+    options.check_paths([*args.datasets, *args.validation, *args.unlabeled, *args.exclude], args.model_dir)
     typed = options.typed_settings(args)
     with waiting("starting TensorFlow"):
         machine.start_tensorflow()

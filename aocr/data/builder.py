@@ -52,7 +52,7 @@ class BuildOptions:
     shards: int = 1
 
 
-def _items(source: str, options: BuildOptions) -> Iterable[tuple[int, AnnotationLine | Example]]:
+def items_in(source: str, options: BuildOptions) -> Iterable[tuple[int, AnnotationLine | Example]]:
     """What a source holds, whatever it is: numbered lines or records."""
     try:
         if files.is_folder(source):
@@ -88,7 +88,7 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
     raise FileNotFoundError(f"there is no file {line.path!r}. Check the path, or give --data-base-dir.")
 
 
-def _examine(number: int, item: AnnotationLine | Example, source: str, options: BuildOptions) -> Example | Drop:
+def examine(number: int, item: AnnotationLine | Example, source: str, options: BuildOptions) -> Example | Drop:
     """Check one line or record: a record ready to be written, or why not."""
     drop = partial(Drop, source, number)
     if isinstance(item, AnnotationLine) and item.not_utf8:
@@ -160,12 +160,12 @@ def build_records(
     report = BuildReport(source)
     tally = Tally(report)
 
-    def examine(item: tuple[int, AnnotationLine | Example]) -> tuple[int, Example | Drop]:
-        return item[0], _examine(*item, source, options)
+    def examined_item(item: tuple[int, AnnotationLine | Example]) -> tuple[int, Example | Drop]:
+        return item[0], examine(*item, source, options)
 
     with (
         RecordWriter(output, options.shards) as writer,
-        contextlib.closing(_in_parallel(_items(source, options), examine)) as examined,
+        contextlib.closing(_in_parallel(items_in(source, options), examined_item)) as examined,
     ):
         for seen, (number, result) in enumerate(examined, 1):
             if isinstance(result, Example):

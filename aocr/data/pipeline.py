@@ -176,6 +176,25 @@ class Batches:
         examples = self._examples if self._cached else self._load(self._examples)
         return self._group(examples).shard(num_workers, worker).prefetch(2)
 
+    def window(self, start: tf.Tensor, count: int) -> tf.data.Dataset:
+        """`count` loaded examples from number `start` on; after the last comes the first."""
+        records = tf.data.TFRecordDataset(self._paths).repeat().skip(start).take(count)
+        return self._load(records.enumerate())
+
+    def window_in_order(self, start: int, count: int) -> tf.data.Dataset:
+        """As `window`, in batches of similar width."""
+        return self._group(self.window(tf.constant(start, tf.int64), count)).prefetch(2)
+
+    def _mixed(self, examples: tf.data.Dataset, extra: Batches | None, number: tf.Tensor) -> tf.data.Dataset:
+        """The examples of an epoch, as many of `extra` among them where there are so many, else all of these."""
+        if extra is None:
+            return examples
+        count = min(self.num_records, extra.num_records)
+        total = self.num_records + count
+        turns = tf.data.Dataset.range(total).map(lambda i: (i + 1) * count // total - i * count // total)
+        others = extra.window(number * count % extra.num_records, count)
+        return tf.data.Dataset.choose_from_datasets([examples, others], turns, stop_on_empty_dataset=True)
+
     def _of_worker(self, batch: Batch) -> Batch:
         """This worker's rows of a batch of all."""
         if self._share.num_workers == 1 or self._share.by_file:
@@ -201,7 +220,9 @@ class Batches:
         files = files.shuffle(len(self._paths), seed=seed, reshuffle_each_iteration=False)
         return files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE, block_length=16).enumerate()
 
-    def endless(self, epoch: int, skip: int, seed: int, strength: float) -> tf.data.Dataset:
+    def endless(
+        self, epoch: int, skip: int, seed: int, strength: float, extra: Batches | None = None
+    ) -> tf.data.Dataset:
         """Epoch after epoch, each in its own random order, without end and without a pause between them.
 
         Args:
@@ -209,6 +230,8 @@ class Batches:
           skip: batches of the first epoch to leave out (they were trained on before a restart).
           seed: of the training.
           strength: of the variation of images, reached after `EASE_STEPS` steps where it is eased; 0: none.
+          extra: batches of other records, whose examples are mixed in among those of each epoch; of each as many as
+            there are here, or all where they are fewer.
 
         Returns:
           Elements (epoch, number of the batch in it, Batch).
@@ -222,6 +245,7 @@ class Batches:
             examples = examples.shuffle(self._buffer, seed=mixed, reshuffle_each_iteration=False)
             if not self._cached:
                 examples = self._load(examples)
+            examples = self._mixed(examples, extra, number)
             batches = self._fill_up(self._group(examples))
             batches = batches.enumerate().skip(tf.where(number == epoch, tf.cast(skip, tf.int64), 0))
             return batches.map(lambda i, batch: (number, i, mixed, batch))

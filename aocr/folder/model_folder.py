@@ -38,12 +38,27 @@ FORMAT = 1
 
 MODEL, TRAIN, BEST = "model.json", "train.json", "best.json"
 CALIBRATION, HISTORY, CURVES, LOG = "calibration.json", "history.json", "curves.png", "aocr.log"
+MIXED = "mixed-in-{}.tfrecords"
+"""Images that are mixed in among the labelled ones from a step on; gone when the training has ended."""
 COMPACT, POINTER = "weights.npz", "checkpoint"
 NEWEST, BEST_PREFIX = "ckpt", "best-"
 """Checkpoints: `ckpt-N` of the newest, `best-N` of the best."""
 
 OURS = (
-    *(MODEL, TRAIN, BEST, CALIBRATION, HISTORY, CURVES, f"{NEWEST}-*", f"{BEST_PREFIX}*", POINTER, COMPACT, "*.tmp"),
+    *(
+        MODEL,
+        TRAIN,
+        BEST,
+        CALIBRATION,
+        HISTORY,
+        CURVES,
+        f"{NEWEST}-*",
+        f"{BEST_PREFIX}*",
+        POINTER,
+        COMPACT,
+        MIXED.format("*"),
+        "*.tmp",
+    ),
     "reading.pb",  # a graph that versions before 1.0 kept here
 )
 """Files of a training, for `clear`; `logs/` beside them."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from aocr.data.pipeline import Batches
+from aocr.data.pipeline import Batch, Batches
 from aocr.model.recognizer import Recognizer
 from aocr.results import Prediction, Sample
 from aocr.text.charset import Charset
@@ -49,22 +49,48 @@ class Calibration(NamedTuple):
     samples: list[Sample]
 
 
+class TemperedReader:
+    """Reads batches, and tells how probable each text is at each of `TEMPERATURES`.
+
+    Args:
+      model: to read with.
+      charset: of the model.
+    """
+
+    def __init__(self, model: Recognizer, charset: Charset):
+        self._charset = charset
+        self._read = tf.function(
+            lambda images, widths: model.read(images, widths, temperatures=tuple(TEMPERATURES)), reduce_retracing=True
+        )
+
+    def read(self, batch: Batch) -> tuple[list[str], np.ndarray]:
+        """B texts, and (B, G) ln of their probabilities."""
+        reading = self._read(batch.images, batch.widths)
+        return [self._charset.decode(ids) for ids in reading.ids.numpy()], reading.log_probs[:, 0].numpy()
+
+    def calibrate(self, batches: Batches) -> Calibration:
+        """Read a validation set and fit the temperature to it."""
+        parts, texts, labels = [], [], []
+        for batch in batches.in_order():
+            found, log_probs = self.read(batch)
+            parts.append(log_probs)
+            texts += found
+            labels += [label.decode("utf-8") for label in batch.label.numpy()]
+        log_probs = np.concatenate(parts)
+        correct = [text == label for text, label in zip(texts, labels, strict=True)]
+        temperature = fit_temperature(log_probs, np.array(correct))
+        samples = [
+            Sample("", label, Prediction(text, confidence))
+            for label, text, confidence in zip(labels, texts, confidences_at(temperature, log_probs), strict=True)
+        ]
+        return Calibration(temperature, samples)
+
+
+def confidences_at(temperature: float, log_probs: np.ndarray) -> list[float]:
+    """Confidence of texts at one of `TEMPERATURES`: (N, G) -> N values."""
+    return np.exp(log_probs[:, np.argmin(abs(TEMPERATURES - temperature))]).tolist()
+
+
 def calibrate(model: Recognizer, charset: Charset, batches: Batches) -> Calibration:
     """Read a validation set and fit the temperature to it."""
-    read = tf.function(
-        lambda images, widths: model.read(images, widths, temperatures=tuple(TEMPERATURES)), reduce_retracing=True
-    )
-    parts, texts, labels = [], [], []
-    for batch in batches.in_order():
-        reading = read(batch.images, batch.widths)
-        parts.append(reading.log_probs[:, 0].numpy())
-        texts += [charset.decode(ids) for ids in reading.ids.numpy()]
-        labels += [label.decode("utf-8") for label in batch.label.numpy()]
-    log_probs = np.concatenate(parts)
-    correct = [text == label for text, label in zip(texts, labels, strict=True)]
-    temperature = fit_temperature(log_probs, np.array(correct))
-    confidences = np.exp(log_probs[:, np.argmin(abs(TEMPERATURES - temperature))]).tolist()
-    found = zip(labels, texts, confidences, strict=True)
-    return Calibration(
-        temperature, [Sample("", label, Prediction(text, confidence)) for label, text, confidence in found]
-    )
+    return TemperedReader(model, charset).calibrate(batches)

@@ -46,6 +46,9 @@ class TrainRequest:
       data_base_dir: where paths of annotation files may start.
       target_vocab_size: largest vocabulary allowed, special symbols counted; None: any.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
+      look_alikes: drawn images, made to look like those of `datasets`, that are mixed in among them; 0: none.
+      unlabeled: images without labels to learn from too.
+      exclude: images that are never learnt from, though they be among `unlabeled`.
       output_dir: where a report of the validation set goes after training; None: nowhere.
       devices: `all`, a number of them, or their numbers with commas; None: one.
     """
@@ -61,6 +64,9 @@ class TrainRequest:
     data_base_dir: str | None = None
     target_vocab_size: int | None = None
     use_distance: bool = True
+    look_alikes: int = 0
+    unlabeled: Sequence[str] = ()
+    exclude: Sequence[str] = ()
     output_dir: str | None = None
     devices: str | None = None
 

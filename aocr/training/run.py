@@ -15,10 +15,10 @@ import tensorflow as tf
 import aocr
 from aocr import files, machine
 from aocr.data.build_report import counted
-from aocr.data.datasets import open_dataset
+from aocr.data.datasets import Dataset, open_dataset
 from aocr.data.preprocess import batched
 from aocr.data.records import read_examples
-from aocr.errors import TrainingError
+from aocr.errors import ConfigError, TrainingError
 from aocr.folder.model_folder import TRAIN, ModelFolder
 from aocr.folder.weights import check_shapes, load_weights, read_weights
 from aocr.model.recognizer import Recognizer, build_recognizer, key_shapes
@@ -34,6 +34,7 @@ from aocr.training.cluster import Cluster, connect
 from aocr.training.fine_tune import read_start, start_from
 from aocr.training.prepare import Plan, TrainRequest, make_plan, resumed_config
 from aocr.training.progress import Progress, log
+from aocr.training.rounds import Rounds, open_unlabelled
 from aocr.training.schedule import GUESSING_CER
 from aocr.training.trainer import Outcome, Trainer
 
@@ -68,7 +69,11 @@ def train(request: TrainRequest) -> Outcome:
         plan = make_plan(request, config, data, held, cluster)  # type: ignore[arg-type]
         _check_agreement(cluster, plan)
         plan.describe()
-        return _run(request, plan, folder, cluster, progress, fresh=config is None)
+        if cluster.num_workers > 1 and (request.look_alikes or request.unlabeled):
+            flag = "--look-alikes" if request.look_alikes else "--unlabeled"
+            raise ConfigError(flag, cluster.num_workers, "workers of TF_CONFIG cannot share it. Train on one machine.")
+        unlabelled = stack.enter_context(open_unlabelled(request, plan))
+        return _run(request, plan, unlabelled, folder, cluster, progress, fresh=config is None)
 
 
 def _check_agreement(cluster: Cluster, plan: Plan) -> None:
@@ -82,7 +87,13 @@ def _check_agreement(cluster: Cluster, plan: Plan) -> None:
 
 
 def _run(
-    request: TrainRequest, plan: Plan, folder: ModelFolder, cluster: Cluster, progress: Progress, fresh: bool
+    request: TrainRequest,
+    plan: Plan,
+    unlabelled: Dataset | None,
+    folder: ModelFolder,
+    cluster: Cluster,
+    progress: Progress,
+    fresh: bool,
 ) -> Outcome:
     """Build the network, train it, and do what comes after training."""
     progress.phase("building the network")
@@ -106,6 +117,7 @@ def _run(
             evaluator = Evaluator(reader, plan.validation, plan.config.charset, request.use_distance, cluster)
         steps = plan.share.num_batches
         trainer = Trainer(model, request.config, folder, plan.training, evaluator, steps, cluster, progress)
+    trainer.rounds = rounds = Rounds(request, plan, unlabelled, folder, model)
     restored = trainer.restore()
     _tell_start(request, folder, restored)
     log.info(
@@ -119,6 +131,8 @@ def _run(
     if cluster.is_chief and not trainer.schedule.ended:
         _record(request, plan, folder, precision)
     outcome = trainer.run()
+    if cluster.is_chief and not outcome.interrupted:
+        rounds.close()
     if cluster.is_chief and not outcome.interrupted:
         if plan.validation:
             progress.phase("calibrating the confidence")

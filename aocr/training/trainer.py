@@ -6,7 +6,9 @@ import hashlib
 import math
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import tensorflow as tf
 
@@ -52,6 +54,16 @@ class Outcome:
     begun: bool = True
 
 
+class Mixing(Protocol):
+    """What is mixed in among the batches, round by round."""
+
+    def is_due(self, step: int) -> bool:
+        """Whether a round begins at a step."""
+
+    def mixed_in(self, step: int, is_new: bool) -> Batches | None:
+        """The batches to mix in from a step on; `is_new`: whether a round may begin there."""
+
+
 class _Meter:
     """Speed and loss of the steps since the last line of the log."""
 
@@ -85,6 +97,9 @@ class Trainer:
       steps_per_epoch: batches an epoch.
       cluster: where steps run; its chief alone writes into `folder`.
       progress: where it is shown.
+
+    Attributes:
+      rounds: what is mixed in; None: nothing.
     """
 
     def __init__(
@@ -112,6 +127,7 @@ class Trainer:
         self._saved_step = -1
         self._start = self._elapsed = self._check_seconds = self._first_seconds = 0.0
         self._stopped_by: str | None = None
+        self.rounds: Mixing | None = None
         self._history: History | None = None
 
     @property
@@ -159,7 +175,7 @@ class Trainer:
         meter = _Meter()
         strength = config.augment_strength if config.augment else 0.0
         self._progress.phase("first step")
-        for epoch, number, batch in self.training.endless(state.epoch, state.batch, config.seed, strength):
+        for epoch, number, batch in self._batches(strength):
             rate = self.schedule.learning_rate
             self._losses.append(self._train_step(batch, rate, state.step))
             state.step, state.epoch, state.batch = state.step + 1, int(epoch), int(number) + 1
@@ -180,6 +196,20 @@ class Trainer:
                 meter.pause(time.monotonic() - before)
             if self.schedule.ended or self._stopped_by:
                 return
+
+    def _batches(self, strength: float) -> Iterator[tuple]:
+        """As `Batches.endless`, from where the training stands; round by round with what these mix in."""
+        state, seed = self.state, self.config.seed
+        while True:
+            extra = None
+            if self.rounds:
+                self._progress.phase("preparing a round")
+                with self._average.applied():
+                    extra = self.rounds.mixed_in(state.step, is_new=state.decay_start < 0)
+            for batch in self.training.endless(state.epoch, state.batch, seed, strength, extra):
+                if self.rounds and self.rounds.is_due(state.step) and state.decay_start < 0:
+                    break
+                yield batch
 
     def _log(self, meter: _Meter, rate: float) -> None:
         loss, seconds = self._collect_losses(), meter.seconds

@@ -1,0 +1,213 @@
+"""What is mixed in among the labelled images, round by round: look-alikes, and readings that can be trusted.
+
+Each round begins with the newest weights. They tell where the characters of the labelled images stand, and they read
+images without labels; those of enough confidence are learnt from as if a person had labelled them (pseudo-labels: Lee,
+2013; from round to round: Xie et al., 2020, "Self-training with noisy student"; for text lines: Kiss et al., 2021).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from random import Random
+
+import numpy as np
+
+from aocr import files
+from aocr.data.automatic import network_widths
+from aocr.data.batching import plan_batches
+from aocr.data.datasets import Dataset, open_dataset, summarise
+from aocr.data.pipeline import Batches
+from aocr.data.record_files import RecordWriter
+from aocr.data.records import Example
+from aocr.data.unlabelled import build_unlabelled, digests_of
+from aocr.errors import ConfigError
+from aocr.folder.model_folder import MIXED, ModelFolder
+from aocr.model.recognizer import Recognizer
+from aocr.reading.network import NetworkReader
+from aocr.reading.originals import find_originals, reading_like
+from aocr.reading.predictor import Predictor
+from aocr.synth.like.painter import LikeJob, LikeOptions
+from aocr.synth.pipeline import faces_for
+from aocr.text.charset import Charset
+from aocr.training.calibration import TemperedReader, confidences_at
+from aocr.training.prepare import Plan, TrainRequest
+from aocr.training.progress import log
+from aocr.training.trust import MOST_WRONG, find_threshold
+
+CHECKS = 3
+"""Validations from one round to the next."""
+
+
+@contextlib.contextmanager
+def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Dataset | None]:
+    """The images of `--unlabeled` that may be learnt from, checked; they are removed on leaving.
+
+    Those with the pixels of a labelled image, of a validation image or of one of `--exclude` are left out.
+
+    Raises:
+      AnnotationError, DatasetError: a source is missing, empty or damaged.
+    """
+    if not request.unlabeled:
+        yield None
+        return
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="aocr-"))
+        never = dict.fromkeys(digests_of(plan.data), "labelled images")
+        if request.exclude:
+            excluded = stack.enter_context(open_dataset(request.exclude, request.data_base_dir))
+            never |= dict.fromkeys(digests_of(excluded), "images of --exclude")
+        if plan.validation_data:
+            dataset, part = plan.validation_data
+            chosen = dataset.summary.held_out if part == "validation" else None
+            never |= dict.fromkeys(digests_of(dataset, chosen), "validation images")
+        output = os.path.join(folder, "unlabelled.tfrecords")
+        yield build_unlabelled(request.unlabeled, output, never, request.data_base_dir)
+
+
+class Rounds:
+    """Makes what is mixed in from round to round, and keeps it in the model folder until the training has ended.
+
+    Args:
+      request: what was typed.
+      plan: of the training.
+      unlabelled: images without labels; None: there are none.
+      folder: the model folder.
+      model: whose weights read.
+    """
+
+    def __init__(
+        self, request: TrainRequest, plan: Plan, unlabelled: Dataset | None, folder: ModelFolder, model: Recognizer
+    ):
+        self._request, self._plan, self._unlabelled, self._folder = request, plan, unlabelled, folder
+        self._steps = CHECKS * request.config.steps_per_checkpoint
+        self._made = -1
+        self._model = model
+        self._reader: Predictor | None = None
+        self._tempered: TemperedReader | None = None
+        self._faces = []
+        if request.look_alikes:
+            with contextlib.suppress(ConfigError):  # without a font all are made of the images' own characters
+                self._faces = faces_for(Charset.from_labels(plan.data.summary.labels).symbols, None, 1)
+        self._widest = plan.training.plan.edges[-1]
+        wider = int((self._widths() > self._widest).sum()) if unlabelled else 0
+        if wider:
+            log.warning("%d unlabelled images are wider than all labelled ones, and are not learnt from.", wider)
+
+    def _widths(self) -> np.ndarray:
+        """(N,) widths of the unlabelled images in pixels as the network sees them."""
+        return network_widths(self._unlabelled.summary.sizes, self._plan.config)  # type: ignore[union-attr]
+
+    def is_due(self, step: int) -> bool:
+        """Whether a round begins at a step."""
+        return bool(self._request.look_alikes or self._unlabelled) and step % self._steps == 0 and step != self._made
+
+    def mixed_in(self, step: int, is_new: bool) -> Batches | None:
+        """The batches to mix in from a step on; None: none.
+
+        Args:
+          step: of the training.
+          is_new: whether a round may begin here.
+
+        Raises:
+          ConfigError, DatasetError: look-alikes can not be drawn or written.
+        """
+        before = self._kept(step)
+        path = self._folder.file(MIXED.format(step))
+        begins, self._made = is_new and self.is_due(step), step
+        if begins and path not in before:
+            examples = [*self._look_alikes(step), *self._trusted(step)]
+            Random(step).shuffle(examples)
+            if examples:
+                with RecordWriter(path) as writer:
+                    for example in examples:
+                        writer.write(example)
+            for old in before:
+                files.remove(old)
+            before = [path] if examples else []
+        return self._batches(before[-1:])
+
+    def close(self) -> None:
+        """Remove what was mixed in, once the training has ended."""
+        for path in self._kept(None):
+            files.remove(path)
+
+    def _kept(self, step: int | None) -> list[str]:
+        """Paths of what was mixed in from this step or an earlier one on, in the order of these; None: all."""
+        pattern = re.escape(MIXED).replace(r"\{\}", r"(\d+)")
+        names = files.names_in(self._folder.path) if files.is_folder(self._folder.path) else []
+        found = sorted((int(match[1]), name) for name in names if (match := re.fullmatch(pattern, name)))
+        return [self._folder.file(name) for start, name in found if step is None or start <= step]
+
+    def _batches(self, paths: Sequence[str]) -> Batches | None:
+        if not paths:
+            return None
+        plan = self._plan
+        return Batches(paths, plan.config, plan.training.plan, summarise(paths), drop_unknown=True)
+
+    def _look_alikes(self, step: int) -> list[Example]:
+        """Images that look like the labelled ones, those held out left aside."""
+        count = self._request.look_alikes
+        if not count:
+            return []
+        plan, config = self._plan, self._plan.config
+        if self._reader is None:
+            labels = [label for label, used in zip(plan.data.summary.labels, plan.in_training, strict=True) if used]
+            reader = NetworkReader(self._model, config, reading_like(labels, config.charset))
+            self._reader = Predictor(reader)
+        originals = find_originals(plan.data, self._reader, plan.in_training)
+        job = LikeJob(LikeOptions(count, self._request.config.seed + step), originals, self._faces)
+        try:
+            painter = job.painter()
+        except ConfigError:
+            log.info("Step %d: no look-alikes yet: no image is read rightly, and no font draws the labels.", step)
+            return []
+        log.info("Step %d: %d look-alikes, characters from %d of %d images.",
+                 step, count, painter.num_cut, len(originals))  # fmt: skip
+        drawn = (painter.draw(number) for number in range(count))
+        return [Example(image.data, image.label, "", image.width, image.height) for image in drawn]
+
+    def _trusted(self, step: int) -> list[Example]:
+        """Images without labels, with what is read in them, where that can be trusted."""
+        data, plan = self._unlabelled, self._plan
+        if data is None:
+            return []
+        if plan.validation is None:
+            log.warning(
+                "Step %d: no unlabelled image is trusted: nothing is held out. Give --validation DATASET.", step
+            )
+            return []
+        self._tempered = self._tempered or TemperedReader(self._model, plan.config.charset)
+        temperature, samples = self._tempered.calibrate(plan.validation)
+        confidences = np.array([sample.prediction.confidence for sample in samples])
+        threshold = find_threshold(confidences, np.array([sample.correct for sample in samples]))
+        if threshold is None:
+            told = "Step %d: no unlabelled image is trusted yet: %d of %d held-out images are read rightly."
+            log.info(told, step, sum(sample.correct for sample in samples), len(samples))
+            return []
+        total, widths = len(data.summary.labels), self._widths()
+        count = min(total, self._steps * plan.batch_size)
+        found = [
+            Example(record, text, "", *data.summary.sizes[number].tolist())
+            for number, record, text, confidence in self._read(step // self._steps * count % total, count, temperature)
+            if confidence >= threshold and text and widths[number] <= self._widest
+        ]
+        told = (
+            "Step %d: %d of %d unlabelled images are trusted, those of confidence %.3f or more: at most %.0f %% wrong."
+        )
+        log.info(told, step, len(found), count, threshold, 100 * MOST_WRONG)
+        return found
+
+    def _read(self, start: int, count: int, temperature: float) -> Iterator[tuple[int, bytes, str, float]]:
+        """(number, image, text, confidence) of `count` unlabelled images from number `start` on."""
+        data, config = self._unlabelled, self._plan.config
+        plan = plan_batches(self._widths(), 64, config)
+        batches = Batches(data.paths, config, plan, data.summary, keep_source=True)  # type: ignore[union-attr]
+        for batch in batches.window_in_order(start, count):
+            texts, log_probs = self._tempered.read(batch)  # type: ignore[union-attr]
+            numbers = (batch.index.numpy() + start) % len(data.summary.labels)  # type: ignore[union-attr]
+            yield from zip(numbers, batch.record.numpy(), texts, confidences_at(temperature, log_probs), strict=True)

@@ -1,0 +1,202 @@
+"""What is mixed in among the labelled images: which readings are trusted, and which images never are."""
+
+import io
+import math
+import re
+
+import numpy as np
+import pytest
+from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr
+from PIL import Image
+
+from aocr.config import ModelConfig
+from aocr.data.annotations import IMAGE_ENDINGS
+from aocr.data.batching import plan_batches
+from aocr.data.datasets import open_dataset
+from aocr.data.images import canonical_image, pixel_digest
+from aocr.data.pipeline import Batches
+from aocr.data.records import read_examples
+from aocr.data.unlabelled import build_unlabelled, digests_of
+from aocr.reading.originals import find_originals, reading_like
+from aocr.results import Prediction
+from aocr.text.charset import Charset
+from aocr.training import rounds
+from aocr.training.calibration import TEMPERATURES, TemperedReader
+from aocr.training.trust import MISS, MOST_WRONG, at_most, find_threshold
+
+# Trust
+
+
+@pytest.mark.parametrize(("wrong", "total", "share"), [(0, 16, 0.1), (3, 40, 0.1), (7, 7, 0.5), (2, 300, 0.02)])
+def test_the_binomial_is_exact(wrong, total, share):
+    exact = sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(wrong + 1))
+    assert at_most(wrong, total, share) == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize(("count", "hard"), [(40, 1.0), (200, 1.0), (200, 3.0), (1000, 8.0)])
+def test_more_wrong_readings_than_the_bound_are_as_rare_as_promised(count, hard):
+    """Of sets on which a reading of confidence c is right with probability c ** hard."""
+    rng, sets, exceeded, found = np.random.default_rng(0), 400, 0, 0
+    many = np.sort(rng.beta(2, 0.3, 200_000))
+    wrong_above = np.cumsum((1 - many**hard)[::-1])[::-1] / np.arange(len(many), 0, -1)  # share from each on
+    for _ in range(sets):
+        confidences = rng.beta(2, 0.3, count)
+        threshold = find_threshold(confidences, rng.random(count) < confidences**hard)
+        if threshold is None:
+            continue
+        found += 1
+        exceeded += wrong_above[min(np.searchsorted(many, threshold), len(many) - 1)] > MOST_WRONG
+    assert found > 0.1 * sets
+    assert exceeded / sets <= MISS + 2 * math.sqrt(MISS * (1 - MISS) / sets)
+
+
+def test_all_is_trusted_where_all_is_right_and_nothing_where_all_is_wrong():
+    confidences = np.linspace(0.2, 1, 60)
+    assert find_threshold(confidences, np.ones(60, bool)) == 0.2
+    assert find_threshold(confidences, np.zeros(60, bool)) is None
+    assert find_threshold(np.ones(60), np.arange(60) % 2 == 0) is None  # as sure of the wrong ones
+    assert find_threshold(np.ones(12), np.ones(12, bool)) is None  # too few to tell
+
+
+# Images
+
+
+def test_the_same_picture_has_one_digest_however_it_is_stored():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    digests = set()
+    for kind, picture in (("PNG", pixels), ("BMP", pixels), ("TIFF", pixels), ("PNG", pixels.reshape(12, 8, 3))):
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, kind)
+        digests.add(pixel_digest(canonical_image(file.getvalue()).data))
+    assert len(digests) == 2
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Labelled, held-out, test and unlabelled numbers; among the last copies of all others under other names."""
+    root = tmp_path_factory.mktemp("rounds")
+    for seed, (name, count) in enumerate({"labelled": 40, "held": 30, "test": 20, "unlabelled": 30}.items()):
+        draw_numbers(root / name, count, seed)
+    for name in ("labelled", "held", "test"):
+        for number in range(10):
+            path = root / "unlabelled" / f"{name}-{number}.bmp"
+            Image.open(root / name / f"{number}.png").save(path)
+    (root / "unlabelled/broken.png").write_bytes(b"no image")
+    return root
+
+
+def test_unlabelled_images_are_read_once_and_never_those_left_out(folders, tmp_path, caplog):
+    caplog.set_level("INFO", "aocr")
+    with open_dataset([str(folders / "test/numbers.txt")]) as test:
+        never = dict.fromkeys(digests_of(test), "images of --exclude")
+    output = str(tmp_path / "unlabelled.tfrecords")
+    folder = str(folders / "unlabelled")
+    found = build_unlabelled([folder, folder], output, never)
+    names = [path for path in (folders / "unlabelled").iterdir() if path.suffix in IMAGE_ENDINGS]
+    assert len(found.summary.labels) == len(names) - 1 - 10 and not any(found.summary.labels)
+    assert not never.keys() & set(digests_of(found))
+    for word in ("broken.png", "20 unlabelled images left out: they show the same as images of --exclude"):
+        assert word in caplog.text
+
+
+def test_nothing_is_left_where_all_images_are_left_out(folders, tmp_path):
+    with open_dataset([str(folders / "held/numbers.txt")]) as held:
+        never = dict.fromkeys(digests_of(held), "validation images")
+    assert build_unlabelled([str(folders / "held/numbers.txt")], str(tmp_path / "none.tfrecords"), never) is None
+
+
+def test_look_alikes_are_copied_from_the_chosen_images_alone(folders):
+    class Reader:
+        def predict_each(self, images):
+            return (Prediction("", 0.0) for _ in images)
+
+    with open_dataset([str(folders / "labelled/numbers.txt")]) as data:
+        usable = np.arange(40) % 3 == 0
+        found = find_originals(data, Reader(), usable)
+        assert [one.label for one in found] == [data.summary.labels[i] for i in np.flatnonzero(usable)]
+        assert set(map(pixel_digest, (one.data for one in found))) == set(digests_of(data, usable))
+    assert all(one.centres is None for one in found)
+
+
+def test_reading_keeps_to_what_the_labels_have():
+    pattern = reading_like(["A-1", "7]"], Charset("A-17]x")).pattern
+    assert re.fullmatch(pattern, "7]A") and not re.fullmatch(pattern, "x1") and not re.fullmatch(pattern, "A")
+    assert reading_like(["é"], Charset("ab")).pattern is None
+
+
+# Mixing
+
+
+def test_half_of_what_is_learnt_is_labelled_and_a_restart_goes_on_alike(folders):
+    with (
+        open_dataset([str(folders / "labelled/numbers.txt")]) as data,
+        open_dataset([str(folders / "held/numbers.txt")]) as others,
+    ):
+        config = ModelConfig(Charset("0123456789"), max_width=96, max_height=32)
+        plan = plan_batches(np.array([40, 96]), 8, config)
+        batches, extra = (Batches(one.paths, config, plan, one.summary) for one in (data, others))
+
+        def epochs(epoch, skip, count):
+            rows = batches.endless(epoch, skip, 0, 0.0, extra).take(count)
+            return [(int(number), int(i), batch.label.numpy().tolist()) for number, i, batch in rows]
+
+        whole = epochs(0, 0, 24)
+        first = [label for number, _, labels in whole if number == 0 for label in labels]
+        assert len(first) == 40 + 30
+        expected = [label.encode() for one in (data, others) for label in one.summary.labels]
+        assert sorted(first) == sorted(expected)
+        number, i, _ = whole[13]
+        assert epochs(number, i, 5) == whole[13:18]
+
+
+# The command
+
+
+def read_as_one(self, batch):
+    count = len(batch.label)
+    return ["1"] * count, np.full((count, len(TEMPERATURES)), -0.1, np.float32)
+
+
+def test_never_is_a_validation_or_excluded_image_learnt(folders, tmp_path, monkeypatch):
+    """Even where every reading is trusted."""
+    learnt = []
+    kept = rounds.Rounds._batches
+
+    def spy(self, paths):
+        learnt.extend(pixel_digest(example.image) for path in paths for example in read_examples(path))
+        return kept(self, paths)
+
+    monkeypatch.setattr(rounds.Rounds, "_batches", spy)
+    monkeypatch.setattr(rounds, "find_threshold", lambda *_: 0.0)
+    monkeypatch.setattr(TemperedReader, "read", read_as_one)
+    model = tmp_path / "model"
+    done = run_aocr(
+        "train", folders / "labelled/numbers.txt", "--validation", folders / "held/numbers.txt", "--init-from", "none",
+        "--unlabeled", folders / "unlabelled", "--exclude", folders / "test/numbers.txt", "--model-dir", model,
+        "--num-epoch", "2", "--steps-per-checkpoint", "4", *SMALL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(set(learnt)) > 20
+    for name in ("labelled", "held", "test"):
+        with open_dataset([str(folders / name / "numbers.txt")]) as dataset:
+            assert not set(learnt) & set(digests_of(dataset)), name
+    for word in (
+        "10 unlabelled images left out: they show the same as validation images",
+        "of --exclude",
+        "broken.png",
+    ):
+        assert word in done.stderr
+    assert not list(model.glob("mixed-in-*"))
+
+
+def test_exclude_is_for_unlabelled_images(folders, tmp_path):
+    done = run_aocr("train", folders / "held/numbers.txt", "--exclude", folders / "test/numbers.txt", cwd=tmp_path)
+    assert_clean_failure(done, "--exclude", "--unlabeled")
+
+
+def test_a_folder_without_images_is_named(folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = run_aocr("train", folders / "held/numbers.txt", "--unlabeled", tmp_path / "empty", "--model-dir",
+                    tmp_path / "model")  # fmt: skip
+    assert_clean_failure(done, "empty", "holds no image")
+    assert not (tmp_path / "model").exists()
