@@ -3,25 +3,28 @@
 import io
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr
 from PIL import Image
 
-from aocr.config import ModelConfig
+from aocr.config import ModelConfig, TrainConfig
 from aocr.data.annotations import IMAGE_ENDINGS
 from aocr.data.batching import plan_batches
 from aocr.data.datasets import open_dataset
 from aocr.data.images import canonical_image, pixel_digest
 from aocr.data.pipeline import Batches
-from aocr.data.records import read_examples
+from aocr.data.records import Example, read_examples
 from aocr.data.unlabelled import build_unlabelled, digests_of
+from aocr.folder.model_folder import ModelFolder
 from aocr.reading.originals import find_originals, reading_like
 from aocr.results import Prediction
 from aocr.text.charset import Charset
 from aocr.training import rounds
 from aocr.training.calibration import TEMPERATURES, TemperedReader
+from aocr.training.prepare import TrainRequest
 from aocr.training.trust import MISS, MOST_WRONG, at_most, find_threshold
 
 # Trust
@@ -147,6 +150,41 @@ def test_half_of_what_is_learnt_is_labelled_and_a_restart_goes_on_alike(folders)
         assert sorted(first) == sorted(expected)
         number, i, _ = whole[13]
         assert epochs(number, i, 5) == whole[13:18]
+
+
+# Rounds
+
+
+def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp_path, monkeypatch):
+    made = []
+
+    def look_alikes(self, step):
+        made.append(step)
+        return [Example(b"%d" % step, str(step), "", 8, 8)]
+
+    monkeypatch.setattr(rounds.Rounds, "_look_alikes", look_alikes)
+    monkeypatch.setattr(rounds, "faces_for", lambda *_: [])
+    monkeypatch.setattr(
+        rounds.Rounds, "_batches", lambda self, paths: [r.label for p in paths for r in read_examples(p)]
+    )
+    request = TrainRequest(["x"], look_alikes=1, config=TrainConfig(steps_per_checkpoint=10))
+    summary, plan = SimpleNamespace(labels=["1"]), SimpleNamespace(edges=(8,))
+    parts = SimpleNamespace(data=SimpleNamespace(summary=summary), training=SimpleNamespace(plan=plan))
+
+    def started():
+        return rounds.Rounds(request, parts, None, ModelFolder(tmp_path), None)
+
+    first = started()
+    assert first.mixed_in(0, True) == ["0"] and not first.is_due(0) and not first.is_due(29) and first.is_due(30)
+    assert started().mixed_in(20, True) == ["0"]  # after a stop between two rounds
+    assert first.mixed_in(30, True) == ["30"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mixed-in-30.tfrecords"]
+    again = started()  # after a stop at a round
+    assert again.mixed_in(30, True) == ["30"] and not again.is_due(30)
+    assert started().mixed_in(60, False) == ["30"]  # the learning rate decays: no more rounds
+    assert made == [0, 30]
+    first.close()
+    assert not list(tmp_path.iterdir())
 
 
 # The command

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import tensorflow as tf
 
@@ -28,6 +27,7 @@ from aocr.training.cluster import Cluster, lost_worker_errors
 from aocr.training.history import History
 from aocr.training.optimizers import make_optimizer
 from aocr.training.progress import Progress
+from aocr.training.rounds import Rounds
 from aocr.training.schedule import Kept, Reason, Schedule, TrainState
 from aocr.training.step import TrainStep
 
@@ -52,16 +52,6 @@ class Outcome:
     step: int
     trained: bool = True
     begun: bool = True
-
-
-class Mixing(Protocol):
-    """What is mixed in among the batches, round by round."""
-
-    def is_due(self, step: int) -> bool:
-        """Whether a round begins at a step."""
-
-    def mixed_in(self, step: int, is_new: bool) -> Batches | None:
-        """The batches to mix in from a step on; `is_new`: whether a round may begin there."""
 
 
 class _Meter:
@@ -127,7 +117,7 @@ class Trainer:
         self._saved_step = -1
         self._start = self._elapsed = self._check_seconds = self._first_seconds = 0.0
         self._stopped_by: str | None = None
-        self.rounds: Mixing | None = None
+        self.rounds: Rounds | None = None
         self._history: History | None = None
 
     @property
