@@ -2,8 +2,7 @@
 
     python benchmarks/serve.py speed|soak|fuzz IMAGE...
 
-The model is the reader in the box, as an ONNX export. CPU seconds are those of the process alone: of the server from
-/proc, so the client's are told apart.
+The model is the reader in the box, as an ONNX export. CPU seconds are those of one process, without the client's.
 """
 
 from __future__ import annotations
@@ -50,8 +49,7 @@ class Server:
         while not (match := re.search(r"Open (\S+)/\n", self.log.read_text())):
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.1)
-        self.url = match[1]
-        time.sleep(1)
+        self.url, self.address = match[1], match[1].removeprefix("http://").split(":")
 
     def add_version(self) -> None:
         """Put the next number beside the others."""
@@ -78,8 +76,8 @@ class Server:
         print(f"ended with {code}; traceback: {'Traceback' in log}; faults: {dict(faults)}")
 
 
-def body_of(image: bytes) -> bytes:
-    return json.dumps({"inputs": {"b64": base64.b64encode(image).decode()}}).encode()
+def bodies_of(images: list[bytes]) -> list[bytes]:
+    return [json.dumps({"inputs": {"b64": base64.b64encode(image).decode()}}).encode() for image in images]
 
 
 async def clients(server: Server, bodies: list[bytes], number: int, seconds: float) -> list[float]:
@@ -101,11 +99,11 @@ async def clients(server: Server, bodies: list[bytes], number: int, seconds: flo
     return waits
 
 
-def speed(server: Server, images: list[bytes], args: argparse.Namespace) -> None:
+async def speed(server: Server, images: list[bytes], args: argparse.Namespace) -> None:
     reader = aocr.load(str(server.folder / "words" / "1" / "reader.onnx"), batch_size=32)
-    bodies = [body_of(image) for image in images]
+    bodies = bodies_of(images)
     reader.predict(images)
-    asyncio.run(clients(server, bodies, 8, 2))
+    await clients(server, bodies, 8, 2)
     ratios, own, its = [], [], []
     for _ in range(ROUNDS):
         start, count = time.process_time(), 0
@@ -114,14 +112,14 @@ def speed(server: Server, images: list[bytes], args: argparse.Namespace) -> None
             count += len(images)
         own.append((time.process_time() - start) / count * 1000)
         before = server.cpu_seconds()
-        waits = asyncio.run(clients(server, bodies, 32, args.seconds))
+        waits = await clients(server, bodies, 32, args.seconds)
         its.append((server.cpu_seconds() - before) / len(waits) * 1000)
         ratios.append(its[-1] / own[-1])
     print(f"CPU ms an image: in one process {statistics.median(own):.2f}, 32 clients {statistics.median(its):.2f}, "
           f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")  # fmt: skip
-    asyncio.run(lone(server, reader, images, bodies, args.seconds))
-    waits = sorted(asyncio.run(clients(server, bodies, 8, args.seconds)))
-    median, last = statistics.median(waits), waits[int(len(waits) * 0.99)]
+    await lone(server, reader, images, bodies, args.seconds)
+    waits = sorted(await clients(server, bodies, 8, args.seconds))
+    median, last = (waits[int(len(waits) * share)] for share in (0.5, 0.99))
     print(f"8 clients, {len(waits)} requests: median {median * 1000:.1f} ms, p99 {last * 1000:.1f} ms, "
           f"ratio {last / median:.2f}")  # fmt: skip
 
@@ -152,12 +150,12 @@ async def soak(server: Server, images: list[bytes], args: argparse.Namespace) ->
     """Good, bad and huge requests, clients that hang up, two reloads; every text is checked."""
     reader = aocr.load(str(server.folder / "words" / "1" / "reader.onnx"))
     texts = [prediction.text for prediction in reader.predict(images)]
-    bodies = [body_of(image) for image in images]
+    bodies = bodies_of(images)
     seen: collections.Counter = collections.Counter()
     memory: list[tuple[float, float]] = []
     start = time.monotonic()
     stop = start + args.minutes * 60
-    host, port = server.url.removeprefix("http://").split(":")
+    host, port = server.address
 
     async def one(session: aiohttp.ClientSession, draws: random.Random) -> None:
         while time.monotonic() < stop:
@@ -178,7 +176,7 @@ async def soak(server: Server, images: list[bytes], args: argparse.Namespace) ->
                 except aiohttp.ClientError:
                     seen["huge: cut off"] += 1
             else:
-                _, writer = await asyncio.open_connection(host, int(port))
+                _, writer = await asyncio.open_connection(host, port)
                 head = (
                     f"POST {PREDICT} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(bodies[which])}\r\n\r\n".encode()
                 )
@@ -256,14 +254,14 @@ def fuzzed(draws: random.Random, images: list[bytes]) -> bytes:
 
 async def fuzz(server: Server, images: list[bytes], args: argparse.Namespace) -> None:
     """Nearly right bodies and addresses: what statuses they get."""
-    host, port = server.url.removeprefix("http://").split(":")
+    host, port = server.address
     seen: collections.Counter = collections.Counter()
     numbers = iter(range(args.count))
 
     async def one() -> None:
         for number in numbers:
             request = fuzzed(random.Random(number), images)
-            reader, writer = await asyncio.open_connection(host, int(port))
+            reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(request)
                 line = await asyncio.wait_for(reader.readline(), 90)
@@ -271,8 +269,7 @@ async def fuzz(server: Server, images: list[bytes], args: argparse.Namespace) ->
             except ConnectionError:
                 line = b"- cut off"
             writer.close()
-            status = (line.split() + [b"", b"none"])[1].decode() or "none"
-            seen[status] += 1
+            seen[status := [*line.split(), b"", b"none"][1].decode()] += 1
             if status.startswith("5") or status == "none":
                 print(f"request {number}: {line!r} {request[:300]!r}", flush=True)
 
@@ -295,9 +292,7 @@ def main() -> None:
     images = [path.read_bytes() for path in args.images]
     with tempfile.TemporaryDirectory() as place:
         server = Server(Path(place), graph)
-        run = {"speed": speed, "soak": soak, "fuzz": fuzz}[args.what](server, images, args)
-        if run is not None:
-            asyncio.run(run)
+        asyncio.run({"speed": speed, "soak": soak, "fuzz": fuzz}[args.what](server, images, args))
         server.end()
 
 
