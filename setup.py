@@ -27,7 +27,9 @@ setup(
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.6"],
         "gcs": ["tensorflow[gcs-filesystem]"],
-        "onnx": ["onnx", "onnxruntime"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.17"],
+        "openvino": ["openvino>=2025.0"],
+        "litert": ["ai-edge-litert>=2.0"],
         "serve": ["aiohttp>=3.10"],
     },
     entry_points={"console_scripts": ["aocr = aocr.cli.main:entry_point"]},

@@ -41,21 +41,30 @@ def start_tensorflow() -> None:
       AocrError: it is not installed.
     """
     if "tensorflow" not in sys.modules:
-        if not has_tensorflow():
+        if not has_package("tensorflow"):
             raise AocrError(
-                "This needs tensorflow: pip install tensorflow. aocr predict reads ONNX exports without it."
+                "This needs tensorflow: pip install tensorflow. aocr predict reads words and ONNX exports without it."
             )
         with quiet():
             import keras  # noqa: F401
             import tensorflow  # noqa: F401
 
 
-def has_tensorflow() -> bool:
-    """Whether TensorFlow is installed."""
+def has_package(name: str) -> bool:
+    """Whether a package is installed."""
     try:
-        return find_spec("tensorflow") is not None
+        return find_spec(name) is not None
     except ImportError:
         return False
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow may find a GPU of NVIDIA's here; known without starting it."""
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        return bool(tf.config.get_visible_devices("GPU"))
+    return os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1") and os.path.exists("/dev/nvidiactl")
 
 
 def use_gpu(gpu_id: int) -> None:

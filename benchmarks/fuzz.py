@@ -185,7 +185,7 @@ class _Models:
         return json.dumps(value).encode()
 
     def check(self, data: bytes, rng: random.Random) -> str:
-        from aocr.model.recognizer import key_shapes
+        from aocr.folder.shapes import key_shapes
 
         path = Path(self.folder.file(self.name))
         path.write_bytes(data)

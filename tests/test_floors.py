@@ -20,6 +20,7 @@ _GROUND = ("config", "errors", "files", "interrupts", "machine", "protobuf", "re
 GROUND = {f"aocr.{name}" for name in _GROUND}
 BELOW = {"ground", "text", "report"}
 NEEDED = {"numpy", "PIL", "tensorflow", "keras"}
+OTHERS = {"onnx", "onnxruntime", "openvino", "ai_edge_litert"}  # whose files are exported
 
 # room -> (rooms it may import from, packages it may import); everything stands on the standard library
 RULES = {
@@ -34,7 +35,7 @@ RULES = {
     "folder": ({"ground", "text", "folder"}, {"numpy", "tensorflow", "keras"}),
     "reading": (BELOW | {"data", "model", "onnx", "folder", "synth", "reading"}, NEEDED | {"onnxruntime"}),
     "training": (BELOW | {"data", "model", "folder", "synth", "reading", "training"}, NEEDED | {"tqdm"}),
-    "exchange": (BELOW | {"data", "model", "folder", "reading", "onnx", "exchange"}, NEEDED | {"onnx", "onnxruntime"}),
+    "exchange": (BELOW | {"data", "model", "folder", "reading", "onnx", "exchange"}, NEEDED | OTHERS),
     "serving": (BELOW | {"data", "folder", "reading", "serving"}, {"numpy", "PIL", "aiohttp"}),
     "cli": ({"ground", "text", "cli"}, set()),
     "cli, inside a function": (

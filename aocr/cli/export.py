@@ -24,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = ABOUT.format(" or a ".join(form.ABOUT for form in FORMATS.values()))
     parser.add_argument("export_dir", nargs="?", metavar="DIR", help="(default: AIP_MODEL_DIR, else exported)")
     parser.add_argument("--format", choices=list(FORMATS), default=DEFAULT, help="(default: %(default)s)")
+    add = parser.add_argument
+    add("--quantize", choices=["float16", "int8"], help="round the weights to this, with --check (litert only)")
+    add("--check", metavar="DATASET", help="images with labels; an export that reads 1 % fewer of them is refused")
     options.add_model_dir(parser)
+    options.add_data_base_dir(parser)
     options.add_log_path(parser)
     options.add_gpu(parser)
     options.add_network(parser, training=False)
@@ -33,14 +37,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, prove, say where."""
-    options.check_paths([], args.model_dir)
+    options.check_paths([args.check] if args.check else [], args.model_dir)
     machine.start_tensorflow()
-    from aocr.exchange.export import export
+    from aocr.data.datasets import open_dataset
+    from aocr.exchange.export import check_choice, export
 
+    check_choice(args.format, args.quantize, bool(args.check))
     predictor = options.open_model(args)
     log.info("Exporting %s", predictor.chosen)
     # Vertex AI looks for the model in the folder that it names, not in a numbered one
     given, named = args.export_dir, os.environ.get("AIP_MODEL_DIR")
-    path = export(predictor, given or named or "exported", args.format, numbered=bool(given or not named))
-    print(f"Exported to {path}. Loaded in a process of its own, it read sample images as the model does.")
+    target = (predictor, given or named or "exported", args.format, bool(given or not named))
+    if args.check:
+        with open_dataset([args.check], args.data_base_dir) as dataset:
+            path = export(*target, args.quantize, dataset)
+        print(
+            f"Exported to {path}. Loaded in a process of its own, it read {args.check} about as well as the model does."
+        )
+    else:
+        path = export(*target)
+        print(f"Exported to {path}. Loaded in a process of its own, it read sample images as the model does.")
     return 0

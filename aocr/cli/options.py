@@ -102,11 +102,13 @@ def add_model_dir(parser: argparse.ArgumentParser, or_words: bool = False) -> No
 
 def model_at_hand(model_dir: str | None) -> str:
     """The model folder that was typed, else the usual one, or the reader in the box where there is none."""
+    from aocr.folder.words import NAME
+
     usual = model_dir or usual_model_dir()
     if model_dir or "://" in usual or os.path.isdir(usual):
         return usual
-    log.info("There is no model in %s: reading with words, the reader that comes with aocr.", usual)
-    return "words"
+    log.info("There is no model in %s: reading with %s, the reader that comes with aocr.", usual, NAME)
+    return NAME
 
 
 def add_log_path(parser: argparse.ArgumentParser, default: str = "none") -> None:

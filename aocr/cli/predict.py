@@ -93,9 +93,11 @@ def run(args: argparse.Namespace) -> int:
     args.model_dir = options.model_at_hand(args.model_dir)
     options.check_paths([], args.model_dir, graph_too=True)
     from aocr.errors import ImageError
+    from aocr.folder.words import is_box
     from aocr.report.lines import prediction_json, prediction_line
 
     predictor = options.open_model(args, quick=True)
+    reads_words = is_box(args.model_dir)
     failed = total = 0
     for paths in _chunks(args.images):
         for path, result in zip(paths, predictor.predict_each(paths), strict=True):
@@ -107,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
                 continue
             results_log.info("Result: OK. %.2f %s", result.confidence, result.text)
             least = args.min_confidence
-            if args.model_dir == "words" and _is_page(result, predictor.config):
+            if reads_words and _is_page(result, predictor.config):
                 log.warning("%s looks like a whole page or scene. Crop it to a word or a line.", path)
                 least = UNSURE
             if args.json:

@@ -6,25 +6,35 @@ import base64
 import io
 import itertools
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from aocr import files
+from aocr import files, machine
 from aocr.config import ModelConfig
-from aocr.errors import ExportError
+from aocr.data.datasets import Dataset
+from aocr.data.images import image_to_bytes
+from aocr.errors import ConfigError, ExportError
 from aocr.exchange import proof
 from aocr.exchange.formats import FORMATS, Format
+from aocr.reading.evaluator import evaluate
 from aocr.reading.predictor import Predictor
 
 TOLERANCE = 1e-3
 """Largest difference in probability between an export and the model."""
 
+MOST_LOSS = 0.01
+"""Largest share of the images of a dataset that a quantised export may read less than the model."""
+
 NUM_SAMPLES = 32
+
+log = logging.getLogger("aocr")
 
 
 def _samples(config: ModelConfig) -> list[bytes]:
@@ -53,16 +63,16 @@ def _npy(array: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _read_elsewhere(predictor: Predictor, folder: str, kind: str, images: list[bytes]) -> list[tuple[str, float]]:
+def _read_elsewhere(
+    predictor: Predictor, folder: str, kind: str, images: list[bytes], batches: list[list[bytes]]
+) -> list[tuple[str, float]]:
     """What the format's `read_back` finds in a process that cannot import aocr."""
     request = {
         "folder": os.path.abspath(folder),
         "format": os.path.abspath(FORMATS[kind].__file__),
         "images": [base64.b64encode(image).decode() for image in images],
         "channels": predictor.config.channels,
-        "pixels": [
-            [_npy(part) for part in predictor.reader.transform(batch)[:2]] for batch in (*([i] for i in images), images)
-        ],
+        "pixels": [[_npy(part) for part in predictor.reader.transform(batch)[:2]] for batch in batches],
     }
     command = [sys.executable, os.path.abspath(proof.__file__)]
     done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, cwd=folder)
@@ -80,7 +90,7 @@ def prove(predictor: Predictor, folder: str, kind: str) -> None:
       ExportError: it cannot be loaded, or a text or a probability differs.
     """
     images = _samples(predictor.config)
-    found = _read_elsewhere(predictor, folder, kind, images)
+    found = _read_elsewhere(predictor, folder, kind, images, [*([image] for image in images), images])
     if len(found) < 2 * len(images):
         raise ExportError(f"The {kind} export reads {len(found)} of the sample images. Nothing was kept.")
     for prediction, (text, probability) in zip(itertools.cycle(predictor.read_encoded(images)), found, strict=False):
@@ -89,6 +99,24 @@ def prove(predictor: Predictor, folder: str, kind: str) -> None:
             raise ExportError(
                 f"The {kind} export reads {text!r} ({probability:.4f}) where the model reads {ours}. Nothing was kept."
             )
+
+
+def compare(predictor: Predictor, folder: str, kind: str, dataset: Dataset) -> None:
+    """Check that a quantised export reads a dataset about as well as the model does, and tell how well both do.
+
+    Raises:
+      ExportError: it cannot be loaded, or reads more than `MOST_LOSS` of the images less.
+    """
+    report, samples = evaluate(predictor, dataset, keep_source=True)
+    images = [image_to_bytes(sample.image).data for sample in samples]
+    found = _read_elsewhere(predictor, folder, kind, images, [[image] for image in images])
+    right = sum(text == sample.label for (text, _), sample in zip(found, samples, strict=True))
+    after = right / len(samples)
+    before = report.word_accuracy
+    told = f"word accuracy on {len(samples)} images of {dataset.name}: {before:.2%} before, {after:.2%} after"
+    if after < before - MOST_LOSS:
+        raise ExportError(f"The {kind} export loses more than {MOST_LOSS:.0%}: {told}. Nothing was kept.")
+    log.info("%s quantised: %s", kind, told)
 
 
 def _next_number(folder: str) -> str:
@@ -106,7 +134,34 @@ def _put(folder: str, target: str, form: Format) -> None:
         files.copy_tree(folder, target, last=form.MAIN_FILE)
 
 
-def export(predictor: Predictor, export_dir: str, kind: str, numbered: bool = True) -> str:
+def check_choice(kind: str, quantize: str | None, has_dataset: bool) -> None:
+    """Refuse an export that cannot be made, before a model is loaded.
+
+    Raises:
+      ConfigError: the format cannot be quantised so, or there is no dataset to check it on.
+      ExportError: a package is missing.
+    """
+    form = FORMATS[kind]
+    known = getattr(form, "QUANTIZATIONS", ())
+    if quantize and quantize not in known:
+        able = " or ".join(name for name, other in FORMATS.items() if hasattr(other, "QUANTIZATIONS"))
+        raise ConfigError("--quantize", quantize, f"the {kind} format has no such thing. Use --format {able}.")
+    if has_dataset != bool(quantize):
+        reason = "an export with rounded weights is checked on a dataset: --quantize and --check DATASET go together."
+        raise ConfigError("--quantize", quantize, reason)
+    for package in form.NEEDED:
+        if not machine.has_package(package):
+            raise ExportError(f"The {kind} format needs {package}: pip install 'aocr[{kind}]'.")
+
+
+def export(
+    predictor: Predictor,
+    export_dir: str,
+    kind: str,
+    numbered: bool = True,
+    quantize: str | None = None,
+    dataset: Dataset | None = None,
+) -> str:
     """Export a model and prove the export.
 
     Args:
@@ -114,22 +169,30 @@ def export(predictor: Predictor, export_dir: str, kind: str, numbered: bool = Tr
       export_dir: folder to write to; made if it is missing.
       kind: a name of `FORMATS`.
       numbered: whether an export that is a folder gets a numbered one inside `export_dir`.
+      quantize: how to round the weights, one of the format's `QUANTIZATIONS`; None: not at all.
+      dataset: to check a quantised export on.
 
     Returns:
       Path of what was written.
 
     Raises:
-      ExportError: it cannot be written, or does not read as the model does; then nothing is left behind.
+      ConfigError: as `check_choice`.
+      ExportError: a package is missing, it cannot be written, or does not read as the model does; then nothing is
+        left behind.
     """
-    form = FORMATS[kind]
+    form: Any = FORMATS[kind]
+    check_choice(kind, quantize, dataset is not None)
     made = not files.is_folder(export_dir)
     local = None if files.is_remote(export_dir) else export_dir
     try:
         with files.writing(export_dir, lambda reason: ExportError(f"{export_dir}: the export {reason}")):
             files.make_folder(export_dir)
             with tempfile.TemporaryDirectory(prefix=".aocr-", dir=local) as folder:
-                form.write(predictor, folder)
-                prove(predictor, folder, kind)
+                form.write(predictor, folder, **({"quantize": quantize} if quantize else {}))
+                if dataset is not None:
+                    compare(predictor, folder, kind, dataset)
+                else:
+                    prove(predictor, folder, kind)
                 inner = _next_number(export_dir) if form.IS_FOLDER and numbered else ""
                 _put(folder, path := os.path.join(export_dir, inner) if inner else export_dir, form)
         return path if form.IS_FOLDER else os.path.join(path, form.MAIN_FILE)

@@ -33,6 +33,12 @@ class Samples(NamedTuple):
     channels: int
     pixels: list[tuple[np.ndarray, np.ndarray]]
 
+    @staticmethod
+    def texts(ids: np.ndarray, charset: str) -> list[bytes]:
+        """The texts of rows of symbols: 2 ends a text; 0 and 1 print nothing."""
+        rows = (row[: row.index(2)] if 2 in row else row for row in ids.tolist())
+        return ["".join(charset[i - 3] for i in row if i > 2).encode() for row in rows]
+
 
 class Blocked:
     """An import hook that refuses aocr."""

@@ -13,6 +13,16 @@ from aocr.reading.predictor import Predictor
 from aocr.text.charset import EOS, NUM_SPECIALS
 
 
+def graph_of(predictor: Predictor) -> bytes:
+    """A model as an ONNX file."""
+    from aocr.folder.weights import weights_of
+    from aocr.onnx import file
+
+    reader: Any = predictor.reader  # of the network itself
+    weights = {name: variable.numpy() for name, variable in weights_of(reader.model).items()}
+    return file.write_graph(weights, predictor.config, reader.temperature)
+
+
 class ServingModule(tf.Module):
     """A model with the whole preprocessing in graph, for programs that know nothing of aocr.
 

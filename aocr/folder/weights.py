@@ -10,6 +10,7 @@ from aocr import files
 from aocr.errors import CheckpointError
 from aocr.folder.compact import read_compact
 from aocr.folder.model_folder import COMPACT
+from aocr.folder.shapes import check_shapes
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -38,25 +39,6 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
         return {name: reader.get_tensor(key) for name, key in names.items()}
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise CheckpointError(prefix, f"is missing or damaged ({files.one_line(error)}).") from None
-
-
-def check_shapes(prefix: str, found: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]]) -> None:
-    """Refuse weights that lack a variable or have it in another shape.
-
-    Args:
-      prefix: where they come from, for messages.
-      found: weights by name.
-      expected: shapes by name.
-
-    Raises:
-      CheckpointError: they do not fit.
-    """
-    for name, shape in expected.items():
-        if name not in found:
-            raise CheckpointError(prefix, f"does not fit model.json: {name!r} is missing. Restore the folder whole.")
-        if found[name].shape != shape:
-            shapes = f"{found[name].shape} against {shape}"
-            raise CheckpointError(prefix, f"does not fit model.json: {name!r} is {shapes}. Restore the folder whole.")
 
 
 def assign_weights(prefix: str, model: keras.Model, found: dict[str, np.ndarray]) -> None:

@@ -13,7 +13,11 @@ NAME = "words"
 BOX = Path(__file__).parent / "box"
 
 
+def is_box(model_dir: str) -> bool:
+    """Whether a path names the reader in the box."""
+    return model_dir == NAME and not files.is_folder(model_dir)
+
+
 def open_folder(model_dir: str) -> ModelFolder:
     """The model folder to read from that a path, or `words`, names."""
-    is_box = model_dir == NAME and not files.is_folder(model_dir)
-    return ModelFolder(BOX if is_box else model_dir)
+    return ModelFolder(BOX if is_box(model_dir) else model_dir)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import keras
 from keras import ops
@@ -41,12 +43,25 @@ class BatchNorm(keras.layers.BatchNormalization):
         return outputs
 
 
+_unrolls: ContextVar[bool] = ContextVar("_unrolls", default=False)
+
+
+@contextmanager
+def unrolled() -> Iterator[None]:
+    """Inside the block loops are written out step by step, to their limits, for formats that have no loops."""
+    token = _unrolls.set(True)
+    try:
+        yield
+    finally:
+        _unrolls.reset(token)
+
+
 def taken_in_steps(values) -> Callable[[object], object]:
     """The function index -> `values[index]`, for a loop over the first axis.
 
     On TensorFlow the gradient of a slice is a whole tensor of zeros at each step; this one's are joined once.
     """
-    if not _ON_TENSORFLOW:
+    if not _ON_TENSORFLOW or _unrolls.get():
         return lambda i: values[i]
     size, shape = tf.shape(values)[0], values.shape[1:]
     return tf.TensorArray(values.dtype, size, element_shape=shape, clear_after_read=False).unstack(values).read
@@ -70,6 +85,12 @@ def collect_steps(
       The outputs, each stacked on a new first axis, and the last state. The axis counts the steps done;
       on backends that need static shapes it counts `max_steps`, zeros after the last step.
     """
+    if _unrolls.get():
+        steps = []
+        for i in range(max_steps):
+            outputs, state = step(i, state)
+            steps.append(outputs)
+        return tuple(ops.stack(parts) for parts in zip(*steps, strict=True)), state
     first, state = step(0, state)
     if _ON_TENSORFLOW:
         arrays = tuple(

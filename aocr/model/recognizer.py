@@ -98,18 +98,6 @@ class Recognizer(keras.Model):
         )
 
 
-def key_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of the variables by whose sizes all others go, known before anything is built."""
-    units, layers, gates = config.attn_num_hidden, config.attn_num_layers, 3 if config.use_gru else 4
-    wide = units * layers if config.traits.wide_encoder else units
-    last = 0 if config.traits.shared_cells else layers - 1
-    return {
-        "encoder/lstm/forward_lstm/lstm_cell/recurrent_kernel": (wide, 4 * wide),
-        f"decoder/cell{last}/recurrent_kernel": (units, gates * units),
-        "decoder/embedding/embeddings": (config.charset.vocabulary_size, config.target_embedding_size),
-    }
-
-
 def build_recognizer(config: ModelConfig, cnn_dtype: str = "float32") -> Recognizer:
     """A recognizer with all its variables made. Set the seed first (`keras.utils.set_random_seed`)."""
     model = Recognizer(config, cnn_dtype)

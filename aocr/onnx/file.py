@@ -62,8 +62,8 @@ def write_graph(weights: Weights, config: ModelConfig, temperature: float) -> by
 
 
 _OPERATIONS = """
-    Add ArgMax Cast Clip Concat Conv CumSum Div Equal Exp Gather GatherElements Greater Identity LSTM Less Loop MatMul
-    MaxPool Mul Or Pad Range ReduceLogSumExp ReduceMax ReduceMin ReduceSum Relu Reshape Shape Sigmoid Slice Softmax
+    Add ArgMax Cast Clip Concat Conv CumSum Div Equal Exp Gather GatherElements Greater Identity LSTM Less LogSoftmax
+    Loop MatMul MaxPool Mul Or Pad Range ReduceMax ReduceMin ReduceSum Relu ReverseSequence Shape Sigmoid Slice Softmax
     Split Squeeze Sub Tanh Transpose Unsqueeze Where
 """
 OPERATIONS = frozenset(_OPERATIONS.split())

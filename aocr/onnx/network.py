@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aocr.config import COLUMN_PIXELS, ModelConfig
-from aocr.onnx.graph import FLOAT, INT32, Graph
+from aocr.onnx.graph import FLOAT, INT32, INT64, Graph
 
 Weights = dict[str, np.ndarray]
 
@@ -139,23 +139,31 @@ def _lstm_order(array: np.ndarray) -> np.ndarray:
 
 
 def _encoder(g: Graph, weights: Weights, features: str, lengths: str | None) -> tuple[str, str, str]:
-    """(B, F, S) -> memory (B, S, 2U); final states h and c, each (2, B, U)."""
-    cells = [f"encoder/lstm/{way}_lstm/lstm_cell" for way in ("forward", "backward")]
+    """(B, F, S) -> memory (B, S, 2U); final states h and c, each (2, B, U).
 
-    def stacked(part: str) -> np.ndarray:
-        return np.stack([_lstm_order(weights[f"{cell}/{part}"]) for cell in cells]).astype(np.float32)
+    Two LSTMs that go forward, the second over sequences turned round: OpenVINO is wrong with lengths of sequences.
+    """
+    end = np.iinfo(np.int64).max
 
-    bias = stacked("bias")
-    units = weights[f"{cells[0]}/recurrent_kernel"].shape[0]
-    y, h, c = g.LSTM(
-        g.Transpose(features, perm=[2, 0, 1]),
-        *(stacked("kernel"), stacked("recurrent_kernel"), np.concatenate([bias, np.zeros_like(bias)], axis=1)),
-        lengths,
-        outputs=3,
-        direction="bidirectional",
-        hidden_size=units,
-    )  # y: (S, 2, B, U)
-    return g.Reshape(g.Transpose(y, perm=[2, 0, 1, 3]), [0, 0, 2 * units]), h, c
+    def turned(x: str) -> str:
+        if lengths is None:
+            return g.Slice(x, [-1], [-end], [0], [-1])
+        return g.ReverseSequence(x, lengths, time_axis=0, batch_axis=1)
+
+    x = g.Transpose(features, perm=[2, 0, 1])
+    ways = []
+    for way in ("forward", "backward"):
+        cell = f"encoder/lstm/{way}_lstm/lstm_cell"
+        kernel, recurrent, bias = (
+            _lstm_order(weights[f"{cell}/{part}"])[None].astype(np.float32)
+            for part in ("kernel", "recurrent_kernel", "bias")
+        )
+        inputs = (turned(x) if way == "backward" else x, kernel, recurrent, np.concatenate([bias, 0 * bias], axis=1))
+        y, h, c = g.LSTM(*inputs, outputs=3, hidden_size=recurrent.shape[2])
+        y = g.Squeeze(y, [1])  # (S, 1, B, U)
+        ways.append((turned(y) if way == "backward" else y, h, c))
+    ys, hs, cs = zip(*ways, strict=True)
+    return g.Transpose(g.Concat(*ys, axis=2), perm=[1, 0, 2]), g.Concat(*hs, axis=0), g.Concat(*cs, axis=0)
 
 
 def _symbol_counts(g: Graph, weights: Weights, features: str, mask: str, from_right: bool) -> str:
@@ -182,7 +190,8 @@ def encode(g: Graph, weights: Weights, config: ModelConfig, images: str, widths:
         features = _classic(g, weights, config, images)
     if traits.ctc:
         mask = _columns(g, images, widths, COLUMN_PIXELS)
-        lengths = g.Div(g.Add(widths, np.int32(COLUMN_PIXELS - 1)), np.int32(COLUMN_PIXELS))
+        columns = g.Div(g.Add(widths, np.int32(COLUMN_PIXELS - 1)), np.int32(COLUMN_PIXELS))
+        lengths = g.Cast(columns, to=INT64)
         by_column = g.Transpose(features, perm=[0, 2, 1])
         counts = _symbol_counts(g, weights, by_column, mask, config.charset.right_to_left)
     values, h, c = _encoder(g, weights, features, lengths)

@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Iterator
+from typing import Any
+
+from aocr import __version__, files
+from aocr.folder.model_folder import MODEL, Chosen, ModelFolder
 
 MAX_FILES, MAX_BYTES = 8, 2**29
 """Limits on what is kept; beyond them what was used longest ago goes."""
@@ -47,6 +52,17 @@ def _folder(make: bool = False) -> contextlib.AbstractContextManager[int]:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder(), 0o700)
     return _opened(folder(), os.O_RDONLY | os.O_DIRECTORY)
+
+
+def key_of(folder: ModelFolder, chosen: Chosen, *facts: Any) -> str:
+    """The key of what depends on a checkpoint's weights, its settings and temperature, this version, and on `facts`.
+
+    Raises:
+      OSError: the checkpoint cannot be read.
+    """
+    paths = [*folder.weight_files(chosen), folder.file(MODEL)]
+    digests = [hashlib.sha256(files.read(path)).hexdigest() for path in paths]
+    return hashlib.sha256(json.dumps([digests, chosen.temperature, __version__, *facts]).encode()).hexdigest()
 
 
 def read(key: str) -> bytes | None:

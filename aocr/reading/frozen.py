@@ -1,22 +1,19 @@
 """Reading with a frozen graph from the user's cache: the next `aocr predict` need not build the network again.
 
-Building layers and tracing them takes several seconds of Python, reading one image a hundredth of one.
+Building layers and tracing them takes several seconds of Python, reading one image a hundredth of one. Used where there
+is no onnxruntime, a GPU, or another precision than float32; else `aocr.reading.onnx` keeps a graph of its own kind.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-import aocr
-from aocr import files
 from aocr.config import ModelConfig
-from aocr.folder.model_folder import MODEL, Chosen, ModelFolder
+from aocr.folder.model_folder import Chosen, ModelFolder
 from aocr.reading import cache
 from aocr.reading.freezing import Part, freeze
 from aocr.reading.network import NetworkReader, tolerant
@@ -111,15 +108,10 @@ class KeepingReader(NetworkReader):
 
 def key_of(folder: ModelFolder, chosen: Chosen, precision: str) -> str | None:
     """Digest of all that a graph depends on; None where the checkpoint cannot be read."""
-    try:
-        paths = [*folder.weight_files(chosen), folder.file(MODEL)]
-        digests = [hashlib.sha256(files.read(path)).hexdigest() for path in paths]
-    except OSError:
-        return None
-    versions = [FORMAT, aocr.__version__, tf.__version__]
-    gpus = len(tf.config.list_physical_devices("GPU"))
-    facts = [digests, chosen.temperature, precision, versions, gpus]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    with contextlib.suppress(OSError):
+        gpus = len(tf.config.list_physical_devices("GPU"))
+        return cache.key_of(folder, chosen, "frozen", FORMAT, precision, tf.__version__, gpus)
+    return None
 
 
 def kept_reader(key: str, config: ModelConfig) -> FrozenReader | None:

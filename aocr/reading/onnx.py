@@ -1,20 +1,24 @@
-"""Reading with ONNX Runtime, without TensorFlow: an export, or the weights of a model that was passed on."""
+"""Reading with ONNX Runtime, without TensorFlow: an export, or a model folder."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from aocr import files
+from aocr import files, machine
 from aocr.config import ModelConfig, ReadConfig
 from aocr.data import pixels
 from aocr.data.images import canonical_image
 from aocr.errors import AocrError, CheckpointError, ConfigError
 from aocr.folder.compact import read_compact
-from aocr.folder.model_folder import Chosen
-from aocr.onnx.file import read_settings, write_graph
+from aocr.folder.model_folder import COMPACT, Chosen, ModelFolder
+from aocr.folder.shapes import check_shapes, key_shapes
+from aocr.onnx.file import FORMAT, read_settings, write_graph
+from aocr.onnx.network import Weights
+from aocr.reading import cache
 from aocr.reading.constraints import make_constraints
 from aocr.reading.onnx_search import OnnxSearch
 from aocr.reading.reader import Pixels, Reader
@@ -125,16 +129,44 @@ def open_graph(path: str, how: ReadConfig | None = None) -> OnnxReader:
     return OnnxReader(path, data, config, temperature, how)
 
 
-def open_weights(chosen: Chosen, config: ModelConfig, how: ReadConfig | None = None) -> OnnxReader:
-    """The reader of a model that was passed on, of its `weights.npz`.
+def open_checkpoint(
+    folder: ModelFolder, chosen: Chosen, config: ModelConfig, how: ReadConfig | None = None
+) -> OnnxReader:
+    """The reader of a model folder. The graph of a checkpoint, which TensorFlow must read, is kept in the user's cache.
 
     Raises:
       CheckpointError: the weights are damaged, or not of this network.
-      ConfigError, AocrError: as `OnnxReader`.
+      ConfigError, AocrError: as `OnnxReader`; or the graph is not kept, and there is no TensorFlow.
     """
-    weights = read_compact(chosen.prefix)
-    try:
-        data = write_graph(weights, config, chosen.temperature)
-    except (KeyError, ValueError, IndexError) as error:
-        raise CheckpointError(chosen.prefix, f"does not fit model.json ({files.one_line(error)}).") from None
+    is_compact = chosen.prefix.endswith(COMPACT)
+    data = None if is_compact else _kept(folder, chosen)
+    if data is None:
+        weights = read_compact(chosen.prefix) if is_compact else _read_checkpoint(chosen.prefix)
+        check_shapes(chosen.prefix, weights, key_shapes(config))
+        try:
+            data = write_graph(weights, config, chosen.temperature)
+        except (KeyError, ValueError, IndexError) as error:
+            raise CheckpointError(chosen.prefix, f"does not fit model.json ({files.one_line(error)}).") from None
+        if not is_compact:
+            cache.write(_key_of(folder, chosen), data)
     return OnnxReader(chosen.prefix, data, config, chosen.temperature, how)
+
+
+def _read_checkpoint(prefix: str) -> Weights:
+    machine.start_tensorflow()
+    from aocr.folder.weights import read_weights
+
+    return read_weights(prefix)
+
+
+def _key_of(folder: ModelFolder, chosen: Chosen) -> str:
+    return cache.key_of(folder, chosen, "onnx", FORMAT)
+
+
+def _kept(folder: ModelFolder, chosen: Chosen) -> bytes | None:
+    """The graph kept of a checkpoint; None where there is none, or it may not be run."""
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, AocrError):
+        if data := cache.read(_key_of(folder, chosen)):
+            read_settings(data)
+            return data
+    return None

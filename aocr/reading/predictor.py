@@ -9,8 +9,8 @@ from typing import Any
 from aocr import files, machine
 from aocr.config import ReadConfig
 from aocr.data.images import image_to_bytes
-from aocr.errors import ImageError
-from aocr.folder.model_folder import COMPACT, Chosen
+from aocr.errors import ConfigError, ImageError
+from aocr.folder.model_folder import Chosen
 from aocr.folder.words import open_folder
 from aocr.reading.predictions import to_predictions
 from aocr.reading.reader import Reader
@@ -86,6 +86,18 @@ def _checked(image: Any) -> Any:
         return error
 
 
+def _reads_by_onnx(quick: bool, precision: str) -> bool:
+    if not machine.has_package("tensorflow"):
+        _check_float32(precision)
+        return True
+    return quick and precision == "float32" and machine.has_package("onnxruntime") and not machine.has_gpu()
+
+
+def _check_float32(precision: str) -> None:
+    if precision not in ("float32", "auto"):
+        raise ConfigError("--precision", precision, "ONNX Runtime reads in float32. Leave the flag out.")
+
+
 def load(
     model_dir: str = "checkpoints",
     *,
@@ -101,26 +113,29 @@ def load(
       precision: of the convolutions: float32, bfloat16, float16 or auto (the machine's fastest).
       batch_size: images read together.
       how: beam and constraints; None: greedy, any text.
-      quick: read with the frozen graph that the user's cache keeps of this model, if it does; else `close` keeps
-        one for the next time. For greedy reading of any text; else nothing changes.
+      quick: read without building the network where that can be. By ONNX Runtime where it is installed, for float32
+        and where there is no GPU; else, for greedy reading of any text, with the frozen graph that the user's cache
+        keeps of this model, if it does, or `close` keeps one for the next time.
 
     Raises:
       CheckpointError: the folder is missing, empty, damaged, of a newer aocr or of another program.
-      ConfigError: a pattern or lexicon cannot be used with this model.
+      ConfigError: a pattern, lexicon or precision cannot be used with this model.
     """
     if files.is_graph(model_dir):
+        _check_float32(precision)
         from aocr.reading.onnx import open_graph
 
         return Predictor(open_graph(model_dir, how), batch_size, Chosen(model_dir, "ONNX export"))
     folder = open_folder(model_dir)
     config, chosen = folder.read_config(), folder.choose()
-    if chosen.prefix.endswith(COMPACT) and not machine.has_tensorflow():
-        from aocr.reading.onnx import open_weights
+    if _reads_by_onnx(quick, precision):
+        from aocr.reading.onnx import open_checkpoint
 
-        return Predictor(open_weights(chosen, config, how), batch_size, chosen)
+        return Predictor(open_checkpoint(folder, chosen, config, how), batch_size, chosen)
     machine.start_tensorflow()
-    from aocr.folder.weights import assign_weights, check_shapes, read_weights
-    from aocr.model.recognizer import build_recognizer, key_shapes
+    from aocr.folder.shapes import check_shapes, key_shapes
+    from aocr.folder.weights import assign_weights, read_weights
+    from aocr.model.recognizer import build_recognizer
     from aocr.reading import frozen
     from aocr.reading.network import NetworkReader
 

@@ -8,18 +8,16 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 
 import numpy as np
 from PIL import Image
 
-from aocr import files
+from aocr import files, machine
 from aocr.config import ModelConfig, ReadConfig, width_at
 from aocr.data import pixels
 from aocr.errors import AocrError, CheckpointError
-from aocr.folder.model_folder import COMPACT, MODEL
+from aocr.folder.model_folder import MODEL
 from aocr.folder.words import NAME as WORDS
-from aocr.folder.words import open_folder
 from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor, load
 from aocr.results import Prediction
@@ -67,15 +65,9 @@ def _model_in(folder: str) -> str | None:
 
 
 def _open(path: str, batch_size: int) -> Predictor:
-    """Reads by ONNX Runtime where it can, else with TensorFlow."""
-    if not files.is_graph(path) and find_spec("onnxruntime"):
-        folder = open_folder(path)
-        config, chosen = folder.read_config(), folder.choose()
-        if chosen.prefix.endswith(COMPACT):
-            from aocr.reading.onnx import open_weights
-
-            return Predictor(open_weights(chosen, config), batch_size, chosen)
-    return load(path, batch_size=batch_size)
+    """Reads by ONNX Runtime where it can, else with the network, which can read otherwise too."""
+    quick = machine.has_package("onnxruntime") and not machine.has_gpu()
+    return load(path, batch_size=batch_size, quick=quick)
 
 
 class Version:

@@ -198,7 +198,7 @@ class _Search:
         """(R,) rows of the texts to go on with, the likeliest of each image, and their next symbols."""
         ops = self.ops
         if self.beam == 1:
-            return self.first_row, ops.cast(ops.argmax(totals, axis=-1), "int32")
+            return self.first_row, ops.cast(ops.top_k(totals, 1)[1][:, 0], "int32")  # LiteRT has no `ops.argmax`
         size = totals.shape[-1]
         ranks = ops.reshape(_rank(totals, length[:, None]), (-1, self.beam * size))  # (B, K * V)
         best = ops.cast(ops.reshape(ops.top_k(ranks, self.beam)[1], (-1,)), "int32")

@@ -9,8 +9,9 @@ import numpy as np
 
 from aocr.config import ModelConfig
 from aocr.folder.model_folder import ModelFolder
-from aocr.folder.weights import check_shapes, read_weights, weights_of
-from aocr.model.recognizer import Recognizer, key_shapes
+from aocr.folder.shapes import check_shapes, key_shapes
+from aocr.folder.weights import read_weights, weights_of
+from aocr.model.recognizer import Recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset
 from aocr.training.progress import log
 

@@ -20,8 +20,9 @@ from aocr.data.preprocess import batched
 from aocr.data.records import read_examples
 from aocr.errors import ConfigError, TrainingError
 from aocr.folder.model_folder import TRAIN, ModelFolder
-from aocr.folder.weights import check_shapes, load_weights, read_weights
-from aocr.model.recognizer import Recognizer, build_recognizer, key_shapes
+from aocr.folder.shapes import check_shapes, key_shapes
+from aocr.folder.weights import load_weights, read_weights
+from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.reading.evaluator import Evaluator, evaluate
 from aocr.reading.network import NetworkReader, tolerant
 from aocr.reading.predictor import load

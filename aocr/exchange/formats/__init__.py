@@ -23,17 +23,19 @@ class Format(Protocol):
     Attributes:
       ABOUT: the format in a few words.
       MAIN_FILE: of its files the one that is written when all others are there.
+      NEEDED: packages that the format's extra, of its own name, brings.
       IS_FOLDER: whether an export is a folder of its own, by number as TensorFlow Serving wants it; else it is
-        the main file alone.
+        the main file and those beside it.
     """
 
     __file__: str
     ABOUT: str
     MAIN_FILE: str
+    NEEDED: tuple[str, ...]
     IS_FOLDER: bool
 
     def write(self, predictor: Predictor, folder: str) -> None:
-        """Write an export into an empty folder."""
+        """Write an export into an empty folder; where `QUANTIZATIONS` has some, `quantize` may name one of them."""
         ...
 
     def read_back(self, folder: str, samples: Samples) -> Iterator[tuple[bytes, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 ABOUT = "frozen graph"
 MAIN_FILE = "frozen_graph.pb"
+NEEDED = ()
 IS_FOLDER = False
 
 INPUT, OUTPUTS = "input_image_as_bytes", ["prediction", "probability"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 ABOUT = "SavedModel (for TensorFlow Serving)"
 MAIN_FILE = "saved_model.pb"
+NEEDED = ()
 IS_FOLDER = True
 
 
