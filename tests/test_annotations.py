@@ -1,10 +1,12 @@
 """Annotation files, line by line."""
 
+import io
 import os
 import sys
 
 import pytest
 from conftest import REAL_DATA
+from PIL import Image
 
 from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations, split_line
 from aocr.errors import AnnotationError
@@ -110,6 +112,15 @@ def test_a_folder_without_images(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(AnnotationError, match="no image"):
         list(labels_from_filenames(str(tmp_path)))
+
+
+def test_an_image_in_place_of_the_list_is_told_from_a_path_that_begins_like_one():
+    assert [line.path for line in parse_annotations(b"BMW.png x\nRIFF.png y\n", "l.txt")] == ["BMW.png", "RIFF.png"]
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"):
+        file = io.BytesIO()
+        Image.new("RGB", (300, 299), "red").save(file, kind)
+        with pytest.raises(AnnotationError, match="is an image"):
+            list(parse_annotations(file.getvalue(), "l.txt"))
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="no real images beside the repository")

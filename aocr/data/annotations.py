@@ -61,7 +61,7 @@ def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
     Raises:
       AnnotationError: the file is an image, or has no line.
     """
-    if data.startswith(_IMAGE_STARTS):
+    if data.startswith(_IMAGE_STARTS) and b"\0" in data[:64]:  # a path may begin with BM or RIFF too
         raise AnnotationError(name, None, "is an image. Give a text file of 'path label' lines, or a folder.")
     found = False
     for lineno, line in enumerate(text_lines(data), 1):

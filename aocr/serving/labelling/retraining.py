@@ -95,6 +95,22 @@ class Retraining:
             *("--init-from", self.init_from, "--model-dir", new, "--no-resume", "--max-time", MAX_TIME),
             *(["--data-base-dir", base] if base else []),
         ]
+        try:
+            await self._finished(argv)
+            if os.path.isdir(model):
+                files.remove(model)
+            files.rename(new, model)
+        finally:
+            with contextlib.suppress(OSError):
+                files.remove(new)  # what a failed training left
+        return model
+
+    async def _finished(self, argv: list[str]) -> None:
+        """Run a program to its end.
+
+        Raises:
+          AocrError: it failed.
+        """
         self._process = await asyncio.create_subprocess_exec(
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
@@ -105,10 +121,6 @@ class Retraining:
         _, said = await self._process.communicate()
         if self._process.returncode:
             raise AocrError(_reason(said.decode("utf-8", "replace"), self._process.returncode))
-        if os.path.isdir(model):
-            files.remove(model)
-        files.rename(new, model)
-        return model
 
     async def stop(self) -> None:
         """End the training that is under way."""
