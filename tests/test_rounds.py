@@ -160,7 +160,7 @@ def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp
 
     def look_alikes(self, step):
         made.append(step)
-        return [Example(b"%d" % step, str(step), "", 8, 8)]
+        return [Example(b"%d" % step, str(step), "", 8, 8)], 1
 
     monkeypatch.setattr(rounds.Rounds, "_look_alikes", look_alikes)
     monkeypatch.setattr(rounds, "faces_for", lambda *_: [])
@@ -237,4 +237,4 @@ def test_a_folder_without_images_is_named(folders, tmp_path):
     done = run_aocr("train", folders / "held/numbers.txt", "--unlabeled", tmp_path / "empty", "--model-dir",
                     tmp_path / "model")  # fmt: skip
     assert_clean_failure(done, "empty", "holds no image")
-    assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "model/model.json").exists()

@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from random import Random
 
@@ -114,21 +114,23 @@ class Rounds:
           is_new: whether a round may begin here.
 
         Raises:
-          ConfigError, DatasetError: look-alikes can not be drawn or written.
+          ConfigError, DatasetError: look-alikes cannot be drawn or written.
         """
         before = self._kept(step)
         path = self._folder.file(MIXED.format(step))
         begins, self._made = is_new and self.is_due(step), step
         if begins and path not in before:
-            examples = [*self._look_alikes(step), *self._trusted(step)]
-            Random(step).shuffle(examples)
-            if examples:
+            turns = []
+            for examples, count in (self._look_alikes(step), self._trusted(step)):
+                turns += [iter(examples)] * count
+            Random(f"{self._request.config.seed}/{step}").shuffle(turns)
+            if turns:
                 with RecordWriter(path) as writer:
-                    for example in examples:
-                        writer.write(example)
+                    for turn in turns:
+                        writer.write(next(turn))
             for old in before:
                 files.remove(old)
-            before = [path] if examples else []
+            before = [path] if turns else []
         return self._batches(before[-1:])
 
     def close(self) -> None:
@@ -149,11 +151,11 @@ class Rounds:
         plan = self._plan
         return Batches(paths, plan.config, plan.training.plan, summarise(paths), drop_unknown=True)
 
-    def _look_alikes(self, step: int) -> list[Example]:
-        """Images that look like the labelled ones, those held out left aside."""
+    def _look_alikes(self, step: int) -> tuple[Iterable[Example], int]:
+        """Images that look like the labelled ones, those held out left aside, drawn as they are asked for; how many."""
         count = self._request.look_alikes
         if not count:
-            return []
+            return (), 0
         plan, config = self._plan, self._plan.config
         if self._reader is None:
             labels = [label for label, used in zip(plan.data.summary.labels, plan.in_training, strict=True) if used]
@@ -165,22 +167,22 @@ class Rounds:
             painter = job.painter()
         except ConfigError:
             log.info("Step %d: no look-alikes yet: no image is read rightly, and no font draws the labels.", step)
-            return []
+            return (), 0
         log.info("Step %d: %d look-alikes, characters from %d of %d images.",
                  step, count, painter.num_cut, len(originals))  # fmt: skip
         drawn = (painter.draw(number) for number in range(count))
-        return [Example(image.data, image.label, "", image.width, image.height) for image in drawn]
+        return (Example(image.data, image.label, "", image.width, image.height) for image in drawn), count
 
-    def _trusted(self, step: int) -> list[Example]:
-        """Images without labels, with what is read in them, where that can be trusted."""
+    def _trusted(self, step: int) -> tuple[Iterable[Example], int]:
+        """Images without labels, with what is read in them, where that can be trusted; how many."""
         data, plan = self._unlabelled, self._plan
         if data is None:
-            return []
+            return (), 0
         if plan.validation is None:
             log.warning(
                 "Step %d: no unlabelled image is trusted: nothing is held out. Give --validation DATASET.", step
             )
-            return []
+            return (), 0
         self._tempered = self._tempered or TemperedReader(self._model, plan.config.charset)
         temperature, samples = self._tempered.calibrate(plan.validation)
         confidences = np.array([sample.prediction.confidence for sample in samples])
@@ -188,7 +190,7 @@ class Rounds:
         if threshold is None:
             told = "Step %d: no unlabelled image is trusted yet: %d of %d held-out images are read rightly."
             log.info(told, step, sum(sample.correct for sample in samples), len(samples))
-            return []
+            return (), 0
         total, widths = len(data.summary.labels), self._widths()
         count = min(total, self._steps * plan.batch_size)
         found = [
@@ -200,7 +202,7 @@ class Rounds:
             "Step %d: %d of %d unlabelled images are trusted, those of confidence %.3f or more: at most %.0f %% wrong."
         )
         log.info(told, step, len(found), count, threshold, 100 * MOST_WRONG)
-        return found
+        return found, len(found)
 
     def _read(self, start: int, count: int, temperature: float) -> Iterator[tuple[int, bytes, str, float]]:
         """(number, image, text, confidence) of `count` unlabelled images from number `start` on."""
