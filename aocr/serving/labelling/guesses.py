@@ -73,7 +73,7 @@ def read_images(
     Raises:
       CheckpointError: the model cannot be used.
     """
-    predictor = load(model_dir)
+    predictor = load(model_dir, quick=True)
     results = progress(predictor.predict_each(paths))
     return [result if isinstance(result, ImageError) else guess_reading(result) for result in results]
 
