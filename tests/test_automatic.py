@@ -52,8 +52,14 @@ def test_batches_are_smaller_for_small_sets_and_long_lines(count, width, arch, s
 
 
 def test_a_set_is_split_where_both_parts_get_images():
-    held_out = np.arange(400) % 20 == 0
+    held_out = np.arange(400) % 5 == 0
     assert automatic.is_split(held_out)
-    assert not automatic.is_split(held_out[:199])
+    assert automatic.is_split(held_out[: automatic.SMALLEST_SPLIT])
+    assert not automatic.is_split(held_out[: automatic.SMALLEST_SPLIT - 1])
     assert not automatic.is_split(np.zeros(400, bool))
     assert not automatic.is_split(np.ones(400, bool))
+
+
+def test_more_of_a_small_set_is_held_out():
+    assert automatic.held_parts(automatic.SMALL_SET) / automatic.NUM_PARTS == 0.05
+    assert automatic.held_parts(automatic.SMALL_SET - 1) / automatic.NUM_PARTS == 0.2

@@ -1,9 +1,11 @@
 """What a network takes over from another whose shapes differ."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import SMALL, run_aocr
 
 from aocr.config import ModelConfig
 from aocr.folder.weights import weights_of
@@ -11,6 +13,7 @@ from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset
 from aocr.training.fine_tune import VOCABULARY_AXES, Start, source_of, start_from
 
+NOTHING = ("--init-from", "none")
 BASE = ModelConfig(Charset("012abÉ"), channels=3, attn_num_hidden=16, target_embedding_size=8)
 
 
@@ -111,3 +114,27 @@ def test_with_another_memory_the_picture_part_carries_over(start, caplog):
         if name.startswith("cnn/"):
             np.testing.assert_array_equal(found[name], start.weights[name], name)
     assert "encoder" in caplog.text
+
+
+def test_a_small_set_is_validated_and_then_learnt_from_whole(numbers, tmp_path):
+    data, model = tmp_path / "d.txt", tmp_path / "m"
+    data.write_text("".join(numbers.read_text("utf-8").splitlines(keepends=True)[:40]), "utf-8")
+    flags = ("train", data, "--data-base-dir", numbers.parent, "--model-dir", model, *SMALL)
+
+    def read(name):
+        return json.loads((model / name).read_text("utf-8"))
+
+    done = run_aocr(*flags, "--num-epoch", "4")
+    assert done.returncode == 0, done.stderr
+    assert "Starting from words" in done.stderr and "4 epochs are done" in done.stderr
+    told = [done.stderr.index(text) for text in ("held out", "validation word", "learnt from too", "95 % sure")]
+    assert told == sorted(told)
+    best, fitted = read("best.json"), read("calibration.json")
+    assert best["closed"] and best["checkpoint"] == fitted["checkpoint"] and 0 < fitted["num_images"] < 20
+    assert run_aocr(*flags, "--num-epoch", "4").returncode == 0
+    assert read("calibration.json") == fitted
+    done = run_aocr(*flags, "--num-epoch", "6")
+    assert "validation word" not in done.stderr and read("best.json")["step"] > best["step"]
+    assert read("calibration.json")["temperature"] == fitted["temperature"]
+    done = run_aocr("train", data, *flags[2:4], "--model-dir", tmp_path / "n", *SMALL, "--num-epoch", "1", *NOTHING)
+    assert done.returncode == 0 and "Starting from" not in done.stderr

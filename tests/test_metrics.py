@@ -224,3 +224,9 @@ def test_score_does_not_change_what_it_is_given():
     report = metrics.score([sample("a", "a")], skipped=skipped)
     report.skipped["more"] = 1
     assert skipped == {"damaged image": 1}
+
+
+def test_an_interval_is_that_of_wilson():
+    """Values of scipy.stats.binomtest(k, n).proportion_ci(0.95, "wilson")."""
+    for right, total, low, high in ((17, 20, 0.6396, 0.9476), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)):
+        assert metrics.accuracy_interval(right, total) == pytest.approx((low, high), abs=1e-3)

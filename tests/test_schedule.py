@@ -17,8 +17,8 @@ def scored(cer, perplexity=2.0, word_accuracy=0.5):
     return EvalReport(**{name: known.get(name, 0) for name in EvalReport.__dataclass_fields__})
 
 
-def a_schedule(steps_per_epoch=10, validates=True, state=None, **config):
-    made = Schedule(TrainConfig(**config), steps_per_epoch, validates)
+def a_schedule(steps_per_epoch=10, validates=True, state=None, started=False, closes=False, **config):
+    made = Schedule(TrainConfig(**config), steps_per_epoch, validates, started, closes)
     if state:
         made.state = TrainState(**state)
     return made
@@ -190,3 +190,15 @@ def test_the_state_is_stored_by_the_names_and_numbers_it_always_had():
     assert TrainState().to_stored().keys() == STORED.keys()
     assert [int(reason) for reason in (Reason.GOING, Reason.EPOCHS, Reason.TIME, Reason.PATIENCE)] == [0, 1, 2, 3]
     assert all(math.isfinite(value) for value in TrainState().to_stored().values())
+
+
+def test_a_network_that_could_read_before_is_given_less_patience():
+    assert a_schedule(started=True, state={"best_cer": 0.1}).patience == 4
+    assert a_schedule(started=True, state={"best_cer": 0.0}).patience == 1
+    assert a_schedule(started=True, state={"best_cer": 0.9}).patience == a_schedule(state={"best_cer": 0.9}).patience
+    assert a_schedule(started=True, validates=False).patience == a_schedule(validates=False).patience
+
+
+def test_the_decay_is_longer_where_held_out_images_are_learnt_from_in_it():
+    made = train(a_schedule(closes=True, num_epoch=13))
+    assert (made.state.decay_start, made.state.decay_end) == (100, 130)

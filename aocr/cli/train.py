@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="GPUs of this machine that train together (default: one; in a cluster of TF_CONFIG all)")
     add("--no-resume", dest="resume", action="store_false", help="start anew, forget what is there")
     add("--validation", nargs="+", default=[], metavar="DATASET",
-        help="validate on this (default: a fixed 5%% of the training set if it has 200 images or more)")
+        help="validate on this (default: a fixed 5%% of the training set; of fewer than 200 images 20%%, which are "
+        "learnt from at the end; of fewer than 25 none)")
     add("--charset", metavar="FILE|NAME|auto", default=argparse.SUPPRESS,
         help="the symbols to read: a text file, digits, alphanumeric, full-ascii, ... (default: those of the labels)")
     add("--init-from", metavar="DIR",

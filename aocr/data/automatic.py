@@ -28,10 +28,14 @@ STEPS_PER_EPOCH = 24
 BATCH_WIDTH = 512
 """Median width in pixels from which on batches are made smaller."""
 
-SPLIT_MINIMUM = 200
-"""Images from which on a part of the training set is held out for validation."""
-VALIDATION_FRACTION = 20
-"""One record in this many is held out."""
+SMALL_SET = 200
+"""Images up to which a set is small: more of them are held out, and are learnt from at the end."""
+NUM_PARTS = 20
+"""Equal parts into which a split puts the images of a set."""
+SMALLEST_SPLIT = 25
+"""Images from which on some are held out."""
+HELD_PARTS, HELD_PARTS_OF_SMALL = 1, 4
+"""Parts that are held out for validation; of a small set one image in five."""
 
 
 def widths_at(height: int, sizes: np.ndarray) -> np.ndarray:
@@ -122,15 +126,25 @@ def batch_size_for(widths: np.ndarray, arch: Arch) -> int:
     return min(most, max(SMALLEST_BATCH, min(by_count, by_width)))
 
 
+def is_small(num_records: int) -> bool:
+    """Whether a set is too small for a twentieth of it to tell much."""
+    return num_records < SMALL_SET
+
+
 def is_split(held_out: np.ndarray) -> bool:
     """Whether a training set without another to validate on is split.
 
     Args:
-      held_out: (N,) bool, the records that are `in_validation`.
+      held_out: (N,) bool, the records that a split holds out.
     """
-    return len(held_out) >= SPLIT_MINIMUM and 0 < held_out.sum() < len(held_out)
+    return len(held_out) >= SMALLEST_SPLIT and 0 < held_out.sum() < len(held_out)
 
 
-def in_validation(image: tf.Tensor) -> tf.Tensor:
-    """Whether records with these encoded images are held out by a split: equal images fall together."""
-    return tf.strings.to_hash_bucket_fast(image, VALIDATION_FRACTION) == 0
+def held_parts(num_records: int) -> int:
+    """How many of the parts of a set of this size are held out for validation."""
+    return HELD_PARTS_OF_SMALL if is_small(num_records) else HELD_PARTS
+
+
+def part_of(image: tf.Tensor) -> tf.Tensor:
+    """In which part, from 0, records with these encoded images are: equal images fall together."""
+    return tf.strings.to_hash_bucket_fast(image, NUM_PARTS)

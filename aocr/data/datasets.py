@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from aocr import files
-from aocr.data.automatic import in_validation
+from aocr.data.automatic import held_parts, part_of
 from aocr.data.builder import BuildOptions, BuildReport, build_records
 from aocr.data.record_files import expand_datasets
 from aocr.data.records import check_end, is_tfrecord, is_verified, whole_records
@@ -62,21 +62,22 @@ def summarise(paths: Sequence[str]) -> Summary:
         parsed = tf.io.parse_example(serialized, FEATURES)
         size = tf.stack([parsed["width"], parsed["height"]], 1)
         num_bytes = tf.reduce_sum(tf.strings.length(parsed["image"])), tf.reduce_sum(tf.strings.length(serialized))
-        return parsed["label"], size, in_validation(parsed["image"]), *num_bytes
+        return parsed["label"], size, part_of(parsed["image"]), *num_bytes
 
     labels: list[str] = []
-    sizes, held_out, numbers, num_bytes = [], [], [], 0
+    sizes, parts, numbers, num_bytes = [], [], [], 0
     for number, path in enumerate(paths):
         num_before, file_bytes = len(labels), 0
-        for label, size, held, image_bytes, record_bytes in whole_records(path).batch(1024).map(look):
+        for label, size, part, image_bytes, record_bytes in whole_records(path).batch(1024).map(look):
             labels += [value.decode("utf-8") for value in label.numpy()]
             sizes.append(size.numpy())
-            held_out.append(held.numpy())
+            parts.append(part.numpy())
             numbers.append(np.full(len(label), number))
             num_bytes += int(image_bytes)
             file_bytes += int(record_bytes)
         check_end(path, len(labels) - num_before, file_bytes)
-    return Summary(labels, np.concatenate(sizes), np.concatenate(held_out), num_bytes, np.concatenate(numbers))
+    held_out = np.concatenate(parts) < held_parts(len(labels))
+    return Summary(labels, np.concatenate(sizes), held_out, num_bytes, np.concatenate(numbers))
 
 
 @dataclass(frozen=True)

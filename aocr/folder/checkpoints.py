@@ -77,13 +77,14 @@ class Checkpoints:
         with self._writing(self.folder.file(f"{NEWEST}-{step}")):
             self._manager.save(checkpoint_number=step)
 
-    def save_best(self, step: int, word_accuracy: float, cer: float, last: bool = False) -> None:
+    def save_best(self, step: int, word_accuracy: float, cer: float, last: bool = False, closed: bool = False) -> None:
         """Write the averaged weights as the best.
 
         Args:
           step: number of steps done.
           word_accuracy, cer: of these weights, fractions.
           last: whether they are those of the end of a training, and not worse than the best by more than chance.
+          closed: whether they learnt from the validation images at the end; the scores are from before.
 
         Raises:
           TrainingError: the disk is full or the folder cannot be written.
@@ -91,7 +92,7 @@ class Checkpoints:
         path = self.folder.best_path(step)
         with self._writing(path):
             self._averages.write(path)
-            self.folder.write_best(step, word_accuracy, cer, last)
+            self.folder.write_best(step, word_accuracy, cer, last, closed)
 
     @contextlib.contextmanager
     def _writing(self, path: str) -> Iterator[None]:

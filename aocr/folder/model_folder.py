@@ -27,7 +27,7 @@ import aocr
 from aocr import files, machine
 from aocr.config import ModelConfig
 from aocr.errors import AocrError, CheckpointError, TrainingError
-from aocr.folder.pointers import check_inside, read_best, read_temperature
+from aocr.folder.pointers import check_inside, read_best, read_temperature, why_best
 
 try:
     import fcntl
@@ -231,10 +231,7 @@ class ModelFolder:
         """
         best = read_best(self.read_json(BEST), self.file(BEST))
         if best and files.exists(self.file(f"{best['checkpoint']}.index")):
-            score = f"word accuracy {best['word_accuracy']:.2%}, CER {best['cer']:.2%}"
-            what = "last, as good as the best on validation" if best.get("last") else "best on validation"
-            why = f"{what} ({score} at step {best['step']})"
-            return Chosen(self.file(best["checkpoint"]), why, self._temperature(best["checkpoint"]))
+            return Chosen(self.file(best["checkpoint"]), why_best(best), self._temperature(best["checkpoint"]))
         if newest := self.newest():
             return Chosen(newest, "newest (there was no validation)", self._temperature(os.path.basename(newest)))
         if files.exists(self.file(COMPACT)):
@@ -247,14 +244,19 @@ class ModelFolder:
             return [chosen.prefix]
         return [f"{chosen.prefix}.index", *files.find(f"{glob.escape(chosen.prefix)}.data-*")]
 
-    def write_best(self, step: int, word_accuracy: float, cer: float, last: bool) -> None:
+    def write_best(self, step: int, word_accuracy: float, cer: float, last: bool, closed: bool = False) -> None:
         """Let best.json point at `best_path(step)`, whose files are there, then drop the ones before."""
         name = f"{BEST_PREFIX}{step}"
-        best = {"checkpoint": name, "step": step, "last": last, "word_accuracy": word_accuracy, "cer": cer}
+        best = {"checkpoint": name, "step": step, "last": last, "closed": closed}
+        best |= {"word_accuracy": word_accuracy, "cer": cer}
         self.write_json(BEST, best)
         for other in files.names_in(self.path):
             if other.startswith(BEST_PREFIX) and not other.startswith(f"{name}."):
                 files.remove(self.file(other))
+
+    def is_closed(self) -> bool:
+        """Whether the weights to read with learnt from the images that had been held out."""
+        return bool((self.read_json(BEST) or {}).get("closed"))
 
     def best_path(self, step: int) -> str:
         """Path of the best checkpoint of a step, without ending."""

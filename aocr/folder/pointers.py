@@ -54,6 +54,15 @@ def read_best(value: dict[str, Any] | None, path: str) -> dict[str, Any] | None:
     return value
 
 
+def why_best(best: dict[str, Any]) -> str:
+    """Why the checkpoint that best.json names is read with, in words."""
+    score = f"word accuracy {best['word_accuracy']:.2%}, CER {best['cer']:.2%}"
+    if best.get("closed"):
+        return f"last, which learnt from the held-out images too (before, on these: {score})"
+    what = "last, as good as the best on validation" if best.get("last") else "best on validation"
+    return f"{what} ({score} at step {best['step']})"
+
+
 def read_temperature(value: dict[str, Any] | None, path: str, checkpoint: str) -> float:
     """The temperature of a checkpoint; 1 where none was fitted to it.
 

@@ -32,6 +32,13 @@ def within_chance(rate: float, other: float, characters: int) -> bool:
     return (rate - other) * characters <= 2.0 * math.sqrt((rate + other) * characters)
 
 
+def accuracy_interval(right: int, total: int) -> tuple[float, float]:
+    """Between which shares the true one lies, 95 % sure, where `right` of `total` were right (Wilson, 1927)."""
+    z2 = 1.96**2
+    middle, spread = right + z2 / 2, 1.96 * math.sqrt(right * (total - right) / total + z2 / 4)
+    return max(0.0, (middle - spread) / (total + z2)), min(1.0, (middle + spread) / (total + z2))
+
+
 def alnum_lower(text: str) -> str:
     """Only the letters and digits of `text`, without case: how scene text sets are compared.
 

@@ -25,6 +25,8 @@ from aocr.training.progress import log
 NUM_NAMED = 5
 """Records named, at most, whose labels cannot be learnt."""
 
+SMALL_SPLIT = "a fixed 20 % of them held out, and learnt from at the end"
+
 NOTHING = "none"
 """What `--init-from` calls a start from nothing."""
 
@@ -90,6 +92,7 @@ class Plan:
       batch_size: images a batch, over all workers.
       share: what this worker trains on.
       training, validation: the batches.
+      closing: those of all images of a small set, to learn from at the end; None: `training` are all there are.
     """
 
     config: ModelConfig
@@ -101,6 +104,7 @@ class Plan:
     share: Share
     training: Batches
     validation: Batches | None
+    closing: Batches | None
 
     def describe(self) -> None:
         """Say at the start what the network will and will not see."""
@@ -133,7 +137,9 @@ class Plan:
             return "without validation (--validation DATASET)"
         dataset, part = self.validation_data
         count = int(_records_of(dataset, part).sum())
-        return f"validating on {count} ({dataset.name if part == 'all' else 'a fixed 5 % of them held out'})"
+        if part == "all":
+            return f"validating on {count} ({dataset.name})"
+        return f"validating on {count} ({SMALL_SPLIT if self.closing else 'a fixed 5 % of them held out'})"
 
 
 def _records_of(dataset: Dataset, part: str) -> np.ndarray:
@@ -238,14 +244,26 @@ def make_plan(
         raise ConfigError(
             "--batch-size", batch_size, f"must be {cluster.num_replicas} or more: each of the replicas needs an image."
         )
-    whole = plan_batches(widths, batch_size, config)
-    share, batches = share_work(whole, widths, summary.files[in_training], cluster.worker, cluster.num_workers)
-    part = "training" if split else "all"
     eased = request.start_folder(config) is None
-    training = Batches(data.paths, config, batches, summary, part, drop_unknown=True, share=share, eased=eased)
+    part = "training" if split else "all"
+    training, share = _training_batches(data, config, batch_size, in_training, part, cluster, eased)
+    closing = None
+    if split and automatic.is_small(len(summary.labels)):
+        closing, _ = _training_batches(data, config, batch_size, ~unusable, "all", cluster, eased)
     validation_data = (data, "validation") if split else (held, "all") if held else None
     validation = _validation_batches(*validation_data, batch_size, config) if validation_data else None
-    return Plan(config, data, validation_data, in_training, unusable, batch_size, share, training, validation)
+    return Plan(config, data, validation_data, in_training, unusable, batch_size, share, training, validation, closing)
+
+
+def _training_batches(
+    data: Dataset, config: ModelConfig, size: int, taken: np.ndarray, part: str, cluster: Cluster, eased: bool
+) -> tuple[Batches, Share]:
+    """The batches of this worker from a part of the data, of which (N,) bool `taken` are the usable ones."""
+    summary = data.summary
+    widths = automatic.network_widths(summary.sizes[taken], config)
+    whole = plan_batches(widths, size, config)
+    share, plan = share_work(whole, widths, summary.files[taken], cluster.worker, cluster.num_workers)
+    return Batches(data.paths, config, plan, summary, part, drop_unknown=True, share=share, eased=eased), share
 
 
 def _can_learn(label: str, config: ModelConfig) -> bool:

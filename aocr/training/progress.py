@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 import threading
+import time
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -31,6 +32,27 @@ _SCALARS = tf.compat.v1.SummaryMetadata(
 def safe_exp(value: float) -> float:
     """exp, infinity where it overflows."""
     return math.exp(value) if value < 700 else float("inf")
+
+
+class Meter:
+    """Speed and loss of the steps since the last line of the log."""
+
+    def __init__(self):
+        self.steps = self.images = 0
+        self._since = time.monotonic()
+
+    def count(self, images: int) -> None:
+        """Take in a step."""
+        self.steps, self.images = self.steps + 1, self.images + images
+
+    def pause(self, seconds: float) -> None:
+        """Leave out time in which something else was done."""
+        self._since += seconds
+
+    @property
+    def seconds(self) -> float:
+        """Time that the steps took."""
+        return time.monotonic() - self._since
 
 
 class Progress:

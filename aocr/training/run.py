@@ -19,7 +19,7 @@ from aocr.data.datasets import Dataset, open_dataset
 from aocr.data.preprocess import batched
 from aocr.data.records import read_examples
 from aocr.errors import ConfigError, TrainingError
-from aocr.folder.model_folder import TRAIN, ModelFolder
+from aocr.folder.model_folder import CALIBRATION, TRAIN, ModelFolder
 from aocr.folder.shapes import check_shapes, key_shapes
 from aocr.folder.weights import load_weights, read_weights
 from aocr.model.recognizer import Recognizer, build_recognizer
@@ -29,7 +29,7 @@ from aocr.reading.predictor import load
 from aocr.report.lines import sample_lines
 from aocr.report.page import write_html_report
 from aocr.results import Prediction, Sample
-from aocr.text.metrics import score
+from aocr.text.metrics import accuracy_interval, score
 from aocr.training.calibration import calibrate
 from aocr.training.cluster import Cluster, connect
 from aocr.training.fine_tune import read_start, start_from
@@ -117,7 +117,9 @@ def _run(
             reader = NetworkReader(model, plan.config)
             evaluator = Evaluator(reader, plan.validation, plan.config.charset, request.use_distance, cluster)
         steps = plan.share.num_batches
-        trainer = Trainer(model, request.config, folder, plan.training, evaluator, steps, cluster, progress)
+        started = request.start_folder(plan.config) is not None
+        common = (model, request.config, folder, plan.training, evaluator, steps, cluster, progress)
+        trainer = Trainer(*common, closing=plan.closing, started=started)
     trainer.rounds = rounds = Rounds(request, plan, unlabelled, folder, model)
     restored = trainer.restore()
     _tell_start(request, folder, restored)
@@ -134,16 +136,31 @@ def _run(
     outcome = trainer.run()
     if cluster.is_chief and not outcome.interrupted:
         rounds.close()
-    if cluster.is_chief and not outcome.interrupted:
-        if plan.validation:
-            progress.phase("calibrating the confidence")
-            outcome = replace(outcome, begun=_calibrate(folder, model, plan))
-        elif outcome.trained:
-            progress.phase("reading a few images")
-            outcome = replace(outcome, begun=_look(folder, model, plan))
-        if request.output_dir:
-            _report_validation(request, plan)
+        outcome = _finish(request, plan, folder, trainer, model, outcome, progress)
     cluster.exchange("done")
+    return outcome
+
+
+def _finish(
+    request: TrainRequest, plan: Plan, folder: ModelFolder, trainer: Trainer, model: Recognizer, outcome: Outcome,
+    progress: Progress,
+) -> Outcome:  # fmt: skip
+    """What comes after training: confidence, report, and which weights are read with."""
+    is_honest = not folder.is_closed()  # else the weights to read with have learnt from the validation images
+    if plan.validation and is_honest:
+        progress.phase("calibrating the confidence")
+        outcome = replace(outcome, begun=_calibrate(folder, model, plan))
+    elif outcome.trained and is_honest:
+        progress.phase("reading a few images")
+        outcome = replace(outcome, begun=_look(folder, model, plan))
+    if request.output_dir and is_honest:
+        _report_validation(request, plan)
+    elif request.output_dir:
+        log.warning("--output-dir %s: no report, the held-out images have been learnt from.", request.output_dir)
+    if trainer.keep_closed():
+        fitted = folder.read_json(CALIBRATION) or {}
+        if fitted:
+            folder.write_calibration(folder.choose().prefix, fitted["temperature"], fitted["num_images"])
     return outcome
 
 
@@ -179,6 +196,10 @@ def _calibrate(folder: ModelFolder, model: Recognizer, plan: Plan) -> bool:
     load_weights(chosen.prefix, model)
     temperature, samples = calibrate(model, plan.config.charset, plan.validation)  # type: ignore[arg-type]
     folder.write_calibration(chosen.prefix, temperature, len(samples))
+    right = sum(sample.prediction.text == sample.label for sample in samples)
+    shares = (right / len(samples), *accuracy_interval(right, len(samples)))
+    told = "It reads %d of %s: %.0f %%; of all such images between %.0f and %.0f %% (95 %% sure)."
+    log.info(told, right, counted(len(samples), "validation image"), *(100 * share for share in shares))
     log.info("Confidence calibrated on %s: temperature %.2f.", counted(len(samples), "validation image"), temperature)
     return _show(samples, "validation images") <= GUESSING_CER
 

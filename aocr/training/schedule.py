@@ -20,8 +20,8 @@ from aocr.text.metrics import within_chance
 log = logging.getLogger("aocr")
 
 WARMUP_STEPS = 100
-DECAY_SHARE = 0.1
-"""Steps of the decay as a share of the steps before it."""
+DECAY_SHARE, CLOSING_SHARE = 0.1, 0.3
+"""Steps of the decay as a share of the steps before it; the second where held-out images are learnt from in it."""
 LOSS_FLOOR = 5e-3
 """A loss per symbol at which nothing is left to learn."""
 LOSS_RATIO = 0.97
@@ -32,6 +32,10 @@ GUESSING_CER = 0.8
 """A CER above which a network has not begun to read: hard images keep it there for many checks."""
 GUESSING_PATIENCE = 2
 """How many times the patience is given to a network that has not begun to read."""
+STARTED_PATIENCE = 0.4
+"""How many times the patience is given to a network that could read before."""
+READ_ALL, STARTED_READ_ALL = 2, 4
+"""By what the patience is divided once all of the validation set is read; the second where it could read before."""
 
 
 class Reason(IntEnum):
@@ -115,9 +119,9 @@ def learning_rate_factor(step: int, decay_start: int, decay_end: int) -> float:
     return rate
 
 
-def decay_length(step: int) -> int:
-    """Steps of a decay that begins after `step` steps."""
-    return max(1, round(step * DECAY_SHARE))
+def decay_length(step: int, share: float = DECAY_SHARE) -> int:
+    """Steps of a decay that begins after `step` steps and takes a share of them."""
+    return max(1, round(step * share))
 
 
 def clock(seconds: float) -> str:
@@ -134,10 +138,15 @@ class Schedule:
       config: the limits.
       steps_per_epoch: batches an epoch.
       validates: whether there is a validation set.
+      started: whether the network could read before.
+      closes: whether held-out images are learnt from while the learning rate decays.
     """
 
-    def __init__(self, config: TrainConfig, steps_per_epoch: int, validates: bool):
-        self.config, self.validates = config, validates
+    def __init__(
+        self, config: TrainConfig, steps_per_epoch: int, validates: bool, started: bool = False, closes: bool = False
+    ):
+        self.config, self.validates, self.started = config, validates, started
+        self.decay_share, self.steps_per_epoch = CLOSING_SHARE if closes else DECAY_SHARE, steps_per_epoch
         self.max_steps = config.max_epochs * steps_per_epoch
         self.state = TrainState()
 
@@ -150,10 +159,12 @@ class Schedule:
     @property
     def patience(self) -> int:
         """Checks without progress that end the search: more while next to nothing is read, fewer once all is."""
-        patience, cer = self.config.patience, self.state.best_cer
+        patience, cer, divisor = self.config.patience, self.state.best_cer, READ_ALL
+        if self.started and cer <= GUESSING_CER:
+            patience, divisor = math.ceil(patience * STARTED_PATIENCE), STARTED_READ_ALL
         if not self.validates or 0 < cer <= GUESSING_CER:
             return patience
-        return GUESSING_PATIENCE * patience if cer else -(-patience // 2)
+        return GUESSING_PATIENCE * patience if cer else math.ceil(patience / divisor)
 
     @property
     def ended(self) -> bool:
@@ -163,12 +174,10 @@ class Schedule:
     @property
     def reason(self) -> str:
         """Why training has ended, in words."""
-        state = self.state
+        state, epochs = self.state, -(-self.state.step // self.steps_per_epoch)
         return {
             Reason.GOING: "it has not ended",
-            Reason.EPOCHS: f"{state.epoch + 1} epochs are done (--num-epoch)"
-            if state.epoch
-            else "1 epoch is done (--num-epoch)",
+            Reason.EPOCHS: f"{epochs} epochs are done (--num-epoch)" if epochs > 1 else "1 epoch is done (--num-epoch)",
             Reason.TIME: f"{clock(state.elapsed)} of training time are used up (--max-time)",
             Reason.PATIENCE: f"it got no better for {state.patience} checks in a row (--patience)",
         }[Reason(state.finished)]
@@ -191,7 +200,7 @@ class Schedule:
         state = self.state
         if state.decay_start >= 0:
             return
-        steps = steps or decay_length(state.step)
+        steps = steps or decay_length(state.step, self.decay_share)
         state.decay_start, state.decay_end = state.step, state.step + steps
         state.decay_reason, state.patience = reason, self.patience
         log.info("Step %d: the learning rate now decays to zero, until step %d.", state.step, state.decay_end)
@@ -206,10 +215,10 @@ class Schedule:
         state, max_time = self.state, self.config.max_time
         state.elapsed = elapsed
         left = self.max_steps - state.step
-        if left <= decay_length(state.step):
+        if left <= decay_length(state.step, self.decay_share):
             self._start_decay(Reason.EPOCHS, max(1, left))
         spent = elapsed + check_seconds
-        if max_time and spent + elapsed * DECAY_SHARE >= max_time:
+        if max_time and spent + elapsed * self.decay_share >= max_time:
             self._start_decay(Reason.TIME)
         if max_time and spent >= max_time:
             state.finished = Reason.TIME

@@ -26,7 +26,7 @@ from aocr.training.averaging import WeightAverage
 from aocr.training.cluster import Cluster, lost_worker_errors
 from aocr.training.history import History
 from aocr.training.optimizers import make_optimizer
-from aocr.training.progress import Progress
+from aocr.training.progress import Meter, Progress, log
 from aocr.training.rounds import Rounds
 from aocr.training.schedule import Kept, Reason, Schedule, TrainState
 from aocr.training.step import TrainStep
@@ -54,27 +54,6 @@ class Outcome:
     begun: bool = True
 
 
-class _Meter:
-    """Speed and loss of the steps since the last line of the log."""
-
-    def __init__(self):
-        self.steps = self.images = 0
-        self._since = time.monotonic()
-
-    def count(self, images: int) -> None:
-        """Take in a step."""
-        self.steps, self.images = self.steps + 1, self.images + images
-
-    def pause(self, seconds: float) -> None:
-        """Leave out time in which something else was done."""
-        self._since += seconds
-
-    @property
-    def seconds(self) -> float:
-        """Time that the steps took."""
-        return time.monotonic() - self._since
-
-
 class Trainer:
     """Trains a model until its budget is spent or it stops getting better.
 
@@ -87,6 +66,8 @@ class Trainer:
       steps_per_epoch: batches an epoch.
       cluster: where steps run; its chief alone writes into `folder`.
       progress: where it is shown.
+      closing: batches to learn from while the learning rate decays, held-out images among them; None: `training`.
+      started: whether the network could read before.
 
     Attributes:
       rounds: what is mixed in; None: nothing.
@@ -102,9 +83,12 @@ class Trainer:
         steps_per_epoch: int,
         cluster: Cluster,
         progress: Progress,
+        closing: Batches | None = None,
+        started: bool = False,
     ):
         self.config, self.training, self.evaluator, self.cluster = config, training, evaluator, cluster
-        self.folder, self.schedule = folder, Schedule(config, steps_per_epoch, evaluator is not None)
+        self._closing, self._closed, self.folder = closing, False, folder
+        self.schedule = Schedule(config, steps_per_epoch, evaluator is not None, started, closing is not None)
         self._model, self._optimizer, self._progress = model, make_optimizer(config, model), progress
         self._average = WeightAverage(weights_of(model))
         self._train_step = TrainStep(model, self._optimizer, config, cluster, self._average)
@@ -130,6 +114,7 @@ class Trainer:
         path = self._checkpoints.restore_newest()
         if path:
             self.schedule.state = TrainState.from_stored({name: v.numpy().item() for name, v in self._saved.items()})
+            self._closed = self._closing is not None and (self.state.decay_start >= 0 or self.folder.is_closed())
             self.schedule.reopen()
             self._saved_step = self.state.step
         return path
@@ -162,7 +147,7 @@ class Trainer:
     def _steps(self, interrupts: Interrupts) -> None:
         """Train step by step until the end or a signal."""
         state, config = self.state, self.config
-        meter = _Meter()
+        meter = Meter()
         strength = config.augment_strength if config.augment else 0.0
         self._progress.phase("first step")
         for epoch, number, batch in self._batches(strength):
@@ -176,32 +161,57 @@ class Trainer:
                 self._look_up(interrupts)
             if logged:
                 self._log(meter, rate)
-                meter = _Meter()
+                meter = Meter()
             self.schedule.step_done(self._elapsed, self._check_seconds)
             self._progress.phase(f"training, step {state.step}", self.schedule.share_done)
-            if checked:
+            if checked or self._closes:
                 before = time.monotonic()
                 self._check()
+                self._begin_closing()
                 self._save()
                 meter.pause(time.monotonic() - before)
             if self.schedule.ended or self._stopped_by:
                 return
 
     def _batches(self, strength: float) -> Iterator[tuple]:
-        """As `Batches.endless`, from where the training stands; round by round with what these mix in."""
+        """As `Batches.endless`, from where training stands: round by round with what is mixed in, then to the end."""
         state, seed = self.state, self.config.seed
         while True:
-            extra = None
+            extra, closed = None, self._closed
             if self.rounds:
                 self._progress.phase("preparing a round")
                 with self._average.applied():
-                    extra = self.rounds.mixed_in(state.step, is_new=state.decay_start < 0)
-            for batch in self.training.endless(state.epoch, state.batch, seed, strength, extra):
-                if self.rounds and self.rounds.is_due(state.step) and state.decay_start < 0:
+                    extra = self.rounds.mixed_in(state.step, is_new=self._searches)
+            batches = self._closing if closed else self.training
+            for batch in batches.endless(state.epoch, state.batch, seed, strength, extra):  # type: ignore[union-attr]
+                due = self.rounds and self.rounds.is_due(state.step) and self._searches
+                if due or self._closed != closed:
                     break
                 yield batch
 
-    def _log(self, meter: _Meter, rate: float) -> None:
+    @property
+    def _searches(self) -> bool:
+        """Whether what is held out can still tell something, and the learning rate does not decay yet."""
+        return self.state.decay_start < 0 and not self._closed
+
+    @property
+    def _closes(self) -> bool:
+        """Whether the held-out images are now to be learnt from."""
+        return self._closing is not None and not self._closed and self.state.decay_start >= 0
+
+    def _begin_closing(self) -> None:
+        if self._closes:
+            self._closed, self.state.batch = True, 0
+            log.info("From here on the held-out images are learnt from too.")
+
+    def keep_closed(self) -> bool:
+        """Keep the weights that learnt from the held-out images too as those to read with, if there are any."""
+        if self._closed:
+            state = self.state
+            self._checkpoints.save_best(state.step, state.best_word_accuracy, state.best_cer, last=True, closed=True)
+        return self._closed
+
+    def _log(self, meter: Meter, rate: float) -> None:
         loss, seconds = self._collect_losses(), meter.seconds
         left = self.schedule.seconds_left(seconds / meter.steps)
         self._progress.steps(self.state.step, seconds / meter.steps, loss, meter.images / seconds, rate, left)
@@ -222,7 +232,7 @@ class Trainer:
         self._collect_losses()
         state = self.state
         loss, scores = state.loss_sum / max(1, state.loss_steps), {}
-        if self.evaluator:
+        if self.evaluator and not self._closed:
             self._progress.phase("validating")
             report, better = self._validate()
             scores = {name: getattr(report, name) for name in ("perplexity", "word_accuracy", "cer")}

@@ -1,0 +1,203 @@
+"""How many labels a training needs: test scores after 25 to all labels, from nothing and from the reader in the box.
+
+    python benchmarks/labels.py --data DATA --work WORK [--sets plates,captcha] [--sizes 100,all] [--ways words]
+
+DATA holds a folder a set with `train.txt` and, but for displays, `test.txt`; of displays every fifth image is the test.
+Labels are drawn at random, the same for every way. WORK keeps `labels.jsonl`, one line a training: what stands there is
+not done again, and a training that was stopped goes on. Prints a table of all that is there, and draws it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from machine import ROOT, describe, environment
+
+SIZES = (25, 50, 100, 200, 400)
+WAYS = {"nothing": ("--init-from", "none"), "words": ()}
+"""How a training begins, and its flags."""
+COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80), (130, 70, 160))
+PANEL, GAP = 220, 60
+
+
+@dataclass(frozen=True)
+class Task:
+    """A set, the draws of its labels, and the score that is told of it."""
+
+    folder: str
+    draws: int = 1
+    score: str = "word_accuracy"
+
+
+TASKS = [
+    Task("captcha", 3),
+    Task("plates", 3),
+    Task("kannada", 3),
+    Task("displays"),
+    Task("lines_english", score="cer"),
+    Task("captcha_varlen"),
+]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training."""
+
+    task: Task
+    labels: int
+    draw: int
+    way: str
+
+    @property
+    def key(self) -> tuple:
+        """By what it is found again."""
+        return self.task.folder, self.labels, self.draw, self.way
+
+
+def lists_of(task: Task, data: Path) -> tuple[list[str], list[str]]:
+    """Lines to learn from and to test on."""
+    lines = (data / task.folder / "train.txt").read_text("utf-8").splitlines()
+    test = data / task.folder / "test.txt"
+    if test.exists():
+        return lines, test.read_text("utf-8").splitlines()
+    return [line for i, line in enumerate(lines) if i % 5], lines[::5]
+
+
+def cells(args: argparse.Namespace) -> Iterator[Cell]:
+    """All that is asked for, first draws and a hundred labels first: they tell most."""
+    found = []
+    for task in TASKS:
+        if task.folder in args.sets.split(","):
+            most = len(lists_of(task, args.data)[0])
+            sizes = {min(most, int(size)) if size != "all" else most for size in args.sizes.split(",")}
+            found += [Cell(task, n, d, way) for n in sizes for d in range(task.draws) for way in args.ways.split(",")]
+    return iter(sorted(found, key=lambda cell: (cell.draw, abs(math.log(cell.labels / 100)))))
+
+
+def results(work: Path) -> dict[tuple, dict]:
+    """What has been measured, by `Cell.key`."""
+    path = work / "labels.jsonl"
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+    return {(row["set"], row["labels"], row["draw"], row["way"]): row for row in rows}
+
+
+def measure(cell: Cell, args: argparse.Namespace) -> None:
+    """Train (or go on), test, and add a line to the results."""
+    lines, test = lists_of(cell.task, args.data)
+    folder = args.work / "-".join(map(str, cell.key))
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = random.Random(cell.draw).sample(lines, cell.labels)
+    for name, some in (("train.txt", chosen), ("test.txt", test)):
+        (folder / name).write_text("".join(f"{line}\n" for line in some), "utf-8")
+    aocr = [sys.executable, "-m", "aocr"]
+    common = ["--data-base-dir", str(args.data / cell.task.folder), "--model-dir", str(folder / "model")]
+    limit = ["--max-time", f"{args.minutes}m", "--seed", str(cell.draw), *WAYS[cell.way]]
+    known = {"env": environment(), "cwd": ROOT, "check": True}
+    print(*cell.key, "...", file=sys.stderr, flush=True)
+    before, load = resource.getrusage(resource.RUSAGE_CHILDREN), os.getloadavg()[0]
+    with open(folder / "train.log", "a", encoding="utf-8") as log:
+        subprocess.run([*aocr, "train", str(folder / "train.txt"), *common, *limit], stderr=log, stdout=log, **known)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    words = [*aocr, "test", str(folder / "test.txt"), *common, "--json"]
+    scores = json.loads(subprocess.run(words, capture_output=True, text=True, **known).stdout)
+    points = json.loads((folder / "model" / "history.json").read_text("utf-8"))["points"]
+    row = dict(zip(("set", "labels", "draw", "way"), cell.key, strict=True))
+    row |= {name: scores[name] for name in ("word_accuracy", "cer")}
+    row |= {"steps": points[-1]["step"], "cpu_seconds": round(after.ru_utime - before.ru_utime), "load": round(load, 1)}
+    with open(args.work / "labels.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def medians(found: dict[tuple, dict], task: Task, way: str) -> dict[int, tuple[float, int]]:
+    """Number of labels -> median score over the draws, and how many draws there are."""
+    by_labels: dict[int, list[float]] = {}
+    for row in found.values():
+        if (row["set"], row["way"]) == (task.folder, way):
+            by_labels.setdefault(row["labels"], []).append(row[task.score])
+    return {labels: (statistics.median(v), len(v)) for labels, v in sorted(by_labels.items())}
+
+
+def table(found: dict[tuple, dict]) -> str:
+    """Sets and numbers of labels down, ways across; in brackets the draws where there is more than one."""
+    lines = [f"| set | score | labels | {' | '.join(f'from {way}' for way in WAYS)} |", "|---" * (3 + len(WAYS)) + "|"]
+    for task in TASKS:
+        columns = [medians(found, task, way) for way in WAYS]
+        for labels in sorted(set().union(*columns)):
+            told = [column.get(labels) for column in columns]
+            values = ["" if v is None else f"{v[0]:.1%}" + (f" ({v[1]})" if v[1] > 1 else "") for v in told]
+            score = task.score.replace("_", " ").replace("cer", "CER")
+            lines.append(f"| {task.folder} | {score} | {labels:,} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+def draw(found: dict[tuple, dict], path: str) -> None:
+    """A panel for each set: score over the number of labels, whose axis is logarithmic."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    shown = [task for task in TASKS if any(medians(found, task, way) for way in WAYS)]
+    font, ink, across = ImageFont.load_default(13), (40, 40, 40), min(3, len(shown))
+    down = -(-len(shown) // across)
+    picture = Image.new("RGB", (across * (PANEL + GAP) + 30, down * (PANEL + GAP) + 50), "white")
+    pen = ImageDraw.Draw(picture)
+    for number, task in enumerate(shown):
+        left, top = GAP + number % across * (PANEL + GAP), 40 + number // across * (PANEL + GAP)
+        curves = [medians(found, task, way) for way in WAYS]
+        sizes = sorted(set().union(SIZES, *curves))
+        low, span = math.log(sizes[0]), math.log(sizes[-1] / sizes[0])
+
+        def at(labels, value, left=left, top=top, low=low, span=span):
+            return left + PANEL * (math.log(labels) - low) / span, top + PANEL * (1 - value)
+
+        for share in (0, 0.25, 0.5, 0.75, 1):
+            pen.line((*at(sizes[0], share), *at(sizes[-1], share)), (225, 225, 225))
+            pen.text((left - 6, at(sizes[0], share)[1]), f"{share:.0%}", ink, font, anchor="rm")
+        for labels in (25, 100, sizes[-1]):
+            pen.text((at(labels, 0)[0], top + PANEL + 6), f"{labels}", ink, font, anchor="mt")
+        name = "1 - CER" if task.score == "cer" else "word accuracy"
+        pen.text((left, top - 18), f"{task.folder}, {name}", ink, font)
+        for curve, colour in zip(curves, COLOURS, strict=False):
+            places = [at(n, min(1.0, max(0.0, 1 - v if task.score == "cer" else v))) for n, (v, _) in curve.items()]
+            if len(places) > 1:
+                pen.line(places, colour, 3)
+            for x, y in places:
+                pen.ellipse((x - 4, y - 4, x + 4, y + 4), colour)
+    for number, (way, colour) in enumerate(zip(WAYS, COLOURS, strict=False)):
+        pen.text((GAP + 140 * number, picture.height - 24), f"from {way}", colour, font)
+    picture.save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--sets", default=",".join(task.folder for task in TASKS))
+    parser.add_argument("--sizes", default=",".join(map(str, (*SIZES, "all"))), help="numbers of labels")
+    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--minutes", type=int, default=10, help="of training at the most")
+    parser.add_argument("--plot", help="draw the results here (PNG)")
+    args = parser.parse_args()
+    args.data, args.work = args.data.resolve(), args.work.resolve()
+    args.work.mkdir(parents=True, exist_ok=True)
+    for cell in cells(args):
+        if cell.key not in results(args.work):
+            measure(cell, args)
+    found = results(args.work)
+    print(describe())
+    print(table(found))
+    if args.plot and found:
+        draw(found, args.plot)
+
+
+if __name__ == "__main__":
+    main()
