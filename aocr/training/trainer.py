@@ -167,7 +167,9 @@ class Trainer:
             if checked or self._closes:
                 before = time.monotonic()
                 self._check()
-                self._begin_closing()
+                if self._closes:
+                    self._closed, state.batch = True, 0
+                    log.info("From here on the held-out images are learnt from too.")
                 self._save()
                 meter.pause(time.monotonic() - before)
             if self.schedule.ended or self._stopped_by:
@@ -184,8 +186,7 @@ class Trainer:
                     extra = self.rounds.mixed_in(state.step, is_new=self._searches)
             batches = self._closing if closed else self.training
             for batch in batches.endless(state.epoch, state.batch, seed, strength, extra):  # type: ignore[union-attr]
-                due = self.rounds and self.rounds.is_due(state.step) and self._searches
-                if due or self._closed != closed:
+                if self._closed != closed or (self._searches and self.rounds and self.rounds.is_due(state.step)):
                     break
                 yield batch
 
@@ -198,11 +199,6 @@ class Trainer:
     def _closes(self) -> bool:
         """Whether the held-out images are now to be learnt from."""
         return self._closing is not None and not self._closed and self.state.decay_start >= 0
-
-    def _begin_closing(self) -> None:
-        if self._closes:
-            self._closed, self.state.batch = True, 0
-            log.info("From here on the held-out images are learnt from too.")
 
     def keep_closed(self) -> bool:
         """Keep the weights that learnt from the held-out images too as those to read with, if there are any."""
