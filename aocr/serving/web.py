@@ -227,6 +227,8 @@ async def _let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Keeps out whom the door keeps out. A route named `public-...` is no secret; the page asks for the token."""
     if not (request.match_info.route.name or "").startswith("public-"):
         request.app[DOOR].check(request)
+    if (size := request.content_length or 0) > request.app[MAX_BYTES]:  # not worth taking in
+        raise web.HTTPRequestEntityTooLarge(request.app[MAX_BYTES], size)
     return await handler(request)
 
 
