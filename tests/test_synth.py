@@ -238,7 +238,7 @@ def test_scripts_that_are_shaped(synth):
 
 def test_fonts_are_listed(synth, fonts):
     out = synth("--list-fonts", "sheet.png")
-    assert str(fonts / "plain.ttf") in out and "95" in out and "1 fonts of 1 families" in out
+    assert str(fonts / "plain.ttf") in out and "95" in out and "Fonts: 1; families: 1;" in out
     assert opened("sheet.png").height > 30
 
 

@@ -136,4 +136,4 @@ def _list_fonts(job, path: str) -> None:
     for face in job.faces:
         print(f"{len(face.chars):6,}  {face.family}  {face.path}")
     families = len({face.family for face in job.faces})
-    print(f"{len(job.faces):,} fonts in {families:,} families; first column: the wanted characters that each has")
+    print(f"Fonts: {len(job.faces):,}; families: {families:,}; first column: the wanted characters that each has")

@@ -117,7 +117,7 @@ class Plan:
         shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())
         if shrunk:
             log.warning(
-                "%d of %d images are wider than that: they are shrunk to fit, in width and height alike.",
+                "%d of %d images are wider and are shrunk to fit, their proportions kept.",
                 shrunk,
                 len(sizes),
             )
