@@ -30,6 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 LIMIT = 600.0
 """Seconds after which a run counts as a hang."""
 TRAIN = ("--num-epoch", "4", "--attn-num-hidden", "16", "--precision", "float32", "--steps-per-checkpoint", "4")
+TRAIN += ("--init-from", "none")
 COMMANDS = ("dataset", "synth", "train", "test", "predict", "export")
 WAITS_TO_GO_ON = ("synth", "train")
 """Commands that keep unfinished work on purpose."""

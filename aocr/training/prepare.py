@@ -116,11 +116,7 @@ class Plan:
         )
         shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())
         if shrunk:
-            log.warning(
-                "%d of %d images are wider and are shrunk to fit, their proportions kept.",
-                shrunk,
-                len(sizes),
-            )
+            log.warning("%d of %d images are wider and are shrunk to fit, their proportions kept.", shrunk, len(sizes))
         log.info("Training on %s, %s", counted(int(self.in_training.sum()), "image"), self._validation_in_words())
         unusable = np.flatnonzero(self.unusable)
         for i in unusable[:NUM_NAMED]:
