@@ -160,10 +160,11 @@ def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp
 
     def look_alikes(self, step):
         made.append(step)
-        return [Example(b"%d" % step, str(step), "", 8, 8)], 1
+        return [Example(b"%d" % len(made), str(step), "", 8, 8)], 1
 
     monkeypatch.setattr(rounds.Rounds, "_look_alikes", look_alikes)
     monkeypatch.setattr(rounds, "faces_for", lambda *_: [])
+    monkeypatch.setattr(rounds, "pixel_digest", lambda image: image)
     monkeypatch.setattr(
         rounds.Rounds, "_batches", lambda self, paths: [r.label for p in paths for r in read_examples(p)]
     )
@@ -171,8 +172,8 @@ def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp
     summary, plan = SimpleNamespace(labels=["1"]), SimpleNamespace(edges=(8,))
     parts = SimpleNamespace(data=SimpleNamespace(summary=summary), training=SimpleNamespace(plan=plan))
 
-    def started():
-        return rounds.Rounds(request, parts, None, ModelFolder(tmp_path), None)
+    def started(never=()):
+        return rounds.Rounds(request, parts, rounds.Unlabelled(None, never), ModelFolder(tmp_path), None)
 
     first = started()
     assert first.mixed_in(0, True) == ["0"] and not first.is_due(0) and not first.is_due(29) and first.is_due(30)
@@ -183,6 +184,9 @@ def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp
     assert again.mixed_in(30, True) == ["30"] and not again.is_due(30)
     assert started().mixed_in(60, False) == ["30"]  # the learning rate decays: no more rounds
     assert made == [0, 30]
+    assert started({b"1"}).mixed_in(50, True) == ["30"] and made == [0, 30]
+    assert started({b"2"}).mixed_in(50, True) == ["50"]  # what was mixed in is excluded by now
+    assert [path.name for path in tmp_path.iterdir()] == ["mixed-in-50.tfrecords"]
     first.close()
     assert not list(tmp_path.iterdir())
 

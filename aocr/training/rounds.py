@@ -11,9 +11,10 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,9 +22,10 @@ from aocr import files
 from aocr.data.automatic import network_widths
 from aocr.data.batching import plan_batches
 from aocr.data.datasets import Dataset, open_dataset, summarise
+from aocr.data.images import pixel_digest
 from aocr.data.pipeline import Batches
 from aocr.data.record_files import RecordWriter
-from aocr.data.records import Example
+from aocr.data.records import Example, read_examples
 from aocr.data.unlabelled import build_unlabelled, digests_of
 from aocr.errors import ConfigError
 from aocr.folder.model_folder import MIXED, ModelFolder
@@ -43,8 +45,20 @@ CHECKS = 3
 """Validations from one round to the next."""
 
 
+class Unlabelled(NamedTuple):
+    """Images without labels.
+
+    Attributes:
+      data: those that may be learnt from; None: there are none.
+      never: `pixel_digest` of the images that may not.
+    """
+
+    data: Dataset | None = None
+    never: Container[bytes] = ()
+
+
 @contextlib.contextmanager
-def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Dataset | None]:
+def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Unlabelled]:
     """The images of `--unlabeled` that may be learnt from, checked; they are removed on leaving.
 
     Those with the pixels of a labelled image, of a validation image or of one of `--exclude` are left out.
@@ -53,7 +67,7 @@ def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Dataset | Non
       AnnotationError, DatasetError: a source is missing, empty or damaged.
     """
     if not request.unlabeled:
-        yield None
+        yield Unlabelled()
         return
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="aocr-"))
@@ -66,7 +80,7 @@ def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Dataset | Non
             chosen = dataset.summary.held_out if part == "validation" else None
             never |= dict.fromkeys(digests_of(dataset, chosen), "validation images")
         output = os.path.join(folder, "unlabelled.tfrecords")
-        yield build_unlabelled(request.unlabeled, output, never, request.data_base_dir)
+        yield Unlabelled(build_unlabelled(request.unlabeled, output, never, request.data_base_dir), never)
 
 
 class Rounds:
@@ -75,15 +89,16 @@ class Rounds:
     Args:
       request: what was typed.
       plan: of the training.
-      unlabelled: images without labels; None: there are none.
+      unlabelled: images without labels.
       folder: the model folder.
       model: whose weights read.
     """
 
     def __init__(
-        self, request: TrainRequest, plan: Plan, unlabelled: Dataset | None, folder: ModelFolder, model: Recognizer
+        self, request: TrainRequest, plan: Plan, unlabelled: Unlabelled, folder: ModelFolder, model: Recognizer
     ):
-        self._request, self._plan, self._unlabelled, self._folder = request, plan, unlabelled, folder
+        self._request, self._plan, self._folder = request, plan, folder
+        self._unlabelled, self._never = unlabelled.data, unlabelled.never
         self._steps = CHECKS * request.config.steps_per_checkpoint
         self._made = -1
         self._model = model
@@ -94,7 +109,7 @@ class Rounds:
             with contextlib.suppress(ConfigError):  # without a font all are made of the images' own characters
                 self._faces = faces_for(Charset.from_labels(plan.data.summary.labels).symbols, None, 1)
         self._widest = plan.training.plan.edges[-1]
-        wider = int((self._widths() > self._widest).sum()) if unlabelled else 0
+        wider = int((self._widths() > self._widest).sum()) if unlabelled.data else 0
         if wider:
             log.warning("%d unlabelled images are wider than all labelled ones, and are not learnt from.", wider)
 
@@ -116,9 +131,16 @@ class Rounds:
         Raises:
           ConfigError, DatasetError: look-alikes cannot be drawn or written.
         """
-        before = self._kept(step)
+        if not (self._request.look_alikes or self._request.unlabeled):
+            return None
+        before, lost = self._kept(step), False
+        if self._made < 0 and any(self._is_forbidden(path) for path in before):
+            log.info("Images that were mixed in so far are not to be learnt from now: others take their place.")
+            for old in before:
+                files.remove(old)
+            before, lost = [], True
         path = self._folder.file(MIXED.format(step))
-        begins, self._made = is_new and self.is_due(step), step
+        begins, self._made = is_new and (lost or self.is_due(step)), step
         if begins and path not in before:
             turns = []
             for examples, count in (self._look_alikes(step), self._trusted(step)):
@@ -132,6 +154,10 @@ class Rounds:
                 files.remove(old)
             before = [path] if turns else []
         return self._batches(before[-1:])
+
+    def _is_forbidden(self, path: str) -> bool:
+        """Whether a file of an earlier run, with other flags perhaps, holds an image that is not to be learnt from."""
+        return any(pixel_digest(example.image) in self._never for example in read_examples(path))
 
     def close(self) -> None:
         """Remove what was mixed in, once the training has ended."""

@@ -15,7 +15,7 @@ import tensorflow as tf
 import aocr
 from aocr import files, machine
 from aocr.data.build_report import counted
-from aocr.data.datasets import Dataset, open_dataset
+from aocr.data.datasets import open_dataset
 from aocr.data.preprocess import batched
 from aocr.data.records import read_examples
 from aocr.errors import ConfigError, TrainingError
@@ -35,7 +35,7 @@ from aocr.training.cluster import Cluster, connect
 from aocr.training.fine_tune import read_start, start_from
 from aocr.training.prepare import Plan, TrainRequest, make_plan, resumed_config
 from aocr.training.progress import Progress, log
-from aocr.training.rounds import Rounds, open_unlabelled
+from aocr.training.rounds import Rounds, Unlabelled, open_unlabelled
 from aocr.training.schedule import GUESSING_CER
 from aocr.training.trainer import Outcome, Trainer
 
@@ -90,7 +90,7 @@ def _check_agreement(cluster: Cluster, plan: Plan) -> None:
 def _run(
     request: TrainRequest,
     plan: Plan,
-    unlabelled: Dataset | None,
+    unlabelled: Unlabelled,
     folder: ModelFolder,
     cluster: Cluster,
     progress: Progress,
