@@ -4,9 +4,9 @@
 
 DATA holds a folder a set with `train.txt`, whose labels are asked for one after the other, and `test.txt`. Both orders
 set aside each tenth label for validation, and start every training from `words`. The images of the first stage are
-chosen by what `words` is sure of, those of the next by the model trained on the labels before. Every training does the
-same number of steps, so the load of the machine does not change the result. WORK keeps models and results: a run that
-was stopped goes on where it stopped. Prints a table of all results in WORK.
+chosen by what `words` is sure of, those of the next by the model trained on the labels before. Each training does about
+the same number of steps, so the load of the machine does not change the result. WORK keeps models and results: a run
+that was stopped goes on where it stopped. Prints a table of all results in WORK.
 """
 
 from __future__ import annotations
