@@ -222,7 +222,7 @@ def _look(folder: ModelFolder, model: Recognizer, plan: Plan) -> bool:
 
 def _show(samples: Sequence[Sample], images: str) -> float:
     """Show what is read in a few images; returns the CER of all of them."""
-    log.info("What the model reads now in %s: label, text read, confidence", images)
+    log.info("What the model reads now, on %s: label, text read, confidence", images)
     for line in sample_lines(samples[:: -(-len(samples) // NUM_SHOWN)]):
         log.info("  %s", line)
     return score(samples).cer
