@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=list(FORMATS), default=DEFAULT, help="(default: %(default)s)")
     add = parser.add_argument
     add("--quantize", choices=["float16", "int8"], help="round the weights to this, with --check (litert only)")
-    add("--check", metavar="DATASET", help="images with labels; an export that reads 1 % fewer of them is refused")
+    add("--check", metavar="DATASET", help="images with labels; an export that reads 1 %% fewer of them is refused")
     options.add_model_dir(parser)
     options.add_data_base_dir(parser)
     options.add_log_path(parser)
