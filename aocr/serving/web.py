@@ -23,6 +23,7 @@ from importlib import resources
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.log import server_logger
 
 from aocr import files
 from aocr.errors import AocrError, ConfigError, shown
@@ -244,8 +245,8 @@ def run_app(app: web.Application) -> None:
 
 async def _serve(app: web.Application, is_over: Callable[[], bool]) -> None:
     unsaid = logging.Logger("unsaid", logging.CRITICAL)  # aiohttp tells what is no HTTP with a traceback
-    told = {} if os.environ.get("AOCR_DEBUG") else {"logger": unsaid}
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS, **told)
+    logger = server_logger if os.environ.get("AOCR_DEBUG") else unsaid
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS, logger=logger)
     await runner.setup()
     try:
         await _listen(runner, app[DOOR])
