@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from aocr.cli import options
 from aocr.cli.main import main
 from aocr.config import ModelConfig
 from aocr.errors import CheckpointError
@@ -154,3 +155,16 @@ def test_a_damaged_box_is_one_clear_line(tmp_path, monkeypatch, capsys):
     Image.new("L", (60, 30)).save("a.png")
     assert main(["predict", "a.png", "--model-dir", NAME]) == 1
     assert "weights.npz: is missing or damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("left", [[], ["aocr.log"]])
+def test_a_folder_without_a_model_is_no_model_at_hand(left, tmp_path, monkeypatch):
+    """A training that failed leaves its log."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AIP_CHECKPOINT_DIR", raising=False)
+    (tmp_path / "checkpoints").mkdir()
+    for name in left:
+        (tmp_path / "checkpoints" / name).touch()
+    assert options.model_at_hand(None) == NAME
+    (tmp_path / "checkpoints" / "ckpt-5.index").touch()
+    assert options.model_at_hand(None) == "checkpoints"

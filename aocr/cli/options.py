@@ -101,11 +101,12 @@ def add_model_dir(parser: argparse.ArgumentParser, or_words: bool = False) -> No
 
 
 def model_at_hand(model_dir: str | None) -> str:
-    """The model folder that was typed, else the usual one, or the reader in the box where there is none."""
+    """The model folder that was typed, else the usual one; the reader in the box where that holds a log at the most."""
+    from aocr.folder.model_folder import LOG
     from aocr.folder.words import NAME
 
     usual = model_dir or usual_model_dir()
-    if model_dir or "://" in usual or os.path.isdir(usual):
+    if model_dir or "://" in usual or (os.path.isdir(usual) and os.listdir(usual) not in ([], [LOG])):
         return usual
     log.info("There is no model in %s: reading with %s, the reader that comes with aocr.", usual, NAME)
     return NAME
