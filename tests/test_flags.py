@@ -253,6 +253,27 @@ def test_precision_is_that_of_the_convolutions(precision):
     assert model.read(data.images, data.widths).confidence.dtype == tf.float32
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_hole_in_the_gradient_of_a_bfloat16_convolution_is_no_end(precision, monkeypatch):
+    """In float32, where no kernel makes such holes, a gradient that is not finite spoils all weights, and is told."""
+    machine.set_seed(0)
+    model = build_recognizer(network(), machine.POLICIES[precision])
+    config = TrainConfig()
+    step = TrainStep(model, make_optimizer(config, model), config, Cluster(tf.distribute.get_strategy()))
+    kernel = next(i for i, v in enumerate(model.trainable_variables) if "/cnn/" in v.path and v.path.endswith("kernel"))
+    gradient = tf.GradientTape.gradient
+
+    def with_hole(self, *args, **options):
+        found = gradient(self, *args, **options)
+        hole = tf.scatter_nd([[0, 0, 0, 0]], [np.nan], found[kernel].shape)
+        return [*found[:kernel], found[kernel] + tf.cast(hole, found[kernel].dtype), *found[kernel + 1 :]]
+
+    monkeypatch.setattr(tf.GradientTape, "gradient", with_hole)
+    step(random_batch(model.config), 0.01, 0)
+    finite = all(np.isfinite(v.numpy()).all() for v in model.trainable_variables)
+    assert finite == (precision == "bfloat16")
+
+
 def test_auto_precision_is_what_the_cpu_has(monkeypatch):
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
     monkeypatch.setattr(machine, "_cpu_flags", lambda: {"avx2", "avx512_bf16"})

@@ -82,11 +82,24 @@ class TrainStep:
                 total += CTC_WEIGHT * aligned / symbols
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, self.model.trainable_variables)
-        gradients = self._clipped(self._summed(gradients, replica))
+        gradients = self._clipped(self._summed(self._without_holes(gradients), replica))
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
         if self._average:
             self._average.update(step)
         return loss
+
+    def _without_holes(self, gradients):
+        """Gradients of bfloat16 convolutions with zero where they are not finite.
+
+        TensorFlow 2.21's kernel for their weights, on CPUs, now and then multiplies memory that nobody wrote by zero;
+        where that holds NaN, so does a sum. A training that diverges is told by its loss.
+        """
+        if self.model.cnn_dtype != "mixed_bfloat16":
+            return gradients
+        return [
+            tf.where(tf.math.is_finite(gradient), gradient, 0.0) if "/cnn/" in variable.path else gradient
+            for gradient, variable in zip(gradients, self.model.trainable_variables, strict=True)
+        ]
 
     def _summed(self, gradients, replica):
         """Gradients summed over the replicas, in few exchanges."""
