@@ -189,7 +189,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, run):
     from aocr.data import builder
 
     data = draw_numbers(tmp_path / "n", 20)
-    monkeypatch.setattr(builder, "_examine", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(builder, "examine", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
     failure(run("dataset", data, tmp_path / "out" / "o", "--shards", "3"), "interrupted", code=130)
     assert os.listdir(tmp_path / "out") == []
 

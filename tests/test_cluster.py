@@ -173,7 +173,16 @@ def test_two_replicas_of_one_machine(numbers, alone, tmp_path):
 
 def test_gradients_are_summed_once(numbers, tmp_path):
     """AdamW would not show it: its step is the same whatever the gradients are multiplied by."""
-    flags = (*FLAGS, "--optimizer", "sgd", "--no-gradient-clipping", "--initial-learning-rate", "0.001")
+    flags = (
+        *FLAGS,
+        "--init-from",
+        "none",
+        "--optimizer",
+        "sgd",
+        "--no-gradient-clipping",
+        "--initial-learning-rate",
+        "0.001",
+    )
     one = run_aocr("train", numbers, "--model-dir", tmp_path / "one", *flags, "--num-epoch", "3")
     two = run_replicas(numbers, "--model-dir", tmp_path / "two", *flags, "--num-epoch", "3")
     expected = losses(one.stderr)

@@ -247,7 +247,7 @@ def test_a_pattern_that_no_text_fits(exported, numbers):
 def test_what_it_cannot_do_it_says(exported, numbers):
     image = numbers.parent / "0.png"
     done = run_aocr("predict", image, "--model-dir", exported, "--precision", "bfloat16")
-    assert_clean_failure(done, "--precision = bfloat16", "Leave the flag out")
+    assert_clean_failure(done, "--precision = 'bfloat16'", "Leave the flag out")
 
 
 def test_only_predict_takes_a_file(exported, numbers):

@@ -69,7 +69,7 @@ def files_below(folder):
 
 def test_a_folder_with_annotations(synth):
     out = synth("words", "--count", 30)
-    assert "30 images in words" in out
+    assert "30 images drawn in words" in out
     lines = Path("words/annotations.txt").read_text("utf-8").splitlines()
     assert len(lines) == 30
     for line in lines:
@@ -334,5 +334,5 @@ def test_a_worker_that_dies(synth, small_blocks, monkeypatch):
         return future
 
     monkeypatch.setattr(pipeline.ProcessPoolExecutor, "submit", submit)
-    assert "a worker was ended" in synth("words", "--count", 40, code=1, workers=2)
+    assert "a worker process was killed" in synth("words", "--count", 40, code=1, workers=2)
     assert os.listdir() == []

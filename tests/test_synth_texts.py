@@ -101,7 +101,7 @@ def test_lines_whole_and_in_parts(tmp_path):
 
 def test_lines_outside_the_charset_are_left_out():
     assert set(drawn(LineTexts(["abc", "12"], Charset("abc"), 9, "f"), 20)) == {"abc"}
-    with pytest.raises(DatasetError, match="no line keeps within"):
+    with pytest.raises(DatasetError, match="no line can be written in the charset"):
         LineTexts(["12"], Charset("abc"), 9, "f")
     with pytest.raises(DatasetError, match="--max-length 5"):
         LineTexts(["abcabc abcab"], Charset("abc "), 4, "f")
