@@ -7,10 +7,10 @@ from itertools import islice
 from typing import Any
 
 from aocr import files, machine
-from aocr.config import ReadConfig
+from aocr.config import ModelConfig, ReadConfig
 from aocr.data.images import image_to_bytes
 from aocr.errors import ConfigError, ImageError
-from aocr.folder.model_folder import Chosen
+from aocr.folder.model_folder import Chosen, ModelFolder
 from aocr.folder.words import open_folder
 from aocr.reading.predictions import to_predictions
 from aocr.reading.reader import Reader
@@ -132,6 +132,13 @@ def load(
         from aocr.reading.onnx import open_checkpoint
 
         return Predictor(open_checkpoint(folder, chosen, config, how), batch_size, chosen)
+    return Predictor(_network_reader(folder, config, chosen, how, precision, quick), batch_size, chosen)
+
+
+def _network_reader(
+    folder: ModelFolder, config: ModelConfig, chosen: Chosen, how: ReadConfig | None, precision: str, quick: bool
+) -> Reader:
+    """The reader by TensorFlow of a model folder: its network, or the frozen graph that was kept of it."""
     machine.start_tensorflow()
     from aocr.folder.shapes import check_shapes, key_shapes
     from aocr.folder.weights import assign_weights, read_weights
@@ -141,14 +148,13 @@ def load(
 
     precision, _ = machine.choose_precision(precision)
     key = frozen.key_of(folder, chosen, precision) if quick and how in (None, ReadConfig()) else None
-    reader: Reader | None = frozen.kept_reader(key, config) if key else None
-    if reader is None:
-        weights = read_weights(chosen.prefix)
-        check_shapes(chosen.prefix, weights, key_shapes(config))
-        model = build_recognizer(config, machine.POLICIES[precision])
-        assign_weights(chosen.prefix, model, weights)
-        if key:
-            reader = frozen.KeepingReader(key, model, config, chosen.temperature)
-        else:
-            reader = NetworkReader(model, config, how, chosen.temperature)
-    return Predictor(reader, batch_size, chosen)
+    kept = frozen.kept_reader(key, config) if key else None
+    if kept:
+        return kept
+    weights = read_weights(chosen.prefix)
+    check_shapes(chosen.prefix, weights, key_shapes(config))
+    model = build_recognizer(config, machine.POLICIES[precision])
+    assign_weights(chosen.prefix, model, weights)
+    if key:
+        return frozen.KeepingReader(key, model, config, chosen.temperature)
+    return NetworkReader(model, config, how, chosen.temperature)

@@ -123,14 +123,7 @@ def _run(
     trainer.rounds = rounds = Rounds(request, plan, unlabelled, folder, model)
     restored = trainer.restore()
     _tell_start(request, folder, restored)
-    log.info(
-        "%s network, %s parameters, %s (%s); %s, learning rate %g, batches of %d, %s an epoch",
-        *(plan.config.arch, f"{model.count_params():,}", precision, why),
-        *(request.config.optimizer, request.config.learning_rate, plan.batch_size, counted(steps, "step")),
-    )
-    if cluster.num_replicas > 1:
-        split = "by file" if plan.share.by_file else "by record"
-        log.info("%s; data split %s", cluster.describe(plan.batch_size), split)
+    _tell_network(request, plan, cluster, model.count_params(), f"{precision} ({why})")
     if cluster.is_chief and not trainer.schedule.ended:
         _record(request, plan, folder, precision)
     outcome = trainer.run()
@@ -139,6 +132,19 @@ def _run(
         outcome = _finish(request, plan, folder, trainer, model, outcome, progress)
     cluster.exchange("done")
     return outcome
+
+
+def _tell_network(request: TrainRequest, plan: Plan, cluster: Cluster, parameters: int, precision: str) -> None:
+    """Say what is trained, and how."""
+    epoch = counted(plan.share.num_batches, "step")
+    log.info(
+        "%s network, %s parameters, %s; %s, learning rate %g, batches of %d, %s an epoch",
+        *(plan.config.arch, f"{parameters:,}", precision),
+        *(request.config.optimizer, request.config.learning_rate, plan.batch_size, epoch),
+    )
+    if cluster.num_replicas > 1:
+        split = "by file" if plan.share.by_file else "by record"
+        log.info("%s; data split %s", cluster.describe(plan.batch_size), split)
 
 
 def _finish(
