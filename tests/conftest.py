@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -168,3 +169,17 @@ def trained(numbers, shared) -> Path:
         assert done.returncode == 0, done.stderr
 
     return shared("trained", train)
+
+
+@pytest.fixture
+def folder(trained, tmp_path) -> Path:
+    """A copy of `trained` that a test may change."""
+    shutil.copytree(trained, tmp_path / "m")
+    return tmp_path / "m"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """An empty folder in place of the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "aocr"

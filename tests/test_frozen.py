@@ -22,17 +22,9 @@ from aocr.text.charset import Charset
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """The cache's folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def without_onnxruntime(home, monkeypatch):
+    """The frozen graph is kept where there is no onnxruntime."""
     monkeypatch.setattr(machine, "has_package", lambda name: name != "onnxruntime")
-    return tmp_path / "cache" / "aocr"
-
-
-@pytest.fixture
-def folder(trained, tmp_path):
-    shutil.copytree(trained, tmp_path / "m")
-    return tmp_path / "m"
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The ONNX graph that `aocr predict` keeps of a model folder: read without TensorFlow, of these weights, harmless."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -16,19 +15,7 @@ from aocr.reading.predictor import load
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """The cache's folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "aocr"
-
-
-@pytest.fixture
-def folder(trained, tmp_path):
-    shutil.copytree(trained, tmp_path / "m")
-    return tmp_path / "m"
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

@@ -85,6 +85,11 @@ def test_a_decay_that_took_less_time_than_planned_is_the_end_all_the_same():
     assert reopened(made, max_time=300.0).ended
 
 
+def test_one_check_is_told_as_one():
+    made = train(a_schedule(patience=1), [scored(0.1), scored(0.3)])
+    assert made.reason == "it got no better at the last check (--patience)"
+
+
 def test_patience_ends_a_training():
     made = train(a_schedule(patience=3), [scored(0.2), scored(0.1), scored(0.3)])
     assert (made.state.finished, made.state.decay_start, made.state.decay_end) == (Reason.PATIENCE, 50, 55)

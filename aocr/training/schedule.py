@@ -175,11 +175,12 @@ class Schedule:
     def reason(self) -> str:
         """Why training has ended, in words."""
         state, epochs = self.state, -(-self.state.step // self.steps_per_epoch)
+        checks = f"for {state.patience} checks in a row" if state.patience > 1 else "at the last check"
         return {
             Reason.GOING: "it has not ended",
             Reason.EPOCHS: f"{epochs} epochs are done (--num-epoch)" if epochs > 1 else "1 epoch is done (--num-epoch)",
             Reason.TIME: f"{clock(state.elapsed)} of training time are used up (--max-time)",
-            Reason.PATIENCE: f"it got no better for {state.patience} checks in a row (--patience)",
+            Reason.PATIENCE: f"it got no better {checks} (--patience)",
         }[Reason(state.finished)]
 
     def reopen(self) -> None:
