@@ -2,6 +2,9 @@
 
     python benchmarks/labels.py --data DATA --work WORK [--sets plates,captcha] [--sizes 100,all] [--ways words]
 
+A training ends by itself, or once it has been shown `--images` images: not by the clock, so that the load of the machine
+does not matter.
+
 DATA holds a folder a set with `train.txt` and, but for displays, `test.txt`; of displays every fifth image is the test.
 Labels are drawn at random, the same for every way. WORK keeps `labels.jsonl`, one line a training: what stands there is
 not done again, and a training that was stopped goes on. Prints a table of all that is there, and draws it.
@@ -25,9 +28,19 @@ from pathlib import Path
 from machine import ROOT, describe, environment
 
 SIZES = (25, 50, 100, 200, 400)
-WAYS = {"nothing": ("--init-from", "none"), "words": ()}
-"""How a training begins, and its flags."""
-COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80), (130, 70, 160))
+UNLABELLED = ("--unlabeled", "{all}", "--exclude", "{test}")
+WAYS = {
+    "nothing": ("--init-from", "none"),
+    "words": (),
+    "look-alikes": ("--look-alikes", "2000"),
+    "unlabelled": UNLABELLED,
+    "both": ("--look-alikes", "2000", *UNLABELLED),
+}
+"""Flags of each way to train; {all}: the annotations of the whole training set, whose labels are ignored; {test}: of the
+test set. All but the first start from the reader in the box."""
+STARTS = ("nothing", "words")
+"""Ways that are measured with every number of labels; the others with a hundred."""
+COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80), (130, 70, 160), (210, 150, 20))
 PANEL, GAP = 220, 60
 
 
@@ -81,7 +94,9 @@ def cells(args: argparse.Namespace) -> Iterator[Cell]:
         if task.folder in args.sets.split(","):
             most = len(lists_of(task, args.data)[0])
             sizes = {min(most, int(size)) if size != "all" else most for size in args.sizes.split(",")}
-            found += [Cell(task, n, d, way) for n in sizes for d in range(task.draws) for way in args.ways.split(",")]
+            draws = range(min(task.draws, args.draws))
+            found += [Cell(task, n, draw, way) for n in sizes for draw in draws for way in args.ways.split(",")]
+    found = [cell for cell in found if cell.way in STARTS or cell.labels == 100]
     return iter(sorted(found, key=lambda cell: (cell.draw, abs(math.log(cell.labels / 100)))))
 
 
@@ -98,11 +113,12 @@ def measure(cell: Cell, args: argparse.Namespace) -> None:
     folder = args.work / "-".join(map(str, cell.key))
     folder.mkdir(parents=True, exist_ok=True)
     chosen = random.Random(cell.draw).sample(lines, cell.labels)
-    for name, some in (("train.txt", chosen), ("test.txt", test)):
+    for name, some in (("train.txt", chosen), ("test.txt", test), ("all.txt", lines)):
         (folder / name).write_text("".join(f"{line}\n" for line in some), "utf-8")
     aocr = [sys.executable, "-m", "aocr"]
     common = ["--data-base-dir", str(args.data / cell.task.folder), "--model-dir", str(folder / "model")]
-    limit = ["--max-time", f"{args.minutes}m", "--seed", str(cell.draw), *WAYS[cell.way]]
+    way = [flag.format(all=folder / "all.txt", test=folder / "test.txt") for flag in WAYS[cell.way]]
+    limit = ["--num-epoch", str(-(-args.images // cell.labels)), "--seed", str(cell.draw), *way]
     known = {"env": environment(), "cwd": ROOT, "check": True}
     print(*cell.key, "...", file=sys.stderr, flush=True)
     before, load = resource.getrusage(resource.RUSAGE_CHILDREN), os.getloadavg()[0]
@@ -130,7 +146,7 @@ def medians(found: dict[tuple, dict], task: Task, way: str) -> dict[int, tuple[f
 
 def table(found: dict[tuple, dict]) -> str:
     """Sets and numbers of labels down, ways across; in brackets the draws where there is more than one."""
-    lines = [f"| set | score | labels | {' | '.join(f'from {way}' for way in WAYS)} |", "|---" * (3 + len(WAYS)) + "|"]
+    lines = [f"| set | score | labels | {' | '.join(WAYS)} |", "|---" * (3 + len(WAYS)) + "|"]
     for task in TASKS:
         columns = [medians(found, task, way) for way in WAYS]
         for labels in sorted(set().union(*columns)):
@@ -173,7 +189,7 @@ def draw(found: dict[tuple, dict], path: str) -> None:
             for x, y in places:
                 pen.ellipse((x - 4, y - 4, x + 4, y + 4), colour)
     for number, (way, colour) in enumerate(zip(WAYS, COLOURS, strict=False)):
-        pen.text((GAP + 140 * number, picture.height - 24), f"from {way}", colour, font)
+        pen.text((GAP + 140 * number, picture.height - 24), way, colour, font)
     picture.save(path)
 
 
@@ -184,7 +200,8 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(task.folder for task in TASKS))
     parser.add_argument("--sizes", default=",".join(map(str, (*SIZES, "all"))), help="numbers of labels")
     parser.add_argument("--ways", default=",".join(WAYS))
-    parser.add_argument("--minutes", type=int, default=10, help="of training at the most")
+    parser.add_argument("--draws", type=int, default=3, help="of the labels, at the most")
+    parser.add_argument("--images", type=int, default=100_000, help="shown to a training at the most")
     parser.add_argument("--plot", help="draw the results here (PNG)")
     args = parser.parse_args()
     args.data, args.work = args.data.resolve(), args.work.resolve()

@@ -3,8 +3,8 @@
 #
 #   recipes/words.sh WORK LEG [MINUTES [IMAGES]]
 #
-# A leg draws IMAGES words (default 400,000) with a seed of its own, trains on them for MINUTES (default 120) from where
-# the leg before ended, and lowers the learning rate to zero in some minutes more. Two model folders come out of it:
+# A leg draws IMAGES words (default 400,000; half of them as in the street, the rest as on the other kinds of images that
+# people have) with a seed of its own, trains on them for MINUTES (default 120) from where the leg before ended, and lowers the learning rate to zero in some minutes more. Two model folders come out of it:
 # WORK/legN-ship (what is packed into aocr/folder/box) and WORK/legN (its weights before the learning rate fell: the next
 # leg starts there; recipes/words holds those of the last leg that was committed). A leg that was stopped goes on when
 # the same command is given again. Needs aocr in PATH, npm, and Debian's apt-get for the fonts (336 MB).
@@ -21,16 +21,23 @@ if [ ! -e fonts/done ]; then
 fi
 fonts=(--fonts fonts/node_modules/@fontsource fonts/deb)
 
-[ -e validation.tfrecords ] || aocr synth validation.tfrecords --count 1000 --seed 1000000 "${fonts[@]}"
-[ -e "leg$leg.drawn" ] || aocr synth "leg$leg.tfrecords" --shards 8 --count "$images" --seed "$leg" "${fonts[@]}"
-touch "leg$leg.drawn"
+# of every thousand images
+declare -A share=([scene]=500 [captcha]=150 [print]=150 [plate]=100 [display]=100)
+for style in "${!share[@]}"; do
+  drawn=leg$leg-$style.drawn
+  [ -e "validation-$style.tfrecords" ] ||
+    aocr synth "validation-$style.tfrecords" --style "$style" --count $((2 * share[$style])) --seed 1000000 "${fonts[@]}"
+  [ -e "$drawn" ] || aocr synth "leg$leg-$style.tfrecords" --shards 4 --style "$style" \
+    --count $((images / 1000 * share[$style])) --seed "$leg" "${fonts[@]}"
+  touch "$drawn"
+done
 
 before=$recipes/words
 [ ! -e "leg$((leg - 1))/best.json" ] || before=leg$((leg - 1))
 start=() && [ ! -e "$before/model.json" ] || start=(--init-from "$before")
 [ ${#start[@]} -gt 0 ] || start=(--height 32 --color --charset full-ascii --max-prediction 32 --max-width 512 --max-height 32)
 
-train=(aocr train "leg$leg.tfrecords" --validation validation.tfrecords --batch-size 64 --augment-strength 0.7
+train=(aocr train "leg$leg"-*.tfrecords* --validation validation-*.tfrecords --batch-size 64 --augment-strength 0.7
   --steps-per-checkpoint 500 --patience 100000 "${start[@]}" --seed "$leg")
 if [ ! -e "leg$leg-ship" ]; then
   # no limit of time here, so that the learning rate does not begin to fall; 130: stopped by the signal, all saved
