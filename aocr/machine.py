@@ -43,7 +43,8 @@ def start_tensorflow() -> None:
     if "tensorflow" not in sys.modules:
         if not has_package("tensorflow"):
             raise AocrError(
-                "This needs tensorflow: pip install tensorflow. aocr predict reads words and ONNX exports without it."
+                "This needs tensorflow: pip install tensorflow. Without it aocr predict and aocr serve read words and "
+                "ONNX exports."
             )
         with quiet():
             import keras  # noqa: F401

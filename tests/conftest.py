@@ -62,6 +62,30 @@ def run_aocr(*args, cwd=ROOT, input: str | None = None, env=None) -> subprocess.
     return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
 
 
+BLOCKED = """
+import sys
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "keras", "onnx"):
+            raise ImportError(name + " is blocked")
+
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+BLOCKED_AOCR = BLOCKED + "from aocr.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+
+
+def run_blocked(*args, code: str | None = None) -> subprocess.CompletedProcess:
+    """The program, or `code`, in a process that can import neither TensorFlow nor Keras nor onnx."""
+    command = [sys.executable, "-c", BLOCKED + code if code else BLOCKED_AOCR, *map(str, args)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, env=env)
+
+
 def assert_clean_failure(done: subprocess.CompletedProcess, *words: str, code: int = 1) -> str:
     """The process failed as a user should see it: its code, one line, no traceback. Returns the line."""
     assert done.returncode == code, done.stderr

@@ -4,8 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import assert_clean_failure, run_aocr
-from test_onnx import run_blocked
+from conftest import assert_clean_failure, run_aocr, run_blocked
 
 from aocr.config import ReadConfig
 from aocr.folder.model_folder import ModelFolder

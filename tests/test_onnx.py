@@ -2,14 +2,11 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import REAL_DATA, ROOT, assert_clean_failure, run_aocr
+from conftest import REAL_DATA, assert_clean_failure, run_aocr, run_blocked
 from PIL import Image
 
 from aocr.config import ModelConfig, ReadConfig
@@ -164,27 +161,6 @@ def test_an_export_that_differs_leaves_nothing(trained, tmp_path, monkeypatch):
 # without TensorFlow
 
 
-BLOCKED = """
-import sys
-
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("tensorflow", "keras", "onnx"):
-            raise ImportError(name + " is blocked")
-
-
-sys.meta_path.insert(0, Blocker())
-"""
-
-
-def run_blocked(*args, code: str = "from aocr.cli.main import main\nsys.exit(main(sys.argv[1:]))"):
-    """The program, or `code`, in a process that can import neither TensorFlow nor Keras nor onnx."""
-    command = [sys.executable, "-c", BLOCKED + code, *map(str, args)]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, env=env)
-
-
 @pytest.fixture(scope="module")
 def exported(trained, shared):
     """The file of the model that reads numbers."""
@@ -236,7 +212,9 @@ def test_other_commands_say_what_they_need(argv, numbers, trained, monkeypatch):
     monkeypatch.setenv("AOCR_CACHE", "off")  # no graph of the model folder is at hand
     argv = [str(numbers.parent / word) if word[0] in "n0" else word for word in argv.split()]
     argv = [str(trained) if word == "." and argv[0] == "predict" else word for word in argv]
-    assert_clean_failure(run_blocked(*argv), "needs tensorflow", "pip install")
+    line = assert_clean_failure(run_blocked(*argv), "needs tensorflow", "pip install")
+    if argv[0] == "predict":
+        assert f"aocr export exported --format onnx --model-dir {trained}, and read exported/reader.onnx here" in line
 
 
 def test_a_pattern_that_no_text_fits(exported, numbers):

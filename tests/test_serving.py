@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_aocr, start_aocr
+from conftest import BLOCKED_AOCR, ROOT, run_aocr, start_aocr
 from PIL import Image
 
 pytest.importorskip("aiohttp", reason="the extra serve is not installed")
@@ -30,8 +30,8 @@ PREDICT = "/v1/models/aocr:predict"
 class Server:
     """`aocr serve --port 0 ARGS`, ready."""
 
-    def __init__(self, *args):
-        self.process = start_aocr("serve", "--port", 0, *args, stderr=subprocess.PIPE)
+    def __init__(self, *args, **options):
+        self.process = start_aocr("serve", "--port", 0, *args, stderr=subprocess.PIPE, **options)
         self.log = ""
         while not (match := re.search(r"Open (http://127\.0\.0\.1:(\d+)/)", self.log)):
             line = self.process.stderr.readline()
@@ -278,6 +278,18 @@ def put(folder, number, data):
 def version(server, token):
     _, told = server.ask("GET", "/v1/models/plates", Authorization=f"Bearer {token}")
     return told["model_version_status"][0]["version"]
+
+
+def test_words_and_exports_are_served_without_tensorflow(graph, predicted, tmp_path):
+    put(tmp_path / "plates", 1, graph)
+    server = Server("--model-dir", "words", "--model-dir", tmp_path / "plates", program=("-c", BLOCKED_AOCR))
+    for name in ("words", "plates"):
+        query = f"/read?model={name}&attention=1&alternatives=2"
+        code, found = server.ask("POST", query, IMAGES[0].read_bytes(), Content_Type="image/jpeg")
+        assert code == 200
+        same(found, predicted[0])
+    code, log = server.end()
+    assert code == 0 and "Traceback" not in log, log
 
 
 def test_versions_are_taken_up_and_the_end_waits_for_answers(graph, tmp_path):

@@ -62,7 +62,10 @@ class OnnxReader(Reader):
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
         """As `Reader.transform`."""
-        return Pixels(*pixels.batched([canonical_image(image).data for image in images], self.config))
+        try:
+            return Pixels(*pixels.batched(images, self.config))
+        except Exception:  # whoever has looked at the images finds none damaged; Pillow raises errors of many kinds
+            return Pixels(*pixels.batched([canonical_image(image).data for image in images], self.config))
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
         """As `Reader.read`.
@@ -141,7 +144,7 @@ def open_checkpoint(
     is_compact = chosen.prefix.endswith(COMPACT)
     data = None if is_compact else _kept(folder, chosen)
     if data is None:
-        weights = read_compact(chosen.prefix) if is_compact else _read_checkpoint(chosen.prefix)
+        weights = read_compact(chosen.prefix) if is_compact else _read_checkpoint(folder, chosen)
         check_shapes(chosen.prefix, weights, key_shapes(config))
         try:
             data = write_graph(weights, config, chosen.temperature)
@@ -152,11 +155,17 @@ def open_checkpoint(
     return OnnxReader(chosen.prefix, data, config, chosen.temperature, how)
 
 
-def _read_checkpoint(prefix: str) -> Weights:
+def _read_checkpoint(folder: ModelFolder, chosen: Chosen) -> Weights:
+    if not machine.has_package("tensorflow"):
+        reason = (
+            "reading its checkpoint for the first time needs tensorflow: pip install tensorflow. Or run, where it is "
+            f"installed, aocr export exported --format onnx --model-dir {folder}, and read exported/reader.onnx here."
+        )
+        raise CheckpointError(folder.path, reason)
     machine.start_tensorflow()
     from aocr.folder.weights import read_weights
 
-    return read_weights(prefix)
+    return read_weights(chosen.prefix)
 
 
 def _key_of(folder: ModelFolder, chosen: Chosen) -> str:
