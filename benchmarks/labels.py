@@ -36,7 +36,7 @@ WAYS = {
     "unlabelled": UNLABELLED,
     "both": ("--look-alikes", "2000", *UNLABELLED),
 }
-"""Flags of each way to train; {all}: the annotations of the whole training set, whose labels are ignored; {test}: of the
+"""Flags of each way to train. {all}: annotations of the whole training set, whose labels are ignored; {test}: of the
 test set. All but the first start from the reader in the box."""
 STARTS = ("nothing", "words")
 """Ways that are measured with every number of labels; the others with a hundred."""
