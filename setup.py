@@ -32,6 +32,6 @@ setup(
         "litert": ["ai-edge-litert>=2.0"],
         "serve": ["aiohttp>=3.10"],
     },
-    entry_points={"console_scripts": ["aocr = aocr.cli.main:entry_point"]},
+    entry_points={"console_scripts": ["aocr = aocr.__main__:run"]},
     keywords=["ocr", "attention", "tensorflow", "captcha", "number plates", "tfrecords"],
 )
