@@ -102,7 +102,7 @@ def test_an_imported_model_is_tested_exported_and_tuned(numbers, tmp_path):
     model = tmp_path / "m"
     done = run_aocr("import", tmp_path / "old", "--model-dir", model)
     assert done.returncode == 0, done.stderr
-    assert "Read step 1234: 2 layers of 8 LSTM units" in done.stderr
+    assert "Read the weights of step 1234: 2 layers of 8 LSTM units" in done.stderr
     assert run_aocr("test", numbers, "--model-dir", model, "--json").returncode == 0
     done = run_aocr("export", tmp_path / "e", "--model-dir", model)
     assert done.returncode == 0, done.stderr
