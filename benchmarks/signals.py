@@ -2,11 +2,12 @@
 
     python benchmarks/signals.py WORK [COMMAND ...] [--count 8] [--seed 0] [--kill]
 
-WORK is a new folder, or that of an earlier run. Each run is a fork of this process, which has imported TensorFlow, so a moment is one of the
-command's own work. Asked of an interrupted command: exit code 130 (0 where it ended before), no traceback, nothing left
-under a temporary name, and that the same command, given again, leaves what an uninterrupted one does, weights to the
-bit. With --kill the signal is SIGKILL, and only the last is asked. Of `serve` and `label`, which end at a signal only,
-it is asked that every answer is whole, and that each decision that was answered stands in the files, once. Linux.
+WORK is a new folder, or that of an earlier call. Each run is a fork of this process, which has imported TensorFlow, so
+a moment is one of the command's own work. Asked of an interrupted command: exit code 130 (0 where it ended before), no
+traceback, nothing left under a temporary name, and that the same command, given again, leaves what an uninterrupted one
+does, weights to the bit. With --kill the signal is SIGKILL, and only the last is asked. Of `serve` and `label`, which
+end at a signal only, it is asked that every answer is whole, and that each decision that was answered stands in the
+files, once. Linux.
 """
 
 from __future__ import annotations
@@ -244,8 +245,9 @@ def lost(client: Client, out: Path) -> list[str]:
 def faults(command: str, killed: bool, code: int | str, err: str, out: Path) -> list[str]:
     """What is wrong with how a command ended."""
     found = []
-    if code not in ((0, -signal.SIGKILL) if killed else (0, 130)):
-        found.append(f"exit code {code}")
+    early = code == -signal.SIGTERM and not err  # before the command has taken over the signals
+    if code not in ((0, -signal.SIGKILL) if killed else (0, 130)) and not early:
+        found.append(f"exit code {code}, said {err.strip()[-300:]}")
     if "Traceback" in err or "unexpected" in err:
         found.append("said " + err.strip()[-300:])
     if not killed and command not in WAITS_TO_GO_ON and leftovers(out):

@@ -11,6 +11,7 @@ import time
 import pytest
 from conftest import ROOT
 
+from aocr.errors import AocrError
 from aocr.interrupts import Interrupts, deferred
 
 
@@ -89,14 +90,22 @@ def test_a_second_interrupt_may_come_while_the_first_is_taken_in(interrupts, mon
         signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("kind", ["ImportError", "ResourceExhaustedError"])
-def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(kind, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("an interrupt that a library made an error of its own"),
+        type("ResourceExhaustedError", (Exception,), {})(),
+        AocrError("This needs aiohttp"),
+        OSError(4, "Interrupted system call", "a.png"),
+    ],
+)
+def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(error, monkeypatch, capsys):
     from aocr.cli import main, predict
 
     def run(args):
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        raise type(kind, (Exception,), {})("an interrupt that a library made an error of its own")
+        raise error
 
     monkeypatch.setattr(Interrupts, "AGAIN", 0.1)
     monkeypatch.setattr(predict, "run", run)

@@ -122,9 +122,9 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
 def _preview(job, path: str) -> None:
     from aocr.synth.preview import NUM_PREVIEW, images_sheet, save_png
 
-    painter = job.painter()
-    save_png(images_sheet([painter.draw(number) for number in range(NUM_PREVIEW)], job.faces), path)
-    print(f"The first {NUM_PREVIEW} images are shown in {path}.")
+    painter, shown = job.painter(), min(NUM_PREVIEW, job.options.count)
+    save_png(images_sheet([painter.draw(number) for number in range(shown)], job.faces), path)
+    print(f"The first {shown} images are shown in {path}.")
 
 
 def _list_fonts(job, path: str) -> None:

@@ -109,7 +109,7 @@ class Plan:
         config, sizes = self.config, self.data.summary.sizes
         log.info("Charset: %s", config.charset.shown())
         log.info(
-            "Limits: texts of %d characters, images %d pixels wide at height %d (--max-prediction, --max-width, --height)",
+            "Limits: texts of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --height)",
             *(config.max_prediction, config.network_width, config.height),
         )
         shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())

@@ -199,7 +199,7 @@ class Rounds:
         except ConfigError:
             log.info("Step %d: no look-alikes yet: no image is read rightly, and no font draws the labels.", step)
             return (), 0
-        log.info("Step %d: %d look-alikes are drawn, of the characters of %d of the %d images.",
+        log.info("Step %d: %d look-alikes are drawn; %d of the %d images gave characters for them.",
                  step, count, painter.num_cut, len(originals))  # fmt: skip
         drawn = (painter.draw(number) for number in range(count))
         return (Example(image.data, image.label, "", image.width, image.height) for image in drawn), count
