@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_clean_failure, draw_numbers, run_aocr
+from conftest import ROOT, assert_clean_failure, draw_numbers, run_aocr
 
 from aocr.cli.main import close_log, set_up_log
 from aocr.config import LARGEST, ModelConfig
@@ -252,3 +252,14 @@ def test_no_image_starts_another_program(read, tmp_path, monkeypatch):
     with pytest.raises(ImageError, match=r"a\.png"):
         read(EPS, "a.png")
     assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_but_the_package_goes_into_the_docker_image():
+    """`COPY . .` would keep every file of the folder in a layer: keys, data, models."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if not line.startswith("#")]
+    assert rules[0] == "*" and rules[-1] == "**/__pycache__"
+    needed = ["aocr", "LICENSE", "README.md", "pyproject.toml", "requirements.txt", "setup.py"]
+    assert rules[1:-1] == [f"!{name}" for name in needed]
+    assert all((ROOT / name).exists() for name in needed)
+    lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
+    assert "USER aocr" in lines and lines.index("USER aocr") < lines.index('ENTRYPOINT ["aocr"]')
