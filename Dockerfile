@@ -1,5 +1,5 @@
 # aocr in a container: docker build -t aocr . && docker run --rm -v "$PWD:/data" aocr train /data/annotations.txt
-FROM python:3.11-slim
+FROM python:3.11-slim-bookworm
 
 # for a GPU: --build-arg EXTRAS='[gcs]' --build-arg TENSORFLOW='tensorflow[and-cuda]'
 ARG EXTRAS=[gcs]

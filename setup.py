@@ -30,8 +30,8 @@ setup(
         "onnx": ["onnx>=1.16", "onnxruntime>=1.17"],
         "openvino": ["openvino>=2025.0"],
         "litert": ["ai-edge-litert>=2.0"],
-        "serve": ["aiohttp>=3.10"],
+        "serve": ["aiohttp>=3.13.3"],
     },
-    entry_points={"console_scripts": ["aocr = aocr.cli.main:entry_point"]},
+    entry_points={"console_scripts": ["aocr = aocr.__main__:run"]},
     keywords=["ocr", "attention", "tensorflow", "captcha", "number plates", "tfrecords"],
 )

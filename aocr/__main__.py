@@ -1,6 +1,18 @@
-"""``python -m aocr``: the same program as the ``aocr`` command."""
+"""The program, as `aocr` and as `python -m aocr`: nothing is imported before what tells a Ctrl-C in one line."""
 
-from aocr.cli.main import entry_point
+import sys
+
+
+def run() -> None:
+    """Run as a program."""
+    try:
+        from aocr.cli import main
+
+        main.entry_point()
+    except KeyboardInterrupt:  # before `main` takes over the signals, or after it gives them back
+        print("aocr: interrupted.", file=sys.stderr)
+        sys.exit(130)
+
 
 if __name__ == "__main__":
-    entry_point()
+    run()

@@ -57,8 +57,8 @@ def test_training_says_what_it_will_do_and_what_comes_next(numbers, tmp_path):
     done = run_aocr("train", numbers, "--model-dir", tmp_path / "m", "--num-epoch", "1", *SMALL)
     assert done.returncode == 0, done.stderr
     assert "Charset: 10 symbols: 0123456789" in done.stderr
-    assert "Limits: text of 3 characters" in done.stderr
-    assert re.search(r"Training on \d+ images, validating on \d+ \(a fixed 5 % of them held out\)", done.stderr)
+    assert "Limits: texts of 3 characters" in done.stderr
+    assert re.search(r"Training on \d+ images, validating on \d+ \(a fixed 5 % of all images, held out\)", done.stderr)
     assert "test, predict and export will use" in done.stderr
     assert done.stdout.startswith("The model cannot read yet")  # one epoch
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, assert_clean_failure, run_aocr
 
+from aocr.errors import TrainingError
 from aocr.exchange.aocr_0_7_6 import import_checkpoint
 from aocr.folder.weights import weights_of
 from aocr.reading.predictor import load
@@ -101,7 +102,7 @@ def test_an_imported_model_is_tested_exported_and_tuned(numbers, tmp_path):
     model = tmp_path / "m"
     done = run_aocr("import", tmp_path / "old", "--model-dir", model)
     assert done.returncode == 0, done.stderr
-    assert "Read step 1234: 2 layers of 8 LSTM units" in done.stderr
+    assert "Read the weights of step 1234: 2 layers of 8 LSTM units" in done.stderr
     assert run_aocr("test", numbers, "--model-dir", model, "--json").returncode == 0
     done = run_aocr("export", tmp_path / "e", "--model-dir", model)
     assert done.returncode == 0, done.stderr
@@ -144,6 +145,26 @@ def test_wrong_input_is_one_line(tmp_path):
     done = run_aocr("import", whole, "--model-dir", tmp_path / "m", "--full-ascii")
     assert_clean_failure(done, "95 symbols", "reads 36")
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_an_import_that_broke_off_can_be_done_again(error, tmp_path, monkeypatch):
+    old, model = write_old(tmp_path / "old", old_variables(), slots=False), tmp_path / "m"
+
+    def break_off(manager, checkpoint_number):
+        (model / f"ckpt-{checkpoint_number}_temp").mkdir(parents=True)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.train.CheckpointManager, "save", break_off)
+        with pytest.raises((TrainingError, KeyboardInterrupt)) as raised:
+            import_checkpoint(str(old), str(model), Charset(NAMES["alphanumeric"]), LIMITS)
+    if isinstance(error, OSError):
+        assert "m: the weights cannot be written (No space left on device)" in str(raised.value)
+    assert not list(model.iterdir())
+    done = run_aocr("import", old, "--model-dir", model)
+    assert done.returncode == 0, done.stderr
+    assert load(str(model)).predict([np.zeros((40, 90), np.uint8)])
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the first unwinds or lets a training save, the second ends the process."""
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import pytest
 from conftest import ROOT
 
+from aocr.errors import AocrError
 from aocr.interrupts import Interrupts, deferred
 
 
@@ -88,14 +90,22 @@ def test_a_second_interrupt_may_come_while_the_first_is_taken_in(interrupts, mon
         signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("kind", ["ImportError", "ResourceExhaustedError"])
-def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(kind, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("an interrupt that a library made an error of its own"),
+        type("ResourceExhaustedError", (Exception,), {})(),
+        AocrError("This needs aiohttp"),
+        OSError(4, "Interrupted system call", "a.png"),
+    ],
+)
+def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(error, monkeypatch, capsys):
     from aocr.cli import main, predict
 
     def run(args):
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-        raise type(kind, (Exception,), {})("an interrupt that a library made an error of its own")
+        raise error
 
     monkeypatch.setattr(Interrupts, "AGAIN", 0.1)
     monkeypatch.setattr(predict, "run", run)
@@ -174,3 +184,41 @@ def test_a_thread_leaves_the_signals_alone():
     thread.start()
     thread.join()
     assert found == [(None, before)]
+
+
+# While the program is imported
+
+INTERRUPTED_AT = """
+import runpy, signal, sys
+
+
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+
+
+sys.meta_path.insert(0, Interrupter())
+sys.argv = ["aocr", "predict", "--help"]
+{start}
+"""
+MODULE = "runpy.run_module('aocr', run_name='__main__')"
+SCRIPT = "from {0} import {1}; {1}()".format(
+    *re.search(r'"aocr = ([\w.]+):(\w+)"', (ROOT / "setup.py").read_text("utf-8")).groups()
+)  # as the installed command does
+
+
+@pytest.mark.parametrize("start", [MODULE, SCRIPT])
+@pytest.mark.parametrize("module", ["aocr.cli", "argparse", "aocr.cli.options", "aocr.tf_config", None])
+def test_a_ctrl_c_while_the_program_is_imported_is_one_line(start, module):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT.format(module=module, start=start)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = (130, "", "aocr: interrupted.\n") if module else (0, done.stdout, "")
+    assert (done.returncode, done.stdout, done.stderr) == expected
+    assert module or "usage: aocr predict" in done.stdout

@@ -268,7 +268,11 @@ def test_a_full_disk_leaves_the_file_as_it_was(images, tmp_path, monkeypatch):
         patched.setattr(os, "fsync", fail)
         with pytest.raises(AocrError, match="cannot be written"):
             work.accept(1, "1")
+        with pytest.raises(AocrError, match="cannot be written"):
+            work.mark_unreadable(1)
     assert (tmp_path / "labels.txt").read_text("utf-8") == "images/00.png 0\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "labels.txt"}
+    assert work.current().index == 1 and work.progress().decided == 1
     work.accept(1, "1")
     assert read_back(tmp_path / "labels.txt") == {images[0]: "0", images[1]: "1"}
 

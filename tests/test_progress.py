@@ -45,7 +45,7 @@ def test_the_bar_shows_how_much_is_done_and_left(monkeypatch):
         time.sleep(0.2)
     shown = shown_on.getvalue()
     assert "training, step 250  25% |" in shown
-    assert "loss 0.500, perplexity 1.65, 100 images/s, 1:15 left]" in shown
+    assert ", 1:15 left, loss 0.500, 100 images/s]" in shown
 
 
 def test_elsewhere_than_on_a_terminal_there_is_no_bar(capsys):

@@ -126,7 +126,7 @@ def test_the_same_call_after_the_end_changes_nothing_and_more_epochs_go_on(data,
     record.write_text(record.read_text("utf-8").replace('"train": {', '"marked": true, "train": {'), "utf-8")
     again = run_aocr("train", data, *flags(model_dir, *WHOLE))
     assert again.returncode == 0
-    assert ": 10 epochs are done" in again.stderr
+    assert ": the steps of 10 epochs are done" in again.stderr
     assert newest_step(model_dir) == before
     assert "marked" in record.read_text("utf-8"), "train.json is of the last run that trained"
     more = run_aocr("train", data, *flags(model_dir, "--num-epoch", "11"))

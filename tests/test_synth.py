@@ -244,6 +244,7 @@ def test_fonts_are_listed(synth, fonts):
 
 def test_a_preview_needs_no_output(synth):
     assert "84 images" in synth("--preview", "sheet.png", "--style", "display")
+    assert "first 5 images" in synth("--preview", "sheet.png", "--style", "display", "--count", "5")
     assert os.listdir() == ["sheet.png"]
 
 

@@ -9,15 +9,17 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import assert_clean_failure, draw_numbers, run_aocr
+from conftest import ROOT, assert_clean_failure, draw_numbers, run_aocr
 
 from aocr.cli.main import close_log, set_up_log
 from aocr.config import LARGEST, ModelConfig
-from aocr.errors import AocrError, CheckpointError, ConfigError
+from aocr.data.images import canonical_image
+from aocr.errors import AocrError, CheckpointError, ConfigError, ImageError
 from aocr.folder.checkpoints import write_weights
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
+from aocr.report.pictures import load_image
 from aocr.text.charset import MOST_SYMBOLS, Charset
 
 
@@ -232,3 +234,32 @@ def test_a_log_that_cannot_be_written_stops_nothing_and_is_told_once(capsys):
     assert [line for line in told if "line" in line] == ["line 0", "line 1", "line 2"]
     rest = [line for line in told if "line" not in line]
     assert len(rest) == 1 and rest[0].startswith("warning: /dev/full: the log cannot be written")
+
+
+# Images
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 32\n%%EndComments\n/x 1 def\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the program that must not run is a shell script")
+@pytest.mark.parametrize("read", [canonical_image, load_image])
+def test_no_image_starts_another_program(read, tmp_path, monkeypatch):
+    """Pillow reads EPS, a language of its own, by Ghostscript."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\nexit 1\n", "utf-8")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    with pytest.raises(ImageError, match=r"a\.png"):
+        read(EPS, "a.png")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_but_the_package_goes_into_the_docker_image():
+    """`COPY . .` would keep every file of the folder in a layer: keys, data, models."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if not line.startswith("#")]
+    assert rules[0] == "*" and rules[-1] == "**/__pycache__"
+    needed = ["aocr", "LICENSE", "README.md", "pyproject.toml", "requirements.txt", "setup.py"]
+    assert rules[1:-1] == [f"!{name}" for name in needed]
+    assert all((ROOT / name).exists() for name in needed)
+    lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
+    assert "USER aocr" in lines and lines.index("USER aocr") < lines.index('ENTRYPOINT ["aocr"]')

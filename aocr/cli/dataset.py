@@ -16,14 +16,14 @@ log = logging.getLogger("aocr")
 
 
 HELP = "build TFRecords from images and labels, and check them"
-ABOUT = """Build TFRecords from an annotation file ('path label' a line). Every image is decoded once; every line that
-cannot be used is named."""
+ABOUT = """Build TFRecords from an annotation file ('path label' a line). Every image is decoded once; lines
+that cannot be used are left out and counted, the first few of them named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add("annotations", metavar="ANNOTATIONS", help="annotation file, TFRecord of aocr 0.7.6, or a folder of images")
+    add("annotations", metavar="ANNOTATIONS", help="annotation file, TFRecord of aocr 0.7.6, or a folder")
     # fmt: off
     add("output", nargs="?", default="dataset.tfrecords", metavar="OUTPUT",
         help="TFRecord file (default: %(default)s)")
@@ -32,11 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--label-from-filename", action="store_true", help="ANNOTATIONS is a folder of images named after their text")
     add("--charset", metavar="FILE|NAME", help="leave out labels with symbols outside this charset")
     add("--max-prediction", type=options.positive, metavar="N", help="leave out longer labels")
-    add("--report", metavar="FILE", help="write every line left out to this file")
+    add("--report", metavar="FILE", help="write every line left out, and why, to this file")
     add("--preview", metavar="FILE", help="draw a few images as the network and its training will see them (PNG)")
     add("--strict", action="store_true", help="stop at the first line that cannot be used")
     add("--shards", type=options.positive, default=1, metavar="N", help="write N files (default: 1)")
-    add("--log-step", type=options.positive, default=500, metavar="N", help="log each N images")
+    add("--log-step", type=options.positive, default=500, metavar="N", help="log every N images (default: 500)")
     add("--force-uppercase", action=argparse.BooleanOptionalAction, default=False,
         help="turn labels to capitals, as aocr 0.7.6 did (default: leave them as they are)")
     add("--save-filename", action="store_true", help="keep each image's path as the record's comment")

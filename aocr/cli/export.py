@@ -13,20 +13,20 @@ log = logging.getLogger("aocr")
 
 
 HELP = "write a model for other programs"
-ABOUT = """Export a trained model as a {}. The export is loaded again in a process of its own and must read sample
-images as the model does."""
+ABOUT = """Export a trained model in one of these formats: {}. The export is loaded again in a process of its own and
+must read sample images as the model does."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     from aocr.exchange.formats import DEFAULT, FORMATS
 
-    parser.description = ABOUT.format(" or a ".join(form.ABOUT for form in FORMATS.values()))
+    parser.description = ABOUT.format(", ".join(form.ABOUT for form in FORMATS.values()))
     parser.add_argument("export_dir", nargs="?", metavar="DIR", help="(default: AIP_MODEL_DIR, else exported)")
     parser.add_argument("--format", choices=list(FORMATS), default=DEFAULT, help="(default: %(default)s)")
     add = parser.add_argument
-    add("--quantize", choices=["float16", "int8"], help="round the weights to this, with --check (litert only)")
-    add("--check", metavar="DATASET", help="images with labels; an export that reads 1 %% fewer of them is refused")
+    add("--quantize", choices=["float16", "int8"], help="round the weights of litert to this; needs --check")
+    add("--check", metavar="DATASET", help="images with labels; rounded weights that read 1 %% fewer are refused")
     options.add_model_dir(parser)
     options.add_data_base_dir(parser)
     options.add_log_path(parser)

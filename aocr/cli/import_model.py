@@ -24,16 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
     add("checkpoint", metavar="CHECKPOINT", help="folder with model.ckpt-N.*, or a path without ending")
-    options.add_model_dir(parser)
+    options.add_model_dir(parser, written=True)
     options.add_log_path(parser)
     # fmt: off
     add("--charset", default="alphanumeric", metavar="FILE|NAME",
-        help="in the order of its ids (default: %(default)s)")
+        help="its symbols in the order of their ids (default: %(default)s)")
     # fmt: on
     add("--full-ascii", action="store_true", help=options.FULL_ASCII)
     for name, default in LIMITS.items():
         flag = f"--{name.replace('_', '-')}"
-        add(flag, type=options.positive, default=default, metavar="N", help="(default: %(default)s)")
+        add(
+            flag,
+            type=options.positive,
+            default=default,
+            metavar="N",
+            help="as it was trained with (default: %(default)s)",
+        )
     group = parser.add_argument_group("the network, checked against the checkpoint")
     for name in ("attn-num-hidden", "attn-num-layers", "target-embedding-size"):
         group.add_argument(f"--{name}", type=options.positive, default=argparse.SUPPRESS, metavar="N")
@@ -52,6 +58,12 @@ def run(args: argparse.Namespace) -> int:
     typed = options.typed_network(args)
     config, step = import_checkpoint(args.checkpoint, args.model_dir, charset, typed)
     cells = "GRU" if config.use_gru else "LSTM"
-    log.info("Read step %d: %d layers of %d %s units", step, config.attn_num_layers, config.attn_num_hidden, cells)
+    log.info(
+        "Read the weights of step %d: %d layers of %d %s units",
+        step,
+        config.attn_num_layers,
+        config.attn_num_hidden,
+        cells,
+    )
     print(f"Imported to {args.model_dir}. Next: aocr test DATASET --model-dir {args.model_dir}")
     return 0

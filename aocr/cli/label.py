@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
 
 from aocr import machine
 from aocr.cli import options
@@ -15,9 +14,6 @@ from aocr.cli.waiting import waiting
 from aocr.errors import ConfigError, ImageError
 
 log = logging.getLogger("aocr")
-
-NUM_NAMED = 5
-"""Images that are left out and named, at most."""
 
 HELP = "label images in the browser, the least sure first"
 ABOUT = """Label images on a page in the browser, on this machine only: the least sure reading first, each decision
@@ -29,15 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     # fmt: off
     add("images", nargs="*", metavar="IMAGE",
-        help="image files, folders and those in them, globs; -: paths from standard input, a line each")
+        help="image files, folders with all that is in them, globs; -: paths from standard input")
     add("--output", required=True, metavar="FILE",
         help="the annotation file that labels are appended to; what stands in it is labelled already")
     add("--audit", metavar="ANNOTATIONS",
-        help="look at labels that exist, in place of images without: where model and label disagree most first")
-    options.add_model_dir(parser, or_words=True)
+        help="look at labels that exist, in place of images without labels; first where model and label disagree most")
+    options.add_model_dir(parser, or_words=True, graph_too=True)
     add("--retrain", type=options.positive, metavar="N",
         help="after each N labels fine-tune the model in the background and order the rest anew")
-    add("--port", type=options.positive, default=8502, metavar="N", help="of the page (default: %(default)s)")
+    add("--port", type=options.positive, default=8502, metavar="N", help="of the page's address (default: %(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of the images drawn at random (default: 0)")
     options.add_data_base_dir(parser)
     options.add_log_path(parser)
@@ -87,6 +83,7 @@ def _unlabelled(args: argparse.Namespace, model: str, label_files):
     """Real paths of the images, their guesses, and what reads them anew with another model."""
     from tqdm import tqdm
 
+    from aocr.report.lines import warn_of
     from aocr.serving.labelling.guesses import read_images
     from aocr.serving.labelling.label_files import writable
 
@@ -99,7 +96,7 @@ def _unlabelled(args: argparse.Namespace, model: str, label_files):
 
     found = list(zip(paths, read_images(model, paths, progress), strict=True))
     left_out += [str(guess) for _, guess in found if isinstance(guess, ImageError)]
-    _tell_left_out(left_out)
+    warn_of(log, [f"left out: {reason}" for reason in left_out], "images left out")
     images = {path: guess for path, guess in found if not isinstance(guess, ImageError)}
     if not images:
         raise ConfigError("IMAGE", " ".join(args.images), "there is no image that can be read.")
@@ -133,19 +130,13 @@ def _audited(args: argparse.Namespace, model: str, label_files):
     return list(found), list(found.values()), read
 
 
-def _tell_left_out(reasons: Sequence[str]) -> None:
-    for reason in reasons[:NUM_NAMED]:
-        log.warning("left out: %s", reason)
-    if len(reasons) > NUM_NAMED:
-        log.warning("%d images left out in all", len(reasons))
-
-
 def _tell_end(args: argparse.Namespace, labelling, new: int, model: str) -> None:
     """Say what was labelled, and what to type next."""
+    from aocr.data.build_report import counted
     from aocr.serving.labelling.label_files import Kind
 
     progress, paths = labelling.progress(), labelling.files.paths
-    print(f"{new} new labels; {progress.labelled} of {progress.total} images have one.")
+    print(f"{counted(new, 'new label')}; {progress.labelled} of {progress.total} images have one.")
     validation = paths[Kind.VALIDATION]
     if progress.labelled and os.path.exists(validation):
         print(f"Next: aocr train {args.output} --validation {validation} --init-from {model} --model-dir DIR")

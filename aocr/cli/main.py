@@ -143,17 +143,17 @@ def _tell(error: Exception | KeyboardInterrupt, interrupted: bool) -> int:
     """Say in one line what ended the program, under AOCR_DEBUG behind all the calls to it; return its exit code."""
     if os.environ.get("AOCR_DEBUG"):
         traceback.print_exception(error)
-    if isinstance(error, AocrError):
-        return _fail(_one_line(error))
     if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing more to say
         return 1
+    if interrupted or isinstance(error, KeyboardInterrupt):  # first: an interrupt may become an error of any kind
+        return _fail("interrupted.", EXIT_CODE)
+    if isinstance(error, AocrError):
+        return _fail(_one_line(error))
     if isinstance(error, OSError):
         known = error.strerror and error.filename
         told = f"{error.filename}: {error.strerror}" if known else _one_line(error)
         return _fail(f"{told}. Check the path, its rights and the free space.")
-    if interrupted or isinstance(error, KeyboardInterrupt):
-        return _fail("interrupted.", EXIT_CODE)
     kind = type(error).__name__
     if isinstance(error, MemoryError) or kind == "ResourceExhaustedError":
         return _fail("out of memory. Use a smaller --batch-size or --max-width.")

@@ -88,15 +88,19 @@ def usual_model_dir() -> str:
     return os.environ.get("AIP_CHECKPOINT_DIR") or "checkpoints"
 
 
-def add_model_dir(parser: argparse.ArgumentParser, or_words: bool = False) -> None:
+def add_model_dir(parser, or_words: bool = False, written: bool = False, graph_too: bool = False) -> None:
     """--model-dir, under its cloud name too.
 
     Args:
-      parser: to add it to.
+      parser: to add it to, or a group of one.
       or_words: whether the reader in the box stands in where there is no folder; then the default is None.
+      written: whether the command writes the folder, so that it cannot be the reader in the box.
+      graph_too: whether an ONNX export serves as well as a folder.
     """
-    help = "the model folder; words: the reader that comes with aocr (default: AIP_CHECKPOINT_DIR, else checkpoints"
-    help, default = (f"{help}, else words)", None) if or_words else (f"{help})", usual_model_dir())
+    folder = "the model folder or an ONNX export" if graph_too else "the model folder"
+    help = "the model folder that is written" if written else f"{folder}; words: the reader that comes with aocr"
+    help += f" (default: AIP_CHECKPOINT_DIR of the environment, else checkpoints{', else words' if or_words else ''})"
+    default = None if or_words else usual_model_dir()
     parser.add_argument("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=default, help=help)
 
 
@@ -128,9 +132,10 @@ def add_precision(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default=default, help=help)
 
 
-def add_data_base_dir(parser: argparse.ArgumentParser) -> None:
-    """--data-base-dir."""
-    parser.add_argument("--data-base-dir", metavar="DIR", help="where the image paths of annotation files may start")
+def add_data_base_dir(parser) -> None:
+    """--data-base-dir, of a parser or of a group of one."""
+    help = "look for the images of annotation files in this folder too"
+    parser.add_argument("--data-base-dir", metavar="DIR", help=help)
 
 
 def add_no_distance(parser: argparse.ArgumentParser) -> None:
@@ -144,20 +149,22 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
     about = "the network" if training else "the network, checked against the model folder"
     group = parser.add_argument_group(about)
 
-    def add(*names: str, **kwargs: Any) -> None:
-        group.add_argument(*names, default=argparse.SUPPRESS, **kwargs)
+    def add(*names: str, help: str, **kwargs: Any) -> None:
+        if not training:
+            help = re.sub(r" \(default: .*\)", "", help)  # it is what the folder has
+        group.add_argument(*names, default=argparse.SUPPRESS, help=help, **kwargs)
 
-    add("--arch", choices=ARCHS, help="default, or classic: the network of aocr 0.7.6")
+    add("--arch", choices=ARCHS, help="classic: the network of aocr 0.7.6 (default: default)")
     add("--height", type=int, choices=HEIGHTS, help="bring images to this height (default: from the data)")
-    add("--max-width", type=positive, metavar="PX", help="widest image (default: from the data)")
+    add("--max-width", type=positive, metavar="PX", help="shrink wider images to this (default: from the data)")
     add("--max-height", type=positive, metavar="PX", help="the height --max-width is meant at (default: from the data)")
     add("--max-prediction", type=positive, metavar="N", help="longest text in characters (default: from the data)")
-    add("--color", dest="channels", action="store_const", const=3, help="read colour, not grey")
+    add("--color", dest="channels", action="store_const", const=3, help="read colour (default: by the images)")
     add("--no-color", dest="channels", action="store_const", const=1, help="read grey (default: by the images)")
     add("--full-ascii", action="store_true", help=FULL_ASCII)
     add("--attn-num-hidden", type=positive, metavar="N", help="units of a decoder layer (default: 128)")
     add("--attn-num-layers", type=positive, metavar="N", help="decoder layers (default: 1; classic 2)")
-    add("--target-embedding-size", type=positive, metavar="N", help="width of a symbol's embedding (32; classic 10)")
+    add("--target-embedding-size", type=positive, metavar="N", help="numbers a symbol (default: 32; classic 10)")
     add("--use-gru", action="store_true", help="GRU cells in the decoder in place of LSTM")
 
 
@@ -190,7 +197,9 @@ def typed_charset(args: argparse.Namespace) -> str | None:
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Flags of how images are read and texts looked for."""
     add_precision(parser, "float32")
-    parser.add_argument("--batch-size", type=positive, default=64, metavar="N", help="images read together")
+    parser.add_argument(
+        "--batch-size", type=positive, default=64, metavar="N", help="images read together (default: 64)"
+    )
     add = parser.add_argument_group("reading").add_argument
     add("--beam", type=positive, default=1, metavar="N", help="follow the N likeliest texts (default: 1)")
     add("--pattern", metavar="REGEX", help="read only texts that match this regular expression from end to end")

@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     # fmt: off
     add("images", nargs="*", metavar="IMAGE",
-        help="image files, folders and those in them, globs; - or nothing: paths from standard input, a line each")
-    options.add_model_dir(parser, or_words=True)
+        help="image files, folders with all that is in them, globs; - or nothing: paths from standard input")
+    options.add_model_dir(parser, or_words=True, graph_too=True)
     options.add_log_path(parser)
     options.add_gpu(parser)
     add("--json", action="store_true", help="a JSON object a line, with boxes of the characters")

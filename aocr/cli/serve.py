@@ -19,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     # fmt: off
     add("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", action="append",
-        help="the model folder, an ONNX export, or a folder of numbered ones, whose newest is read; several: each "
-             "gets one (default: as aocr predict)")
+        help="the model folder, an ONNX export, or a folder of numbered ones, whose newest is read; once for each of "
+             "several models (default: as aocr predict)")
     add("--name", dest="names", metavar="NAME", action="append", default=[],
-        help="what the model is called in requests (default: as its folder)")
+        help="what the model is called in requests; once for each (default: as its folder)")
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="listen here (default: %(default)s, this machine only)")
     add("--port", type=options.whole, default=8501, metavar="N", help="at this port; 0: any (default: %(default)s)")
     add("--token", default=os.environ.get("AOCR_TOKEN", ""),

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("output", nargs="?", metavar="OUTPUT",
         help="a folder for images and annotations.txt, or a file whose name ends in .tfrecords")
     add("--count", type=options.positive, default=10_000, metavar="N", help="images (default: 10000)")
-    add("--shards", type=options.positive, default=1, metavar="N", help="write N files of records")
+    add("--shards", type=options.positive, default=1, metavar="N", help="write N files of records (default: 1)")
     add("--seed", type=options.whole, default=0, metavar="N", help="another N, other images (default: 0)")
     add("--workers", type=options.positive, metavar="N", help="processes; they change no image (default: one a core)")
     add("--preview", metavar="FILE.png", help="draw the first images and their labels on a sheet")
@@ -46,13 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--style", choices=STYLES, help="kind of images (default: scene)")
     add("--fonts", nargs="+", metavar="DIR|FILE", help="fonts to draw in (default: this system's)")
     add("--list-fonts", nargs="?", const="", metavar="FILE.png",
-        help="list the fonts that can be used, and draw them on a sheet")
-    add = parser.add_argument_group("like images of yours").add_argument
-    add("--like", nargs="+", metavar="DATASET",
+        help="list the fonts that can be used; with FILE.png draw them on a sheet too")
+    group = parser.add_argument_group("like images of yours")
+    group.add_argument("--like", nargs="+", metavar="DATASET",
         help="draw what looks like these labelled images, with other texts of the same shape (an annotation file, "
         "records, or a folder of images named after their text)")
-    options.add_data_base_dir(parser)
-    options.add_model_dir(parser, or_words=True)
+    options.add_data_base_dir(group)
+    options.add_model_dir(group, or_words=True)
     # fmt: on
 
 
@@ -122,9 +122,9 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
 def _preview(job, path: str) -> None:
     from aocr.synth.preview import NUM_PREVIEW, images_sheet, save_png
 
-    painter = job.painter()
-    save_png(images_sheet([painter.draw(number) for number in range(NUM_PREVIEW)], job.faces), path)
-    print(f"The first {NUM_PREVIEW} images are shown in {path}.")
+    painter, shown = job.painter(), min(NUM_PREVIEW, job.options.count)
+    save_png(images_sheet([painter.draw(number) for number in range(shown)], job.faces), path)
+    print(f"The first {shown} images are shown in {path}.")
 
 
 def _list_fonts(job, path: str) -> None:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("datasets", nargs="+", metavar="DATASET",
         help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images named "
         "after their text")
-    options.add_model_dir(parser)
+    options.add_model_dir(parser, written=True)
     options.add_log_path(parser, "aocr.log in the model folder")
     options.add_data_base_dir(parser)
     options.add_gpu(parser)
@@ -53,10 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start from the weights of this model folder; none: from nothing (default: words, the reader that comes "
         "with aocr; --arch classic: none)")
     add("--charset-policy", choices=("fail", "union", "new"), default="union",
-        help="where --init-from has another charset: refuse, add the new symbols, or keep only those of the data "
+        help="if --init-from has another charset: fail; union: add the new symbols; new: those of the data only "
         "(default: %(default)s)")
     add("--look-alikes", type=options.positive, default=0, metavar="N",
-        help="draw N images that look like yours, and mix them in (default: none)")
+        help="draw N images that look like yours, and mix them in among yours (default: none)")
     add("--unlabeled", nargs="+", default=[], metavar="PATH",
         help="learn from these images too, where the model reads them so surely that it can be trusted: folders, image "
         "files, annotation files, records; labels in them are ignored")
@@ -78,25 +78,27 @@ def _add_recipe(group) -> None:
     add("--batch-size", type=options.positive, metavar="N",
         help="images a step (default: from the data, up to 32; classic 65)")
     add("--num-epoch", type=options.positive, metavar="N",
-        help=f"passes over the data at the most, over all calls (default: {MAX_EPOCHS})")
+        help=f"end after the steps of N passes over the data, all calls together (default: {MAX_EPOCHS})")
     add("--max-time", type=options.duration, metavar="TIME",
-        help="training time at the most, over all calls: 10m, 1h30m")
+        help="end after so much training time, all calls together: 10m, 1h30m")
     add("--patience", type=options.positive, default=default.patience, metavar="N",
         help="end after this many checks in a row without progress (default: %(default)s)")
     add("--steps-per-checkpoint", type=options.positive, default=default.steps_per_checkpoint, metavar="N",
         help="steps between checkpoints, and between validations (default: %(default)s)")
-    add("--optimizer", choices=tuple(OPTIMIZERS), help="(default: adamw)")
+    add("--optimizer", choices=tuple(OPTIMIZERS), help="how steps are taken (default: adamw)")
     add("--initial-learning-rate", type=options.above_zero, metavar="X",
-        help="learning rate after warm-up (default: the optimizer's own; from 0.1 on Adadelta is meant)")
+        help="learning rate after warm-up (default: the optimizer's own; from 0.1 on the optimizer is adadelta unless "
+        "another is named)")
     add("--max-gradient-norm", type=options.above_zero, default=default.max_gradient_norm, metavar="X",
         help="clip gradients to this norm (default: %(default)s)")
-    add("--no-gradient-clipping", dest="clip_gradients", action="store_false", help="do not clip")
+    add("--no-gradient-clipping", dest="clip_gradients", action="store_false", help="do not clip gradients")
     add("--augment", action=argparse.BooleanOptionalAction, default=True,
         help="vary the training images (default: yes)")
-    add("--augment-strength", type=options.above_zero, default=1.0, metavar="S", help="how much (default: %(default)s)")
+    add("--augment-strength", type=options.above_zero, default=1.0, metavar="S",
+        help="how much they vary (default: %(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="fixes all that is random (default: 0)")
     add("--deterministic", action="store_true",
-        help="on a GPU too: the same weights to the bit from the same seed; it slows training (a CPU always does so)")
+        help="the same weights to the bit from the same seed on a GPU too, at a slower pace (on a CPU they always are)")
     # fmt: on
     options.add_precision(group, "auto")
 

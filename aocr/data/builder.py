@@ -178,7 +178,7 @@ def build_records(
             if progress:
                 progress(seen)
         if not report.num_images:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in report.num_dropped.items())
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in report.num_dropped.items())
             first = f" ({reasons}). The first: {report.drops[0].detail}" if report.drops else "."
             raise AnnotationError(source, None, f"has no usable line{first}")
     tally.compare()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 import warnings
@@ -15,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from aocr.errors import ImageError
 from aocr.files import one_line, read
-from aocr.report.pictures import encode_image, flat_image
+from aocr.report.pictures import encode_image, flat_image, open_image
 
 _PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
 """Formats and Pillow modes whose bytes TensorFlow decodes as Pillow does. Its readers of bmp and gif stop at files
@@ -79,14 +78,14 @@ def _open(data: bytes, name: str) -> Image.Image:
         raise ImageError(name, "is empty (0 bytes).")
     limit = Image.MAX_IMAGE_PIXELS
     try:
-        image = Image.open(io.BytesIO(data))
+        image = open_image(data)
         if limit and image.width * image.height > limit:
             raise Image.DecompressionBombError
         image.load()
     except Image.DecompressionBombError:
         raise ImageError(name, f"has more than {limit:,} pixels. Scale it down.") from None
     except UnidentifiedImageError:
-        raise ImageError(name, "is not an image that can be read (png, jpeg, bmp, gif, tiff, webp).") from None
+        raise ImageError(name, "is not an image that can be read (png, jpeg, bmp, gif, tiff, webp, ppm).") from None
     except Exception as error:  # damaged files bring Pillow to errors of many kinds
         raise ImageError(name, f"is damaged ({one_line(error)}).") from None
     return image
@@ -105,7 +104,7 @@ def _is_whole(data: bytes, kind: str | None) -> bool:
     if kind == "JPEG":
         return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
     try:
-        Image.open(io.BytesIO(data)).verify()
+        open_image(data).verify()
     except Exception:  # a checksum is wrong; Pillow raises errors of many kinds
         return False
     return b"\0\0\0\0IEND\xaeB`\x82" in data

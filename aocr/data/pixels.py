@@ -3,7 +3,6 @@ resizing, which agrees to 1e-5."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from aocr.config import ModelConfig, width_at
+from aocr.report.pictures import open_image
 
 _RED, _GREEN, _BLUE = 9797, 19234, 3737
 """What libpng makes grey of: 0.299 and 0.587 of 2**15, and the rest."""
@@ -21,7 +21,7 @@ _CUBIC, _TABLE = -0.75, 1024
 
 def decode_image(data: bytes, channels: int) -> np.ndarray:
     """An encoded png or jpeg, as `aocr.data.images` gives it, -> (H, W, channels) uint8."""
-    image = Image.open(io.BytesIO(data))
+    image = open_image(data)
     mode = "L" if channels == 1 else "RGB"
     if image.format == "JPEG":
         image.draft(mode, image.size)  # grey is the brightness that the file holds

@@ -18,11 +18,9 @@ from aocr.data.datasets import Dataset, summarise
 from aocr.data.images import pixel_digest
 from aocr.data.record_files import RecordWriter
 from aocr.data.records import Example, read_examples
+from aocr.report.lines import warn_of
 
 log = logging.getLogger("aocr")
-
-NUM_NAMED = 5
-"""Files named, at most, that cannot be read."""
 
 
 def digests_of(dataset: Dataset, chosen: np.ndarray | None = None) -> Iterator[bytes]:
@@ -73,13 +71,11 @@ def build_unlabelled(
     Raises:
       AnnotationError, DatasetError: a source is missing, empty or damaged.
     """
-    seen, left_out, broken, count = set(never), Counter[str](), 0, 0
+    seen, left_out, broken, count = set(never), Counter[str](), [], 0
     with RecordWriter(output) as writer:
         for name, found in (item for source in sources for item in _items(source, data_base_dir)):
             if isinstance(found, str):
-                broken += 1
-                if broken <= NUM_NAMED:
-                    log.warning("%s: left out: %s", name, found)
+                broken.append(f"{name}: left out: {found}")
                 continue
             digest = pixel_digest(found.image)
             if digest in seen:
@@ -88,8 +84,7 @@ def build_unlabelled(
             seen.add(digest)
             writer.write(found)
             count += 1
-    if broken > NUM_NAMED:
-        log.warning("%d unlabelled images in all cannot be read.", broken)
+    warn_of(log, broken, "unlabelled images cannot be read")
     for where, number in left_out.items():
         log.info("%d unlabelled images left out: they show the same as %s.", number, where)
     log.info("%d unlabelled images to read.", count)

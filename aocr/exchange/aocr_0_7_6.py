@@ -168,6 +168,7 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
     Raises:
       CheckpointError: there is no checkpoint, it is another program's or damaged, or `model_dir` is taken.
       ConfigError: the charset or a typed setting does not fit.
+      TrainingError: `model_dir` cannot be written, or the disk is full.
     """
     old = OldCheckpoint(path)
     config = read_config(old, charset, typed)
@@ -183,6 +184,8 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
             shapes = f"{found[name].shape} where {tuple(variable.shape)} is expected"
             raise CheckpointError(path, f"is not of a network that aocr 0.7.6 could train: {name} is {shapes}.")
         variable.assign(found[name])
-    folder.write_config(config)
     write_weights(folder, model, step)
+    folder.write_config(
+        config
+    )  # last: only with it the folder holds a model, so an import that broke off can be redone
     return config, step

@@ -14,6 +14,8 @@ from aocr.folder.model_folder import NEWEST, ModelFolder
 from aocr.folder.weights import weights_of
 
 NUM_KEPT = 2
+RESUMES = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
+"""What to do where a training cannot write."""
 
 
 def write_weights(folder: ModelFolder, model: keras.Model, step: int) -> None:
@@ -23,8 +25,27 @@ def write_weights(folder: ModelFolder, model: keras.Model, step: int) -> None:
       TrainingError: the disk is full or the folder cannot be written.
     """
     weights = tf.train.Checkpoint(model=weights_of(model))
-    with files.writing(folder.path, lambda reason: TrainingError(f"{folder}: {reason}")):
+    with _writing(folder, folder.file(f"{NEWEST}-{step}"), "the weights", ""):
         tf.train.CheckpointManager(weights, folder.path, 1, checkpoint_name=NEWEST).save(checkpoint_number=step)
+
+
+@contextlib.contextmanager
+def _writing(folder: ModelFolder, path: str, what: str, advice: str) -> Iterator[None]:
+    """Tells a failure to write checkpoint `path` inside the block, and removes what it left half-written.
+
+    Args:
+      folder: that it lies in.
+      path: without ending.
+      what: it is, in words.
+      advice: what to do; empty: as of `files.writing`.
+    """
+    with files.writing(folder.path, lambda reason: TrainingError(f"{folder}: {what} {reason}"), advice):
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):
+                files.remove(f"{path}_temp")
+            raise
 
 
 class Checkpoints:
@@ -74,7 +95,7 @@ class Checkpoints:
         Raises:
           TrainingError: the disk is full or the folder cannot be written.
         """
-        with self._writing(self.folder.file(f"{NEWEST}-{step}")):
+        with _writing(self.folder, self.folder.file(f"{NEWEST}-{step}"), "a checkpoint", RESUMES):
             self._manager.save(checkpoint_number=step)
 
     def save_best(self, step: int, word_accuracy: float, cer: float, last: bool = False, closed: bool = False) -> None:
@@ -90,18 +111,6 @@ class Checkpoints:
           TrainingError: the disk is full or the folder cannot be written.
         """
         path = self.folder.best_path(step)
-        with self._writing(path):
+        with _writing(self.folder, path, "a checkpoint", RESUMES):
             self._averages.write(path)
             self.folder.write_best(step, word_accuracy, cer, last, closed)
-
-    @contextlib.contextmanager
-    def _writing(self, path: str) -> Iterator[None]:
-        """Tells a failure to write checkpoint `path` inside the block, and removes what it left half-written."""
-        advice = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
-        with files.writing(self.folder.path, lambda why: TrainingError(f"{self.folder}: a checkpoint {why}"), advice):
-            try:
-                yield
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    files.remove(f"{path}_temp")
-                raise

@@ -58,8 +58,8 @@ def why_best(best: dict[str, Any]) -> str:
     """Why the checkpoint that best.json names is read with, in words."""
     score = f"word accuracy {best['word_accuracy']:.2%}, CER {best['cer']:.2%}"
     if best.get("closed"):
-        return f"last, which learnt from the held-out images too (before, on these: {score})"
-    what = "last, as good as the best on validation" if best.get("last") else "best on validation"
+        return f"last weights, which learnt from the held-out images too (on these, before they did: {score})"
+    what = "last weights, as good as the best on validation" if best.get("last") else "best on validation"
     return f"{what} ({score} at step {best['step']})"
 
 

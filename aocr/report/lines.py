@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +11,23 @@ from dataclasses import asdict
 from aocr.errors import HIDDEN, AocrError, shown
 from aocr.results import EvalReport, Prediction, Sample
 from aocr.text.metrics import upstream_score
+
+NUM_NAMED = 5
+"""Of what was left out, so many are named."""
+
+
+def warn_of(log: logging.Logger, reasons: Sequence[str], what: str) -> None:
+    """Warn of what was left out: the first few by name, then how many there are.
+
+    Args:
+      log: to warn in.
+      reasons: of each, its name and why.
+      what: they are, in words: `images left out`.
+    """
+    for reason in reasons[:NUM_NAMED]:
+        log.warning("%s", reason)
+    if len(reasons) > NUM_NAMED:
+        log.warning("In all %d %s", len(reasons), what)
 
 
 def _field(text: str) -> str:

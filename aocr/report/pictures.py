@@ -11,15 +11,23 @@ from PIL import Image
 from aocr.errors import ImageError
 from aocr.files import one_line
 
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""What is read, by Pillow's names. It knows some forty more, and starts Ghostscript for one of them (EPS)."""
+
+
+def open_image(data: bytes) -> Image.Image:
+    """`Image.open` for what strangers send: only the `FORMATS`."""
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
 
 def load_image(data: bytes, name: str) -> Image.Image:
-    """Decode an image of any kind Pillow knows to RGB, transparent parts on white.
+    """Decode an image of one of the `FORMATS` to RGB, transparent parts on white.
 
     Raises:
       ImageError: Pillow cannot decode it.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             image.load()
             return flat_image(image).convert("RGB")
     except Exception as error:  # a damaged file makes Pillow's readers raise nearly anything

@@ -239,7 +239,7 @@ def run_app(app: web.Application) -> None:
     Raises:
       ConfigError: the server cannot listen there.
     """
-    with deferred("answering what was asked, then ending. Again: end at once.") as interrupts:
+    with deferred("answering what was asked, then ending. A second signal ends it at once.") as interrupts:
         asyncio.run(_serve(app, lambda: interrupts.caught is not None))
 
 

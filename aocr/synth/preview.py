@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
 
 from PIL import Image, ImageDraw, ImageFont
 
+from aocr import files
 from aocr.errors import DatasetError
 from aocr.synth.drawing import Drawn
 from aocr.synth.fonts.survey import Face, is_simple, open_face
@@ -26,10 +28,10 @@ def save_png(image: Image.Image, path: str) -> None:
     Raises:
       DatasetError: it cannot be written.
     """
-    try:
-        image.save(path, "PNG")
-    except OSError as error:
-        raise DatasetError(path, f"cannot be written ({error.strerror or error}). Check the path.") from None
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    with files.writing(path, partial(DatasetError, path)):
+        files.write(path, buffer.getvalue())
 
 
 def images_sheet(images: Sequence[Drawn], faces: Sequence[Face]) -> Image.Image:

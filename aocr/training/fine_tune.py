@@ -11,6 +11,7 @@ from aocr.config import ModelConfig
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.shapes import check_shapes, key_shapes
 from aocr.folder.weights import read_weights, weights_of
+from aocr.folder.words import BOX
 from aocr.model.recognizer import Recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset
 from aocr.training.progress import log
@@ -113,7 +114,8 @@ def read_start(folder: ModelFolder, name: str) -> Start:
     config, chosen = folder.read_config(), folder.choose()
     weights = read_weights(chosen.prefix)
     check_shapes(chosen.prefix, weights, key_shapes(config))
-    return Start(f"{name}, the {chosen.why}", config.charset, weights)
+    about = "reader that comes with aocr" if folder.path == str(BOX) else chosen.why
+    return Start(f"{name}, the {about}", config.charset, weights)
 
 
 def start_from(start: Start, model: Recognizer, config: ModelConfig) -> None:

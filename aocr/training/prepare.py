@@ -18,14 +18,12 @@ from aocr.errors import CharsetError, ConfigError, DatasetError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.typed import check_typed
 from aocr.folder.words import BOX, NAME, open_folder
+from aocr.report.lines import warn_of
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
 from aocr.training.progress import log
 
-NUM_NAMED = 5
-"""Records named, at most, whose labels cannot be learnt."""
-
-SMALL_SPLIT = "a fixed 20 % of them held out, and learnt from at the end"
+SMALL_SPLIT = "a fixed 20 % of all images, held out and learnt from at the end"
 
 NOTHING = "none"
 """What `--init-from` calls a start from nothing."""
@@ -111,22 +109,22 @@ class Plan:
         config, sizes = self.config, self.data.summary.sizes
         log.info("Charset: %s", config.charset.shown())
         log.info(
-            "Limits: text of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --height)",
+            "Limits: texts of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --height)",
             *(config.max_prediction, config.network_width, config.height),
         )
         shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())
         if shrunk:
             log.warning("%d of %d images are wider and are shrunk to fit, their proportions kept.", shrunk, len(sizes))
         log.info("Training on %s, %s", counted(int(self.in_training.sum()), "image"), self._validation_in_words())
-        unusable = np.flatnonzero(self.unusable)
-        for i in unusable[:NUM_NAMED]:
-            label = self.data.summary.labels[i]
-            missing = config.charset.missing(label)
-            longer = f"is longer than {config.max_prediction} characters (--max-prediction)"
-            reason = f"has symbols outside the charset: {missing}" if missing else longer
-            log.warning("%s: record %d is left out: its label %r %s", self.data.name, i + 1, label, reason)
-        if len(unusable) > NUM_NAMED:
-            log.warning("%s: %d records are left out because of their labels", self.data.name, len(unusable))
+        unusable = [self._why_unusable(i) for i in np.flatnonzero(self.unusable).tolist()]
+        warn_of(log, unusable, f"records of {self.data.name} left out because of their labels")
+
+    def _why_unusable(self, number: int) -> str:
+        config, label = self.config, self.data.summary.labels[number]
+        missing = config.charset.missing(label)
+        longer = f"is longer than {config.max_prediction} characters (--max-prediction)"
+        reason = f"has symbols outside the charset: {missing}" if missing else longer
+        return f"{self.data.name}: record {number + 1} is left out: its label {label!r} {reason}"
 
     def _validation_in_words(self) -> str:
         if self.validation_data is None:
@@ -135,7 +133,7 @@ class Plan:
         count = int(_records_of(dataset, part).sum())
         if part == "all":
             return f"validating on {count} ({dataset.name})"
-        return f"validating on {count} ({SMALL_SPLIT if self.closing else 'a fixed 5 % of them held out'})"
+        return f"validating on {count} ({SMALL_SPLIT if self.closing else 'a fixed 5 % of all images, held out'})"
 
 
 def _records_of(dataset: Dataset, part: str) -> np.ndarray:

@@ -21,8 +21,8 @@ steps_log = logging.getLogger("aocr.steps")
 TICK_SECONDS = 0.5
 """Time between two drawings of the bar, whatever the training is busy with."""
 PHASE_LAYOUT = "{desc} [{elapsed}{postfix}]"
-SHARE_LAYOUT = "{desc} {percentage:3.0f}% |{bar:20}| [{elapsed}{postfix}]"
-"""Layouts of the bar: while no limit is known, and from there on."""
+SHARE_LAYOUT = "{desc} {percentage:3.0f}% |{bar:10}| [{elapsed}{postfix}]"
+"""Layouts of the bar: while no limit is known, and from there on. A narrow terminal cuts off their ends."""
 
 _SCALARS = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class=1
@@ -110,14 +110,14 @@ class Progress:
         perplexity = safe_exp(loss)
         speed = f"{images:.0f} images/s"
         steps_log.info("Step %d: %.3fs, loss: %.6f, perplexity: %.6g, %s", step, seconds, loss, perplexity, speed)
-        ends = "" if left is None else f", {clock(left)} left"
-        state = f"loss {loss:.3f}, perplexity {perplexity:.2f}, {speed}{self._validation}{ends}"
+        ends = "" if left is None else f"{clock(left)} left, "
+        state = f"{ends}{self._validation}loss {loss:.3f}, {speed}"
         self._bar.set_postfix_str(state, refresh=False)
         self._scalars(step, {"loss": loss, "perplexity": perplexity, "images_per_second": images, "rate": rate})
 
     def validation(self, step: int, report: EvalReport, remark: str = "") -> None:
         """Show the scores of a validation."""
-        self._validation = f", validation {report.word_accuracy:.1%}"
+        self._validation = f"validation {report.word_accuracy:.1%}, "
         scores = (
             f"word accuracy {report.word_accuracy:.2%}, CER {report.cer:.2%}, "
             f"1-NED {report.one_minus_ned:.2%}, score of aocr 0.7.6 {report.upstream_accuracy:.2%}, "

@@ -117,6 +117,11 @@ class Rounds:
         """(N,) widths of the unlabelled images in pixels as the network sees them."""
         return network_widths(self._unlabelled.summary.sizes, self._plan.config)  # type: ignore[union-attr]
 
+    @property
+    def mixes(self) -> bool:
+        """Whether anything is to be mixed in."""
+        return bool(self._request.look_alikes or self._request.unlabeled)
+
     def is_due(self, step: int) -> bool:
         """Whether a round begins at a step."""
         return bool(self._request.look_alikes or self._unlabelled) and step % self._steps == 0 and step != self._made
@@ -131,7 +136,7 @@ class Rounds:
         Raises:
           ConfigError, DatasetError: look-alikes cannot be drawn or written.
         """
-        if not (self._request.look_alikes or self._request.unlabeled):
+        if not self.mixes:
             return None
         before, lost = self._kept(step), False
         if self._made < 0 and any(self._is_forbidden(path) for path in before):
@@ -194,7 +199,7 @@ class Rounds:
         except ConfigError:
             log.info("Step %d: no look-alikes yet: no image is read rightly, and no font draws the labels.", step)
             return (), 0
-        log.info("Step %d: %d look-alikes, characters from %d of %d images.",
+        log.info("Step %d: %d look-alikes are drawn; %d of the %d images gave characters for them.",
                  step, count, painter.num_cut, len(originals))  # fmt: skip
         drawn = (painter.draw(number) for number in range(count))
         return (Example(image.data, image.label, "", image.width, image.height) for image in drawn), count

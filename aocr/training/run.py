@@ -136,9 +136,11 @@ def _run(
 
 def _tell_network(request: TrainRequest, plan: Plan, cluster: Cluster, parameters: int, precision: str) -> None:
     """Say what is trained, and how."""
-    epoch = counted(plan.share.num_batches, "step")
+    epoch = f"{counted(plan.share.num_batches, 'step')} an epoch"
+    if request.look_alikes or request.unlabeled:
+        epoch += ", what is mixed in not counted"
     log.info(
-        "%s network, %s parameters, %s; %s, learning rate %g, batches of %d, %s an epoch",
+        "%s network, %s parameters, %s; %s, learning rate %g, batches of %d, %s",
         *(plan.config.arch, f"{parameters:,}", precision),
         *(request.config.optimizer, request.config.learning_rate, plan.batch_size, epoch),
     )

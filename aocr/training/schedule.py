@@ -178,7 +178,7 @@ class Schedule:
         checks = f"for {state.patience} checks in a row" if state.patience > 1 else "at the last check"
         return {
             Reason.GOING: "it has not ended",
-            Reason.EPOCHS: f"{epochs} epochs are done (--num-epoch)" if epochs > 1 else "1 epoch is done (--num-epoch)",
+            Reason.EPOCHS: f"the steps of {epochs} {'epochs' if epochs > 1 else 'epoch'} are done (--num-epoch)",
             Reason.TIME: f"{clock(state.elapsed)} of training time are used up (--max-time)",
             Reason.PATIENCE: f"it got no better {checks} (--patience)",
         }[Reason(state.finished)]

@@ -149,7 +149,6 @@ class Trainer:
         state, config = self.state, self.config
         meter = Meter()
         strength = config.augment_strength if config.augment else 0.0
-        self._progress.phase("first step")
         for epoch, number, batch in self._batches(strength):
             rate = self.schedule.learning_rate
             self._losses.append(self._train_step(batch, rate, state.step))
@@ -180,10 +179,11 @@ class Trainer:
         state, seed = self.state, self.config.seed
         while True:
             extra, closed = None, self._closed
-            if self.rounds:
-                self._progress.phase("preparing a round")
+            if self.rounds and self.rounds.mixes:
+                self._progress.phase("preparing images to mix in")
                 with self._average.applied():
                     extra = self.rounds.mixed_in(state.step, is_new=self._searches)
+            self._progress.phase(f"training, step {state.step}" if self._first_seconds else "first step")
             batches = self._closing if closed else self.training
             for batch in batches.endless(state.epoch, state.batch, seed, strength, extra):  # type: ignore[union-attr]
                 if self._closed != closed or (self._searches and self.rounds and self.rounds.is_due(state.step)):

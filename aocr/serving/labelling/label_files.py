@@ -139,6 +139,8 @@ class LabelFiles:
                 os.fsync(file.fileno())
             except OSError:
                 file.truncate(at)
+                if not at and kind is not Kind.TRAINING:  # that one is held
+                    os.remove(path)
                 raise
         return Written(kind, at, data)
 
