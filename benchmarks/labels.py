@@ -2,8 +2,8 @@
 
     python benchmarks/labels.py --data DATA --work WORK [--sets plates,captcha] [--sizes 100,all] [--ways words]
 
-A training ends by itself, or once it has been shown `--images` images: not by the clock, so that the load of the machine
-does not matter.
+A training ends by itself, or once it has been shown `--images` images: not by the clock, so that the load of the
+machine does not matter.
 
 DATA holds a folder a set with `train.txt` and, but for displays, `test.txt`; of displays every fifth image is the test.
 Labels are drawn at random, the same for every way. WORK keeps `labels.jsonl`, one line a training: what stands there is

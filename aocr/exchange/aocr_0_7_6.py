@@ -185,7 +185,5 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
             raise CheckpointError(path, f"is not of a network that aocr 0.7.6 could train: {name} is {shapes}.")
         variable.assign(found[name])
     write_weights(folder, model, step)
-    folder.write_config(
-        config
-    )  # last: only with it the folder holds a model, so an import that broke off can be redone
+    folder.write_config(config)  # last: without it the folder holds no model, so a broken-off import can be done again
     return config, step
