@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -17,7 +18,7 @@ from conftest import assert_clean_failure, draw_numbers, run_aocr, start_aocr
 from PIL import Image
 
 from aocr.results import Character, Prediction
-from aocr.serving.labelling.app import make_label_app
+from aocr.serving.labelling.app import label_door, make_label_app
 from aocr.serving.labelling.guesses import guess_reading
 from aocr.serving.labelling.label_files import Kind, LabelFiles
 from aocr.serving.labelling.labelling import Labelling
@@ -47,7 +48,8 @@ def serve(work, conversation, retraining=None):
     """Run `conversation(get, post)` with the server of a labelling; `get` and `post` give (status, JSON or bytes)."""
 
     async def run():
-        app = make_label_app(0, work, retraining or Retraining(work, "words", None, lambda model: []), False)
+        training = retraining or Retraining(work, "words", None, lambda model: [])
+        app = make_label_app(label_door(0), work, training, False)
         async with TestClient(TestServer(app)) as client:
 
             async def ask(method, path, **options):
@@ -200,6 +202,27 @@ def test_slips_are_told_in_one_line(tmp_path, numbers):
     assert_clean_failure(run_aocr("label", tmp_path / "no.png", "--output", output), "no image that can be read")
     assert_clean_failure(run_aocr("label", "x.png", "--output", tmp_path), "--output")
     assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
+
+
+def test_what_stands_in_the_way_is_told_before_images_are_read(tmp_path, numbers, monkeypatch):
+    from aocr.serving.labelling import guesses
+
+    def read_images(*args):
+        raise AssertionError("images were read first")
+
+    monkeypatch.setattr(guesses, "read_images", read_images)
+    output = tmp_path / "labels.txt"
+    argv = ("label", numbers.parent, "--model-dir", "words", "--output", output)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_clean_failure(run_aocr(*argv, "--port", port), f"127.0.0.1:{port}", "cannot listen")
+    assert_clean_failure(run_aocr(*argv, "--port", 65536), "between 0 and 65535")
+    assert not output.exists()
+    output.write_text("3.png\n")
+    assert_clean_failure(run_aocr(*argv), "labels.txt:1", "has no label")
+    output.write_text("")
+    (tmp_path / "labels.unreadable.txt").mkdir()
+    assert_clean_failure(run_aocr(*argv), "labels.unreadable.txt", "cannot be written")
 
 
 async def press_alt(page, letter):

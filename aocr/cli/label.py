@@ -47,16 +47,19 @@ def run(args: argparse.Namespace) -> int:
         reason = "name images, or labels that exist (--audit ANNOTATIONS), and not both."
         raise ConfigError("IMAGE", args.images or "", reason)
     options.check_paths([args.audit] if args.audit else [], args.model_dir or "", graph_too=True)
+    from aocr.serving.labelling.app import label_door
     from aocr.serving.labelling.label_files import LabelFiles
+    from aocr.serving.web import listening
 
     label_files = LabelFiles(args.output, args.data_base_dir)
     if args.audit and os.path.realpath(args.audit) in map(os.path.realpath, label_files.paths.values()):
         raise ConfigError("--output", args.output, "is what is audited. Name another file: labels are never changed.")
-    with label_files.held():
-        return _serve(args, label_files)
+    door = label_door(args.port)
+    with label_files.held(), listening(door) as sockets:  # before images are read, which takes long
+        return _serve(args, label_files, door, sockets)
 
 
-def _serve(args: argparse.Namespace, label_files) -> int:
+def _serve(args: argparse.Namespace, label_files, door, sockets: Sequence) -> int:
     from aocr.serving.labelling.app import make_label_app
     from aocr.serving.labelling.labelling import Labelling
     from aocr.serving.labelling.retraining import Retraining, model_beside
@@ -74,7 +77,8 @@ def _serve(args: argparse.Namespace, label_files) -> int:
     labelling = Labelling(images, guesses, label_files, args.seed)
     before = len(labelling.texts)
     log.info("%d images, %d of them labelled in %s", len(images), before, args.output)
-    run_app(make_label_app(args.port, labelling, Retraining(labelling, model, args.retrain, read), bool(args.audit)))
+    retraining = Retraining(labelling, model, args.retrain, read)
+    run_app(make_label_app(door, labelling, retraining, bool(args.audit)), sockets)
     _tell_end(args, labelling, len(labelling.texts) - before, model)
     return 0
 

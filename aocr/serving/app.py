@@ -24,7 +24,7 @@ from aocr.serving import protocol, read_route
 from aocr.serving.batching import Batcher
 from aocr.serving.metrics import Metrics
 from aocr.serving.models import Model, Version
-from aocr.serving.web import Door, Refused, make_app, read_page, run_app
+from aocr.serving.web import Door, Refused, listening, make_app, read_page, run_app
 
 log = logging.getLogger("aocr")
 
@@ -217,4 +217,5 @@ def serve(
         raise ConfigError("--name", sorted(doubled)[0], "two models have this name. Give each its own --name.")
     for model in models:
         log.info("%s, version %d: %s", model.name, model.version.number, model.version.about)
-    run_app(make_service(Service(models, lexicons, batch_size), door))
+    with listening(door) as sockets:
+        run_app(make_service(Service(models, lexicons, batch_size), door), sockets)

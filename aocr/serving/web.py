@@ -1,8 +1,10 @@
 """The small web server under `aocr serve` and `aocr label`: who may ask, how a failure is told, how it starts and ends.
 
-    app = make_app(Door("127.0.0.1", 8501), read_page("label.html"), max_bytes=1 << 20)
+    door = Door("127.0.0.1", 8501)
+    app = make_app(door, read_page("label.html"), max_bytes=1 << 20)
     app.router.add_post("/decision", decide)
-    run_app(app)                                   # until Ctrl-C or SIGTERM
+    with listening(door) as sockets:
+        run_app(app, sockets)                      # until Ctrl-C or SIGTERM
 
 The page is whole in one file: the browser knows its style and its script by their digests, and runs nothing else.
 """
@@ -17,7 +19,9 @@ import ipaddress
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from urllib.parse import urlsplit
@@ -31,6 +35,7 @@ from aocr.interrupts import deferred
 
 log = logging.getLogger("aocr")
 
+MAX_PORT = 65535
 POLL_SECONDS = 0.1
 """How soon a signal is noticed."""
 DRAIN_SECONDS = 60.0
@@ -233,38 +238,53 @@ async def _let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
 
-def run_app(app: web.Application) -> None:
-    """Serve until Ctrl-C or SIGTERM; then finish what was asked and return. A second one ends the process at once.
+@contextmanager
+def listening(door: Door) -> Iterator[list[socket.socket]]:
+    """Sockets that listen at a door; who knocks waits for `run_app`.
 
     Raises:
       ConfigError: the server cannot listen there.
     """
+    if door.port > MAX_PORT:
+        raise ConfigError("--port", door.port, f"must be between 0 and {MAX_PORT}.")
+    with ExitStack() as stack:
+        try:
+            found = socket.getaddrinfo(door.host or None, door.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
+            sockets = [stack.enter_context(socket.create_server(at[:2], family=family)) for family, at in addresses]
+        except (OSError, UnicodeError) as error:  # a port in use, a name that is no address of this machine
+            reason = f"the server cannot listen there ({files.one_line(error)}). Choose another."
+            raise ConfigError("host and port", f"{door.host}:{door.port}", reason) from None
+        yield sockets
+
+
+def run_app(app: web.Application, sockets: Sequence[socket.socket]) -> None:
+    """Serve until Ctrl-C or SIGTERM; then finish what was asked and return. A second one ends the process at once.
+
+    Args:
+      app: of `make_app`.
+      sockets: of `listening`.
+    """
     with deferred("answering what was asked, then ending. A second signal ends it at once.") as interrupts:
-        asyncio.run(_serve(app, lambda: interrupts.caught is not None))
+        asyncio.run(_serve(app, sockets, lambda: interrupts.caught is not None))
 
 
-async def _serve(app: web.Application, is_over: Callable[[], bool]) -> None:
+async def _serve(app: web.Application, sockets: Sequence[socket.socket], is_over: Callable[[], bool]) -> None:
     unsaid = logging.Logger("unsaid", logging.CRITICAL)  # aiohttp tells what is no HTTP with a traceback
     logger = server_logger if os.environ.get("AOCR_DEBUG") else unsaid
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS, logger=logger)
     await runner.setup()
     try:
-        await _listen(runner, app[DOOR])
+        for one in sockets:
+            await web.SockSite(runner, one).start()
+        _tell_address(app[DOOR], *sockets[0].getsockname()[:2])
         while not is_over():
             await asyncio.sleep(POLL_SECONDS)
     finally:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, door: Door) -> None:
-    try:
-        await web.TCPSite(runner, door.host, door.port).start()
-    except OSError as error:  # a port in use, a name that is no address of this machine
-        reason = f"the server cannot listen there ({files.one_line(error)}). Choose another."
-        raise ConfigError("host and port", f"{door.host}:{door.port}", reason) from None
-    except OverflowError:
-        raise ConfigError("--port", door.port, "must be between 0 and 65535.") from None
-    host, port = runner.addresses[0][:2]
+def _tell_address(door: Door, host: str, port: int) -> None:
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     token = f"#token={door.token}" if door.token else ""
     log.info("Open %s%s", place, token)

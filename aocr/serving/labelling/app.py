@@ -22,16 +22,21 @@ MAX_BYTES = 1 << 16
 USUAL_THRESHOLD = 0.98
 
 
-def make_label_app(port: int, labelling: Labelling, retraining: Retraining, is_audit: bool) -> web.Application:
-    """The server of a labelling, reached from this machine only.
+def label_door(port: int) -> Door:
+    """Where `aocr label` listens: reached from this machine only."""
+    return Door("127.0.0.1", port)
+
+
+def make_label_app(door: Door, labelling: Labelling, retraining: Retraining, is_audit: bool) -> web.Application:
+    """The server of a labelling.
 
     Args:
-      port: to listen at.
+      door: of `label_door`.
       labelling: that is shown and changed.
       retraining: that is told of each decision, and stopped at the end.
       is_audit: whether labels that exist are looked at.
     """
-    app = make_app(Door("127.0.0.1", port), read_page("label.html"), MAX_BYTES)
+    app = make_app(door, read_page("label.html"), MAX_BYTES)
     routes = _Routes(labelling, retraining, is_audit)
     app.router.add_get("/state", routes.state)
     app.router.add_get(r"/images/{index:\d{1,9}}", routes.image)

@@ -69,7 +69,8 @@ class LabelFiles:
         """Keeps other runs of `aocr label` off the file; Windows keeps nobody off.
 
         Raises:
-          AocrError: another run holds it, or it cannot be written.
+          AocrError: another run holds it, or a file cannot be written.
+          AnnotationError: a file has a line that is no annotation.
         """
         is_new = not os.path.exists(self.output)
         with files.writing(self.output):
@@ -77,6 +78,7 @@ class LabelFiles:
             handle = os.open(self.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             self._lock(handle)
+            self._check()
             yield
         finally:
             os.close(handle)
@@ -91,6 +93,14 @@ class LabelFiles:
         except BlockingIOError:
             reason = "another aocr label is at work on it. End that one, or give another --output."
             raise AocrError(f"{self.output}: {reason}") from None
+
+    def _check(self) -> None:
+        """See that what stands can be read and written, before anything else takes its time."""
+        for kind, path in self.paths.items():
+            if os.path.exists(path):
+                with files.writing(path), open(path, "ab"):
+                    pass
+                self.labels(kind)
 
     def labels(self, kind: Kind) -> dict[str, str]:
         """Labels that stand in a file, by the real path of the image; of two of the same image the later.
