@@ -64,11 +64,6 @@ class Batcher:
         self._thread = ThreadPoolExecutor(1, "aocr-read")
         self._task: asyncio.Task | None = None
 
-    @property
-    def num_waiting(self) -> int:
-        """Images in the queue."""
-        return len(self._queue)
-
     def start(self) -> None:
         """Begin to read what comes. Call it in the event loop."""
         self._task = asyncio.create_task(self._run())
@@ -92,8 +87,10 @@ class Batcher:
             what may be read together.
 
         Raises:
-          Refused: too many images wait (429).
+          Refused: too many images wait (429), or these alone are too many (413).
         """
+        if len(items) > MAX_WAITING:
+            raise Refused(413, f"A request may hold {MAX_WAITING:,} images. Send the rest in another.")
         if len(self._queue) + len(items) > MAX_WAITING:
             raise Refused(429, f"{len(self._queue)} images wait to be read. Try again later, or send fewer at a time.")
         loop = asyncio.get_running_loop()
