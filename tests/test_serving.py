@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import csv
+import gc
 import http.client
 import io
 import json
@@ -10,6 +12,7 @@ import signal
 import subprocess
 import time
 import uuid
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,9 +25,15 @@ pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
 import browser
 
+from aocr.config import ReadConfig
+from aocr.data.annotations import parse_annotations
+from aocr.serving.models import Model
+
 IMAGES = sorted((ROOT / "datasets/images").glob("testing_0*.jpg"))[:6]
 B64 = [{"b64": base64.b64encode(path.read_bytes()).decode()} for path in IMAGES]
 PREDICT = "/v1/models/aocr:predict"
+
+in_browser = pytest.mark.skipif(not browser.PROGRAM, reason="chromium is not installed")
 
 
 class Server:
@@ -314,6 +323,20 @@ def test_versions_are_taken_up_and_the_end_waits_for_answers(graph, tmp_path):
     assert code == 0 and "Version 3 is not taken up" in log and "Traceback" not in log, log
 
 
+def test_a_version_that_is_replaced_is_freed_at_once(graph, tmp_path):
+    put(tmp_path, 1, graph)
+    model = Model(str(tmp_path), "", 2)
+    reader = weakref.ref(model.version.reading(ReadConfig()).__self__.reader)
+    put(tmp_path, 2, graph)
+    gc.disable()
+    try:
+        for _ in range(2):
+            model.look_for_newer()
+        assert model.version.number == 2 and reader() is None
+    finally:
+        gc.enable()
+
+
 def test_a_second_signal_ends_at_once(graph, tmp_path):
     (tmp_path / "plates.onnx").write_bytes(graph)
     server = Server("--model-dir", tmp_path / "plates.onnx")
@@ -340,7 +363,7 @@ def test_slips_are_told_in_a_line(server, tmp_path):
         assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-@pytest.mark.skipif(not browser.PROGRAM, reason="chromium is not installed")
+@in_browser
 def test_the_page_in_a_browser(server, predicted):
     async def use():
         async with browser.Browser() as page:
@@ -372,3 +395,125 @@ def test_the_page_in_a_browser(server, predicted):
             assert page.complaints == []
 
     asyncio.run(use())
+
+
+async def use_page(server, conversation):
+    """Run `conversation(page)` with the page open and its models told."""
+    async with browser.Browser() as page:
+        await page.open(server.url)
+        await page.until("document.getElementById('about').textContent.includes('words')")
+        await conversation(page)
+        assert page.complaints == []
+
+
+def read_all(count):
+    return f"document.getElementById('count').textContent.startsWith('{count} of {count} read')"
+
+
+TEXTS = "[...document.querySelectorAll('.text')].map(e => e.textContent)"
+FOCUSED = "document.activeElement.id || document.activeElement.textContent.trim()"
+
+
+@in_browser
+def test_images_are_dropped_pasted_and_taken_with_the_camera(server, predicted):
+    expected = [one["text"] for one in predicted]
+    copy = f"""(async () => {{
+        const image = Object.assign(new Image(), {{ src: "data:image/jpeg;base64,{B64[1]["b64"]}" }});
+        await image.decode();
+        const canvas = new OffscreenCanvas(image.width, image.height);
+        canvas.getContext("2d").drawImage(image, 0, 0);
+        await navigator.clipboard.write([new ClipboardItem({{ "image/png": await canvas.convertToBlob() }})]);
+    }})()"""
+
+    async def talk(page):
+        await page.drop(IMAGES[0], IMAGES[2])
+        await page.until(read_all(2))
+        assert await page.evaluate(TEXTS) == [expected[0], expected[2]]
+        assert not await page.evaluate("document.getElementById('drop').classList.contains('over')")
+        await page.allow_clipboard()
+        await page.evaluate("document.getElementById('clear').click()")
+        await page.evaluate(copy)
+        await page.paste()
+        await page.until(read_all(1))
+        await page.click("#paste")
+        await page.until(read_all(2))
+        assert await page.evaluate(TEXTS) == [expected[1]] * 2
+        names = await page.evaluate("[...document.querySelectorAll('.name')].map(e => e.textContent)")
+        assert names == ["pasted 2.png", "image.png"]
+        await page.click("#camera")
+        await page.until("document.getElementById('shot').open && document.getElementById('video').videoWidth > 0")
+        await page.key("Escape")
+        await page.until("!document.getElementById('shot').open && !document.getElementById('video').srcObject.active")
+        await page.click("#camera")
+        await page.until("document.getElementById('shot').open && document.getElementById('video').videoWidth > 0")
+        await page.click("#take")
+        await page.until(read_all(3))
+        assert (await page.evaluate("document.querySelector('.name').textContent")) == "camera 3.png"
+
+    asyncio.run(use_page(server, talk))
+
+
+@in_browser
+def test_texts_are_copied_and_downloaded(server, predicted, tmp_path):
+    odd = tmp_path / 'a "b", c.jpg'
+    odd.write_bytes(IMAGES[0].read_bytes())
+
+    async def talk(page):
+        await page.choose("#files", odd, IMAGES[1], ROOT / "setup.py")
+        await page.until(read_all(3))
+        await page.allow_clipboard()
+        both = [one["text"] for one in predicted[:2]]
+        for selector, text in (("#copy", "\n".join(both)), (".card .row button", both[0])):
+            await page.evaluate("navigator.clipboard.writeText('')")
+            await page.click(selector)
+            await page.until(f"navigator.clipboard.readText().then(text => text === {json.dumps(text)})")
+        rows = csv.DictReader(io.StringIO((await page.downloaded("#csv", "readings.csv", tmp_path)).decode()))
+        for row, name, one in zip(rows, (odd.name, IMAGES[1].name), predicted[:2], strict=True):
+            assert (row["file"], row["text"]) == (name, one["text"])
+            assert float(row["confidence"]) == pytest.approx(one["confidence"], abs=1e-3)
+            assert row["unsure"] == ("yes" if one["confidence"] < 0.9 else "no")
+        labels = parse_annotations(await page.downloaded("#annotations", "labels.txt", tmp_path), "labels.txt")
+        assert [(line.path, line.label) for line in labels] == list(zip((odd.name, IMAGES[1].name), both, strict=True))
+
+    asyncio.run(use_page(server, talk))
+
+
+@in_browser
+def test_the_page_is_used_by_keyboard(server):
+    async def talk(page):
+        await page.choose("#files", IMAGES[1])
+        await page.until(read_all(1))
+        characters = await page.evaluate("document.querySelectorAll('.characters button').length")
+        order = ["files", "camera", "paste", "What texts to expect", "copy", "csv", "annotations", "clear", "Copy"]
+        for name in order + ["a character"] * characters:
+            await page.key("Tab")
+            assert name == "a character" or await page.evaluate(FOCUSED) == name
+            ring = "getComputedStyle(document.activeElement.closest('.button') || document.activeElement).outlineStyle"
+            assert await page.evaluate(ring) == "solid", name
+        assert await page.evaluate("document.activeElement.matches('.characters li:last-child button')")
+        await page.evaluate("document.querySelector('summary').focus()")
+        await page.key(" ")
+        for name in ("pattern", "words", "lexicon", "least"):
+            await page.key("Tab")
+            assert await page.evaluate(FOCUSED) == name
+        await page.evaluate("document.getElementById('clear').focus()")
+        await page.key("Enter")
+        assert await page.evaluate("document.querySelectorAll('.card').length") == 0
+        assert await page.evaluate(FOCUSED) == "files"
+
+    asyncio.run(use_page(server, talk))
+
+
+@in_browser
+def test_the_inputs_of_the_page_are_fit_for_a_phone(server):
+    async def talk(page):
+        files = "document.getElementById('files')"
+        assert await page.evaluate(f"[{files}.type, {files}.accept, {files}.multiple]") == ["file", "image/*", True]
+        video = "document.getElementById('video')"
+        assert await page.evaluate(f"[{video}.playsInline, {video}.muted]") == [True, True], "it plays where it stands"
+        assert await page.evaluate("document.getElementById('shot').getAttribute('aria-label')") == "Camera"
+        for name in ("camera", "paste", "take", "leave"):
+            button = f"document.getElementById('{name}')"
+            assert await page.evaluate(f"[{button}.type, {button}.textContent.trim() !== '']") == ["button", True]
+
+    asyncio.run(use_page(server, talk))

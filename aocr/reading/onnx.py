@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from aocr.onnx.file import FORMAT, read_settings, write_graph
 from aocr.onnx.network import Weights
 from aocr.reading import cache
 from aocr.reading.constraints import make_constraints
-from aocr.reading.onnx_search import OnnxSearch
+from aocr.reading.onnx_search import OnnxSearch, Run
 from aocr.reading.reader import Pixels, Reader
 from aocr.results import Reading
 
@@ -51,14 +52,15 @@ class OnnxReader(Reader):
         self.path, self.config, self.num_alternatives = path, config, how.alternatives
         self._data, self._temperature = data, temperature
         constraints = make_constraints(how, config.charset, config.max_steps)
+        start = partial(_start, path)  # nothing of the session holds the reader: its memory is free once it is dropped
         self._read: Callable[[np.ndarray, np.ndarray], Reading]
         if how.width == 1 and not constraints:
-            self._run, self._read = self._start(data), self._read_greedily
+            self._read = partial(_read_greedily, start(data))
             return
         try:
-            self._read = OnnxSearch(data, self._start, config, how.width, constraints, temperature)
+            self._read = OnnxSearch(data, start, config, how.width, constraints, temperature)
         except (KeyError, ValueError, TypeError) as error:
-            raise self._damaged(error) from None
+            raise _damaged(path, error) from None
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
         """As `Reader.transform`."""
@@ -82,32 +84,40 @@ class OnnxReader(Reader):
         """As `Reader.otherwise`."""
         return OnnxReader(self.path, self._data, self.config, self._temperature, how)
 
-    def _read_greedily(self, images: np.ndarray, widths: np.ndarray) -> Reading:
-        found = self._run(_OUTPUTS, {"images": images, "widths": widths})
-        ids, probabilities, attention, confidence, log_probs = found
-        return Reading(ids, probabilities, attention, confidence, log_probs[:, None], ids[:, None])
 
-    def _start(self, data: bytes) -> Callable:
-        """The function of a graph: names of outputs, inputs by name -> outputs."""
+def _read_greedily(run: Run, images: np.ndarray, widths: np.ndarray) -> Reading:
+    found = run(_OUTPUTS, {"images": images, "widths": widths})
+    ids, probabilities, attention, confidence, log_probs = found
+    return Reading(ids, probabilities, attention, confidence, log_probs[:, None], ids[:, None])
+
+
+def _start(path: str, data: bytes) -> Run:
+    """The function of a graph.
+
+    Args:
+      path: where it comes from, for messages.
+      data: the graph.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise AocrError("This needs onnxruntime: pip install onnxruntime.") from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting must not cost a core
+
+    def guarded(call: Callable, *args: Any) -> Any:
         try:
-            import onnxruntime
-        except ImportError:
-            raise AocrError("This needs onnxruntime: pip install onnxruntime.") from None
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting must not cost a core
+            return call(*args)
+        except Exception as error:  # onnxruntime's have no common type
+            raise _damaged(path, error) from None
 
-        def guarded(call: Callable, *args: Any) -> Any:
-            try:
-                return call(*args)
-            except Exception as error:  # onnxruntime's have no common type
-                raise self._damaged(error) from None
+    session = guarded(lambda: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"]))
+    return lambda outputs, inputs: guarded(session.run, outputs, inputs)
 
-        session = guarded(lambda: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"]))
-        return lambda outputs, inputs: guarded(session.run, outputs, inputs)
 
-    def _damaged(self, error: Exception) -> CheckpointError:
-        return CheckpointError(self.path, f"cannot be read with ({files.one_line(error)}). Export the model again.")
+def _damaged(path: str, error: Exception) -> CheckpointError:
+    return CheckpointError(path, f"cannot be read with ({files.one_line(error)}). Export the model again.")
 
 
 def open_graph(path: str, how: ReadConfig | None = None) -> OnnxReader:

@@ -149,6 +149,7 @@ class Model:
         self._is_numbered = len(found) > 1 or newest[1] != path
         self._seen: dict[int, list] = {}
         self._failed: dict[int, list] = {}
+        self._was_replaced = False  # a version was, since the last look
         self.version = self._load(*newest)
 
     def find(self, number: str | None) -> Version:
@@ -165,6 +166,9 @@ class Model:
         """Take up another version where there is one and its files have stood still since the last look."""
         if not self._is_numbered:
             return
+        if self._was_replaced:  # by now its last requests are answered
+            self._was_replaced = False
+            machine.give_back_memory()
         try:
             found = {number: (path, _sizes(path)) for number, path in find_versions(self.path).items()}
         except (AocrError, OSError):  # the folder is being replaced
@@ -187,6 +191,7 @@ class Model:
         except Exception as error:  # a damaged model brings libraries to errors of many kinds
             log.warning("Version %d is not taken up: %s", number, files.one_line(error))
             return False
+        self._was_replaced = True
         log.info("%s: version %d reads from now on.", self.name, number)
         return True
 
