@@ -110,11 +110,47 @@ class Browser:
         node = (await self.call("DOM.querySelector", nodeId=root, selector=selector))["nodeId"]
         await self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
 
+    async def drop(self, *paths: Path) -> None:
+        """Drop files on the page."""
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            await self.call("Input.dispatchDragEvent", type=kind, x=50, y=50, data=data)
+
+    async def click(self, selector: str) -> None:
+        """Click in the middle of an element."""
+        box = await self.evaluate(f"""(() => {{ const e = document.querySelector({selector!r});
+            e.scrollIntoView({{block: "center"}}); const b = e.getBoundingClientRect();
+            return [b.x + b.width / 2, b.y + b.height / 2]; }})()""")
+        for kind in ("mousePressed", "mouseReleased"):
+            await self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+
+    async def allow_clipboard(self) -> None:
+        """Let the page read and write the clipboard."""
+        await self.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+
+    async def downloaded(self, press: str, name: str, folder: Path) -> bytes:
+        """The file that a click on an element downloads."""
+        await self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        await self.click(press)
+        for _ in range(600):
+            if (folder / name).exists():
+                return (folder / name).read_bytes()
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"{name} did not come: {[path.name for path in folder.iterdir()]}")
+
     async def key(self, key: str) -> None:
         """Press a key."""
-        codes = {"Tab": 9, "Enter": 13, "Escape": 27}
-        for kind in ("rawKeyDown", "keyUp"):
-            await self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key])
+        codes, texts = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}, {"Enter": "\r", " ": " "}
+        pressed = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": codes[key]}
+        text = {"text": texts[key]} if key in texts else {}
+        await self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **pressed, **text)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
+    async def paste(self) -> None:
+        """Press Ctrl+V."""
+        pressed = {"key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2}
+        await self.call("Input.dispatchKeyEvent", type="rawKeyDown", commands=["paste"], **pressed)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
 
     async def picture(self) -> bytes:
         """PNG of what is seen."""
