@@ -195,12 +195,20 @@ def test_a_training_is_ended_with_the_program(work, monkeypatch):
 
 def test_slips_are_told_in_one_line(tmp_path, numbers):
     output = tmp_path / "labels.txt"
-    assert_clean_failure(run_aocr("label", "--output", output), "IMAGE", "--audit ANNOTATIONS")
-    assert_clean_failure(run_aocr("label", "x.png", "--audit", numbers, "--output", output), "and not both")
-    assert_clean_failure(run_aocr("label", "--audit", numbers, "--output", numbers), "labels are never changed")
-    assert_clean_failure(run_aocr("label", "--audit", "nowhere.txt", "--output", output), "there is no such file")
-    assert_clean_failure(run_aocr("label", tmp_path / "no.png", "--output", output), "no image that can be read")
-    assert_clean_failure(run_aocr("label", "x.png", "--output", tmp_path), "--output")
+    assert_clean_failure(run_aocr("label", "--port", 0, "--output", output), "IMAGE", "--audit ANNOTATIONS")
+    assert_clean_failure(
+        run_aocr("label", "--port", 0, "x.png", "--audit", numbers, "--output", output), "and not both"
+    )
+    assert_clean_failure(
+        run_aocr("label", "--port", 0, "--audit", numbers, "--output", numbers), "labels are never changed"
+    )
+    assert_clean_failure(
+        run_aocr("label", "--port", 0, "--audit", "nowhere.txt", "--output", output), "there is no such file"
+    )
+    assert_clean_failure(
+        run_aocr("label", "--port", 0, tmp_path / "no.png", "--output", output), "no image that can be read"
+    )
+    assert_clean_failure(run_aocr("label", "--port", 0, "x.png", "--output", tmp_path), "--output")
     assert list(tmp_path.iterdir()) == [], "nothing half-written is left"
 
 
@@ -219,10 +227,10 @@ def test_what_stands_in_the_way_is_told_before_images_are_read(tmp_path, numbers
     assert_clean_failure(run_aocr(*argv, "--port", 65536), "between 0 and 65535")
     assert not output.exists()
     output.write_text("3.png\n")
-    assert_clean_failure(run_aocr(*argv), "labels.txt:1", "has no label")
+    assert_clean_failure(run_aocr(*argv, "--port", 0), "labels.txt:1", "has no label")
     output.write_text("")
     (tmp_path / "labels.unreadable.txt").mkdir()
-    assert_clean_failure(run_aocr(*argv), "labels.unreadable.txt", "cannot be written")
+    assert_clean_failure(run_aocr(*argv, "--port", 0), "labels.unreadable.txt", "cannot be written")
 
 
 async def press_alt(page, letter):
@@ -277,7 +285,7 @@ async def label_in_browser(address, numbers):
 def test_labelling_in_a_browser_with_the_keyboard(tmp_path):
     draw_numbers(tmp_path / "n", 12)
     output = tmp_path / "labels.txt"
-    argv = ("label", tmp_path / "n", "--output", output, "--model-dir", "words", "--port", "8597")
+    argv = ("label", tmp_path / "n", "--output", output, "--model-dir", "words", "--port", "0")
     with start_aocr(*argv, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         said = []
         for line in process.stderr:

@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model_dir(parser, or_words=True, graph_too=True)
     add("--retrain", type=options.positive, metavar="N",
         help="after each N labels fine-tune the model in the background and order the rest anew")
-    add("--port", type=options.positive, default=8502, metavar="N", help="of the page's address (default: %(default)s)")
+    add("--port", type=options.whole, default=8502, metavar="N",
+        help="of the page's address; 0: any (default: %(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of the images drawn at random (default: 0)")
     options.add_data_base_dir(parser)
     options.add_log_path(parser)
