@@ -330,3 +330,19 @@ def test_real_images_give_the_same_texts(dataset, tmp_path):
     for one, two in zip(ours.predict(images), theirs.predict(images), strict=True):
         assert one.text == two.text
         assert one.confidence == pytest.approx(two.confidence, abs=1e-3)
+
+
+def test_readers_with_other_patterns_share_their_sessions(monkeypatch):
+    import onnxruntime
+
+    started = []
+    session = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda *args, **options: started.append(1) or session(*args, **options)
+    )
+    random = random_reader({})
+    reader = OnnxReader("graph", graph_of(random), random.config, random.temperature, ReadConfig(pattern="[abc]+"))
+    before = len(started)
+    for pattern in ("[d-h]+", "[a-h]{3}"):
+        reader.otherwise(ReadConfig(pattern=pattern))
+    assert len(started) == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class OnnxReader(Reader):
       config: of the model.
       temperature: of the confidence.
       how: beam and constraints.
+      start: gives what runs a graph; None: sessions of its own. `otherwise` hands it on, so that they are shared.
 
     Raises:
       CheckpointError: ONNX Runtime cannot use the graph.
@@ -47,18 +48,27 @@ class OnnxReader(Reader):
       AocrError: there is no onnxruntime.
     """
 
-    def __init__(self, path: str, data: bytes, config: ModelConfig, temperature: float, how: ReadConfig | None = None):
+    def __init__(
+        self,
+        path: str,
+        data: bytes,
+        config: ModelConfig,
+        temperature: float,
+        how: ReadConfig | None = None,
+        start: Callable[[bytes], Run] | None = None,
+    ):
         how = how or ReadConfig()
         self.path, self.config, self.num_alternatives = path, config, how.alternatives
         self._data, self._temperature = data, temperature
         constraints = make_constraints(how, config.charset, config.max_steps)
-        start = partial(_start, path)  # nothing of the session holds the reader: its memory is free once it is dropped
+        # nothing of a session holds the reader: its memory is free once it is dropped
+        self._start = start or lru_cache(None)(partial(_start, path))
         self._read: Callable[[np.ndarray, np.ndarray], Reading]
         if how.width == 1 and not constraints:
-            self._read = partial(_read_greedily, start(data))
+            self._read = partial(_read_greedily, self._start(data))
             return
         try:
-            self._read = OnnxSearch(data, start, config, how.width, constraints, temperature)
+            self._read = OnnxSearch(data, self._start, config, how.width, constraints, temperature)
         except (KeyError, ValueError, TypeError) as error:
             raise _damaged(path, error) from None
 
@@ -82,7 +92,7 @@ class OnnxReader(Reader):
 
     def otherwise(self, how: ReadConfig) -> OnnxReader:
         """As `Reader.otherwise`."""
-        return OnnxReader(self.path, self._data, self.config, self._temperature, how)
+        return OnnxReader(self.path, self._data, self.config, self._temperature, how, self._start)
 
 
 def _read_greedily(run: Run, images: np.ndarray, widths: np.ndarray) -> Reading:
