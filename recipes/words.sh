@@ -3,11 +3,12 @@
 #
 #   recipes/words.sh WORK LEG [MINUTES [IMAGES]]
 #
-# A leg draws IMAGES words (default 400,000; half of them as in the street, the rest as on the other kinds of images that
-# people have) with a seed of its own, trains on them for MINUTES (default 120) from where the leg before ended, and lowers the learning rate to zero in some minutes more. Two model folders come out of it:
-# WORK/legN-ship (what is packed into aocr/folder/box) and WORK/legN (its weights before the learning rate fell: the next
-# leg starts there; recipes/words holds those of the last leg that was committed). A leg that was stopped goes on when
-# the same command is given again. Needs aocr in PATH, npm, and Debian's apt-get for the fonts (336 MB).
+# A leg draws IMAGES words (default 400,000; half of them as in the street, the rest as on the other kinds of images
+# that people have) with a seed of its own, trains on them for MINUTES (default 120) from where the leg before ended,
+# and lowers the learning rate to zero in a fifth of that time more. Two model folders come out of it: WORK/legN-ship
+# (what is packed into aocr/folder/box) and WORK/legN (its weights before the learning rate fell: the next leg starts
+# there; recipes/words holds those of the last leg that was committed). A leg that was stopped goes on when the same
+# command is given again. Needs aocr in PATH, npm, and Debian's apt-get for the fonts (336 MB).
 set -euo pipefail
 recipes=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1" && cd "$1"
@@ -44,6 +45,9 @@ if [ ! -e "leg$leg-ship" ]; then
   timeout --signal=TERM "${minutes}m" "${train[@]}" --model-dir "leg$leg" || [ $? = 124 ]
   cp -r "leg$leg" "leg$leg-ship"
 fi
-"${train[@]}" --model-dir "leg$leg-ship" --max-time $((minutes + minutes / 10))m
+# a third of the learning rate for a tenth of the time, then down to zero in as much
+lower=(--initial-learning-rate 7e-4 --model-dir "leg$leg-ship")
+timeout --signal=TERM "$((minutes / 10 + 1))m" "${train[@]}" "${lower[@]}" || [ $? = 124 ]
+"${train[@]}" "${lower[@]}" --max-time $((minutes + minutes / 5))m
 python "$recipes/pack.py" "leg$leg-ship" "packed-leg$leg"
 echo "Copy packed-leg$leg/* to aocr/folder/box, and pack leg$leg to recipes/words, where they read better than before."
