@@ -36,10 +36,10 @@ done
 before=$recipes/words
 [ ! -e "leg$((leg - 1))/best.json" ] || before=leg$((leg - 1))
 start=() && [ ! -e "$before/model.json" ] || start=(--init-from "$before")
-[ ${#start[@]} -gt 0 ] || start=(--height 32 --color --charset full-ascii --max-prediction 32 --max-width 512 --max-height 32)
+[ ${#start[@]} -gt 0 ] || start=(--height 32 --color --charset full-ascii)
 
 train=(aocr train "leg$leg"-*.tfrecords* --validation validation-*.tfrecords --batch-size 64 --augment-strength 0.7
-  --steps-per-checkpoint 500 --patience 100000 "${start[@]}" --seed "$leg")
+  --max-prediction 32 --max-width 640 --max-height 32 --steps-per-checkpoint 500 --patience 100000 "${start[@]}" --seed "$leg")
 if [ ! -e "leg$leg-ship" ]; then
   # no limit of time here, so that the learning rate does not begin to fall; 130: stopped by the signal, all saved
   timeout --signal=TERM "${minutes}m" "${train[@]}" --model-dir "leg$leg" || [ $? = 124 ]
