@@ -196,7 +196,7 @@ def test_equal_images(build, tmp_path):
         (b"\n\n", "is empty"),
         (b"none.png A\n", "no usable line.*none.png"),
         (b"none.png\n", "no usable line.*no label"),
-        ("a.png caf\u00e9\n".encode("latin-1"), "a.txt: has no usable line .1 not UTF-8.*line is not UTF-8. Save"),
+        ("a.png caf\u00e9\n".encode("latin-1"), "a.txt: has no usable line .not UTF-8: 1.*line is not UTF-8. Save"),
     ],
 )
 def test_nothing_usable_is_an_error(build, tmp_path, text, words):
