@@ -151,6 +151,24 @@ def read(path: Path, limit: int = -1) -> bytes:
         return file.read(limit)
 
 
+def read_plain(path: Path, most: int) -> bytes:
+    """The bytes of a file that a stranger may have put there.
+
+    Raises:
+      OSError: it cannot be read, is a pipe or a device, which may never end, or has more than `most` bytes.
+    """
+    if is_endless(path):
+        raise OSError(None, "a pipe or a device, not a file", os.fspath(path))
+    if size(path) > most:
+        raise OSError(None, f"it has more than {most >> 20} MiB", os.fspath(path))
+    return read(path)
+
+
+def is_endless(path: Path) -> bool:
+    """Whether something is there that is neither file nor folder: who reads it may wait for ever."""
+    return not is_remote(path) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator:
     """A file to seek and read in, a piece here and a piece there."""

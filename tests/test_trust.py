@@ -4,7 +4,11 @@ import json
 import logging
 import os
 import shutil
+import struct
+import subprocess
+import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,13 +17,16 @@ from conftest import ROOT, assert_clean_failure, draw_numbers, run_aocr
 
 from aocr.cli.main import close_log, set_up_log
 from aocr.config import LARGEST, ModelConfig
-from aocr.data.images import canonical_image
+from aocr.data.images import canonical_image, read_file
 from aocr.errors import AocrError, CheckpointError, ConfigError, ImageError
 from aocr.folder.checkpoints import write_weights
+from aocr.folder.compact import read_compact
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.report.pictures import load_image
+from aocr.serving.labelling.retraining import _start_of
+from aocr.synth.fonts.files import font_files
 from aocr.text.charset import MOST_SYMBOLS, Charset
 
 
@@ -212,8 +219,6 @@ def test_damaged_curves_begin_anew(folder, points, caplog):
 
 
 def test_weights_with_python_objects_are_refused(tmp_path):
-    from aocr.folder.compact import read_compact
-
     np.savez(tmp_path / "weights.npz", a=np.array([print], object))
     with pytest.raises(CheckpointError, match="damaged"):
         read_compact(str(tmp_path / "weights.npz"))
@@ -263,3 +268,128 @@ def test_nothing_but_the_package_goes_into_the_docker_image():
     assert all((ROOT / name).exists() for name in needed)
     lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
     assert "USER aocr" in lines and lines.index("USER aocr") < lines.index('ENTRYPOINT ["aocr"]')
+
+
+# what a stranger's folder may hold beside files
+
+
+@pytest.mark.parametrize("name", ["model.json", "best.json", "checkpoint", "best-7.index"])
+def test_a_pipe_in_a_model_folder_is_refused(folder, image, name):
+    folder.joinpath(name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    told = assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), name)
+    assert "is a pipe or a device" in told
+
+
+def test_a_file_without_end_is_no_model(folder, image):
+    folder.joinpath("model.json").unlink()
+    folder.joinpath("model.json").symlink_to("/dev/zero")
+    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "is a pipe or a device")
+
+
+def test_a_huge_file_is_not_taken_into_memory(folder, image, tmp_path):
+    for path in (folder / "model.json", tmp_path / "huge.png", tmp_path / "weights.npz"):
+        path.touch()
+        os.truncate(path, 2**36)
+    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "more than 64 MiB")
+    with pytest.raises(ImageError, match="more than 1024 MiB"):
+        read_file(tmp_path / "huge.png")
+    with pytest.raises(CheckpointError, match="more than 1024 MiB"):
+        read_compact(str(tmp_path / "weights.npz"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_an_image_that_never_ends_is_not_read(tmp_path, make):
+    make(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="a pipe or a device, not a file"):
+        read_file(tmp_path / "a.png")
+    tmp_path.joinpath("a.txt").write_text("a.png A\n")
+    assert "a pipe or a device" in run_aocr("dataset", tmp_path / "a.txt", tmp_path / "a.tfrecords").stderr
+
+
+def test_a_font_that_never_ends_is_passed_over(tmp_path):
+    os.mkfifo(tmp_path / "a.ttf")
+    with pytest.raises(ConfigError, match="holds no font"):
+        font_files([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "header", ["{'shape': (1L", "-" * 9000 + "1", "{'descr': '<f2', 'fortran_order': False, 'shape': (10**9,)}"]
+)
+def test_odd_headers_of_weights_are_told(tmp_path, header):
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "weights.npz", "w") as archive:
+        archive.writestr("a.npy", data)
+    with pytest.raises(CheckpointError, match="missing or damaged"):
+        read_compact(str(tmp_path / "weights.npz"))
+
+
+@pytest.mark.parametrize("value", [np.ones(3, complex), np.ones(3, np.int8), np.ones(3, [("a", np.float32)])])
+def test_weights_that_are_no_floats_are_told(tmp_path, value):
+    np.savez(tmp_path / "weights.npz", a=value)
+    with pytest.raises(CheckpointError, match="holds no floats"):
+        read_compact(str(tmp_path / "weights.npz"))
+
+
+def test_weights_that_are_no_arrays_are_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "weights.npz", "w") as archive:
+        archive.writestr("a", "text")
+    with pytest.raises(CheckpointError, match="holds no floats"):
+        read_compact(str(tmp_path / "weights.npz"))
+
+
+def test_weights_behind_a_password_or_badly_compressed_are_told(tmp_path):
+    path = tmp_path / "weights.npz"
+    for compression, at, damage in ((zipfile.ZIP_LZMA, 60, b"\xff" * 20), (zipfile.ZIP_STORED, 6, b"\x01")):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("a.npy", bytes(range(256)) * 4)
+        data = bytearray(path.read_bytes())
+        data[at : at + len(damage)] = damage
+        if len(damage) == 1:
+            data[data.rindex(b"PK\x01\x02") + 8] |= 1
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="missing or damaged"):
+            read_compact(str(path))
+
+
+@pytest.mark.parametrize("values", [{"height": 32.0}, {"channels": True}, {"channels": 1.0}])
+def test_numbers_of_another_type_are_refused(values):
+    with pytest.raises(ConfigError, match="must be a whole number"):
+        ModelConfig.from_dict({"charset": "01", **values})
+
+
+# what lies in the working directory is not run
+
+
+SAFE = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot leave the working directory out")
+HOSTILE = "from pathlib import Path\nPath({!r}).touch()\nraise ImportError('a stranger')\n"
+
+
+def hostile_folder(tmp_path, *names):
+    """A working directory with modules under these names, and the file that tells whether one was run."""
+    folder, told = tmp_path / "hostile", tmp_path / "was-run"
+    folder.mkdir()
+    for name in names:
+        (folder / f"{name}.py").write_text(HOSTILE.format(str(told)))
+    return folder, told
+
+
+@SAFE
+def test_drawing_runs_nothing_of_the_working_directory(tmp_path):
+    folder, told = hostile_folder(tmp_path, "multiprocessing", "numpy", "pickle")
+    start = tmp_path / "aocr"
+    start.write_text("from aocr.__main__ import run\nif __name__ == '__main__':\n    run()\n")
+    command = [sys.executable, start, "synth", tmp_path / "out", "--count", "4", "--workers", "2"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert not told.exists()
+    assert done.returncode == 0, done.stderr
+
+
+def test_retraining_runs_nothing_of_the_working_directory(tmp_path):
+    folder, told = hostile_folder(tmp_path, "aocr", "numpy", "argparse")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [sys.executable, "-c", _start_of(str(ROOT)), "--version"]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert not told.exists()
+    assert (done.returncode, done.stdout[:5]) == (0, "aocr "), done.stderr
