@@ -183,8 +183,19 @@ def main(argv: list[str] | None = None) -> int:
         interrupts.restore()
 
 
+def _open_closed() -> None:
+    """Let standard streams that are closed lead nowhere: else the next file that is opened would take their place."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
+
+
 def entry_point() -> None:
     """Run as a program. What it prints is UTF-8 wherever it runs: a Windows pipe or the locale C knows few letters."""
+    is_closed = sys.stdout is None
+    _open_closed()
+    if is_closed:
+        sys.exit(_fail("standard output is closed. Send it to a file, or to /dev/null."))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     code = main()
