@@ -393,3 +393,34 @@ def test_retraining_runs_nothing_of_the_working_directory(tmp_path):
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert not told.exists()
     assert (done.returncode, done.stdout[:5]) == (0, "aocr "), done.stderr
+
+
+# what is removed when a training starts anew
+
+
+def test_only_files_of_a_training_are_removed(folder, tmp_path):
+    others = ["best-photo.jpg", "ckpt-notes.txt", "thesis.tmp", "logs/precious.txt", "logs/sub/a.txt"]
+    ours = ["ckpt-12.index", "ckpt-12.data-00000-of-00001", "best-3_temp/part", "model.json.77.tmp", "history.json"]
+    ours += ["logs/events.out.tfevents.1.host.2.0.v2", "checkpoint.tmp12ab"]
+    for name in others + ours:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    ModelFolder(folder).clear()
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert left == set(others)
+
+
+def test_nothing_is_removed_through_a_link(folder, tmp_path):
+    (tmp_path / "home").mkdir()
+    for name in ("mine.txt", "events.out.tfevents.1"):
+        (tmp_path / "home" / name).write_text("x")
+    (folder / "logs").symlink_to(tmp_path / "home")
+    ModelFolder(folder).clear()
+    assert len(list((tmp_path / "home").iterdir())) == 2
+
+
+def test_the_log_of_a_training_is_no_link(folder, numbers, tmp_path):
+    (tmp_path / "rc").write_text("x")
+    (folder / "aocr.log").symlink_to(tmp_path / "rc")
+    assert_clean_failure(run_aocr("train", numbers, "--model-dir", folder), "aocr.log", "is a link")
+    assert (tmp_path / "rc").read_text() == "x"

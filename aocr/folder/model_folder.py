@@ -46,24 +46,18 @@ COMPACT, POINTER = "weights.npz", "checkpoint"
 NEWEST, BEST_PREFIX = "ckpt", "best-"
 """Checkpoints: `ckpt-N` of the newest, `best-N` of the best."""
 
+_NAMED = MODEL, TRAIN, BEST, CALIBRATION, HISTORY, CURVES, POINTER, COMPACT
 OURS = (
-    *(
-        MODEL,
-        TRAIN,
-        BEST,
-        CALIBRATION,
-        HISTORY,
-        CURVES,
-        f"{NEWEST}-*",
-        f"{BEST_PREFIX}*",
-        POINTER,
-        COMPACT,
-        MIXED.format("*"),
-        "*.tmp",
-    ),
+    *_NAMED,
+    *(f"{name}.[0-9]*.tmp" for name in _NAMED),
+    *(f"{name}[0-9]*{end}" for name in (f"{NEWEST}-", BEST_PREFIX) for end in (".index", ".data-*-of-*", "_temp")),
+    f"{POINTER}.tmp*",
+    MIXED.format("*"),
     "reading.pb",  # a graph that versions before 1.0 kept here
 )
 """Files of a training, for `clear`; `logs/` beside them."""
+EVENTS = "events.out.tfevents.*"
+"""Files of TensorBoard in `logs/`."""
 
 
 @dataclass(frozen=True)
@@ -290,8 +284,8 @@ class ModelFolder:
             if any(fnmatch.fnmatch(name, pattern) for pattern in OURS):
                 files.remove(self.file(name))
         logs = self.file("logs")
-        if files.is_folder(logs):
-            for name in files.names_in(logs):
+        if files.is_folder(logs) and not os.path.islink(logs):  # what a link leads to may be anybody's
+            for name in fnmatch.filter(files.names_in(logs), EVENTS):
                 files.remove(os.path.join(logs, name))
 
     @contextlib.contextmanager
