@@ -190,7 +190,14 @@ def text_lines(data: bytes) -> Iterator[str | None]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old one or the whole new one, never half."""
+    """Write a file so that readers see the old one or the whole new one, never half.
+
+    A device or a pipe, such as /dev/null or /dev/stdout, is written to and stays what it is.
+    """
+    if is_endless(path) or (not is_remote(path) and os.path.abspath(path).startswith(("/dev/", "/proc/"))):
+        with open(path, "wb") as file:
+            file.write(data)
+        return
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     try:
         with _gfile(path) as gfile, gfile.GFile(temporary, "wb") as file:
