@@ -17,12 +17,14 @@ from conftest import ROOT, assert_clean_failure, draw_numbers, run_aocr
 
 from aocr.cli.main import close_log, set_up_log
 from aocr.config import LARGEST, ModelConfig
+from aocr.data.framing import masked_crc32c
 from aocr.data.images import canonical_image, read_file
 from aocr.errors import AocrError, CheckpointError, ConfigError, ImageError
 from aocr.folder.checkpoints import write_weights
 from aocr.folder.compact import read_compact
+from aocr.folder.index import _check_entry
 from aocr.folder.model_folder import ModelFolder
-from aocr.folder.weights import weights_of
+from aocr.folder.weights import read_weights, weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.report.pictures import load_image
 from aocr.serving.labelling.retraining import _start_of
@@ -424,3 +426,34 @@ def test_the_log_of_a_training_is_no_link(folder, numbers, tmp_path):
     (folder / "aocr.log").symlink_to(tmp_path / "rc")
     assert_clean_failure(run_aocr("train", numbers, "--model-dir", folder), "aocr.log", "is a link")
     assert (tmp_path / "rc").read_text() == "x"
+
+
+def test_a_checkpoint_that_is_cut_off_is_told(folder, image):
+    path = next(folder.glob("best-7.data-*"))
+    os.truncate(path, path.stat().st_size // 2)
+    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "missing or damaged")
+
+
+def test_a_forged_index_does_not_end_the_process(folder, image):
+    """TensorFlow aborts at an entry that is no message behind a right checksum."""
+    path = folder / "best-7.index"
+    data = path.read_bytes()
+    ends = (i for i in range(len(data) - 5) if is_sum(data[: i + 1], data[i + 1 : i + 5]))
+    end = next(ends)
+    block = data[:end].replace(b"\x08\x01\x12", b"\x0f\x01\x12", 1)  # the first tensor's type
+    assert block != data[:end]
+    sum_of_it = masked_crc32c(block + data[end : end + 1]).to_bytes(4, "little")
+    path.write_bytes(block + data[end : end + 1] + sum_of_it + data[end + 5 :])
+    with pytest.raises(CheckpointError, match="missing or damaged"):
+        read_weights(str(folder / "best-7"))
+
+
+def is_sum(data, found):
+    return masked_crc32c(data) == int.from_bytes(found, "little")
+
+
+@pytest.mark.parametrize("changed", [b"\x0f\x01", b"\x08\x07", b"\x10\x01", b"\x38\x01"])
+def test_entries_that_are_not_ours_are_refused(changed):
+    _check_entry(memoryview(b"\x08\x01\x12\x04\x12\x02\x08\x03\x28\x0c"))
+    with pytest.raises(ValueError):
+        _check_entry(memoryview(changed + b"\x12\x04\x12\x02\x08\x03\x28\x0c"))
