@@ -124,7 +124,7 @@ def test_a_missing_annotation_file(run, tmp_path):
 
 def test_a_latin_1_annotation_file(run, tmp_path):
     path = write(tmp_path / "a.txt", "a.png abc\nb.png caf\xe9\n", "latin-1")
-    failure(run("dataset", path, tmp_path / "o"), "a.txt: has no usable line", "1 not UTF-8")
+    failure(run("dataset", path, tmp_path / "o"), "a.txt: has no usable line", "not UTF-8: 1")
     failure(run("dataset", "--strict", write(path, "b.png caf\xe9\n", "latin-1"), tmp_path / "o"), "a.txt:1", "UTF-8")
     assert not (tmp_path / "o").exists()
 
