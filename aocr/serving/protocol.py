@@ -113,7 +113,7 @@ def _columns(inputs: Any) -> Any:
 
 def _flattened(value: Any, key: str) -> tuple[list, tuple[int, ...]]:
     """The values in nested lists, in order, and the shape of the lists."""
-    level, shape = [value], []
+    level, shape = [value], []  # type: ignore[var-annotated]
     while isinstance(level[0], list):
         if len(shape) == MAX_DEPTH:
             raise Refused(400, f"{key}: values may stand in {MAX_DEPTH} lists at the most.")
