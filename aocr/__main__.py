@@ -1,10 +1,12 @@
 """The program, as `aocr` and as `python -m aocr`: nothing is imported before what tells a Ctrl-C in one line."""
 
+import os
 import sys
 
 
 def run() -> None:
-    """Run as a program."""
+    """Run as a program. Those that it starts look for no module in the working directory, which may be a stranger's."""
+    os.environ["PYTHONSAFEPATH"] = "1"  # Python 3.10 does not know it yet
     try:
         from aocr.cli import main
 

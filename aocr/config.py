@@ -173,6 +173,7 @@ class ModelConfig:
 
     def __post_init__(self):
         traits = self.traits
+        _check_positive(self, "channels", "height")  # 1.0 and True equal 1
         if self.channels not in (1, 3):
             raise ConfigError("channels", self.channels, "must be 1 (grey) or 3 (colour).")
         if self.height not in traits.heights:

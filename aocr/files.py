@@ -151,6 +151,24 @@ def read(path: Path, limit: int = -1) -> bytes:
         return file.read(limit)
 
 
+def read_plain(path: Path, most: int) -> bytes:
+    """The bytes of a file that a stranger may have put there.
+
+    Raises:
+      OSError: it cannot be read, is a pipe or a device, which may never end, or has more than `most` bytes.
+    """
+    if is_endless(path):
+        raise OSError(None, "a pipe or a device, not a file", os.fspath(path))
+    if size(path) > most:
+        raise OSError(None, f"it has more than {most >> 20} MiB", os.fspath(path))
+    return read(path)
+
+
+def is_endless(path: Path) -> bool:
+    """Whether something is there that is neither file nor folder: who reads it may wait for ever."""
+    return not is_remote(path) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator:
     """A file to seek and read in, a piece here and a piece there."""
@@ -172,7 +190,14 @@ def text_lines(data: bytes) -> Iterator[str | None]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old one or the whole new one, never half."""
+    """Write a file so that readers see the old one or the whole new one, never half.
+
+    A device or a pipe, such as /dev/null or /dev/stdout, is written to and stays what it is.
+    """
+    if is_endless(path) or (not is_remote(path) and os.path.abspath(path).startswith(("/dev/", "/proc/"))):
+        with open(path, "wb") as file:
+            file.write(data)
+        return
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     try:
         with _gfile(path) as gfile, gfile.GFile(temporary, "wb") as file:

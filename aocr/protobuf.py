@@ -34,7 +34,13 @@ def field(number: int, value: int | float | bytes | memoryview | str) -> bytes:
     return varint(number << 3 | BYTES) + varint(len(data)) + data
 
 
-def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
+def read_varint(data: memoryview, at: int) -> tuple[int, int]:
+    """A whole number and where what follows it begins.
+
+    Raises:
+      IndexError: the data ends in it.
+      ValueError: it is too long.
+    """
     value = 0
     for shift in range(0, 70, 7):
         byte = data[at]
@@ -55,14 +61,14 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
     at = 0
     try:
         while at < len(data):
-            key, at = _read_varint(data, at)
+            key, at = read_varint(data, at)
             kind = key & 7
             if kind == VARINT:
-                value, at = _read_varint(data, at)
+                value, at = read_varint(data, at)
                 yield key >> 3, value
                 continue
             if kind == BYTES:
-                size, at = _read_varint(data, at)
+                size, at = read_varint(data, at)
             else:
                 size = _SIZES[kind]
             if size > len(data) - at:

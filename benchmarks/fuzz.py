@@ -1,6 +1,6 @@
 """Damaged input in great numbers: records, annotation files, images, model folders, patterns.
 
-    python benchmarks/fuzz.py [records annotations images models patterns] [--count 10000] [--seed 0]
+    python benchmarks/fuzz.py [records annotations images models weights patterns] [--count 10000] [--seed 0]
 
 Each kind runs in a child process. An `AocrError` is right, any other exception, a crash and a hang are not: each is
 printed with its number, and `--only NUMBER` with one kind does it again. Patterns are compared with Python's `re` on
@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -199,6 +200,66 @@ class _Models:
         return "taken"
 
 
+class _Weights:
+    """The weights of a model folder: bytes of a checkpoint's index and data, of weights.npz, and of arrays in it."""
+
+    def __init__(self, folder: Path):
+        import numpy as np
+        import tensorflow as tf
+
+        from aocr.folder.compact import write_compact
+
+        self.folder = folder
+        values = {name: np.arange(size, dtype=np.float32) for name, size in (("a/kernel", 64), ("b", 7))}
+        tf.train.Checkpoint(averaged={name: tf.Variable(value) for name, value in values.items()}).write(
+            str(folder / "best-7")
+        )
+        write_compact(str(folder / "weights.npz"), values)
+        names = ("best-7.index", "best-7.data-00000-of-00001", "weights.npz")
+        self.good = {name: (folder / name).read_bytes() for name in names}
+
+    def forged(self, rng: random.Random) -> bytes:
+        """The index with bytes of its first block changed and the block's checksum (CRC-32C) made right."""
+        from aocr.data.framing import masked_crc32c
+
+        data = bytearray(self.good[self.name])
+        sums = (
+            data[end + 1 : end + 5] == masked_crc32c(bytes(data[: end + 1])).to_bytes(4, "little")
+            for end in range(len(data) - 5)
+        )
+        end = next(end for end, is_sum in enumerate(sums) if is_sum)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            at = rng.randrange(end)
+            data[at] = rng.choice((0, 1, 2, 127, 128, 255, data[at] ^ 1 << rng.randrange(8), rng.randrange(256)))
+        data[end + 1 : end + 5] = masked_crc32c(bytes(data[: end + 1])).to_bytes(4, "little")
+        return bytes(data)
+
+    def make(self, rng: random.Random) -> bytes:
+        self.name = rng.choice(("best-7.index", *self.good))
+        if self.name == "best-7.index" and rng.random() < 0.8:
+            return self.forged(rng)
+        if self.name != "weights.npz" or rng.random() < 0.3:
+            return mutate(self.good[self.name], rng)
+        with zipfile.ZipFile(io.BytesIO(self.good[self.name])) as archive:
+            arrays = {name: archive.read(name) for name in archive.namelist()}
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", rng.choice((0, 8, 12, 14))) as archive:
+            for name, data in arrays.items():
+                archive.writestr(name, mutate(data[:128], rng) + data[128:])
+        return mutate(buffer.getvalue(), rng) if rng.random() < 0.2 else buffer.getvalue()
+
+    def check(self, data: bytes, rng: random.Random) -> str:
+        from aocr.folder.weights import read_weights
+
+        path = self.folder / self.name
+        path.write_bytes(data)
+        try:
+            found = read_weights(str(path if self.name.endswith("npz") else self.folder / "best-7"))
+        finally:
+            path.write_bytes(self.good[self.name])
+        return f"{len(found)} weights"
+
+
 class _Patterns:
     """Regular expressions against Python's `re`."""
 
@@ -228,7 +289,7 @@ class _Patterns:
         return "compiled"
 
 
-KINDS = {kind.__name__[1:].lower(): kind for kind in (_Records, _Annotations, _Images, _Models, _Patterns)}
+KINDS = {kind.__name__[1:].lower(): kind for kind in (_Records, _Annotations, _Images, _Models, _Weights, _Patterns)}
 
 
 def work(name: str, numbers: range, seed: int) -> None:

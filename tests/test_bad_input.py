@@ -386,3 +386,27 @@ def test_a_folder_where_a_file_is_in_the_way(run, numbers, tmp_path):
 def test_predict_with_nothing_to_read(trained):
     done = run_aocr("predict", "--model-dir", trained, input="")
     assert done.returncode == 1 and "no image to read" in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--report", "--preview", "--log-path"])
+def test_what_is_read_is_not_written_over(run, tmp_path, flag):
+    numbers, output = draw_numbers(tmp_path / "n", 2), tmp_path / "d.tfrecords"
+    before = numbers.read_bytes()
+    (tmp_path / "link.txt").symlink_to(numbers)
+    for path in (numbers, tmp_path / "link.txt", output):
+        failure(run("dataset", numbers, output, flag, path), f"{flag} = ", "Name another file")
+    assert numbers.read_bytes() == before and not output.exists()
+
+
+def test_a_device_is_written_to_and_stays_one(run, tmp_path):
+    numbers, null = draw_numbers(tmp_path / "n", 2), tmp_path / "null"
+    null.symlink_to(os.devnull)
+    assert run("dataset", numbers, tmp_path / "d.tfrecords", "--report", null, "--log-path", null)[0] == 0
+    assert null.is_symlink()
+
+
+def test_a_report_does_not_take_the_place_of_what_is_tested(run, tmp_path):
+    numbers = draw_numbers(tmp_path / "n", 2)
+    pattern = str(numbers.parent / "*.txt")
+    failure(run("test", pattern, "--model-dir", "words", "--report", numbers), "--report = ", "Name another file")
+    failure(run("synth", "--texts", numbers, "--preview", numbers), "Name another file")

@@ -127,7 +127,7 @@ def test_a_temperature_changes_the_confidence_and_nothing_else(tiny):
     np.testing.assert_allclose(both.confidence[0], np.exp(scaled), rtol=1e-4)
 
 
-PATTERNS = ["[ab]{2}1?", "a*", "1(a|b)+", "(ab|ba)1|", "[^a]{1,2}", "b|bb|bbb", "a.1"]
+PATTERNS = ["[ab]{2}1?", "a*", "1(a|b)+", "(ab|ba)1|", "[^a]{1,2}", "b|bb|bbb", "a.1", "a{0}"]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

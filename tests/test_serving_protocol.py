@@ -83,6 +83,8 @@ def test_base64_may_have_line_breaks_and_lack_its_padding(text):
         ({"inputs": {"image": A}}, "inputs must be"),
         ({"instances": [[A, B], [A]]}, "one length"),
         ({"instances": [A, [B]]}, "equally deep"),
+        ({"instances": json.loads("[" * 33 + '"x"' + "]" * 33)}, "32 lists at the most"),
+        ({"instances": json.loads("[" * 65 + "1" + "]" * 65), "signature_name": "pixels"}, "32 lists at the most"),
         ({"instances": [[A], B]}, "one length"),
         ({"instances": [A, "text"]}, "instances[1]: must be"),
         ({"instances": [A, None]}, "instances[1]: must be"),

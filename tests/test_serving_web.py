@@ -111,3 +111,7 @@ def test_the_token_opens_all_and_the_page_needs_none():
         code, error = status("POST", "/echo", door=door, headers={"Authorization": header})
         assert code == 401 and "Bearer TOKEN" in error, header
     assert status("POST", "/echo", door=door, headers={"Authorization": "Bearer s3cret"})[0] == 200
+
+
+def test_an_origin_that_is_none_is_another_sites():
+    assert status("GET", "/fail/image", headers={"Origin": "http://["})[0] == 403

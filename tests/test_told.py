@@ -2,7 +2,9 @@
 
 import ast
 import io
+import os
 import signal
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import pytest
 from conftest import ROOT, SMALL, draw_numbers, run_aocr
 from PIL import Image
 
+from aocr import __version__
 from aocr.cli import main as command_line
 from aocr.report.lines import scores
 from aocr.results import Prediction, Sample
@@ -154,3 +157,23 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(tmp_pat
         with pytest.raises(TrainingError, match=r"a checkpoint cannot be written .*No space left"):
             save()
         assert not list(tmp_path.iterdir())
+
+
+def run_with_closed(stream, *args):
+    """(exit code, stdout, stderr) of a process whose standard stream of this number is closed."""
+    command = f'exec "$0" -m aocr "$@" {stream}'
+    done = subprocess.run(
+        ["sh", "-c", command, sys.executable, *map(str, args)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_closed_streams_are_told(few):
+    code, _, told = run_with_closed(">&-", "--version")
+    assert (code, told) == (1, "aocr: standard output is closed. Send it to a file, or to /dev/null.\n")
+    assert run_with_closed("2>&-", "--version")[:2] == (0, f"aocr {__version__}\n")
+    code, _, told = run_with_closed("<&-", "predict", "--model-dir", "words")
+    assert code == 1 and told.splitlines()[-1].startswith("aocr: no image to read")

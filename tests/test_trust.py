@@ -4,7 +4,11 @@ import json
 import logging
 import os
 import shutil
+import struct
+import subprocess
+import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,13 +17,18 @@ from conftest import ROOT, assert_clean_failure, draw_numbers, run_aocr
 
 from aocr.cli.main import close_log, set_up_log
 from aocr.config import LARGEST, ModelConfig
-from aocr.data.images import canonical_image
+from aocr.data.framing import masked_crc32c
+from aocr.data.images import canonical_image, read_file
 from aocr.errors import AocrError, CheckpointError, ConfigError, ImageError
 from aocr.folder.checkpoints import write_weights
+from aocr.folder.compact import read_compact
+from aocr.folder.index import _check_entry
 from aocr.folder.model_folder import ModelFolder
-from aocr.folder.weights import weights_of
+from aocr.folder.weights import read_weights, weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.report.pictures import load_image
+from aocr.serving.labelling.retraining import _start_of
+from aocr.synth.fonts.files import font_files
 from aocr.text.charset import MOST_SYMBOLS, Charset
 
 
@@ -212,8 +221,6 @@ def test_damaged_curves_begin_anew(folder, points, caplog):
 
 
 def test_weights_with_python_objects_are_refused(tmp_path):
-    from aocr.folder.compact import read_compact
-
     np.savez(tmp_path / "weights.npz", a=np.array([print], object))
     with pytest.raises(CheckpointError, match="damaged"):
         read_compact(str(tmp_path / "weights.npz"))
@@ -263,3 +270,190 @@ def test_nothing_but_the_package_goes_into_the_docker_image():
     assert all((ROOT / name).exists() for name in needed)
     lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
     assert "USER aocr" in lines and lines.index("USER aocr") < lines.index('ENTRYPOINT ["aocr"]')
+
+
+# what a stranger's folder may hold beside files
+
+
+@pytest.mark.parametrize("name", ["model.json", "best.json", "checkpoint", "best-7.index"])
+def test_a_pipe_in_a_model_folder_is_refused(folder, image, name):
+    folder.joinpath(name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    told = assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), name)
+    assert "is a pipe or a device" in told
+
+
+def test_a_file_without_end_is_no_model(folder, image):
+    folder.joinpath("model.json").unlink()
+    folder.joinpath("model.json").symlink_to("/dev/zero")
+    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "is a pipe or a device")
+
+
+def test_a_huge_file_is_not_taken_into_memory(folder, image, tmp_path):
+    for path in (folder / "model.json", tmp_path / "huge.png", tmp_path / "weights.npz"):
+        path.touch()
+        os.truncate(path, 2**36)
+    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "more than 64 MiB")
+    with pytest.raises(ImageError, match="more than 1024 MiB"):
+        read_file(tmp_path / "huge.png")
+    with pytest.raises(CheckpointError, match="more than 1024 MiB"):
+        read_compact(str(tmp_path / "weights.npz"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_an_image_that_never_ends_is_not_read(tmp_path, make):
+    make(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="a pipe or a device, not a file"):
+        read_file(tmp_path / "a.png")
+    tmp_path.joinpath("a.txt").write_text("a.png A\n")
+    assert "a pipe or a device" in run_aocr("dataset", tmp_path / "a.txt", tmp_path / "a.tfrecords").stderr
+
+
+def test_a_font_that_never_ends_is_passed_over(tmp_path):
+    os.mkfifo(tmp_path / "a.ttf")
+    with pytest.raises(ConfigError, match="holds no font"):
+        font_files([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "header", ["{'shape': (1L", "-" * 9000 + "1", "{'descr': '<f2', 'fortran_order': False, 'shape': (10**9,)}"]
+)
+def test_odd_headers_of_weights_are_told(tmp_path, header):
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n"
+    with zipfile.ZipFile(tmp_path / "weights.npz", "w") as archive:
+        archive.writestr("a.npy", data)
+    with pytest.raises(CheckpointError, match="missing or damaged"):
+        read_compact(str(tmp_path / "weights.npz"))
+
+
+@pytest.mark.parametrize("value", [np.ones(3, complex), np.ones(3, np.int8), np.ones(3, [("a", np.float32)])])
+def test_weights_that_are_no_floats_are_told(tmp_path, value):
+    np.savez(tmp_path / "weights.npz", a=value)
+    with pytest.raises(CheckpointError, match="holds no floats"):
+        read_compact(str(tmp_path / "weights.npz"))
+
+
+def test_weights_that_are_no_arrays_are_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "weights.npz", "w") as archive:
+        archive.writestr("a", "text")
+    with pytest.raises(CheckpointError, match="holds no floats"):
+        read_compact(str(tmp_path / "weights.npz"))
+
+
+def test_weights_behind_a_password_or_badly_compressed_are_told(tmp_path):
+    path = tmp_path / "weights.npz"
+    for compression, at, damage in ((zipfile.ZIP_LZMA, 60, b"\xff" * 20), (zipfile.ZIP_STORED, 6, b"\x01")):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("a.npy", bytes(range(256)) * 4)
+        data = bytearray(path.read_bytes())
+        data[at : at + len(damage)] = damage
+        if len(damage) == 1:
+            data[data.rindex(b"PK\x01\x02") + 8] |= 1
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="missing or damaged"):
+            read_compact(str(path))
+
+
+@pytest.mark.parametrize("values", [{"height": 32.0}, {"channels": True}, {"channels": 1.0}])
+def test_numbers_of_another_type_are_refused(values):
+    with pytest.raises(ConfigError, match="must be a whole number"):
+        ModelConfig.from_dict({"charset": "01", **values})
+
+
+# what lies in the working directory is not run
+
+
+SAFE = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot leave the working directory out")
+HOSTILE = "from pathlib import Path\nPath({!r}).touch()\nraise ImportError('a stranger')\n"
+
+
+def hostile_folder(tmp_path, *names):
+    """A working directory with modules under these names, and the file that tells whether one was run."""
+    folder, told = tmp_path / "hostile", tmp_path / "was-run"
+    folder.mkdir()
+    for name in names:
+        (folder / f"{name}.py").write_text(HOSTILE.format(str(told)))
+    return folder, told
+
+
+@SAFE
+def test_drawing_runs_nothing_of_the_working_directory(tmp_path):
+    folder, told = hostile_folder(tmp_path, "multiprocessing", "numpy", "pickle")
+    start = tmp_path / "aocr"
+    start.write_text("from aocr.__main__ import run\nif __name__ == '__main__':\n    run()\n")
+    command = [sys.executable, start, "synth", tmp_path / "out", "--count", "4", "--workers", "2"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert not told.exists()
+    assert done.returncode == 0, done.stderr
+
+
+def test_retraining_runs_nothing_of_the_working_directory(tmp_path):
+    folder, told = hostile_folder(tmp_path, "aocr", "numpy", "argparse")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [sys.executable, "-c", _start_of(str(ROOT)), "--version"]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert not told.exists()
+    assert (done.returncode, done.stdout[:5]) == (0, "aocr "), done.stderr
+
+
+# what is removed when a training starts anew
+
+
+def test_only_files_of_a_training_are_removed(folder, tmp_path):
+    others = ["best-photo.jpg", "ckpt-notes.txt", "thesis.tmp", "logs/precious.txt", "logs/sub/a.txt"]
+    ours = ["ckpt-12.index", "ckpt-12.data-00000-of-00001", "best-3_temp/part", "model.json.77.tmp", "history.json"]
+    ours += ["logs/events.out.tfevents.1.host.2.0.v2", "checkpoint.tmp12ab"]
+    for name in others + ours:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    ModelFolder(folder).clear()
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert left == set(others)
+
+
+def test_nothing_is_removed_through_a_link(folder, tmp_path):
+    (tmp_path / "home").mkdir()
+    for name in ("mine.txt", "events.out.tfevents.1"):
+        (tmp_path / "home" / name).write_text("x")
+    (folder / "logs").symlink_to(tmp_path / "home")
+    ModelFolder(folder).clear()
+    assert len(list((tmp_path / "home").iterdir())) == 2
+
+
+def test_the_log_of_a_training_is_no_link(folder, numbers, tmp_path):
+    (tmp_path / "rc").write_text("x")
+    (folder / "aocr.log").symlink_to(tmp_path / "rc")
+    assert_clean_failure(run_aocr("train", numbers, "--model-dir", folder), "aocr.log", "is a link")
+    assert (tmp_path / "rc").read_text() == "x"
+
+
+def test_a_checkpoint_that_is_cut_off_is_told(folder, image):
+    path = next(folder.glob("best-7.data-*"))
+    os.truncate(path, path.stat().st_size // 2)
+    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "missing or damaged")
+
+
+def test_a_forged_index_does_not_end_the_process(folder, image):
+    """TensorFlow aborts at an entry that is no message behind a right checksum."""
+    path = folder / "best-7.index"
+    data = path.read_bytes()
+    ends = (i for i in range(len(data) - 5) if is_sum(data[: i + 1], data[i + 1 : i + 5]))
+    end = next(ends)
+    block = data[:end].replace(b"\x08\x01\x12", b"\x0f\x01\x12", 1)  # the first tensor's type
+    assert block != data[:end]
+    sum_of_it = masked_crc32c(block + data[end : end + 1]).to_bytes(4, "little")
+    path.write_bytes(block + data[end : end + 1] + sum_of_it + data[end + 5 :])
+    with pytest.raises(CheckpointError, match="missing or damaged"):
+        read_weights(str(folder / "best-7"))
+
+
+def is_sum(data, found):
+    return masked_crc32c(data) == int.from_bytes(found, "little")
+
+
+@pytest.mark.parametrize("changed", [b"\x0f\x01", b"\x08\x07", b"\x10\x01", b"\x38\x01"])
+def test_entries_that_are_not_ours_are_refused(changed):
+    _check_entry(memoryview(b"\x08\x01\x12\x04\x12\x02\x08\x03\x28\x0c"))
+    with pytest.raises(ValueError):
+        _check_entry(memoryview(changed + b"\x12\x04\x12\x02\x08\x03\x28\x0c"))

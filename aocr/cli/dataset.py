@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 
 from aocr import machine
 from aocr.cli import options
-from aocr.errors import ConfigError
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
@@ -45,8 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, then print what was found."""
-    if os.path.realpath(args.output) == os.path.realpath(args.annotations):
-        raise ConfigError("OUTPUT", args.output, "is the annotation file itself. Name another file.")
     charset = Charset.from_name_or_file(args.charset) if args.charset else None
     machine.start_tensorflow()
     from tqdm import tqdm

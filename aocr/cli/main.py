@@ -126,7 +126,10 @@ def _log_path(args: argparse.Namespace) -> str | None:
     if path or args.command != "train" or "://" in args.model_dir or os.path.isfile(args.model_dir):
         return path
     task = current_task()
-    return None if task and task.index != 0 else os.path.join(args.model_dir, "aocr.log")  # it is the chief's
+    path = os.path.join(args.model_dir, "aocr.log")
+    if os.path.islink(path):
+        raise ConfigError("--log-path", path, "is a link, which may lead out of the folder. Remove it, or name a file.")
+    return None if task and task.index != 0 else path  # it is the chief's
 
 
 def _fail(message: str, code: int = 1) -> int:
@@ -171,6 +174,7 @@ def main(argv: list[str] | None = None) -> int:
         if legacy.is_legacy(argv):
             argv = legacy.translate(argv)
         args = parser.parse_args(command_first(argv))
+        options.check_written(args)
         set_up_log(_log_path(args))
         code = args.run(args)
         sys.stdout.flush()
@@ -183,8 +187,19 @@ def main(argv: list[str] | None = None) -> int:
         interrupts.restore()
 
 
+def _open_closed() -> None:
+    """Let standard streams that are closed lead nowhere: else the next file that is opened would take their place."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
+
+
 def entry_point() -> None:
     """Run as a program. What it prints is UTF-8 wherever it runs: a Windows pipe or the locale C knows few letters."""
+    is_closed = sys.stdout is None
+    _open_closed()
+    if is_closed:
+        sys.exit(_fail("standard output is closed. Send it to a file, or to /dev/null."))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     code = main()

@@ -227,6 +227,42 @@ def check_paths(paths: Sequence[str], model_dir: str, graph_too: bool = False) -
         raise ConfigError("--model-dir", model_dir, "is a file. Give the folder of the model.")
 
 
+WRITTEN = {
+    "output": "OUTPUT",
+    "report": "--report",
+    "preview": "--preview",
+    "list_fonts": "--list-fonts",
+    "log_path": "--log-path",
+}
+"""Files that commands write, and how they are called where they are typed."""
+
+
+def check_written(args: argparse.Namespace) -> None:
+    """Refuse to write a file that the same command reads, or writes for another purpose.
+
+    Raises:
+      ConfigError: naming the argument.
+    """
+    taken: set[str] = set()
+    for name, value in vars(args).items():
+        if name not in WRITTEN and name != "images":  # `aocr label * --output labels.txt` appends
+            texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+            taken.update(os.path.realpath(path) for text in texts for path in _named(text))
+    for name, shown in WRITTEN.items():
+        path = getattr(args, name, None)
+        if not path or files.is_remote(path) or files.is_endless(path):  # /dev/null takes all
+            continue
+        if os.path.realpath(path) in taken:
+            raise ConfigError(shown, path, "is read or written by this command already. Name another file.")
+        taken.add(os.path.realpath(path))
+
+
+def _named(text: str) -> list[str]:
+    """Files that a text names, should it be a path or a glob."""
+    plain = [text] if text and "\0" not in text and os.path.isfile(text) else []
+    return plain or (glob.glob(text) if glob.has_magic(text) else [])
+
+
 def open_model(args: argparse.Namespace, quick: bool = False):
     """The Predictor that test, predict and export ask for.
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 from aocr import files
 from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
 from aocr.data.build_report import BuildReport, Drop, Tally
-from aocr.data.images import as_png, canonical_image
+from aocr.data.images import MOST_BYTES, as_png, canonical_image
 from aocr.data.record_files import RecordWriter, matching_files
 from aocr.data.records import Example, is_tfrecord, read_examples
 from aocr.errors import AnnotationError, CharsetError, ImageError
@@ -82,7 +82,9 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
         candidates = candidate_paths(line.path, source, options.data_base_dir)
         path = next((c for c in candidates if files.exists(c) and not files.is_folder(c)), None)
         if path is not None:
-            return Example(files.read(path), line.label or "", line.path if options.save_filename else "")
+            return Example(
+                files.read_plain(path, MOST_BYTES), line.label or "", line.path if options.save_filename else ""
+            )
     except OSError as error:
         raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None
     raise FileNotFoundError(f"there is no file {line.path!r}. Check the path, or give --data-base-dir.")

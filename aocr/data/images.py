@@ -13,12 +13,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from aocr.errors import ImageError
-from aocr.files import one_line, read
+from aocr.files import one_line, read_plain
 from aocr.report.pictures import encode_image, flat_image, open_image
 
 _PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
 """Formats and Pillow modes whose bytes TensorFlow decodes as Pillow does. Its readers of bmp and gif stop at files
 that Pillow takes, ignore a bmp's palette, and give a gif's frame where Pillow gives the canvas."""
+MOST_BYTES = 2**30
+"""Of an image file; one of as many pixels as are read has a third less, at 64 bits a pixel."""
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -195,7 +197,7 @@ def read_file(path: str | os.PathLike) -> bytes:
       ImageError: it is missing, a folder, or cannot be read.
     """
     try:
-        return read(path)
+        return read_plain(path, MOST_BYTES)
     except FileNotFoundError:
         raise ImageError(str(path), "there is no such file.") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have

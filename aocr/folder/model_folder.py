@@ -35,6 +35,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FORMAT = 1
+MOST_JSON_BYTES = 2**26
+"""Of a json file; a charset of 100,000 symbols takes a million."""
 
 MODEL, TRAIN, BEST = "model.json", "train.json", "best.json"
 CALIBRATION, HISTORY, CURVES, LOG = "calibration.json", "history.json", "curves.png", "aocr.log"
@@ -44,24 +46,18 @@ COMPACT, POINTER = "weights.npz", "checkpoint"
 NEWEST, BEST_PREFIX = "ckpt", "best-"
 """Checkpoints: `ckpt-N` of the newest, `best-N` of the best."""
 
+_NAMED = MODEL, TRAIN, BEST, CALIBRATION, HISTORY, CURVES, POINTER, COMPACT
 OURS = (
-    *(
-        MODEL,
-        TRAIN,
-        BEST,
-        CALIBRATION,
-        HISTORY,
-        CURVES,
-        f"{NEWEST}-*",
-        f"{BEST_PREFIX}*",
-        POINTER,
-        COMPACT,
-        MIXED.format("*"),
-        "*.tmp",
-    ),
+    *_NAMED,
+    *(f"{name}.[0-9]*.tmp" for name in _NAMED),
+    *(f"{name}[0-9]*{end}" for name in (f"{NEWEST}-", BEST_PREFIX) for end in (".index", ".data-*-of-*", "_temp")),
+    f"{POINTER}.tmp*",
+    MIXED.format("*"),
     "reading.pb",  # a graph that versions before 1.0 kept here
 )
 """Files of a training, for `clear`; `logs/` beside them."""
+EVENTS = "events.out.tfevents.*"
+"""Files of TensorBoard in `logs/`."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +107,7 @@ class ModelFolder:
         """
         path = self.file(name)
         try:
-            value = json.loads(files.read(path))
+            value = json.loads(files.read_plain(path, MOST_JSON_BYTES))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, RecursionError, OSError) as error:
@@ -167,6 +163,7 @@ class ModelFolder:
         Raises:
           CheckpointError: the folder's model is of a newer format, of aocr 0.7.6 or of another program.
         """
+        self._refuse_endless()
         value = self.read_json(MODEL)
         if value is None:
             self._refuse_other_programs()
@@ -181,6 +178,13 @@ class ModelFolder:
             return ModelConfig.from_dict(value["model"])
         except (AocrError, TypeError) as error:
             raise CheckpointError(self.path, f"{MODEL} is damaged: {files.one_line(error)}") from None
+
+    def _refuse_endless(self) -> None:
+        if files.is_remote(self.path) or not files.is_folder(self.path):
+            return
+        for name in files.names_in(self.path):
+            if any(fnmatch.fnmatch(name, pattern) for pattern in OURS) and files.is_endless(self.file(name)):
+                raise CheckpointError(self.file(name), "is a pipe or a device, not a file. Restore the folder whole.")
 
     def _refuse_other_programs(self) -> None:
         names = files.names_in(self.path) if files.is_folder(self.path) else []
@@ -280,8 +284,8 @@ class ModelFolder:
             if any(fnmatch.fnmatch(name, pattern) for pattern in OURS):
                 files.remove(self.file(name))
         logs = self.file("logs")
-        if files.is_folder(logs):
-            for name in files.names_in(logs):
+        if files.is_folder(logs) and not os.path.islink(logs):  # what a link leads to may be anybody's
+            for name in fnmatch.filter(files.names_in(logs), EVENTS):
                 files.remove(os.path.join(logs, name))
 
     @contextlib.contextmanager

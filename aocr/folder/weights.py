@@ -9,6 +9,7 @@ import tensorflow as tf
 from aocr import files
 from aocr.errors import CheckpointError
 from aocr.folder.compact import read_compact
+from aocr.folder.index import check_index
 from aocr.folder.model_folder import COMPACT
 from aocr.folder.shapes import check_shapes
 
@@ -32,12 +33,13 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
     if prefix.endswith(COMPACT):
         return read_compact(prefix)
     try:
+        check_index(prefix)
         reader = tf.compat.v1.train.NewCheckpointReader(prefix)  # load_checkpoint would take it for a folder on ram://
         keys = [key for key in reader.get_variable_to_shape_map() if key.endswith(_VALUE)]
         group = f"{AVERAGED}/" if any(key.startswith(f"{AVERAGED}/") for key in keys) else f"{WEIGHTS}/"
         names = {key[len(group) : -len(_VALUE)].replace(".S", "/"): key for key in keys if key.startswith(group)}
         return {name: reader.get_tensor(key) for name, key in names.items()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except Exception as error:  # TensorFlow's reader has errors of many kinds: IndexError where a file is cut off
         raise CheckpointError(prefix, f"is missing or damaged ({files.one_line(error)}).") from None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
+
 from aocr.config import ReadConfig
 from aocr.errors import ConfigError
 from aocr.results import NEVER
@@ -14,6 +16,9 @@ from aocr.text.patterns import compile_pattern
 from aocr.text.search import Constraint
 
 log = logging.getLogger("aocr")
+
+NO_ARC = np.iinfo(np.int64).max
+"""A key that no arc has."""
 
 
 def make_constraints(how: ReadConfig, charset: Charset, max_steps: int) -> list[Constraint]:
@@ -47,9 +52,10 @@ def _constraint(automaton: Automaton, penalty: float, max_steps: int, field: str
     if shortest >= max_steps and penalty == -NEVER:
         reason = f"its shortest text has {shortest} characters, the model writes up to {max_steps - 1}."
         raise ConfigError(field, value, f"{reason} Train with a larger --max-prediction.")
+    has_arcs = len(automaton.keys) > 0  # else only the empty text fits; nothing can be taken from empty arrays
     return Constraint(
-        keys=automaton.keys,
-        targets=automaton.targets,
+        keys=automaton.keys if has_arcs else np.array([NO_ARC]),
+        targets=automaton.targets if has_arcs else np.zeros(1, np.int32),
         ends=automaton.accepting,
         distances=automaton.distances,
         penalty=penalty,

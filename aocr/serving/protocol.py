@@ -21,6 +21,8 @@ from aocr.serving.web import Refused
 
 INPUT = "input"
 """Name of the one input of both signatures."""
+MAX_DEPTH = 32
+"""Of lists in lists; numpy's arrays have as many dimensions."""
 SIGNATURES = {"serving_default": "DT_STRING", "pixels": "DT_FLOAT"}
 """Signature -> type of its input."""
 
@@ -111,8 +113,10 @@ def _columns(inputs: Any) -> Any:
 
 def _flattened(value: Any, key: str) -> tuple[list, tuple[int, ...]]:
     """The values in nested lists, in order, and the shape of the lists."""
-    level, shape = [value], []
+    level, shape = [value], []  # type: ignore[var-annotated]
     while isinstance(level[0], list):
+        if len(shape) == MAX_DEPTH:
+            raise Refused(400, f"{key}: values may stand in {MAX_DEPTH} lists at the most.")
         if not all(isinstance(item, list) and len(item) == len(level[0]) for item in level):
             raise Refused(400, f"{key}: lists that stand equally deep must be of one length.")
         if not level[0]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MAX_IMAGES = 256
 """Of a form."""
+MAX_PARTS = 2 * MAX_IMAGES
+"""Of a form, empty ones too: each takes time."""
 MAX_BEAM = 32
 CHUNK_BYTES = 1 << 16
 
@@ -96,9 +98,11 @@ async def _form(request: web.Request) -> Form:
       Refused: it is damaged, or has too many files.
     """
     images: list[tuple[str, bytes]] = []
-    words, size = None, 0
+    words, size, num_parts = None, 0, 0
     try:
         async for part in await request.multipart():
+            if (num_parts := num_parts + 1) > MAX_PARTS:
+                raise Refused(413, f"A form may hold {MAX_IMAGES} images. Send the rest in another.")
             if not isinstance(part, BodyPartReader):
                 raise Refused(400, "A form may not hold another.")
             data = bytearray()

@@ -102,7 +102,7 @@ class Door:
           Refused: it does not bear the token, or a page of another site sent it.
         """
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
+        if origin is not None and _place_of(origin) != request.host:
             raise Refused(403, "Pages of other sites may not ask this server.")
         if self.is_loopback and not self.token and not _is_loopback(_host_name(request.host)):
             raise Refused(403, "This server answers to the names of this machine only. --token opens it to others.")
@@ -115,6 +115,14 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower().rstrip(".") == "localhost"
+
+
+def _place_of(origin: str) -> str | None:
+    """Host and port of an `Origin` header; None where it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str:

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from aocr import files
 from aocr.errors import AocrError, shown
@@ -21,6 +22,14 @@ MAX_TIME = "10m"
 """Of one training."""
 PATIENCE_SECONDS = 30.0
 """How long a training may take to save and end when it is told to."""
+
+
+def _start_of(root: str) -> str:
+    """A program that runs the package in `root` and, in any version of Python, nothing of the working directory."""
+    return (
+        f"import sys; sys.path[:] = [*filter(None, sys.path), {root!r}]; from aocr.__main__ import run; "
+        "sys.argv[0] = 'aocr'; run()"
+    )
 
 
 def model_beside(output: str) -> str:
@@ -91,7 +100,8 @@ class Retraining:
         held_out = ["--validation", validation] if os.path.exists(validation) and os.path.getsize(validation) else []
         base = self.labelling.files.data_base_dir
         argv = [
-            *(sys.executable, "-m", "aocr", "train", paths[Kind.TRAINING], *held_out),
+            *(sys.executable, "-c", _start_of(str(Path(__file__).parents[3]))),
+            *("train", paths[Kind.TRAINING], *held_out),
             *("--init-from", self.init_from, "--model-dir", new, "--no-resume", "--max-time", MAX_TIME),
             *(["--data-base-dir", base] if base else []),
         ]

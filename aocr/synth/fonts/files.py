@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
+from aocr import files
 from aocr.errors import ConfigError
 
 ENDINGS = (".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2")
@@ -46,7 +47,8 @@ def font_files(places: Sequence[str] | None) -> list[str]:
     for place in _default_places() if places is None else places:
         if os.path.isdir(place):
             names = (os.path.join(base, name) for base, _, names in os.walk(place) for name in names)
-            found.update(dict.fromkeys(sorted(name for name in names if name.lower().endswith(ENDINGS))))
+            fonts = (name for name in names if name.lower().endswith(ENDINGS) and not files.is_endless(name))
+            found.update(dict.fromkeys(sorted(fonts)))
         elif os.path.isfile(place):
             if places is not None or place.lower().endswith(ENDINGS):
                 found[place] = None
