@@ -410,3 +410,8 @@ def test_a_report_does_not_take_the_place_of_what_is_tested(run, tmp_path):
     pattern = str(numbers.parent / "*.txt")
     failure(run("test", pattern, "--model-dir", "words", "--report", numbers), "--report = ", "Name another file")
     failure(run("synth", "--texts", numbers, "--preview", numbers), "Name another file")
+
+
+@pytest.mark.parametrize("token", ["", " "])
+def test_an_empty_token_does_not_open_the_server(token):
+    failure(run("serve", "--token", token), "--token", "is empty")

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the model is called in requests; once for each (default: as its folder)")
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="listen here (default: %(default)s, this machine only)")
     add("--port", type=options.whole, default=8501, metavar="N", help="at this port; 0: any (default: %(default)s)")
-    add("--token", default=os.environ.get("AOCR_TOKEN", ""),
+    add("--token", default=os.environ.get("AOCR_TOKEN"),
         help="what requests must bear (default: AOCR_TOKEN of the environment, else none)")
     add("--lexicon", dest="lexicons", metavar="NAME=FILE", action="append", default=[], type=_named,
         help="a list of texts, one a line, that requests may name")
@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
     if args.names and len(args.names) != len(paths):
         reason = f"there are {len(paths)} models and {len(args.names)} names. Give each model a name, or none."
         raise ConfigError("--name", args.names, reason)
+    if args.token is not None and not args.token.strip():  # an unset variable of a script must not open the server
+        raise ConfigError("--token", args.token, "is empty. Give a token, or leave --token and AOCR_TOKEN out.")
     for path in paths:
         options.check_paths([], path, graph_too=True)
     with waiting("Starting"):
@@ -59,5 +61,5 @@ def run(args: argparse.Namespace) -> int:
             machine.start_tensorflow()
             machine.use_gpu(args.gpu_id)
     lexicons = {name: tuple(read_words(path)) for name, path in args.lexicons}
-    serve(paths, args.names, Door(args.host, args.port, args.token), lexicons, args.batch_size)
+    serve(paths, args.names, Door(args.host, args.port, args.token or ""), lexicons, args.batch_size)
     return 0
