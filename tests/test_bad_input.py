@@ -413,5 +413,5 @@ def test_a_report_does_not_take_the_place_of_what_is_tested(run, tmp_path):
 
 
 @pytest.mark.parametrize("token", ["", " "])
-def test_an_empty_token_does_not_open_the_server(token):
+def test_an_empty_token_does_not_open_the_server(run, token):
     failure(run("serve", "--token", token), "--token", "is empty")
