@@ -415,3 +415,13 @@ def test_a_report_does_not_take_the_place_of_what_is_tested(run, tmp_path):
 @pytest.mark.parametrize("token", ["", " "])
 def test_an_empty_token_does_not_open_the_server(run, token):
     failure(run("serve", "--token", token), "--token", "is empty")
+
+
+@pytest.mark.parametrize("flag", ["--preview", "--report"])
+def test_an_image_that_is_to_be_learnt_is_not_written_over(run, numbers, tmp_path, flag):
+    image = tmp_path / "0.png"
+    image.write_bytes((numbers.parent / "0.png").read_bytes())
+    before = image.read_bytes()
+    annotations = write(tmp_path / "a.txt", "0.png 1\n")
+    failure(run("dataset", annotations, tmp_path / "o", flag, image), "a.txt:1", "0.png", "written over")
+    assert image.read_bytes() == before

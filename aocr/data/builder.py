@@ -40,6 +40,7 @@ class BuildOptions:
       label_from_filename: the source is a folder whose file names are the labels.
       strict: raise at the first line that cannot be used.
       shards: number of files.
+      written: real paths of what is written besides, which no line may name.
     """
 
     charset: Charset | None = None
@@ -50,6 +51,7 @@ class BuildOptions:
     label_from_filename: bool = False
     strict: bool = False
     shards: int = 1
+    written: frozenset[str] = frozenset()
 
 
 def items_in(source: str, options: BuildOptions) -> Iterable[tuple[int, AnnotationLine | Example]]:
@@ -76,12 +78,15 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
     """Find and read a line's image (its label as it stands).
 
     Raises:
+      AnnotationError: it is one of `options.written`.
       FileNotFoundError: there is none, or it cannot be reached.
     """
     try:
         candidates = candidate_paths(line.path, source, options.data_base_dir)
         path = next((c for c in candidates if files.exists(c) and not files.is_folder(c)), None)
         if path is not None:
+            if options.written and os.path.realpath(path) in options.written:
+                raise AnnotationError(source, line.lineno, f"names {path!r}, which would be written over.")
             return Example(
                 files.read_plain(path, MOST_BYTES), line.label or "", line.path if options.save_filename else ""
             )
