@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import os
 import threading
 from types import SimpleNamespace
 
@@ -10,11 +11,13 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="the extra serve is not installed")
 
+from aiohttp import FormData
 from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 
+from aocr.errors import ImageError
 from aocr.results import Prediction
-from aocr.serving import batching
+from aocr.serving import batching, read_route
 from aocr.serving.app import Service, make_service
 from aocr.serving.batching import Batcher
 from aocr.serving.metrics import Metrics
@@ -125,6 +128,33 @@ def test_who_has_waited_too_long_is_told_and_the_image_is_not_read():
         model.may_go_on.set()
         assert await ask(12) == (200, ["12"])
         assert model.texts == ["10", "12"], "10 was being read, 11 waited"
+
+    serve(talk, deadline=2.0)
+
+
+def test_images_of_a_form_that_wait_at_the_deadline_are_not_looked_at(monkeypatch):
+    looked_at, may_go_on = [], threading.Event()
+
+    def check(data, name):
+        looked_at.append(name)
+        assert may_go_on.wait(60)
+        raise ImageError(name, "is damaged.")
+
+    monkeypatch.setattr(read_route, "canonical_image", check)
+
+    async def send(client, *names):
+        form = FormData()
+        for name in names:
+            form.add_field("images", png(10), filename=name)
+        async with client.post("/read", data=form) as answer:
+            return answer.status
+
+    async def talk(model, client, ask):
+        workers = os.cpu_count() or 1
+        assert await send(client, *(f"{number}.png" for number in range(4 * workers))) == 504
+        may_go_on.set()
+        assert await send(client, "after.png") == 200
+        assert len(looked_at) == workers + 1 and looked_at[-1] == "after.png"
 
     serve(talk, deadline=2.0)
 

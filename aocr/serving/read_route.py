@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,7 +52,8 @@ def add(app: web.Application, service: Service) -> None:
         else:
             raise Refused(415, "Send an image (Content-Type: image/png ...), or a form with images.")
         how = _how(request.query, form.lexicon, service.lexicons)
-        checked = await service.check(_checked, form.images)
+        # one by one: those that wait when the deadline has passed are not looked at
+        checked = await asyncio.gather(*(service.check(_checked, name, data) for name, data in form.images))
         good = [image for image in checked if not isinstance(image, ImageError)]
         if bad := len(checked) - len(good):
             service.metrics.images.add("refused", count=bad)
@@ -79,12 +81,8 @@ def add(app: web.Application, service: Service) -> None:
     app.router.add_get("/read", about)
 
 
-def _checked(images: list[tuple[str, bytes]]) -> list[CanonicalImage | ImageError]:
-    """Each image, or why it cannot be read."""
-    return [_one(name, data) for name, data in images]
-
-
-def _one(name: str, data: bytes) -> CanonicalImage | ImageError:
+def _checked(name: str, data: bytes) -> CanonicalImage | ImageError:
+    """An image, or why it cannot be read."""
     try:
         return canonical_image(data, name)
     except ImageError as error:
