@@ -199,6 +199,7 @@ class Interrupter:
             signal.raise_signal(signal.SIGINT)
 
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with SIGINT ignored
 sys.meta_path.insert(0, Interrupter())
 sys.argv = ["aocr", "predict", "--help"]
 {start}

@@ -252,6 +252,8 @@ def check_written(args: argparse.Namespace) -> None:
         path = getattr(args, name, None)
         if not path or files.is_remote(path) or files.is_endless(path):  # /dev/null takes all
             continue
+        if (args.command, name) == ("label", "output"):  # it is appended to; the command looks at it itself
+            continue
         if os.path.realpath(path) in taken:
             raise ConfigError(shown, path, "is read or written by this command already. Name another file.")
         taken.add(os.path.realpath(path))
