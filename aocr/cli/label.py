@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # fmt: off
     add("images", nargs="*", metavar="IMAGE",
         help="image files, folders with all that is in them, globs; -: paths from standard input")
-    add("--output", required=True, metavar="FILE",
+    add("--output", dest="labels", required=True, metavar="FILE",
         help="the annotation file that labels are appended to; what stands in it is labelled already")
     add("--audit", metavar="ANNOTATIONS",
         help="look at labels that exist, in place of images without labels; first where model and label disagree most")
@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
     from aocr.serving.labelling.label_files import LabelFiles
     from aocr.serving.web import listening
 
-    label_files = LabelFiles(args.output, args.data_base_dir)
+    label_files = LabelFiles(args.labels, args.data_base_dir)
     if args.audit and os.path.realpath(args.audit) in map(os.path.realpath, label_files.paths.values()):
-        raise ConfigError("--output", args.output, "is what is audited. Name another file: labels are never changed.")
+        raise ConfigError("--output", args.labels, "is what is audited. Name another file: labels are never changed.")
     door = label_door(args.port)
     with label_files.held(), listening(door) as sockets:  # before images are read, which takes long
         return _serve(args, label_files, door, sockets)
@@ -67,7 +67,7 @@ def _serve(args: argparse.Namespace, label_files, door, sockets: Sequence) -> in
     from aocr.serving.labelling.retraining import Retraining, model_beside
     from aocr.serving.web import run_app
 
-    beside = model_beside(args.output)
+    beside = model_beside(args.labels)
     model = options.model_at_hand(args.model_dir or (beside if os.path.isdir(beside) else None))
     if args.retrain and model.endswith(".onnx"):
         raise ConfigError("--retrain", args.retrain, "an ONNX export cannot be trained. Give the model folder.")
@@ -78,7 +78,7 @@ def _serve(args: argparse.Namespace, label_files, door, sockets: Sequence) -> in
     images, guesses, read = (_audited if args.audit else _unlabelled)(args, model, label_files)
     labelling = Labelling(images, guesses, label_files, args.seed)
     before = len(labelling.texts)
-    log.info("%d images, %d of them labelled in %s", len(images), before, args.output)
+    log.info("%d images, %d of them labelled in %s", len(images), before, args.labels)
     retraining = Retraining(labelling, model, args.retrain, read)
     run_app(make_label_app(door, labelling, retraining, bool(args.audit)), sockets)
     _tell_end(args, labelling, len(labelling.texts) - before, model)
@@ -145,4 +145,4 @@ def _tell_end(args: argparse.Namespace, labelling, new: int, model: str) -> None
     print(f"{counted(new, 'new label')}; {progress.labelled} of {progress.total} images have one.")
     validation = paths[Kind.VALIDATION]
     if progress.labelled and os.path.exists(validation):
-        print(f"Next: aocr train {args.output} --validation {validation} --init-from {model} --model-dir DIR")
+        print(f"Next: aocr train {args.labels} --validation {validation} --init-from {model} --model-dir DIR")

@@ -234,7 +234,7 @@ WRITTEN = {
     "list_fonts": "--list-fonts",
     "log_path": "--log-path",
 }
-"""Files that commands write, and how they are called where they are typed."""
+"""Files that commands write, and how they are called where they are typed. `aocr label` appends to its `labels`."""
 
 
 def check_written(args: argparse.Namespace) -> None:
@@ -245,14 +245,12 @@ def check_written(args: argparse.Namespace) -> None:
     """
     taken: set[str] = set()
     for name, value in vars(args).items():
-        if name not in WRITTEN and name != "images":  # `aocr label * --output labels.txt` appends
+        if name not in WRITTEN and name != "images":  # a glob of images may take in the log too
             texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
             taken.update(os.path.realpath(path) for text in texts for path in _named(text))
     for name, shown in WRITTEN.items():
         path = getattr(args, name, None)
         if not path or files.is_remote(path) or files.is_endless(path):  # /dev/null takes all
-            continue
-        if (args.command, name) == ("label", "output"):  # it is appended to; the command looks at it itself
             continue
         if os.path.realpath(path) in taken:
             raise ConfigError(shown, path, "is read or written by this command already. Name another file.")
