@@ -22,7 +22,7 @@ setup(
         "aocr.serving": ["pages/*"],
         "aocr.synth.texts": ["words.txt.xz", "words-copyright.txt"],
     },
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     install_requires=(HERE / "requirements.txt").read_text("utf-8").split(),
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.6"],

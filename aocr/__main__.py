@@ -6,7 +6,7 @@ import sys
 
 def run() -> None:
     """Run as a program. Those that it starts look for no module in the working directory, which may be a stranger's."""
-    os.environ["PYTHONSAFEPATH"] = "1"  # Python 3.10 does not know it yet
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         from aocr.cli import main
 

@@ -29,6 +29,9 @@ LARGEST = {
 }
 """Limits of a network's settings: a model.json from elsewhere asks for no more."""
 
+MAX_BATCH, MAX_BEAM = 65_536, 1_000
+"""Images read or learnt together, and texts followed at a time, at the most: more is a slip, and memory runs out."""
+
 MAX_EPOCHS = 1000
 """Passes over the training data at the most where no limit is typed."""
 
@@ -270,6 +273,8 @@ class TrainConfig:
     def __post_init__(self):
         given = [name for name in ("batch_size", "num_epoch") if getattr(self, name) is not None]
         _check_positive(self, *given, "patience", "steps_per_checkpoint")
+        if (self.batch_size or 0) > MAX_BATCH:
+            raise ConfigError("batch_size", self.batch_size, f"must be {MAX_BATCH:,} at the most.")
         if self.optimizer not in OPTIMIZERS:
             raise ConfigError("optimizer", self.optimizer, f"must be one of {', '.join(OPTIMIZERS)}.")
         if self.precision not in PRECISIONS:
@@ -313,6 +318,9 @@ class ReadConfig:
         _check_positive(self, "beam")
         if not isinstance(self.alternatives, int) or self.alternatives < 0:
             raise ConfigError("alternatives", self.alternatives, "must be a whole number of 0 or more.")
+        if self.width >= MAX_BEAM:
+            name = "beam" if self.width == self.beam else "alternatives"
+            raise ConfigError(name, getattr(self, name), f"must be less than {MAX_BEAM:,}.")
         weight = self.lexicon_weight
         if weight is not None and not (math.isfinite(weight) and weight > 0):
             raise ConfigError("lexicon_weight", weight, "must be a number above 0.")

@@ -82,4 +82,9 @@ def test_rejection_table_by_hand():
     assert table[0.1] == table[0.3] == 1.0
     assert list(table) == sorted(table)
     assert rejection_table([], []) == ()
-    assert dict(rejection_table([0.5], [False]))[0.01] == 0.0
+
+
+def test_a_share_that_sets_no_image_aside_is_not_told():
+    assert rejection_table([0.5], [False]) == ()
+    shares = [share for share, _ in rejection_table([0.5] * 30, [True] * 30)]
+    assert shares == [0.02, 0.05, 0.1, 0.2, 0.3]  # 0.3 of an image at 1 %

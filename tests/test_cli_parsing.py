@@ -6,12 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, assert_clean_failure, run_aocr
 
 from aocr.cli import legacy, options
 from aocr.cli.main import COMMANDS, command_first, main, make_parser
 from aocr.cli.train import train_config
-from aocr.config import OPTIMIZERS, TrainConfig
+from aocr.config import OPTIMIZERS, ReadConfig, TrainConfig
 from aocr.errors import ConfigError
 
 
@@ -52,6 +52,13 @@ def test_positive():
             options.positive(text)
     with pytest.raises(ValueError, match="invalid literal"):
         options.positive("1.5")
+
+
+def test_numbers_that_fill_any_memory():
+    assert options.batch("65536") == 65536
+    for allowed, text in ((options.batch, str(10**21)), (options.batch, "0"), (options.length, "301")):
+        with pytest.raises(argparse.ArgumentTypeError, match="must be 1 to"):
+            allowed(text)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf"])
@@ -414,6 +421,17 @@ def test_a_missing_dataset_is_told_before_tensorflow_starts(command, tmp_path, c
     assert capsys.readouterr().err == (
         f"aocr: {missing}: there is no such file. Check the path; make records with aocr dataset.\n"
     )
+
+
+def test_no_export_hides_the_reader_in_the_box():
+    assert_clean_failure(run_aocr("export", "words"), "hide", "aocr export DIR --model-dir words")
+
+
+def test_a_beam_that_fills_any_memory():
+    for how in ({"beam": 10**8}, {"alternatives": 1000}):
+        with pytest.raises(ConfigError, match="must be less than 1,000"):
+            ReadConfig(**how)
+    assert ReadConfig(beam=999).width == 999
 
 
 @pytest.mark.parametrize("words", [["train", "DATA"], ["test", "DATA"], ["predict"], ["export"]])

@@ -244,8 +244,24 @@ def other_files(good: bytes, folder) -> dict[str, tuple[bytes, str]]:
         model.graph.node.append(onnx.helper.make_node("RandomNormal", [], ["r"], shape=[2]))
 
     def in_the_loop(model):
-        loop = next(node for node in model.graph.node if node.op_type == "Loop")
-        loop.attribute[0].g.node.append(onnx.helper.make_node("If", ["c"], ["r"]))
+        loop_of(model).attribute[0].g.node.append(onnx.helper.make_node("If", ["c"], ["r"]))
+
+    def loop_of(model):
+        return next(node for node in model.graph.node if node.op_type == "Loop")
+
+    def without_end(model):
+        limit = next(tensor for tensor in model.graph.initializer if tensor.name == loop_of(model).input[0])
+        limit.raw_data = (2**62).to_bytes(8, "little")
+
+    def without_limit(model):
+        loop_of(model).input[0] = ""
+
+    def limit_from_images(model):
+        loop_of(model).input[0] = "widths"
+
+    def not_a_number(model):
+        tensor = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+        tensor.raw_data = b"\xff" * len(tensor.raw_data)
 
     def outside(model):
         tensor = model.graph.initializer[0]
@@ -270,6 +286,10 @@ def other_files(good: bytes, folder) -> dict[str, tuple[bytes, str]]:
         "another program's": (changed(lambda model: model.ClearField("metadata_props")), "no settings"),
         "an operation": (changed(with_node), "RandomNormal"),
         "an operation in the loop": (changed(in_the_loop), "'If'"),
+        "a loop without end": (changed(without_end), "may take more than"),
+        "a loop without a limit": (changed(without_limit), "may take more than"),
+        "a loop limited by the images": (changed(limit_from_images), "may take more than"),
+        "weights that are no numbers": (changed(not_a_number), "no numbers"),
         "a function": (changed(lambda model: model.functions.add()), "of another kind"),
         "outside data": (changed(outside), "a tensor of another kind"),
         "newer": (changed(metadata("format", "2")), "newer aocr"),

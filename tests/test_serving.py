@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import BLOCKED_AOCR, ROOT, run_aocr, start_aocr
+from conftest import BLOCKED_AOCR, ROOT, assert_clean_failure, run_aocr, start_aocr
 from PIL import Image
 
 pytest.importorskip("aiohttp", reason="the extra serve is not installed")
@@ -366,6 +366,14 @@ def test_slips_are_told_in_a_line(server, tmp_path):
     ):
         done = run_aocr("serve", *args)
         assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_a_port_in_use_is_told_before_models_are_loaded(server, monkeypatch):
+    def load(*args):
+        raise AssertionError("a model was loaded first")
+
+    monkeypatch.setattr("aocr.serving.app.Model", load)
+    assert_clean_failure(run_aocr("serve", "--model-dir", "words", "--port", server.port), "cannot listen")
 
 
 @in_browser

@@ -8,9 +8,12 @@ import os
 
 from aocr import machine
 from aocr.cli import options
+from aocr.errors import ConfigError
+from aocr.folder.words import NAME
 
 log = logging.getLogger("aocr")
 
+ADVICE = "To export that reader: aocr export DIR --model-dir words."
 
 HELP = "write a model for other programs"
 ABOUT = """Export a trained model in one of these formats: {}. The export is loaded again in a process of its own and
@@ -38,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, prove, say where."""
     options.check_paths([args.check] if args.check else [], args.model_dir)
+    if args.export_dir == NAME:
+        reason = f"is the name of the reader that comes with aocr, which a folder of this name would hide. {ADVICE}"
+        raise ConfigError("DIR", NAME, reason)
     machine.start_tensorflow()
     from aocr.data.datasets import open_dataset
     from aocr.exchange.export import check_choice, export

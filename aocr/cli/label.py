@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _serve(args: argparse.Namespace, label_files, door, sockets: Sequence) -> int:
+    from aocr.folder.model_folder import MODEL, ModelFolder
     from aocr.serving.labelling.app import make_label_app
     from aocr.serving.labelling.labelling import Labelling
     from aocr.serving.labelling.retraining import Retraining, model_beside
@@ -71,6 +72,8 @@ def _serve(args: argparse.Namespace, label_files, door, sockets: Sequence) -> in
     model = options.model_at_hand(args.model_dir or (beside if os.path.isdir(beside) else None))
     if args.retrain and model.endswith(".onnx"):
         raise ConfigError("--retrain", args.retrain, "an ONNX export cannot be trained. Give the model folder.")
+    if args.retrain and os.path.isdir(beside) and not os.path.exists(ModelFolder(beside).file(MODEL)):
+        raise ConfigError("--retrain", beside, "would be replaced, and is no model folder. Move it away.")
     if args.gpu_id is not None:
         machine.start_tensorflow()
         machine.use_gpu(args.gpu_id)

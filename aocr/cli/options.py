@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from aocr import files, machine
-from aocr.config import ARCHS, HEIGHTS, PRECISIONS, ModelConfig, ReadConfig
+from aocr.config import ARCHS, HEIGHTS, MAX_BATCH, PRECISIONS, ModelConfig, ReadConfig
 from aocr.errors import ConfigError, DatasetError
 from aocr.text.charset import Charset
 
@@ -22,6 +22,9 @@ log = logging.getLogger("aocr")
 MODEL_FIELDS = [field.name for field in fields(ModelConfig) if field.name != "charset"]
 """Settings of the network. A flag not typed leaves no attribute, so that it can be told from one that was."""
 
+
+MAX_DRAWN = 300
+"""Characters of a text that is drawn; more make images too large to be of use."""
 
 FULL_ASCII = "the charset of all ASCII characters from 32 to 126"
 
@@ -57,6 +60,8 @@ def _number(kind: type, allowed: Callable[[float], bool], rule: str) -> Callable
 
 positive = _number(int, lambda value: value >= 1, "1 or more")
 whole = _number(int, lambda value: value >= 0, "0 or more")
+batch = _number(int, lambda value: 1 <= value <= MAX_BATCH, f"1 to {MAX_BATCH:,}")
+length = _number(int, lambda value: 1 <= value <= MAX_DRAWN, f"1 to {MAX_DRAWN:,}")
 share = _number(float, lambda value: 0 <= value <= 1, "between 0 and 1")
 above_zero = _number(float, lambda value: 0 < value < float("inf"), "above 0")
 
@@ -197,9 +202,7 @@ def typed_charset(args: argparse.Namespace) -> str | None:
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Flags of how images are read and texts looked for."""
     add_precision(parser, "float32")
-    parser.add_argument(
-        "--batch-size", type=positive, default=64, metavar="N", help="images read together (default: 64)"
-    )
+    parser.add_argument("--batch-size", type=batch, default=64, metavar="N", help="images read together (default: 64)")
     add = parser.add_argument_group("reading").add_argument
     add("--beam", type=positive, default=1, metavar="N", help="follow the N likeliest texts (default: 1)")
     add("--pattern", metavar="REGEX", help="read only texts that match this regular expression from end to end")

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what requests must bear (default: AOCR_TOKEN of the environment, else none)")
     add("--lexicon", dest="lexicons", metavar="NAME=FILE", action="append", default=[], type=_named,
         help="a list of texts, one a line, that requests may name")
-    add("--batch-size", type=options.positive, default=32, metavar="N", help="images read together (default: 32)")
+    add("--batch-size", type=options.batch, default=32, metavar="N", help="images read together (default: 32)")
     # fmt: on
     options.add_log_path(parser)
     options.add_gpu(parser)

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pattern", metavar="REGEX", help="draw random texts that match this regular expression")
     add("--charset", metavar="FILE|NAME",
         help="keep within these symbols (default: those of --texts, else full-ascii)")
-    add("--max-length", type=options.positive, metavar="N",
+    add("--max-length", type=options.length, metavar="N",
         help="longest text in characters; of longer lines a part is drawn (default: 25)")
     add = parser.add_argument_group("looks").add_argument
     add("--style", choices=STYLES, help="kind of images (default: scene)")

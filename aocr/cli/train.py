@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_recipe(group) -> None:
     add, default = group.add_argument, TrainConfig()
     # fmt: off
-    add("--batch-size", type=options.positive, metavar="N",
+    add("--batch-size", type=options.batch, metavar="N",
         help="images a step (default: from the data, up to 32; classic 65)")
     add("--num-epoch", type=options.positive, metavar="N",
         help=f"end after the steps of N passes over the data, all calls together (default: {MAX_EPOCHS})")

@@ -11,6 +11,7 @@ from aocr import files
 from aocr.config import ModelConfig
 from aocr.errors import CheckpointError, ConfigError
 from aocr.folder.checkpoints import write_weights
+from aocr.folder.index import check_index
 from aocr.folder.model_folder import MODEL, ModelFolder
 from aocr.folder.typed import check_typed
 from aocr.folder.weights import weights_of
@@ -49,8 +50,11 @@ class OldCheckpoint:
 
     def __init__(self, path: str):
         try:
-            self.reader = tf.train.load_checkpoint(path)
-        except (tf.errors.OpError, ValueError, RuntimeError):
+            prefix = tf.train.latest_checkpoint(path) if files.is_folder(path) else path
+            if prefix and files.exists(f"{prefix}.index"):  # the first releases of TensorFlow wrote none
+                check_index(prefix)
+            self.reader = tf.train.load_checkpoint(prefix or path)
+        except (tf.errors.OpError, OSError, ValueError, RuntimeError):
             reason = "holds no complete checkpoint of aocr 0.7.6: the files model.ckpt-N.* are missing or damaged"
             raise CheckpointError(path, f"{reason}. Copy the whole folder.") from None
         self.path = path

@@ -61,4 +61,6 @@ def read_compact(path: str) -> dict[str, np.ndarray]:
 def _as_float32(name: str, array: np.ndarray) -> np.ndarray:
     if getattr(array, "dtype", np.dtype(object)).kind != "f":
         raise ValueError(f"{name[:80]!r} holds no floats")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name[:80]!r} holds what is no number")
     return array.astype(np.float32)

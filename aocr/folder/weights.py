@@ -38,7 +38,10 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
         keys = [key for key in reader.get_variable_to_shape_map() if key.endswith(_VALUE)]
         group = f"{AVERAGED}/" if any(key.startswith(f"{AVERAGED}/") for key in keys) else f"{WEIGHTS}/"
         names = {key[len(group) : -len(_VALUE)].replace(".S", "/"): key for key in keys if key.startswith(group)}
-        return {name: reader.get_tensor(key) for name, key in names.items()}
+        found = {name: reader.get_tensor(key) for name, key in names.items()}
+        if odd := next((name for name, array in found.items() if not np.isfinite(array).all()), None):
+            raise ValueError(f"{odd!r} holds what is no number")
+        return found
     except Exception as error:  # TensorFlow's reader has errors of many kinds: IndexError where a file is cut off
         raise CheckpointError(prefix, f"is missing or damaged ({files.one_line(error)}).") from None
 

@@ -10,7 +10,7 @@ from aocr import __version__
 from aocr.config import ModelConfig
 from aocr.errors import AocrError
 from aocr.onnx.decoder import Decoder
-from aocr.onnx.graph import BOOL, FLOAT, INT32, Graph
+from aocr.onnx.graph import BOOL, FLOAT, INT32, INT64, Graph
 from aocr.onnx.network import Weights, encode
 from aocr.protobuf import fields
 
@@ -97,6 +97,18 @@ def _check_graph(graph, depth: int = 0) -> None:
                             _check_graph(body, depth + 1)
 
 
+def _check_loops(graph, most: int) -> None:
+    """Refuse a loop whose number of steps is not written in the file, or is above `most`: it might never end."""
+    tensors = [dict(fields(value)) for number, value in fields(graph) if number == 5]
+    numbers = {bytes(tensor.get(8, b"")): bytes(tensor.get(9, b"")) for tensor in tensors if tensor.get(2) == INT64}
+    for number, value in fields(graph):
+        parts = list(fields(value)) if number == 1 else []
+        if (4, b"Loop") in parts:
+            limit = numbers.get(bytes(next((part for kind, part in parts if kind == 1), b"")), b"")
+            if len(limit) != 8 or not 0 <= int.from_bytes(limit, "little", signed=True) <= most:
+                raise ValueError(f"a loop that may take more than {most} steps")
+
+
 def read_settings(data: bytes) -> tuple[ModelConfig, float]:
     """The settings and the temperature in a file, once it is known to compute and nothing else.
 
@@ -118,4 +130,8 @@ def read_settings(data: bytes) -> tuple[ModelConfig, float]:
     settings, temperature = json.loads(metadata.get("model", "")), float(metadata.get("temperature", ""))
     if not isinstance(settings, dict) or not (math.isfinite(temperature) and temperature > 0):
         raise ValueError("settings that cannot be")
-    return ModelConfig.from_dict(settings), temperature
+    config = ModelConfig.from_dict(settings)
+    for number, value in fields(data):
+        if number == 7:
+            _check_loops(value, config.max_steps)
+    return config, temperature

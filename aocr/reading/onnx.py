@@ -88,6 +88,8 @@ class OnnxReader(Reader):
         reading = self._read(images, widths)
         if reading.ids.size and not 0 <= reading.ids.min() <= reading.ids.max() < self.config.charset.vocabulary_size:
             raise CheckpointError(self.path, "gives symbols that its charset does not have. Export the model again.")
+        if not np.isfinite(reading.confidence).all():
+            raise CheckpointError(self.path, "gives confidences that are no numbers. Export the model again.")
         return reading
 
     def otherwise(self, how: ReadConfig) -> OnnxReader:

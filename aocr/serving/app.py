@@ -211,11 +211,11 @@ def serve(
       AocrError: a model cannot be loaded.
     """
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    models = [Model(path, name, batch_size) for path, name in zip(paths, names or [""] * len(paths), strict=True)]
-    taken = [model.name for model in models]
-    if doubled := {name for name in taken if taken.count(name) > 1}:
-        raise ConfigError("--name", sorted(doubled)[0], "two models have this name. Give each its own --name.")
-    for model in models:
-        log.info("%s, version %d: %s", model.name, model.version.number, model.version.about)
-    with listening(door) as sockets:
+    with listening(door) as sockets:  # before models are loaded, which takes long
+        models = [Model(path, name, batch_size) for path, name in zip(paths, names or [""] * len(paths), strict=True)]
+        taken = [model.name for model in models]
+        if doubled := {name for name in taken if taken.count(name) > 1}:
+            raise ConfigError("--name", sorted(doubled)[0], "two models have this name. Give each its own --name.")
+        for model in models:
+            log.info("%s, version %d: %s", model.name, model.version.number, model.version.about)
         run_app(make_service(Service(models, lexicons, batch_size), door), sockets)

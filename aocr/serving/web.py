@@ -207,7 +207,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         response = failure(400, str(error))
     except web.HTTPException as error:
         response = failure(error.status, _told(request, error), _kept(error))
-    except asyncio.TimeoutError:
+    except TimeoutError:
         response = failure(504, f"There was no answer within {request.app[DOOR].deadline:g} seconds. Try again later.")
     except (ConnectionError, web.RequestPayloadError):
         response = failure(400, "The request ended before its time.")

@@ -95,10 +95,14 @@ def expected_calibration_error(confidences: Sequence[float], correct: Sequence[b
 
 
 def rejection_table(confidences: Sequence[float], correct: Sequence[bool]) -> tuple[tuple[float, float], ...]:
-    """(share, accuracy of the rest) when the least sure `share` of the images are set aside; none for no image."""
+    """(share, accuracy of the rest) when the least sure `share` of the images are set aside.
+
+    Shares of less than half an image are left out.
+    """
     order = sorted(range(len(correct)), key=lambda i: -confidences[i])
     kept = [(share, len(order) - round(share * len(order))) for share in REJECTED]
-    return tuple((share, mean([float(correct[i]) for i in order[:count]])) for share, count in kept if count)
+    kept = [(share, count) for share, count in kept if 0 < count < len(order)]
+    return tuple((share, mean([float(correct[i]) for i in order[:count]])) for share, count in kept)
 
 
 def _uncalibrated_error(samples: Sequence[Sample], correct: Sequence[bool]) -> float:

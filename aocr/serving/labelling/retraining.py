@@ -24,12 +24,10 @@ PATIENCE_SECONDS = 30.0
 """How long a training may take to save and end when it is told to."""
 
 
-def _start_of(root: str) -> str:
-    """A program that runs the package in `root` and, in any version of Python, nothing of the working directory."""
-    return (
-        f"import sys; sys.path[:] = [*filter(None, sys.path), {root!r}]; from aocr.__main__ import run; "
-        "sys.argv[0] = 'aocr'; run()"
-    )
+def _start_of(root: str) -> tuple[str, ...]:
+    """Words that start the package in `root`, and nothing of the working directory."""
+    program = f"import sys; sys.path.append({root!r}); from aocr.__main__ import run; sys.argv[0] = 'aocr'; run()"
+    return sys.executable, "-P", "-c", program
 
 
 def model_beside(output: str) -> str:
@@ -100,7 +98,7 @@ class Retraining:
         held_out = ["--validation", validation] if os.path.exists(validation) and os.path.getsize(validation) else []
         base = self.labelling.files.data_base_dir
         argv = [
-            *(sys.executable, "-c", _start_of(str(Path(__file__).parents[3]))),
+            *_start_of(str(Path(__file__).parents[3])),
             *("train", paths[Kind.TRAINING], *held_out),
             *("--init-from", self.init_from, "--model-dir", new, "--no-resume", "--max-time", MAX_TIME),
             *(["--data-base-dir", base] if base else []),
@@ -139,7 +137,7 @@ class Retraining:
                 self._process.terminate()
             try:
                 await asyncio.wait_for(self._process.wait(), PATIENCE_SECONDS)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 self._process.kill()
         if self._task is not None:
             await asyncio.wait([self._task])
