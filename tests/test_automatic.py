@@ -61,5 +61,15 @@ def test_a_set_is_split_where_both_parts_get_images():
 
 
 def test_more_of_a_small_set_is_held_out():
-    assert automatic.held_parts(automatic.SMALL_SET) / automatic.NUM_PARTS == 0.05
-    assert automatic.held_parts(automatic.SMALL_SET - 1) / automatic.NUM_PARTS == 0.2
+    places = np.random.default_rng(0).integers(0, automatic.NUM_PARTS * automatic.PLACES, automatic.SMALL_SET)
+    assert automatic.held_below(places) == automatic.PLACES
+    for count, held in ((automatic.SMALL_SET - 1, 40), (100, 20), (25, 5), (1, 1), (0, 0)):
+        assert (places[:count] < automatic.held_below(places[:count])).sum() == held
+    assert (np.repeat(places[:50], 2) < automatic.held_below(np.repeat(places[:50], 2))).sum() == 20
+
+
+def test_a_split_is_that_of_the_first_release():
+    """A training of a large set that was begun then goes on with the same images held out."""
+    images = tf.constant([str(i) for i in range(500)])
+    parts = tf.strings.to_hash_bucket_fast(images, automatic.NUM_PARTS).numpy()
+    np.testing.assert_array_equal(automatic.place_of(images).numpy() // automatic.PLACES, parts)

@@ -201,6 +201,8 @@ def test_a_network_that_could_read_before_is_given_less_patience():
     assert a_schedule(started=True, state={"best_cer": 0.1}).patience == 4
     assert a_schedule(started=True, state={"best_cer": 0.0}).patience == 1
     assert a_schedule(started=True, state={"best_cer": 0.9}).patience == a_schedule(state={"best_cer": 0.9}).patience
+    assert a_schedule(started=True, closes=True, state={"best_cer": 0.0}).patience == 4
+    assert a_schedule(closes=True, state={"best_cer": 0.0}).patience == 10
     assert a_schedule(started=True, validates=False).patience == a_schedule(validates=False).patience
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -30,12 +31,12 @@ BATCH_WIDTH = 512
 
 SMALL_SET = 200
 """Images up to which a set is small: more of them are held out, and are learnt from at the end."""
-NUM_PARTS = 20
-"""Equal parts into which a split puts the images of a set."""
+NUM_PARTS, PLACES = 20, 2**32
+"""Equal parts into which a split puts the images of a set, and places in each part."""
 SMALLEST_SPLIT = 25
 """Images from which on some are held out."""
-HELD_PARTS, HELD_PARTS_OF_SMALL = 1, 4
-"""Parts that are held out for validation; of a small set one image in five."""
+HELD_SHARE_OF_SMALL = 0.2
+"""Share of a small set that is held out for validation; of a larger one it is the first part."""
 
 
 def widths_at(height: int, sizes: np.ndarray) -> np.ndarray:
@@ -140,11 +141,22 @@ def is_split(held_out: np.ndarray) -> bool:
     return len(held_out) >= SMALLEST_SPLIT and 0 < held_out.sum() < len(held_out)
 
 
-def held_parts(num_records: int) -> int:
-    """How many of the parts of a set of this size are held out for validation."""
-    return HELD_PARTS_OF_SMALL if is_small(num_records) else HELD_PARTS
+def held_below(places: np.ndarray) -> int:
+    """The place of a split below which images are held out for validation.
+
+    Args:
+      places: (N,) of all records, by `place_of`.
+    """
+    if not is_small(len(places)):
+        return PLACES
+    held = math.ceil(HELD_SHARE_OF_SMALL * len(places))  # a part is a fifth of many, of few it may be a tenth
+    return int(np.sort(places)[held - 1]) + 1 if held else 0
 
 
-def part_of(image: tf.Tensor) -> tf.Tensor:
-    """In which part, from 0, records with these encoded images are: equal images fall together."""
-    return tf.strings.to_hash_bucket_fast(image, NUM_PARTS)
+def place_of(image: tf.Tensor) -> tf.Tensor:
+    """Where in a split, from 0 to below `NUM_PARTS * PLACES`, records with these encoded images stand.
+
+    Equal images stand at the same place. A part is where TensorFlow's hash has the same rest.
+    """
+    number = tf.strings.to_hash_bucket_fast(image, NUM_PARTS * PLACES)
+    return number % NUM_PARTS * PLACES + number // NUM_PARTS

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from aocr import files
-from aocr.data.automatic import held_parts, part_of
+from aocr.data.automatic import held_below, place_of
 from aocr.data.builder import BuildOptions, BuildReport, build_records
 from aocr.data.record_files import expand_datasets
 from aocr.data.records import check_end, is_tfrecord, is_verified, whole_records
@@ -39,6 +39,7 @@ class Summary(NamedTuple):
       labels: N texts.
       sizes: (N, 2) int width and height in pixels.
       held_out: (N,) bool, in the hash split for validation.
+      held_below: `place_of` an image below which it is.
       num_bytes: bytes of all encoded images.
       files: (N,) int, number of the file each is in.
     """
@@ -46,6 +47,7 @@ class Summary(NamedTuple):
     labels: list[str]
     sizes: np.ndarray
     held_out: np.ndarray
+    held_below: int
     num_bytes: int
     files: np.ndarray
 
@@ -62,22 +64,23 @@ def summarise(paths: Sequence[str]) -> Summary:
         parsed = tf.io.parse_example(serialized, FEATURES)
         size = tf.stack([parsed["width"], parsed["height"]], 1)
         num_bytes = tf.reduce_sum(tf.strings.length(parsed["image"])), tf.reduce_sum(tf.strings.length(serialized))
-        return parsed["label"], size, part_of(parsed["image"]), *num_bytes
+        return parsed["label"], size, place_of(parsed["image"]), *num_bytes
 
     labels: list[str] = []
-    sizes, parts, numbers, num_bytes = [], [], [], 0
+    sizes, places, numbers, num_bytes = [], [], [], 0
     for number, path in enumerate(paths):
         num_before, file_bytes = len(labels), 0
-        for label, size, part, image_bytes, record_bytes in whole_records(path).batch(1024).map(look):
+        for label, size, place, image_bytes, record_bytes in whole_records(path).batch(1024).map(look):
             labels += [value.decode("utf-8") for value in label.numpy()]
             sizes.append(size.numpy())
-            parts.append(part.numpy())
+            places.append(place.numpy())
             numbers.append(np.full(len(label), number))
             num_bytes += int(image_bytes)
             file_bytes += int(record_bytes)
         check_end(path, len(labels) - num_before, file_bytes)
-    held_out = np.concatenate(parts) < held_parts(len(labels))
-    return Summary(labels, np.concatenate(sizes), held_out, num_bytes, np.concatenate(numbers))
+    all_places = np.concatenate(places)
+    below = held_below(all_places)
+    return Summary(labels, np.concatenate(sizes), all_places < below, below, num_bytes, np.concatenate(numbers))
 
 
 @dataclass(frozen=True)

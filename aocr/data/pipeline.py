@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from aocr.config import ModelConfig
 from aocr.data.augment import augment
-from aocr.data.automatic import held_parts, network_widths, part_of
+from aocr.data.automatic import network_widths, place_of
 from aocr.data.batching import WHOLE, BatchPlan, Share, share_of
 from aocr.data.datasets import FEATURES, Summary
 from aocr.data.preprocess import preprocess
@@ -110,7 +110,7 @@ class Batches:
             self.num_records = int((summary.files % share.num_workers == share.worker).sum())
         self._paths = list(paths)
         records = tf.data.TFRecordDataset(self._paths).enumerate()
-        self._load = self._loader(part, held_parts(len(summary.labels)), keep_source, drop_unknown)
+        self._load = self._loader(part, summary.held_below, keep_source, drop_unknown)
         pixels = int(network_widths(summary.sizes, config).sum()) * config.height * config.channels
         self._cached = pixels * 4 <= CACHE_BYTES and not keep_source
         if self._cached:
@@ -121,14 +121,14 @@ class Batches:
             mean_bytes = max(1, summary.num_bytes // max(1, len(summary.labels)))
             self._buffer = min(self.num_records, max(plan.batch_size * 4, SHUFFLE_BYTES // mean_bytes))
 
-    def _loader(self, part: str, num_held: int, keep_source: bool, drop_unknown: bool):
+    def _loader(self, part: str, held_below: int, keep_source: bool, drop_unknown: bool):
         encode = _encode_labels(self.config)
 
         def parse(index, serialized):
             return {"index": index, **tf.io.parse_single_example(serialized, FEATURES)}
 
         def in_part(record):
-            return (part_of(record["image"]) < num_held) == (part == "validation")
+            return (place_of(record["image"]) < held_below) == (part == "validation")
 
         def load(record):
             image, width, scale = preprocess(record["image"], self.config)

@@ -35,7 +35,8 @@ GUESSING_PATIENCE = 2
 STARTED_PATIENCE = 0.4
 """How many times the patience is given to a network that could read before."""
 READ_ALL, STARTED_READ_ALL = 2, 4
-"""By what the patience is divided once all of the validation set is read; the second where it could read before."""
+"""By what the patience is divided once all of the validation set is read; the second where it could read before. Where
+few images are held out, that all are read tells little: then it is not divided."""
 
 
 class Reason(IntEnum):
@@ -146,6 +147,7 @@ class Schedule:
         self, config: TrainConfig, steps_per_epoch: int, validates: bool, started: bool = False, closes: bool = False
     ):
         self.config, self.validates, self.started = config, validates, started
+        self.closes = closes
         self.decay_share, self.steps_per_epoch = CLOSING_SHARE if closes else DECAY_SHARE, steps_per_epoch
         self.max_steps = config.max_epochs * steps_per_epoch
         self.state = TrainState()
@@ -162,6 +164,8 @@ class Schedule:
         patience, cer, divisor = self.config.patience, self.state.best_cer, READ_ALL
         if self.started and cer <= GUESSING_CER:
             patience, divisor = math.ceil(patience * STARTED_PATIENCE), STARTED_READ_ALL
+        if self.closes:
+            divisor = 1
         if not self.validates or 0 < cer <= GUESSING_CER:
             return patience
         return GUESSING_PATIENCE * patience if cer else math.ceil(patience / divisor)
