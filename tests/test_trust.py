@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, assert_clean_failure, draw_numbers, run_aocr
 
+from aocr import files
 from aocr.cli.main import close_log, set_up_log
 from aocr.config import LARGEST, ModelConfig
 from aocr.data.framing import masked_crc32c
@@ -422,6 +423,69 @@ def test_only_files_of_a_training_are_removed(folder, tmp_path):
     ModelFolder(folder).clear()
     left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert left == set(others)
+
+
+def everything_in(folder):
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != "aocr.log")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize(
+    "name", ["train.json", "history.json", "curves.png", "weights.npz", "best-1.index", "checkpoint"]
+)
+@pytest.mark.parametrize("more", [(), ("--no-resume",)])
+def test_a_first_training_writes_over_nothing_of_others(numbers, name, more):
+    project = numbers.parent
+    (project / name).write_text("mine")
+    before = everything_in(project)
+    done = run_aocr("train", numbers.name, "--model-dir", ".", *more, cwd=project)
+    assert_clean_failure(done, f"{name} in it is not of a model of aocr", "Choose another folder")
+    assert everything_in(project) == before
+
+
+def test_a_model_of_another_program_is_not_written_over(numbers):
+    project = numbers.parent
+    (project / "model.json").write_text('{"class_name": "Sequential"}')
+    before = everything_in(project)
+    done = run_aocr("train", numbers.name, "--model-dir", ".", "--no-resume", cwd=project)
+    assert_clean_failure(done, "model.json in it is not of a model of aocr")
+    assert everything_in(project) == before
+
+
+def test_folders_of_others_are_left_alone(folder):
+    for name in ("checkpoint", "best-1.index", "reading.pb"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).mkdir()
+        (folder / name / "precious.txt").write_text("x")
+    ModelFolder(folder).clear()
+    assert {path.parent.name for path in folder.rglob("precious.txt")} == {"checkpoint", "best-1.index", "reading.pb"}
+
+
+def test_a_new_best_takes_the_place_of_the_best_before_alone(folder):
+    for name in ("best-photo.jpg", "best-of/a.txt", "best-3.index", "best-3.data-00000-of-00001"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+    ModelFolder(folder).write_best(7, 0.5, 0.25, False)
+    left = {str(path.relative_to(folder)) for path in folder.rglob("best-*") if path.is_file()}
+    assert left == {"best-photo.jpg", "best-7.index", "best-7.data-00000-of-00001"}
+    assert (folder / "best-of/a.txt").exists()
+
+
+def test_a_clearing_that_is_killed_can_be_done_again(folder, monkeypatch):
+    remove, removed = files.remove, []
+
+    def remove_two(path):
+        if len(removed) == 2:
+            raise KeyboardInterrupt
+        removed.append(path)
+        remove(path)
+
+    monkeypatch.setattr(files, "remove", remove_two)
+    with pytest.raises(KeyboardInterrupt):
+        ModelFolder(folder).clear()
+    monkeypatch.undo()
+    ModelFolder(folder).clear()
+    assert not list(folder.iterdir())
 
 
 def test_nothing_is_removed_through_a_link(folder, tmp_path):

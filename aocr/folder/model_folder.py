@@ -19,7 +19,7 @@ import fnmatch
 import glob
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,15 +47,21 @@ NEWEST, BEST_PREFIX = "ckpt", "best-"
 """Checkpoints: `ckpt-N` of the newest, `best-N` of the best."""
 
 _NAMED = MODEL, TRAIN, BEST, CALIBRATION, HISTORY, CURVES, POINTER, COMPACT
+_BEST = tuple(f"{BEST_PREFIX}[0-9]*{end}" for end in (".index", ".data-*-of-*"))
 OURS = (
     *_NAMED,
-    *(f"{name}.[0-9]*.tmp" for name in _NAMED),
-    *(f"{name}[0-9]*{end}" for name in (f"{NEWEST}-", BEST_PREFIX) for end in (".index", ".data-*-of-*", "_temp")),
-    f"{POINTER}.tmp*",
+    *_BEST,
+    *(f"{NEWEST}-[0-9]*{end}" for end in (".index", ".data-*-of-*")),
     MIXED.format("*"),
     "reading.pb",  # a graph that versions before 1.0 kept here
 )
 """Files of a training, for `clear`; `logs/` beside them."""
+_PARTS = (
+    *(f"{name}.[0-9]*.tmp" for name in _NAMED),
+    *(f"{name}[0-9]*_temp" for name in (f"{NEWEST}-", BEST_PREFIX)),
+    f"{POINTER}.tmp*",
+)
+"""What one that was killed left half-written."""
 EVENTS = "events.out.tfevents.*"
 """Files of TensorBoard in `logs/`."""
 
@@ -133,7 +139,7 @@ class ModelFolder:
         """Make the folder, free of what an earlier training left there, and its model.json.
 
         Raises:
-          CheckpointError: the folder cannot be made.
+          CheckpointError: the folder cannot be made, or files in it are not of aocr.
           TrainingError: another training holds it (only inside `held`), or the file cannot be written.
         """
         self._make()
@@ -182,8 +188,8 @@ class ModelFolder:
     def _refuse_endless(self) -> None:
         if files.is_remote(self.path) or not files.is_folder(self.path):
             return
-        for name in files.names_in(self.path):
-            if any(fnmatch.fnmatch(name, pattern) for pattern in OURS) and files.is_endless(self.file(name)):
+        for name in self._names(OURS):
+            if files.is_endless(self.file(name)):
                 raise CheckpointError(self.file(name), "is a pipe or a device, not a file. Restore the folder whole.")
 
     def _refuse_other_programs(self) -> None:
@@ -254,8 +260,8 @@ class ModelFolder:
         best = {"checkpoint": name, "step": step, "last": last, "closed": closed}
         best |= {"word_accuracy": word_accuracy, "cer": cer}
         self.write_json(BEST, best)
-        for other in files.names_in(self.path):
-            if other.startswith(BEST_PREFIX) and not other.startswith(f"{name}."):
+        for other in self._names(_BEST):
+            if not other.startswith(f"{name}."):
                 files.remove(self.file(other))
 
     def is_closed(self) -> bool:
@@ -276,13 +282,38 @@ class ModelFolder:
 
     # The folder as a whole
 
+    def _names(self, patterns: Sequence[str]) -> list[str]:
+        """Names in the folder that follow one of these patterns; of folders only those that TensorFlow writes in."""
+        names = files.names_in(self.path) if files.is_folder(self.path) else []
+        found = (name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns))
+        return [name for name in found if name.endswith("_temp") or not files.is_folder(self.file(name))]
+
+    def check_clear(self) -> None:
+        """See that what `clear` would remove is of aocr: without a model.json it may be anybody's.
+
+        Raises:
+          CheckpointError: it is not.
+        """
+        others = self._names(OURS)
+        if MODEL in others:
+            try:
+                model = self.read_json(MODEL)
+            except CheckpointError:  # damaged: a training anew is the way out
+                return
+            others = [] if model and "format" in model and "model" in model else [MODEL]
+        if others:
+            reason = f"{others[0]} in it is not of a model of aocr, and would be written over. Choose another folder."
+            raise CheckpointError(self.path, reason)
+
     def clear(self) -> None:
-        """Remove the files of an earlier training from the folder, and nothing else."""
-        if not files.is_folder(self.path):
-            return
-        for name in files.names_in(self.path):
-            if any(fnmatch.fnmatch(name, pattern) for pattern in OURS):
-                files.remove(self.file(name))
+        """Remove the files of an earlier training from the folder, and nothing else.
+
+        Raises:
+          CheckpointError: as `check_clear`.
+        """
+        self.check_clear()
+        for name in sorted(self._names([*OURS, *_PARTS]), key=lambda name: name == MODEL):  # it tells whose the rest is
+            files.remove(self.file(name))
         logs = self.file("logs")
         if files.is_folder(logs) and not os.path.islink(logs):  # what a link leads to may be anybody's
             for name in fnmatch.filter(files.names_in(logs), EVENTS):

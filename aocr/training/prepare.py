@@ -146,12 +146,14 @@ def resumed_config(request: TrainRequest) -> ModelConfig | None:
     """The folder's network, if there is one to go on with.
 
     Raises:
-      CheckpointError: the folder is damaged or of another program.
+      CheckpointError: the folder is damaged or of another program, or holds files that are not of aocr.
       ConfigError: a typed setting contradicts it.
     """
     folder = ModelFolder(request.model_dir)
     config = folder.find_config() if request.resume else None
-    if config is not None:
+    if config is None:
+        folder.check_clear()
+    else:
         check_typed(request.model_dir, config, request.typed, ", or train anew with --no-resume")
     return config
 
