@@ -16,6 +16,7 @@ from aocr.errors import CheckpointError
 from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.onnx.file import write_graph
+from aocr.protobuf import field, varint
 from aocr.reading.network import NetworkReader
 from aocr.reading.onnx import OnnxReader
 from aocr.reading.predictor import load
@@ -366,3 +367,57 @@ def test_readers_with_other_patterns_share_their_sessions(monkeypatch):
     for pattern in ("[d-h]+", "[a-h]{3}"):
         reader.otherwise(ReadConfig(pattern=pattern))
     assert len(started) == before
+
+
+OUTPUTS = {
+    "ids": np.full((1, 3), 3, np.int32),
+    "probabilities": np.ones((1, 3), np.float32),
+    "attention": np.ones((1, 3, 5), np.float32),
+    "confidence": np.ones(1, np.float32),
+    "log_probs": np.zeros((1, 2), np.float32),
+}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"ids": np.zeros(shape, np.int32)} for shape in ((), (3,), (0, 3), (2, 3), (1, 3, 1), (1, 4), (1, 10**6))),
+        {"ids": np.full((1, 3), 3, np.float32)},
+        {"probabilities": np.ones((1, 2), np.float32)},
+        *({"attention": np.ones(shape, np.float32)} for shape in ((1, 3), (1, 2, 5), (1, 3, 0))),
+        *({"confidence": np.ones(shape, np.float32)} for shape in ((), (2,), (1, 1))),
+        *({"log_probs": np.ones(shape, np.float32)} for shape in ((), (1,), (1, 0), (2, 2))),
+    ],
+)
+def test_outputs_that_are_not_those_of_its_network_are_refused(odd):
+    config = ModelConfig(Charset("abc"), max_prediction=4)
+    images, widths = np.zeros((1, 32, 40, 1), np.float32), np.array([40], np.int32)
+
+    def reader(outputs):
+        return OnnxReader("r.onnx", b"", config, 1.0, start=lambda data: lambda names, fed: list(outputs.values()))
+
+    assert reader(OUTPUTS).read(images, widths).beam_ids.shape == (1, 1, 3)
+    with pytest.raises(CheckpointError, match="sizes that cannot be"):
+        reader({**OUTPUTS, **odd}).read(images, widths)
+
+
+HUGE = varint(2**40)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        field(7, field(1, bytes([4 << 3]) + HUGE)),  # the type of a node
+        field(14, bytes([1 << 3]) + HUGE),
+        field(14, field(1, "format") + bytes([2 << 3]) + HUGE),
+        *(
+            b"".join(field(14, field(1, name) + field(2, text)) for name, text in
+                     {"format": "1", "temperature": "1.0", "model": model}.items())
+            for model in ("[" * 100_000, '{"a":' * 100_000)
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_that_claims_what_cannot_be_is_refused_at_once(data, numbers, tmp_path):
+    (tmp_path / "r.onnx").write_bytes(data)
+    done = run_aocr("predict", numbers.parent / "0.png", "--model-dir", tmp_path / "r.onnx")
+    assert_clean_failure(done, "is not an ONNX export of aocr")

@@ -80,6 +80,12 @@ def _known(message, allowed: set[int], what: str) -> Iterator[tuple]:
         yield number, value
 
 
+def _text(value) -> str:
+    if isinstance(value, int):  # bytes() would make as many zeros of it
+        raise ValueError("a number in place of a text")
+    return bytes(value).decode()
+
+
 def _check_graph(graph, depth: int = 0) -> None:
     if depth > 1:
         raise ValueError("loops in loops")
@@ -89,11 +95,11 @@ def _check_graph(graph, depth: int = 0) -> None:
                 pass
         elif number == 1:
             for part, inner in _known(value, _NODE, "a node"):
-                if part == 4 and bytes(inner).decode("ascii", "replace") not in OPERATIONS:
-                    raise ValueError(f"the operation {bytes(inner)[:40]!r}")
+                if part == 4 and (kind := _text(inner)) not in OPERATIONS:
+                    raise ValueError(f"the operation {kind[:40]!r}")
                 if part == 5:
-                    for kind, body in _known(inner, _ATTRIBUTE, "an attribute"):
-                        if kind == 6:
+                    for place, body in _known(inner, _ATTRIBUTE, "an attribute"):
+                        if place == 6:
                             _check_graph(body, depth + 1)
 
 
@@ -122,12 +128,15 @@ def read_settings(data: bytes) -> tuple[ModelConfig, float]:
             _check_graph(value)
         elif number == 14:
             pair = dict(fields(value))
-            metadata[bytes(pair.get(1, b"")).decode()] = bytes(pair.get(2, b"")).decode()
+            metadata[_text(pair.get(1, b""))] = _text(pair.get(2, b""))
     if not metadata.get("format", "").isdecimal():
         raise ValueError("no settings of aocr in it")
     if int(metadata["format"]) > FORMAT:
         raise AocrError("was written by a newer aocr. Upgrade aocr.")
-    settings, temperature = json.loads(metadata.get("model", "")), float(metadata.get("temperature", ""))
+    try:
+        settings, temperature = json.loads(metadata.get("model", "")), float(metadata.get("temperature", ""))
+    except RecursionError:
+        raise ValueError("settings that cannot be") from None
     if not isinstance(settings, dict) or not (math.isfinite(temperature) and temperature > 0):
         raise ValueError("settings that cannot be")
     config = ModelConfig.from_dict(settings)

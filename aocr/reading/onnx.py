@@ -86,6 +86,8 @@ class OnnxReader(Reader):
           CheckpointError: the graph is not of the network that its settings tell.
         """
         reading = self._read(images, widths)
+        if not _is_of(reading, len(images), self.config.max_steps):
+            raise CheckpointError(self.path, "gives arrays of sizes that cannot be. Export the model again.")
         if reading.ids.size and not 0 <= reading.ids.min() <= reading.ids.max() < self.config.charset.vocabulary_size:
             raise CheckpointError(self.path, "gives symbols that its charset does not have. Export the model again.")
         if not np.isfinite(reading.confidence).all():
@@ -97,10 +99,31 @@ class OnnxReader(Reader):
         return OnnxReader(self.path, self._data, self.config, self._temperature, how, self._start)
 
 
+def _is_of(reading: Reading, count: int, most_steps: int) -> bool:
+    """Whether arrays are those of a reading of `count` images."""
+    ids, attention, log_probs = reading.ids, reading.attention, reading.log_probs
+    return (
+        ids.ndim == 2
+        and ids.dtype.kind == "i"
+        and ids.shape[0] == count
+        and ids.shape[1] <= most_steps
+        and reading.probabilities.shape == ids.shape
+        and attention.ndim == 3
+        and attention.shape[:2] == ids.shape
+        and attention.shape[2] > 0
+        and reading.confidence.shape == (count,)
+        and log_probs.ndim == 3
+        and log_probs.shape[0] == count
+        and log_probs.size > 0
+        and all(part.dtype.kind == "f" for part in (reading.probabilities, attention, reading.confidence, log_probs))
+    )
+
+
 def _read_greedily(run: Run, images: np.ndarray, widths: np.ndarray) -> Reading:
     found = run(_OUTPUTS, {"images": images, "widths": widths})
     ids, probabilities, attention, confidence, log_probs = found
-    return Reading(ids, probabilities, attention, confidence, log_probs[:, None], ids[:, None])
+    of_beams = (np.atleast_1d(part)[..., None, :] for part in (log_probs, ids))  # a foreign graph may give anything
+    return Reading(ids, probabilities, attention, confidence, *of_beams)
 
 
 def _start(path: str, data: bytes) -> Run:
