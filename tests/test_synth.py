@@ -16,12 +16,14 @@ from synth_fonts import ASCII, write_font
 
 from aocr.cli.main import main
 from aocr.data.records import read_examples
+from aocr.errors import DatasetError
 from aocr.synth import pipeline
 from aocr.synth.drawing import Painter
 from aocr.synth.looks.camera import contrast
 from aocr.synth.pipeline import SynthOptions, make_job
 from aocr.synth.records import crc32c, is_record_start
 from aocr.synth.styles import STYLES
+from aocr.synth.writer import open_writer
 from aocr.text.charset import NAMES
 
 
@@ -151,6 +153,27 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(synth, small_blocks, monkeypatc
     synth(f"stopped/{output}", *options)
     assert drawn == list(range(16, 40))
     assert files_below("stopped") == files_below("whole")
+
+
+@pytest.mark.parametrize("output, shards", [("words", 1), ("words.tfrecords", 1), ("words.tfrecords", 3)])
+def test_two_runs_do_not_draw_to_one_place(tmp_path, monkeypatch, output, shards):
+    monkeypatch.chdir(tmp_path)
+    with open_writer(output, shards, "settings") as first:
+        names = files_below(".")
+        with pytest.raises(DatasetError, match=r"another aocr synth is at work|is not empty"):
+            open_writer(output, shards, "settings").__enter__()
+        assert files_below(".") == names
+        first.write([])
+        with pytest.raises(DatasetError, match="another aocr synth is at work"):
+            open_writer(output, shards, "settings").__enter__()
+        first.finish()
+
+
+def test_a_temporary_file_that_is_a_link_is_not_written_through(synth, tmp_path):
+    Path("precious.txt").write_text("x")
+    Path("words.tfrecords.0.tmp").symlink_to("precious.txt")
+    assert "cannot be written" in synth("words.tfrecords", "--count", 2, code=1)
+    assert Path("precious.txt").read_text() == "x"
 
 
 def test_older_records_are_replaced_but_nothing_else(synth):

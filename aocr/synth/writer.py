@@ -17,6 +17,11 @@ from aocr.errors import DatasetError
 from aocr.synth.drawing import Drawn
 from aocr.synth.records import example, framed, is_record_start
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 ANNOTATIONS = "annotations.txt"
 RECORDS_ENDING = ".tfrecords"
 PER_FOLDER = 1000
@@ -30,8 +35,14 @@ def _failed(path: str, error: OSError) -> DatasetError:
     )
 
 
+def _open_or_make(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 class Writer:
     """Appends blocks of images to files, and remembers how far they are whole: a context manager.
+
+    Another run is kept off the same files; not so on Windows.
 
     Args:
       output: the folder or the stem of the records.
@@ -44,6 +55,7 @@ class Writer:
         self._temporary = [f"{name}.0.tmp" for name in names]
         self._state = f"{names[0]}.synth.json"
         self._files: list[BinaryIO] = []
+        self._lock: int | None = None
         self._entered = False
         self.num_done = 0
         self.resumed = 0
@@ -52,17 +64,47 @@ class Writer:
         try:
             self._check()
             os.makedirs(os.path.dirname(self._names[0]) or ".", exist_ok=True)
+            self._open(0)
+            self._hold()
             sizes = self._read_state()
             self._entered = True
-            for path, size in zip(self._temporary, sizes, strict=True):
-                self._files.append(open(path, "r+b" if size else "wb"))
-                self._files[-1].truncate(size)
-                self._files[-1].seek(size)
+            for number, size in enumerate(sizes):
+                file = self._open(number)
+                file.truncate(size)
+                file.seek(size)
             self.resumed = self.num_done
         except OSError as error:
             self.__exit__()
             raise _failed(self._output, error) from None
+        except DatasetError:
+            self.__exit__()
+            raise
         return self
+
+    def _open(self, number: int) -> BinaryIO:
+        """A temporary file, opened once."""
+        if number == len(self._files):
+            file = open(self._temporary[number], "r+b", opener=_open_or_make)  # noqa: SIM115 (closed on leaving)
+            self._files.append(file)
+        return self._files[number]
+
+    def _hold(self) -> None:
+        """Keep others off the files, until the end of this run.
+
+        Raises:
+          DatasetError: another is at work on them.
+        """
+        lock = os.dup(self._files[0].fileno())  # it holds when the file is closed, to be renamed
+        try:
+            if fcntl:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(lock), os.stat(self._temporary[0])):  # it has just been finished
+                raise FileNotFoundError
+        except (BlockingIOError, FileNotFoundError):
+            os.close(lock)
+            reason = "another aocr synth is at work on it. Wait for it, or name another output."
+            raise DatasetError(self._output, reason) from None
+        self._lock = lock
 
     def __exit__(self, *error) -> None:
         for file in self._files:
@@ -70,6 +112,8 @@ class Writer:
                 file.close()
         if self._entered and self.num_done == 0:  # nothing to go on with
             self._clear()
+        if self._lock is not None:
+            os.close(self._lock)
 
     def _clear(self) -> None:
         """Remove all that this run has written."""
