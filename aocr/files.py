@@ -18,6 +18,8 @@ from types import SimpleNamespace
 from aocr.errors import AocrError
 
 Path = str | os.PathLike
+PNG = b"\x89PNG\r\n\x1a\n"
+"""What a png begins with."""
 
 
 def is_remote(path: Path) -> bool:
@@ -207,6 +209,17 @@ def write(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             remove(temporary)
         raise
+
+
+def write_picture(path: Path, data: bytes) -> None:
+    """Write a png, as `write` does, but over nothing that is none: the name may have been meant to be read.
+
+    Raises:
+      AocrError: something else has this name.
+    """
+    if not is_endless(path) and exists(path) and size(path) and read(path, len(PNG)) != PNG:
+        raise AocrError(f"{os.fspath(path)}: already exists and is no png. Name another file, or remove it.")
+    write(path, data)
 
 
 def rename(path: Path, to: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import SMALL, draw_numbers, run_aocr, start_aocr
 from PIL import Image
+from synth_fonts import write_font
 
 from aocr.cli.main import main
 
@@ -425,3 +426,43 @@ def test_an_image_that_is_to_be_learnt_is_not_written_over(run, numbers, tmp_pat
     annotations = write(tmp_path / "a.txt", "0.png 1\n")
     failure(run("dataset", annotations, tmp_path / "o", flag, image), "a.txt:1", "0.png", "written over")
     assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize("argv", ["test {} --model-dir words --report {}", "synth o.tfrecords --like {} --preview {}"])
+@pytest.mark.parametrize("source", ["a.txt", "."])
+def test_an_image_that_is_read_is_not_written_over(run, numbers, tmp_path, monkeypatch, argv, source):
+    monkeypatch.chdir(tmp_path)
+    image = tmp_path / "0.png"
+    image.write_bytes((numbers.parent / "0.png").read_bytes())
+    before = image.read_bytes()
+    write(tmp_path / "a.txt", "0.png 1\n")
+    failure(run(*argv.format(source, "0.png").split()), f"{source}:1", "0.png", "written over")
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "argv", ["synth --list-fonts {}", "synth --preview {} --count 1", "dataset {n} o --preview {}"]
+)
+def test_a_sheet_takes_the_place_of_a_png_alone(run, numbers, tmp_path, monkeypatch, argv):
+    monkeypatch.chdir(tmp_path)
+    fonts = write_font(tmp_path / "fonts")
+    path = write(tmp_path / "words.txt", "alpha\nbeta\n")
+    words = [word.format(path, n=numbers) for word in argv.split()]
+    words += ["--fonts", str(fonts), "--workers", "1"] if words[0] == "synth" else []
+    failure(run(*words), "words.txt: already exists and is no png")
+    assert path.read_text() == "alpha\nbeta\n"
+    sheet = write(tmp_path / "sheet.png", "")
+    words = [str(sheet) if word == str(path) else word for word in words]
+    for _ in range(2):
+        assert run(*words)[0] == 0
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+def test_shards_that_are_read_are_not_written_over(run, numbers, tmp_path, monkeypatch, shards):
+    monkeypatch.chdir(tmp_path)
+    assert run("dataset", numbers, "d", "--shards", shards)[0] == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for source in ("d", "d-*", f"d-00001-of-{shards:05d}"):
+        failure(run("dataset", source, "d", "--shards", shards, "--charset", "digits"), "OUTPUT = 'd'", "is read")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 
 from aocr import machine
@@ -51,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from aocr.data.builder import BuildOptions, build_records
     from aocr.data.preview import write_preview
 
-    written = frozenset(os.path.realpath(path) for path in (args.output, args.report, args.preview) if path)
-    build = BuildOptions(**{**options.fields_of(BuildOptions, args), "charset": charset, "written": written})
+    given = {"charset": charset, "written": options.written(args)}
+    build = BuildOptions(**{**options.fields_of(BuildOptions, args), **given})
     with tqdm(unit=" images", disable=not sys.stderr.isatty()) as bar:  # without a terminal a line now and then
 
         def progress(seen: int) -> None:

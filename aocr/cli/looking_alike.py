@@ -39,7 +39,7 @@ def make_like_job(args: argparse.Namespace, workers: int):
     from aocr.synth.like.painter import LikeJob, LikeOptions
     from aocr.synth.pipeline import faces_for
 
-    with open_dataset(args.like, args.data_base_dir) as dataset:
+    with open_dataset(args.like, args.data_base_dir, options.written(args)) as dataset:
         labels = dataset.summary.labels
         if not any(labels):
             raise DatasetError(dataset.name, "every label is empty. Check the annotation file's second column.")

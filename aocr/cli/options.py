@@ -255,15 +255,30 @@ def check_written(args: argparse.Namespace) -> None:
         path = getattr(args, name, None)
         if not path or files.is_remote(path) or files.is_endless(path):  # /dev/null takes all
             continue
-        if os.path.realpath(path) in taken:
+        names = _shards(f"{args.shards:05d}", path) if name == "output" and getattr(args, "shards", 1) > 1 else [path]
+        if not taken.isdisjoint(map(os.path.realpath, names)):
             raise ConfigError(shown, path, "is read or written by this command already. Name another file.")
         taken.add(os.path.realpath(path))
 
 
+def written(args: argparse.Namespace) -> frozenset[str]:
+    """Real paths of the files that a command writes anew, which no line of its data may name as an image."""
+    paths = (getattr(args, name, None) for name in WRITTEN if name != "log_path")  # that one is gone on with
+    return frozenset(os.path.realpath(path) for path in paths if path and not files.is_remote(path))
+
+
 def _named(text: str) -> list[str]:
-    """Files that a text names, should it be a path or a glob."""
-    plain = [text] if text and "\0" not in text and os.path.isfile(text) else []
-    return plain or (glob.glob(text) if glob.has_magic(text) else [])
+    """Files that a text names, should it be a path, a glob or the stem of shards."""
+    if not text or "\0" in text:
+        return []
+    if os.path.isfile(text):
+        return [text]
+    return glob.glob(text) if glob.has_magic(text) else _shards("*", text)
+
+
+def _shards(total: str, stem: str) -> list[str]:
+    """Files that are there under a name of shards, so many in all."""
+    return glob.glob(f"{glob.escape(stem)}-*-of-{total}")
 
 
 def open_model(args: argparse.Namespace, quick: bool = False):

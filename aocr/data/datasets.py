@@ -121,15 +121,19 @@ def _tell(source: str, report: BuildReport) -> None:
 
 
 @contextmanager
-def open_dataset(patterns: Sequence[str], data_base_dir: str | None = None) -> Iterator[Dataset]:
+def open_dataset(
+    patterns: Sequence[str], data_base_dir: str | None = None, written: frozenset[str] = frozenset()
+) -> Iterator[Dataset]:
     """Make the datasets ready; what had to be built is removed on leaving.
 
     Args:
       patterns: TFRecords (globs, shards), annotation files, or folders whose file names are the labels.
       data_base_dir: where the paths of annotation files may start.
+      written: real paths of files that are written, which no line may name.
 
     Raises:
-      AnnotationError, DatasetError: a file is missing, damaged, of another program, or has no usable line.
+      AnnotationError, DatasetError: a file is missing, damaged, of another program, or has no usable line; or a line
+        names one of `written`.
     """
     with tempfile.TemporaryDirectory(prefix="aocr-") as folder:
         paths: list[str] = []
@@ -139,7 +143,9 @@ def open_dataset(patterns: Sequence[str], data_base_dir: str | None = None) -> I
             if not is_folder and is_tfrecord(source) and is_verified(source):
                 paths.append(source)
                 continue
-            options = BuildOptions(data_base_dir=data_base_dir, label_from_filename=is_folder, save_filename=True)
+            options = BuildOptions(
+                data_base_dir=data_base_dir, label_from_filename=is_folder, save_filename=True, written=written
+            )
             path = os.path.join(folder, f"{len(paths)}.tfrecords")
             log.info("Checking the images of %s%s", source, ", whose file names are the labels" if is_folder else "")
             report = build_records(source, path, options)

@@ -89,4 +89,4 @@ def write_preview(path: str, paths: Sequence[str]) -> None:
       DatasetError: the file cannot be written.
     """
     with files.writing(path, partial(DatasetError, path)):
-        files.write(path, draw_preview(paths))
+        files.write_picture(path, draw_preview(paths))

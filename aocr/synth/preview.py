@@ -31,7 +31,7 @@ def save_png(image: Image.Image, path: str) -> None:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     with files.writing(path, partial(DatasetError, path)):
-        files.write(path, buffer.getvalue())
+        files.write_picture(path, buffer.getvalue())
 
 
 def images_sheet(images: Sequence[Drawn], faces: Sequence[Face]) -> Image.Image:
