@@ -1,12 +1,15 @@
 """Records: written whole or not at all, read as aocr 0.7.6 wrote them, refused where they are something else."""
 
+import io
 import os
 import pathlib
 
 import pytest
 import tensorflow as tf
+from conftest import assert_clean_failure, run_aocr
+from PIL import Image
 
-from aocr.data.datasets import summarise
+from aocr.data.datasets import open_dataset, summarise
 from aocr.data.framing import masked_crc32c, num_fitting
 from aocr.data.record_files import RecordWriter, expand_datasets, shard_paths
 from aocr.data.records import Example, is_tfrecord, is_verified, read_examples, serialize
@@ -356,3 +359,31 @@ def test_a_folder_or_a_file_in_the_way(tmp_path):
     with pytest.raises(DatasetError, match="is a folder"):
         write(tmp_path / "folder")
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and os.listdir(tmp_path / "folder") == []
+
+
+# records of a stranger, of whose images only the first was looked at
+
+
+def picture(width=40, height=32) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (width, height), 255).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("image", [b"", b"garbage", b"%!PS-Adobe-3.0 EPSF-3.0\n", picture()[:60]])
+def test_an_image_that_cannot_be_read_is_told(tmp_path, image):
+    good = Example(picture(), "1", "", 40, 32)
+    path = write(tmp_path / "r.tfrecords", [good, good, Example(image, "1", "", 40, 32)])
+    commands = ["test"], ["train", "--num-epoch", "1", "--init-from", "none", "--no-resume", "--no-augment"]
+    for command, *more in commands:
+        model = "words" if command == "test" else tmp_path / "m"
+        line = assert_clean_failure(run_aocr(command, path, "--model-dir", model, *more), path, "image that cannot be")
+        assert "Iterator" not in line and "Build it again" in line
+
+
+@pytest.mark.parametrize("width, height", [(2**62, 1), (2**63 - 1, 2**63 - 1), (10**9, 1), (-5, 32), (40, -5), (40, 0)])
+def test_sizes_that_cannot_be_are_told(tmp_path, width, height):
+    good = Example(picture(), "1", "", 40, 32)
+    path = write(tmp_path / "r.tfrecords", [good, Example(picture(), "1", "", width, height)])
+    with pytest.raises(DatasetError, match="sizes that cannot be"), open_dataset([path]):
+        pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from aocr.errors import DatasetError
 
 log = logging.getLogger("aocr")
 
+MOST_PIXELS = 2**27
+"""Of an image; Pillow takes fewer."""
 FEATURES = {
     "image": tf.io.FixedLenFeature((), tf.string),
     "label": tf.io.FixedLenFeature((), tf.string),
@@ -155,12 +158,40 @@ def open_dataset(
             paths.append(path)
         name = ", ".join(patterns)
         summary = _summarise(name, paths)
-        yield Dataset(name, tuple(paths), summary, skipped)
+        with _reading_images(name, all_checked=all(os.path.dirname(path) == folder for path in paths)):
+            yield Dataset(name, tuple(paths), summary, skipped)
+
+
+@contextmanager
+def _reading_images(name: str, all_checked: bool) -> Iterator[None]:
+    """Tells an image that TensorFlow cannot read, inside the block: of a file of records only the first was looked at.
+
+    Args:
+      name: of the dataset.
+      all_checked: whether all were.
+
+    Raises:
+      DatasetError: there is such an image.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        _, of_a_record, reason = error.message.partition("Iterator::Root")
+        if all_checked or not of_a_record:
+            raise
+        reason = re.sub(r"\S*: |\[\[.*", "", reason, flags=re.DOTALL).strip().rstrip(".")[:160]
+        reason = f"holds an image that cannot be read ({reason})"
+        raise DatasetError(name, f"{reason}. Build it again with aocr dataset, which leaves it out.") from None
 
 
 def _summarise(name: str, paths: list[str]) -> Summary:
     try:
-        return summarise(paths)
+        summary = summarise(paths)
+        sizes = summary.sizes.astype(float)
+        if sizes.min() < 1 or sizes.prod(1).max() > MOST_PIXELS:
+            reason = "has images of sizes that cannot be. Build it again with aocr dataset."
+            raise DatasetError(name, reason)
+        return summary
     except tf.errors.DataLossError as error:
         reason = f"a record is cut off or damaged ({files.one_line(error)})"
         raise DatasetError(name, f"{reason}. Build it again with aocr dataset.") from None

@@ -38,13 +38,16 @@ class Original:
     label: str
     centres: tuple[float, ...] | None = None
 
+    def _open(self) -> Image.Image:
+        return Image.open(io.BytesIO(self.data), formats=("PNG", "JPEG"))  # of other formats, Pillow starts programs
+
     def picture(self) -> Image.Image:
         """The image, RGB."""
-        return Image.open(io.BytesIO(self.data)).convert("RGB")
+        return self._open().convert("RGB")
 
     def encode(self, picture: Image.Image) -> bytes:
         """Another image, RGB, stored as this one is: grey or in colour, jpeg as strongly compressed, or png."""
-        mine, file = Image.open(io.BytesIO(self.data)), io.BytesIO()
+        mine, file = self._open(), io.BytesIO()
         grey = mine.mode in ("1", "L", "LA")
         picture = picture.convert("L") if grey else picture
         if mine.format == "JPEG":
