@@ -504,6 +504,12 @@ def test_the_log_of_a_training_is_no_link(folder, numbers, tmp_path):
     assert (tmp_path / "rc").read_text() == "x"
 
 
+def test_the_log_of_a_training_is_no_pipe(folder, numbers, monkeypatch):
+    os.mkfifo(folder / "aocr.log")
+    monkeypatch.setattr("aocr.cli.main.set_up_log", lambda path: pytest.fail("it would wait for ever"))
+    assert_clean_failure(run_aocr("train", numbers, "--model-dir", folder), "aocr.log", "is a pipe")
+
+
 def test_a_checkpoint_that_is_cut_off_is_told(folder, image):
     path = next(folder.glob("best-7.data-*"))
     os.truncate(path, path.stat().st_size // 2)

@@ -129,6 +129,8 @@ def _log_path(args: argparse.Namespace) -> str | None:
     path = os.path.join(args.model_dir, "aocr.log")
     if os.path.islink(path):
         raise ConfigError("--log-path", path, "is a link, which may lead out of the folder. Remove it, or name a file.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ConfigError("--log-path", path, "is a pipe, a device or a folder. Remove it, or name a file.")
     return None if task and task.index != 0 else path  # it is the chief's
 
 
