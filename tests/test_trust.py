@@ -510,6 +510,21 @@ def test_the_log_of_a_training_is_no_pipe(folder, numbers, monkeypatch):
     assert_clean_failure(run_aocr("train", numbers, "--model-dir", folder), "aocr.log", "is a pipe")
 
 
+@pytest.mark.parametrize("argv", ["predict {image} --model-dir {pipe}.onnx", "dataset {pipe} o", "test {pipe} --model-dir words"])
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_pipe_in_place_of_what_is_read_does_not_hold_it(image, tmp_path, argv, make):
+    make(tmp_path / "pipe.onnx")
+    make(tmp_path / "pipe")
+    done = run_aocr(*argv.format(image=image, pipe=tmp_path / "pipe").split(), cwd=tmp_path)
+    assert_clean_failure(done, "pipe", "cannot be read (a pipe or a device, not a file)")
+
+
+def test_labels_are_not_written_to_a_pipe(image, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    done = run_aocr("label", image, "--output", tmp_path / "pipe")
+    assert_clean_failure(done, "--output", "must be a file on this machine's disk")
+
+
 def test_a_checkpoint_that_is_cut_off_is_told(folder, image):
     path = next(folder.glob("best-7.data-*"))
     os.truncate(path, path.stat().st_size // 2)

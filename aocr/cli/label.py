@@ -141,11 +141,10 @@ def _audited(args: argparse.Namespace, model: str, label_files):
 
 def _tell_end(args: argparse.Namespace, labelling, new: int, model: str) -> None:
     """Say what was labelled, and what to type next."""
-    from aocr.data.build_report import counted
     from aocr.serving.labelling.label_files import Kind
 
     progress, paths = labelling.progress(), labelling.files.paths
-    print(f"{counted(new, 'new label')}; {progress.labelled} of {progress.total} images have one.")
+    print(f"{new} new label{'' if new == 1 else 's'}; {progress.labelled} of {progress.total} images have one.")
     validation = paths[Kind.VALIDATION]
     if progress.labelled and os.path.exists(validation):
         print(f"Next: aocr train {args.labels} --validation {validation} --init-from {model} --model-dir DIR")

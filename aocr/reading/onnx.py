@@ -163,9 +163,7 @@ def open_graph(path: str, how: ReadConfig | None = None) -> OnnxReader:
       ConfigError, AocrError: as `OnnxReader`.
     """
     try:
-        if files.size(path) > MOST_BYTES:
-            raise CheckpointError(path, f"has more than {MOST_BYTES >> 20} MiB. It is not an export of aocr.")
-        data = files.read(path)
+        data = files.read_plain(path, MOST_BYTES)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read ({files.one_line(error)}).") from None
     try:

@@ -54,11 +54,11 @@ class LabelFiles:
       data_base_dir: where paths in files that exist may start.
 
     Raises:
-      ConfigError: it is a folder, or is not on this machine's disk.
+      ConfigError: it is a folder, a pipe or a device, or is not on this machine's disk.
     """
 
     def __init__(self, output: str, data_base_dir: str | None = None):
-        if files.is_remote(output) or os.path.isdir(output):
+        if files.is_remote(output) or os.path.isdir(output) or files.is_endless(output):
             raise ConfigError("--output", output, "must be a file on this machine's disk: it is written line by line.")
         self.output, self.data_base_dir = output, data_base_dir
         stem, ending = os.path.splitext(output)
