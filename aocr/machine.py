@@ -55,9 +55,12 @@ def start_tensorflow() -> None:
                 "This needs tensorflow: pip install tensorflow. Without it aocr predict and aocr serve read words and "
                 "ONNX exports."
             )
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has set for other programs
         with quiet():
-            import keras  # noqa: F401
+            import keras
             import tensorflow  # noqa: F401
+        keras.config.set_floatx("float32")
+        keras.config.set_image_data_format("channels_last")
 
 
 def has_package(name: str) -> bool:

@@ -6,12 +6,13 @@ import os
 import signal
 import struct
 import subprocess
+import sys
 import time
 import zlib
 
 import numpy as np
 import pytest
-from conftest import SMALL, draw_numbers, run_aocr, start_aocr
+from conftest import ROOT, SMALL, draw_numbers, run_aocr, start_aocr
 from PIL import Image
 from synth_fonts import write_font
 
@@ -466,3 +467,23 @@ def test_shards_that_are_read_are_not_written_over(run, numbers, tmp_path, monke
     for source in ("d", "d-*", f"d-00001-of-{shards:05d}"):
         failure(run("dataset", source, "d", "--shards", shards, "--charset", "digits"), "OUTPUT = 'd'", "is read")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_settings_of_keras_for_other_programs_change_nothing(tmp_path):
+    settings = {"backend": "jax", "floatx": "float16", "image_data_format": "channels_first"}
+    write(tmp_path / "keras.json", json.dumps(settings))
+    code = "from aocr import machine; machine.start_tensorflow(); import keras.config as c; "
+    code += "print(c.backend(), c.floatx(), c.image_data_format())"
+    for env in ({"KERAS_HOME": str(tmp_path)}, {"KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch"}):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True
+        )
+        assert done.stdout == "tensorflow float32 channels_last\n", done.stderr
+
+
+def test_names_of_files_cannot_control_the_terminal(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fonts = write_font(tmp_path / "fonts", "plain\x1b[31m.ttf")
+    for words in (["--list-fonts"], ["--preview", "s\x1b.png"], ["o\x1b.tfrecords"]):
+        code, out, err = run("synth", *words, "--count", "1", "--fonts", fonts, "--workers", "1")
+        assert code == 0 and "\x1b" not in out + err and "\\x1b" in out

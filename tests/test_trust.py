@@ -510,7 +510,9 @@ def test_the_log_of_a_training_is_no_pipe(folder, numbers, monkeypatch):
     assert_clean_failure(run_aocr("train", numbers, "--model-dir", folder), "aocr.log", "is a pipe")
 
 
-@pytest.mark.parametrize("argv", ["predict {image} --model-dir {pipe}.onnx", "dataset {pipe} o", "test {pipe} --model-dir words"])
+@pytest.mark.parametrize(
+    "argv", ["predict {image} --model-dir {pipe}.onnx", "dataset {pipe} o", "test {pipe} --model-dir words"]
+)
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
 def test_a_pipe_in_place_of_what_is_read_does_not_hold_it(image, tmp_path, argv, make):
     make(tmp_path / "pipe.onnx")

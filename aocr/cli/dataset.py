@@ -8,6 +8,7 @@ import sys
 
 from aocr import machine
 from aocr.cli import options
+from aocr.errors import shown
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
@@ -67,5 +68,5 @@ def run(args: argparse.Namespace) -> int:
         report.write(args.report)
     if args.preview:
         write_preview(args.preview, report.paths)
-        print(f"Preview drawn in {args.preview}")
+        print(shown(f"Preview drawn in {args.preview}"))
     return 0

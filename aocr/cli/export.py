@@ -8,7 +8,7 @@ import os
 
 from aocr import machine
 from aocr.cli import options
-from aocr.errors import ConfigError
+from aocr.errors import ConfigError, shown
 from aocr.folder.words import NAME
 
 log = logging.getLogger("aocr")
@@ -57,10 +57,9 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         with open_dataset([args.check], args.data_base_dir) as dataset:
             path = export(*target, args.quantize, dataset)
-        print(
-            f"Exported to {path}. Loaded in a process of its own, it read {args.check} about as well as the model does."
-        )
+        found = f"it read {args.check} about as well as the model does."
     else:
         path = export(*target)
-        print(f"Exported to {path}. Loaded in a process of its own, it read sample images as the model does.")
+        found = "it read sample images as the model does."
+    print(shown(f"Exported to {path}. Loaded in a process of its own, {found}"))
     return 0

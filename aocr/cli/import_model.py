@@ -7,6 +7,7 @@ import logging
 
 from aocr import machine
 from aocr.cli import options
+from aocr.errors import shown
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
@@ -65,5 +66,5 @@ def run(args: argparse.Namespace) -> int:
         config.attn_num_hidden,
         cells,
     )
-    print(f"Imported to {args.model_dir}. Next: aocr test DATASET --model-dir {args.model_dir}")
+    print(shown(f"Imported to {args.model_dir}. Next: aocr test DATASET --model-dir {args.model_dir}"))
     return 0

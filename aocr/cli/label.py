@@ -12,7 +12,7 @@ from aocr import machine
 from aocr.cli import options
 from aocr.cli.predict import paths_of
 from aocr.cli.waiting import waiting
-from aocr.errors import ConfigError, ImageError
+from aocr.errors import ConfigError, ImageError, shown
 
 log = logging.getLogger("aocr")
 
@@ -147,4 +147,5 @@ def _tell_end(args: argparse.Namespace, labelling, new: int, model: str) -> None
     print(f"{new} new label{'' if new == 1 else 's'}; {progress.labelled} of {progress.total} images have one.")
     validation = paths[Kind.VALIDATION]
     if progress.labelled and os.path.exists(validation):
-        print(f"Next: aocr train {args.labels} --validation {validation} --init-from {model} --model-dir DIR")
+        next_step = f"aocr train {args.labels} --validation {validation} --init-from {model} --model-dir DIR"
+        print(shown(f"Next: {next_step}"))

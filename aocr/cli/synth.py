@@ -8,7 +8,7 @@ import sys
 import time
 
 from aocr.cli import options
-from aocr.errors import ConfigError
+from aocr.errors import ConfigError, shown
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
@@ -116,15 +116,15 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
         there = draw(job, output, num_shards, workers, progress)
     seconds = time.perf_counter() - begin
     families, speed = len({face.family for face in job.faces}), (count - there) / seconds
-    print(f"{count:,} images drawn in {output}; font families: {families}; images a second: {speed:.0f}")
+    print(shown(f"{count:,} images drawn in {output}; font families: {families}; images a second: {speed:.0f}"))
 
 
 def _preview(job, path: str) -> None:
     from aocr.synth.preview import NUM_PREVIEW, images_sheet, save_png
 
-    painter, shown = job.painter(), min(NUM_PREVIEW, job.options.count)
-    save_png(images_sheet([painter.draw(number) for number in range(shown)], job.faces), path)
-    print(f"The first {shown} images are shown in {path}.")
+    painter, count = job.painter(), min(NUM_PREVIEW, job.options.count)
+    save_png(images_sheet([painter.draw(number) for number in range(count)], job.faces), path)
+    print(shown(f"The first {count} images are shown in {path}."))
 
 
 def _list_fonts(job, path: str) -> None:
@@ -134,6 +134,6 @@ def _list_fonts(job, path: str) -> None:
     if path:
         save_png(fonts_sheet(job.faces), path)
     for face in job.faces:
-        print(f"{len(face.chars):6,}  {face.family}  {face.path}")
+        print(shown(f"{len(face.chars):6,}  {face.family}  {face.path}"))
     families = len({face.family for face in job.faces})
     print(f"Fonts: {len(job.faces):,}; families: {families:,}; first column: the wanted characters that each has")
