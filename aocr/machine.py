@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from typing import Any
 
 from aocr.errors import AocrError, ConfigError
 
@@ -61,6 +62,18 @@ def start_tensorflow() -> None:
             import tensorflow  # noqa: F401
         keras.config.set_floatx("float32")
         keras.config.set_image_data_format("channels_last")
+
+
+def start_onnxruntime() -> Any:
+    """The package onnxruntime, told not to report to its maker what is done, as builds of late 2026 would.
+
+    Raises:
+      ImportError: it is not installed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
 
 
 def has_package(name: str) -> bool:

@@ -1,6 +1,7 @@
 """Exports for OpenVINO and LiteRT read as the model does; rounded ones about as well, or they are refused."""
 
 import logging
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from aocr.config import ModelConfig
 from aocr.data.datasets import open_dataset
 from aocr.errors import ConfigError, ExportError
 from aocr.exchange import export as exporter
-from aocr.exchange.formats import litert
+from aocr.exchange.formats import litert, openvino
 from aocr.reading.predictor import load
 from aocr.text.charset import Charset
 
@@ -25,6 +26,21 @@ def test_an_export_is_proved(kind, trained, tmp_path):
     done = run_aocr("export", tmp_path / "e", "--format", kind, "--model-dir", trained)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == FILES[kind]
+
+
+def test_openvino_reports_to_nobody(monkeypatch):
+    """Its packages tell their maker of each model that is converted, unless the one that does cannot be imported."""
+
+    def stop(*args):
+        raise InterruptedError
+
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=stop))
+    for call in (lambda: next(openvino.read_back("folder", None)), lambda: openvino.write(None, "folder")):
+        monkeypatch.setitem(sys.modules, "openvino_telemetry", None)
+        monkeypatch.delitem(sys.modules, "openvino_telemetry")
+        with pytest.raises((InterruptedError, AttributeError)):
+            call()
+        assert sys.modules["openvino_telemetry"] is None
 
 
 def test_a_rounded_export_tells_both_accuracies(trained, numbers, tmp_path):

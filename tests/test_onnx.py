@@ -421,3 +421,14 @@ def test_a_file_that_claims_what_cannot_be_is_refused_at_once(data, numbers, tmp
     (tmp_path / "r.onnx").write_bytes(data)
     done = run_aocr("predict", numbers.parent / "0.png", "--model-dir", tmp_path / "r.onnx")
     assert_clean_failure(done, "is not an ONNX export of aocr")
+
+
+def test_onnx_runtime_reports_to_nobody(numbers, home, tmp_path, monkeypatch):
+    """Its builds of late 2026 keep a number of the machine in the user's cache, and tell their maker what is done."""
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    (tmp_path / "r.onnx").write_bytes(graph_of(random_reader({})))
+    code = "import os, sys\nfrom aocr.cli.main import main\ncode = main(sys.argv[1:])\n"
+    code += "print(os.environ['ORT_DISABLE_TELEMETRY'])\nsys.exit(code)"
+    done = run_blocked("predict", numbers.parent / "0.png", "--model-dir", tmp_path / "r.onnx", code=code)
+    assert done.returncode == 0 and done.stdout.endswith("\n1\n"), done.stderr
+    assert "deviceid" not in {path.name for path in tmp_path.rglob("*")}

@@ -308,8 +308,10 @@ def test_words_and_exports_are_served_without_tensorflow(graph, predicted, tmp_p
 
 def test_versions_are_taken_up_and_the_end_waits_for_answers(graph, tmp_path):
     put(tmp_path / "plates", 1, graph)
-    server = Server("--model-dir", tmp_path / "plates", "--token", "t0ken")
+    server = Server("--model-dir", tmp_path / "plates", "--token", "t0ken", "--log-path", tmp_path / "log")
     assert server.ask("GET", "/read")[0] == 401
+    kept = (tmp_path / "log").read_text()
+    assert "Open http" in kept and "t0ken" not in kept
     assert "#token=t0ken" in server.log and version(server, "t0ken") == "1"
     put(tmp_path / "plates", 2, graph)
     put(tmp_path / "plates", 3, b"no graph")

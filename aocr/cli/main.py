@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -89,10 +90,10 @@ class _LogFile(logging.FileHandler):
 
 
 class _Shown(logging.Formatter):
-    """Lines of the log file, hidden characters of names and texts escaped."""
+    """Lines of the log file, hidden characters of names and texts escaped, without the token of `aocr serve`."""
 
     def formatMessage(self, record):
-        return shown(super().formatMessage(record))
+        return re.sub("#token=.*", "#token=...", shown(super().formatMessage(record)))
 
 
 def set_up_log(path: str | None) -> None:

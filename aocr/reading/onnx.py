@@ -134,7 +134,7 @@ def _start(path: str, data: bytes) -> Run:
       data: the graph.
     """
     try:
-        import onnxruntime
+        onnxruntime = machine.start_onnxruntime()
     except ImportError:
         raise AocrError("This needs onnxruntime: pip install onnxruntime.") from None
     options = onnxruntime.SessionOptions()

@@ -294,8 +294,7 @@ async def _serve(app: web.Application, sockets: Sequence[socket.socket], is_over
 
 def _tell_address(door: Door, host: str, port: int) -> None:
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-    token = f"#token={door.token}" if door.token else ""
-    log.info("Open %s%s", place, token)
+    log.info("Open %s%s", place, f"#token={door.token}" if door.token else "")  # log files leave it out
     if door.is_loopback:
         log.info("Only programs of this machine reach it.")
     elif not door.token:

@@ -25,6 +25,8 @@ def read_back(folder: str, samples) -> Iterator[tuple]:
     import json
 
     import onnx
+
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as of aocr.machine, which is out of reach here
     import onnxruntime
 
     path = os.path.join(folder, MAIN_FILE)

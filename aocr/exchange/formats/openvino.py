@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 ABOUT = "model of OpenVINO"
@@ -18,6 +19,7 @@ def write(predictor, folder: str) -> None:
     """As `Format.write`."""
     import json
 
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # that it cannot report to its maker
     import openvino
 
     from aocr import files
@@ -35,6 +37,7 @@ def read_back(folder: str, samples) -> Iterator[tuple]:
     """As `Format.read_back`."""
     import json
 
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # that it cannot report to its maker
     import openvino
 
     core = openvino.Core()
