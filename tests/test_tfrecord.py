@@ -370,7 +370,7 @@ def picture(width=40, height=32) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("image", [b"", b"garbage", b"%!PS-Adobe-3.0 EPSF-3.0\n", picture()[:60]])
+@pytest.mark.parametrize("image", [b"", b"garbage", b"%!PS-Adobe-3.0 EPSF-3.0\n", picture()[:60], picture(4000)])
 def test_an_image_that_cannot_be_read_is_told(tmp_path, image):
     good = Example(picture(), "1", "", 40, 32)
     path = write(tmp_path / "r.tfrecords", [good, good, Example(image, "1", "", 40, 32)])

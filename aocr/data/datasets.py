@@ -175,13 +175,15 @@ def _reading_images(name: str, all_checked: bool) -> Iterator[None]:
     """
     try:
         yield
-    except tf.errors.InvalidArgumentError as error:
+    except (tf.errors.InvalidArgumentError, tf.errors.InternalError) as error:
         _, of_a_record, reason = error.message.partition("Iterator::Root")
+        if "bucket_boundaries" in error.message:
+            of_a_record, reason = "yes", "it is wider than its record says"
         if all_checked or not of_a_record:
             raise
-        reason = re.sub(r"\S*: |\[\[.*", "", reason, flags=re.DOTALL).strip().rstrip(".")[:160]
+        reason = re.sub(r"^\S*: |\[\[.*", "", reason, flags=re.DOTALL).strip().rstrip(".")[:160]
         reason = f"holds an image that cannot be read ({reason})"
-        raise DatasetError(name, f"{reason}. Build it again with aocr dataset, which leaves it out.") from None
+        raise DatasetError(name, f"{reason}. Build it again with aocr dataset, which looks at each.") from None
 
 
 def _summarise(name: str, paths: list[str]) -> Summary:
