@@ -38,6 +38,8 @@ WAYS = {
 }
 """Flags of each way to train. {all}: annotations of the whole training set, whose labels are ignored; {test}: of the
 test set. All but the first start from the reader in the box."""
+NAMES = {"nothing": "from nothing", "words": "from words"}
+"""Ways under which a reader knows them, where the short name does not tell."""
 STARTS = ("nothing", "words")
 """Ways that are measured with every number of labels; the others with a hundred."""
 COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80), (130, 70, 160), (210, 150, 20))
@@ -146,7 +148,8 @@ def medians(found: dict[tuple, dict], task: Task, way: str) -> dict[int, tuple[f
 
 def table(found: dict[tuple, dict]) -> str:
     """Sets and numbers of labels down, ways across; in brackets the draws where there is more than one."""
-    lines = [f"| set | score | labels | {' | '.join(WAYS)} |", "|---" * (3 + len(WAYS)) + "|"]
+    names = " | ".join(NAMES.get(way, way) for way in WAYS)
+    lines = [f"| set | score | labels | {names} |", "|---" * (3 + len(WAYS)) + "|"]
     for task in TASKS:
         columns = [medians(found, task, way) for way in WAYS]
         for labels in sorted(set().union(*columns)):
@@ -189,7 +192,7 @@ def draw(found: dict[tuple, dict], path: str) -> None:
             for x, y in places:
                 pen.ellipse((x - 4, y - 4, x + 4, y + 4), colour)
     for number, (way, colour) in enumerate(zip(WAYS, COLOURS, strict=False)):
-        pen.text((GAP + 140 * number, picture.height - 24), way, colour, font)
+        pen.text((GAP + 140 * number, picture.height - 24), NAMES.get(way, way), colour, font)
     picture.save(path)
 
 
