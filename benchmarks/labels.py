@@ -29,19 +29,20 @@ from machine import ROOT, describe, environment
 
 SIZES = (25, 50, 100, 200, 400)
 UNLABELLED = ("--unlabeled", "{all}", "--exclude", "{test}")
+PLAIN = ("--look-alikes", "0")
 WAYS = {
     "nothing": ("--init-from", "none"),
-    "words": (),
-    "look-alikes": ("--look-alikes", "2000"),
-    "unlabelled": UNLABELLED,
-    "both": ("--look-alikes", "2000", *UNLABELLED),
+    "words": PLAIN,
+    "look-alikes": (),
+    "unlabelled": (*UNLABELLED, *PLAIN),
+    "both": UNLABELLED,
 }
 """Flags of each way to train. {all}: annotations of the whole training set, whose labels are ignored; {test}: of the
-test set. All but the first start from the reader in the box."""
+test set. All but the first start from the reader in the box; look-alikes are the default for few images."""
 NAMES = {"nothing": "from nothing", "words": "from words"}
 """Ways under which a reader knows them, where the short name does not tell."""
-STARTS = ("nothing", "words")
-"""Ways that are measured with every number of labels; the others with a hundred."""
+SIZES_OF = {"look-alikes": (25, 50, 100), "unlabelled": (100,), "both": (100,)}
+"""Numbers of labels that a way is measured with; the others with every number."""
 COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80), (130, 70, 160), (210, 150, 20))
 PANEL, GAP = 220, 60
 
@@ -98,7 +99,7 @@ def cells(args: argparse.Namespace) -> Iterator[Cell]:
             sizes = {min(most, int(size)) if size != "all" else most for size in args.sizes.split(",")}
             draws = range(min(task.draws, args.draws))
             found += [Cell(task, n, draw, way) for n in sizes for draw in draws for way in args.ways.split(",")]
-    found = [cell for cell in found if cell.way in STARTS or cell.labels == 100]
+    found = [cell for cell in found if cell.labels in SIZES_OF.get(cell.way, (cell.labels,))]
     return iter(sorted(found, key=lambda cell: (cell.draw, abs(math.log(cell.labels / 100)))))
 
 

@@ -168,9 +168,10 @@ def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp
     monkeypatch.setattr(
         rounds.Rounds, "_batches", lambda self, paths: [r.label for p in paths for r in read_examples(p)]
     )
-    request = TrainRequest(["x"], look_alikes=1, config=TrainConfig(steps_per_checkpoint=10))
+    request = TrainRequest(["x"], config=TrainConfig(steps_per_checkpoint=10))
     summary, plan = SimpleNamespace(labels=["1"]), SimpleNamespace(edges=(8,))
-    parts = SimpleNamespace(data=SimpleNamespace(summary=summary), training=SimpleNamespace(plan=plan))
+    training = SimpleNamespace(plan=plan)
+    parts = SimpleNamespace(data=SimpleNamespace(summary=summary), training=training, look_alikes=1)
 
     def started(never=()):
         return rounds.Rounds(request, parts, rounds.Unlabelled(None, never), ModelFolder(tmp_path), None)

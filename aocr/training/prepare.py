@@ -29,6 +29,10 @@ NOTHING = "none"
 """What `--init-from` calls a start from nothing."""
 
 
+LOOK_ALIKES = 25
+"""Drawn images that are mixed in for each image of a small set."""
+
+
 @dataclass(frozen=True)
 class TrainRequest:
     """What the user typed.
@@ -46,7 +50,8 @@ class TrainRequest:
       data_base_dir: where paths of annotation files may start.
       target_vocab_size: largest vocabulary allowed, special symbols counted; None: any.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
-      look_alikes: drawn images, made to look like those of `datasets`, that are mixed in among them; 0: none.
+      look_alikes: drawn images, made to look like those of `datasets`, that are mixed in among them; 0: none; None:
+        `LOOK_ALIKES` for each image of a small set that a reader is trained on.
       unlabeled: images without labels to learn from too.
       exclude: images that are never learnt from, though they be among `unlabeled`.
       output_dir: where a report of the validation set goes after training; None: nowhere.
@@ -64,7 +69,7 @@ class TrainRequest:
     data_base_dir: str | None = None
     target_vocab_size: int | None = None
     use_distance: bool = True
-    look_alikes: int = 0
+    look_alikes: int | None = None
     unlabeled: Sequence[str] = ()
     exclude: Sequence[str] = ()
     output_dir: str | None = None
@@ -91,6 +96,7 @@ class Plan:
       share: what this worker trains on.
       training, validation: the batches.
       closing: those of all images of a small set, to learn from at the end; None: `training` are all there are.
+      look_alikes: how many drawn images are mixed in.
     """
 
     config: ModelConfig
@@ -103,6 +109,7 @@ class Plan:
     training: Batches
     validation: Batches | None
     closing: Batches | None
+    look_alikes: int
 
     def describe(self) -> None:
         """Say at the start what the network will and will not see."""
@@ -248,7 +255,12 @@ def make_plan(
         closing, _ = _training_batches(data, config, batch_size, ~unusable, "all", cluster, eased)
     validation_data = (data, "validation") if split else (held, "all") if held else None
     validation = _validation_batches(*validation_data, batch_size, config) if validation_data else None
-    return Plan(config, data, validation_data, in_training, unusable, batch_size, share, training, validation, closing)
+    batches = share, training, validation, closing
+    look_alikes = request.look_alikes
+    if look_alikes is None:
+        mixes = closing is not None and not eased and cluster.num_workers == 1
+        look_alikes = LOOK_ALIKES * int(in_training.sum()) if mixes else 0
+    return Plan(config, data, validation_data, in_training, unusable, batch_size, *batches, look_alikes)
 
 
 def _training_batches(

@@ -105,7 +105,7 @@ class Rounds:
         self._reader: Predictor | None = None
         self._tempered: TemperedReader | None = None
         self._faces = []
-        if request.look_alikes:
+        if plan.look_alikes:
             with contextlib.suppress(ConfigError):  # without a font all are made of the images' own characters
                 self._faces = faces_for(Charset.from_labels(plan.data.summary.labels).symbols, None, 1)
         self._widest = plan.training.plan.edges[-1]
@@ -120,11 +120,11 @@ class Rounds:
     @property
     def mixes(self) -> bool:
         """Whether anything is to be mixed in."""
-        return bool(self._request.look_alikes or self._request.unlabeled)
+        return bool(self._plan.look_alikes or self._request.unlabeled)
 
     def is_due(self, step: int) -> bool:
         """Whether a round begins at a step."""
-        return bool(self._request.look_alikes or self._unlabelled) and step % self._steps == 0 and step != self._made
+        return bool(self._plan.look_alikes or self._unlabelled) and step % self._steps == 0 and step != self._made
 
     def mixed_in(self, step: int, is_new: bool) -> Batches | None:
         """The batches to mix in from a step on; None: none.
@@ -184,7 +184,7 @@ class Rounds:
 
     def _look_alikes(self, step: int) -> tuple[Iterable[Example], int]:
         """Images that look like the labelled ones, those held out left aside, drawn as they are asked for; how many."""
-        count = self._request.look_alikes
+        count = self._plan.look_alikes
         if not count:
             return (), 0
         plan, config = self._plan, self._plan.config

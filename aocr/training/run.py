@@ -70,8 +70,8 @@ def train(request: TrainRequest) -> Outcome:
         plan = make_plan(request, config, data, held, cluster)  # type: ignore[arg-type]
         _check_agreement(cluster, plan)
         plan.describe()
-        if cluster.num_workers > 1 and (request.look_alikes or request.unlabeled):
-            flag = "--look-alikes" if request.look_alikes else "--unlabeled"
+        if cluster.num_workers > 1 and (plan.look_alikes or request.unlabeled):
+            flag = "--look-alikes" if plan.look_alikes else "--unlabeled"
             raise ConfigError(flag, cluster.num_workers, "workers of TF_CONFIG cannot share it. Train on one machine.")
         unlabelled = stack.enter_context(open_unlabelled(request, plan))
         return _run(request, plan, unlabelled, folder, cluster, progress, fresh=config is None)
@@ -137,7 +137,7 @@ def _run(
 def _tell_network(request: TrainRequest, plan: Plan, cluster: Cluster, parameters: int, precision: str) -> None:
     """Say what is trained, and how."""
     epoch = f"{counted(plan.share.num_batches, 'step')} an epoch"
-    if request.look_alikes or request.unlabeled:
+    if plan.look_alikes or request.unlabeled:
         epoch += ", what is mixed in not counted"
     log.info(
         "%s network, %s parameters, %s; %s, learning rate %g, batches of %d, %s",
