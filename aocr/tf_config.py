@@ -38,7 +38,7 @@ def task_from(text: str | None) -> Task | None:
         chiefs = _addresses(cluster.get("chief") or cluster.get("master"))
         workers = _addresses(cluster.get("worker"))
         role, number = task.get("type"), int(task.get("index", 0))
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise ConfigError("TF_CONFIG", text, "is not a JSON object of cluster and task.") from None
     if not chiefs and not workers:
         return None

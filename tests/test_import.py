@@ -1,5 +1,7 @@
 """Checkpoints of aocr 0.7.6, under both spellings of their names, become model folders."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -145,6 +147,41 @@ def test_wrong_input_is_one_line(tmp_path):
     done = run_aocr("import", whole, "--model-dir", tmp_path / "m", "--full-ascii")
     assert_clean_failure(done, "95 symbols", "reads 36")
     assert not (tmp_path / "m").exists()
+
+
+def test_odd_checkpoints_are_one_line(tmp_path):
+    """One that another program made, or a stranger by hand."""
+    odd = {
+        "embedding_attention_decoder/embedding": np.zeros(39, np.float32),
+        f"{DECODER}/kernel": np.zeros((42, 0), np.float32),
+        "conv_conv1/W": np.zeros((3, 3), np.float32),
+        "conv_conv3/W": np.array("x"),
+        "conv_conv5/W": np.full((3, 3, 256, 512), np.nan, np.float32),
+        "bidirectional_rnn/bw/basic_lstm_cell/kernel": np.zeros((3, 7), np.float32),
+        f"{DECODER}/AttnV_0": np.float32(1),
+        "Variable": np.float32("inf"),
+    }
+    for number, (name, value) in enumerate(odd.items()):
+        old = write_old(tmp_path / f"{number}", {**old_variables(), name: value}, slots=False)
+        line = assert_clean_failure(run_aocr("import", old, "--model-dir", tmp_path / "m"), str(old))
+        assert "unexpected" not in line, line
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "model.ckpt-1234.index", "model.ckpt-1234.data-00000-of-00001"])
+@pytest.mark.parametrize("endless", ["pipe", "/dev/zero"])
+def test_a_pipe_in_an_old_folder_holds_no_import(endless, name, tmp_path):
+    old = write_old(tmp_path / "old", old_variables(), slots=False)
+    (old / name).unlink()
+    os.mkfifo(old / name) if endless == "pipe" else (old / name).symlink_to(endless)
+    assert_clean_failure(run_aocr("import", old, "--model-dir", tmp_path / "m"), "no complete checkpoint")
+
+
+def test_an_old_folder_names_nothing_outside(tmp_path):
+    """Its file `checkpoint` tells where it lay on another machine, or whatever a stranger likes."""
+    old = write_old(tmp_path / "old", old_variables(), slots=False)
+    (old / "checkpoint").write_text('model_checkpoint_path: "ram://elsewhere/model.ckpt-1234"')
+    assert run_aocr("import", old, "--model-dir", tmp_path / "m").returncode == 0
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])

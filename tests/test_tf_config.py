@@ -48,6 +48,8 @@ def test_task(text, task):
         config({"worker": ["a:1"]}, "worker", -1),
         config({"worker": ["a:1"]}, "chief"),
         config({"worker": ["a:1"]}, "cook"),
+        config({"worker": ["a:1"]}, "worker", float("inf")),
+        "[" * 60_000,
         json.dumps({"cluster": {"worker": ["a:1"]}}),
     ],
 )

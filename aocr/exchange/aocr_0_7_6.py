@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import math
+import os
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from aocr import files
 from aocr.config import ModelConfig
 from aocr.errors import CheckpointError, ConfigError
 from aocr.folder.checkpoints import write_weights
-from aocr.folder.index import check_index
+from aocr.folder.index import MOST_BYTES, check_index
 from aocr.folder.model_folder import MODEL, ModelFolder
 from aocr.folder.typed import check_typed
 from aocr.folder.weights import weights_of
@@ -20,6 +23,8 @@ from aocr.text.charset import NUM_SPECIALS, Charset
 
 _DECODER = "embedding_attention_decoder/attention_decoder"
 _CELL = f"{_DECODER}/multi_rnn_cell/cell_0"
+MOST_NUMBERS = 2**28
+"""Of a variable; the largest of the usual network has 2.4 million."""
 
 
 def _lstm(kernel: np.ndarray, bias: np.ndarray, inputs: int) -> dict[str, np.ndarray]:
@@ -45,15 +50,25 @@ def _gru(gates: tuple, candidate: tuple, inputs: int) -> dict[str, np.ndarray]:
     return {"kernel": joined[:inputs], "recurrent_kernel": joined[inputs:], "bias": join(gate_bias, bias)}
 
 
+def _newest(folder: str) -> str:
+    """The checkpoint that a folder's file `checkpoint` names; wherever that says it lay, it lies in the folder now."""
+    pointer = os.path.join(folder, "checkpoint")
+    files.read_plain(pointer, MOST_BYTES)
+    state = tf.train.get_checkpoint_state(folder)
+    return os.path.join(folder, os.path.basename(state.model_checkpoint_path)) if state else pointer
+
+
 class OldCheckpoint:
     """Variables of a checkpoint of aocr 0.7.6 under their TensorFlow 1 names, whichever program wrote it."""
 
     def __init__(self, path: str):
         try:
-            prefix = tf.train.latest_checkpoint(path) if files.is_folder(path) else path
-            if prefix and files.exists(f"{prefix}.index"):  # the first releases of TensorFlow wrote none
+            prefix = _newest(path) if files.is_folder(path) else path
+            if odd := next(filter(files.is_endless, files.find(f"{glob.escape(prefix)}*")), None):
+                raise OSError(None, "a pipe or a device, not a file", odd)
+            if files.exists(f"{prefix}.index"):  # the first releases of TensorFlow wrote none
                 check_index(prefix)
-            self.reader = tf.train.load_checkpoint(prefix or path)
+            self.reader = tf.train.load_checkpoint(prefix)
         except (tf.errors.OpError, OSError, ValueError, RuntimeError):
             reason = "holds no complete checkpoint of aocr 0.7.6: the files model.ckpt-N.* are missing or damaged"
             raise CheckpointError(path, f"{reason}. Copy the whole folder.") from None
@@ -79,10 +94,16 @@ class OldCheckpoint:
         return self.shapes[self._find(name)]
 
     def get(self, name: str) -> np.ndarray:
-        """Its value."""
+        """Its value, all of it numbers."""
         try:
-            return self.reader.get_tensor(self._find(name))
-        except (tf.errors.OpError, RuntimeError):
+            found = self._find(name)
+            if math.prod(self.shapes[found]) > MOST_NUMBERS:
+                raise ValueError("it is too large")
+            value = np.asarray(self.reader.get_tensor(found), np.float32)
+            if not np.isfinite(value).all():
+                raise ValueError("it holds what is no number")
+            return value
+        except (tf.errors.OpError, RuntimeError, ValueError, TypeError):
             raise CheckpointError(self.path, f"is damaged: {name!r} cannot be read. Copy the whole folder.") from None
 
     def pair(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
@@ -175,9 +196,12 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
       TrainingError: `model_dir` cannot be written, or the disk is full.
     """
     old = OldCheckpoint(path)
-    config = read_config(old, charset, typed)
-    found = read_variables(old, config)
-    step = int(old.reader.get_tensor("Variable")) if old.has("Variable") else 0
+    try:
+        config = read_config(old, charset, typed)
+        found = read_variables(old, config)
+        step = max(0, int(old.reader.get_tensor("Variable"))) if old.has("Variable") else 0
+    except (ArithmeticError, IndexError, TypeError, ValueError):  # shapes of too few or too many sides, or of none
+        raise CheckpointError(path, "is not of a network that aocr 0.7.6 could train: odd shapes.") from None
     folder = ModelFolder(model_dir)
     if files.exists(folder.file(MODEL)):
         raise CheckpointError(model_dir, "holds a model already. Choose another --model-dir.")
