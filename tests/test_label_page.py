@@ -232,10 +232,12 @@ def test_what_stands_in_the_way_is_told_before_images_are_read(tmp_path, numbers
     (tmp_path / "labels.unreadable.txt").mkdir()
     assert_clean_failure(run_aocr(*argv, "--port", 0), "labels.unreadable.txt", "cannot be written")
     (tmp_path / "labels.unreadable.txt").rmdir()
-    (tmp_path / "labels.model").mkdir()
-    (tmp_path / "labels.model" / "diary.txt").touch()
-    assert_clean_failure(run_aocr(*argv, "--port", 0, "--retrain", 5), "labels.model", "is no model folder")
-    assert (tmp_path / "labels.model" / "diary.txt").exists()
+    for name in ("labels.model", "labels.model.new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "diary.txt").touch()
+        assert_clean_failure(run_aocr(*argv, "--port", 0, "--retrain", 5), name, "is no model folder")
+        assert (tmp_path / name / "diary.txt").exists()
+        (tmp_path / name).rename(tmp_path / f"{name}.away")
 
 
 async def press_alt(page, letter):

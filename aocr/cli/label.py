@@ -65,15 +65,16 @@ def _serve(args: argparse.Namespace, label_files, door, sockets: Sequence) -> in
     from aocr.folder.model_folder import MODEL, ModelFolder
     from aocr.serving.labelling.app import make_label_app
     from aocr.serving.labelling.labelling import Labelling
-    from aocr.serving.labelling.retraining import Retraining, model_beside
+    from aocr.serving.labelling.retraining import Retraining, model_beside, new_beside
     from aocr.serving.web import run_app
 
     beside = model_beside(args.labels)
     model = options.model_at_hand(args.model_dir or (beside if os.path.isdir(beside) else None))
     if args.retrain and model.endswith(".onnx"):
         raise ConfigError("--retrain", args.retrain, "an ONNX export cannot be trained. Give the model folder.")
-    if args.retrain and os.path.isdir(beside) and not os.path.exists(ModelFolder(beside).file(MODEL)):
-        raise ConfigError("--retrain", beside, "would be replaced, and is no model folder. Move it away.")
+    for replaced in (beside, new_beside(args.labels)) if args.retrain else ():
+        if os.path.isdir(replaced) and not os.path.exists(ModelFolder(replaced).file(MODEL)):
+            raise ConfigError("--retrain", replaced, "would be replaced, and is no model folder. Move it away.")
     if args.gpu_id is not None:
         machine.start_tensorflow()
         machine.use_gpu(args.gpu_id)

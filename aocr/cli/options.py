@@ -212,7 +212,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 
 def check_paths(paths: Sequence[str], model_dir: str, graph_too: bool = False) -> None:
-    """Find the commonest slips before TensorFlow starts: a path of data that does not exist, a model that is a file.
+    """Find the commonest slips before TensorFlow starts: data that do not exist or are a model, a model that is a file.
 
     Args:
       paths: of data.
@@ -222,10 +222,14 @@ def check_paths(paths: Sequence[str], model_dir: str, graph_too: bool = False) -
     Raises:
       DatasetError, ConfigError: such a slip.
     """
+    from aocr.folder.model_folder import MODEL
+
     for path in paths:
         plain = "://" not in path and not glob.has_magic(path)
         if plain and not os.path.exists(path) and not glob.glob(f"{glob.escape(path)}-*-of-*"):
             raise DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.")
+        if plain and os.path.exists(os.path.join(path, MODEL)):
+            raise DatasetError(path, "is the folder of a model, not of images. Give it by --model-dir.")
     if os.path.isfile(model_dir) and not (graph_too and files.is_graph(model_dir)):
         raise ConfigError("--model-dir", model_dir, "is a file. Give the folder of the model.")
 

@@ -35,6 +35,11 @@ def model_beside(output: str) -> str:
     return f"{os.path.splitext(output)[0]}.model"
 
 
+def new_beside(output: str) -> str:
+    """The folder that it is trained in, and that then takes the place of the former one."""
+    return f"{model_beside(output)}.new"
+
+
 class Retraining:
     """Trains after each so many labels, and then has the images read and ordered anew.
 
@@ -93,7 +98,7 @@ class Retraining:
         """
         paths = self.labelling.files.paths
         model = model_beside(self.labelling.files.output)
-        new = f"{model}.new"
+        new = new_beside(self.labelling.files.output)
         validation = paths[Kind.VALIDATION]
         held_out = ["--validation", validation] if os.path.exists(validation) and os.path.getsize(validation) else []
         base = self.labelling.files.data_base_dir
