@@ -212,14 +212,23 @@ def write(path: Path, data: bytes) -> None:
 
 
 def write_picture(path: Path, data: bytes) -> None:
-    """Write a png, as `write` does, but over nothing that is none: the name may have been meant to be read.
+    """Write a png, as `write` does, but over nothing that is none.
 
     Raises:
       AocrError: something else has this name.
     """
-    if not is_endless(path) and exists(path) and size(path) and read(path, len(PNG)) != PNG:
-        raise AocrError(f"{os.fspath(path)}: already exists and is no png. Name another file, or remove it.")
+    check_same(path, PNG, "png")
     write(path, data)
+
+
+def check_same(path: Path, start: bytes, kind: str) -> None:
+    """See that what would be written over begins as it will: the name may have been meant to be read.
+
+    Raises:
+      AocrError: it does not.
+    """
+    if not is_endless(path) and not is_folder(path) and exists(path) and size(path) and read(path, len(start)) != start:
+        raise AocrError(f"{os.fspath(path)}: already exists and is no {kind}. Name another file, or remove it.")
 
 
 def rename(path: Path, to: Path) -> None:

@@ -423,6 +423,23 @@ def test_a_missing_dataset_is_told_before_tensorflow_starts(command, tmp_path, c
     )
 
 
+@pytest.mark.parametrize("command", ["train", "test"])
+def test_a_model_folder_is_no_dataset(command, tmp_path):
+    """It holds one image, curves.png, which would be read as `curves`."""
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.json").write_text("{}")
+    done = run_aocr(command, tmp_path / "m", "--model-dir", tmp_path / "n")
+    assert_clean_failure(done, f"{tmp_path / 'm'}: is the folder of a model", "--model-dir")
+
+
+def test_a_report_takes_the_place_of_a_page_alone(tmp_path, numbers):
+    model = tmp_path / "model.json"
+    model.write_text("{}")
+    done = run_aocr("test", numbers, "--model-dir", tmp_path, "--report", model)
+    assert_clean_failure(done, "model.json: already exists and is no page")
+    assert model.read_text() == "{}"
+
+
 def test_no_export_hides_the_reader_in_the_box():
     assert_clean_failure(run_aocr("export", "words"), "hide", "aocr export DIR --model-dir words")
 

@@ -6,7 +6,7 @@ import argparse
 import logging
 import math
 
-from aocr import machine
+from aocr import files, machine
 from aocr.cli import options
 
 log = logging.getLogger("aocr")
@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, print the misses, write what was asked for."""
     options.check_paths(args.datasets, args.model_dir)
+    if args.report:
+        files.check_same(args.report, b"<!DOCTYPE html>", "page")
     machine.start_tensorflow()
     from aocr.data.datasets import open_dataset
     from aocr.reading.evaluator import evaluate
