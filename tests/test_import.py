@@ -184,16 +184,34 @@ def test_an_old_folder_names_nothing_outside(tmp_path):
     assert run_aocr("import", old, "--model-dir", tmp_path / "m").returncode == 0
 
 
+def test_an_import_removes_nothing(tmp_path):
+    """TensorFlow's manager of checkpoints removes those that a file `checkpoint` in its folder names."""
+    old = write_old(tmp_path / "old", old_variables(), slots=False)
+    (tmp_path / "other.index").write_text("a book's index")
+    paths = [tmp_path / "other", old / "model.ckpt-1234"]
+    lines = [f'model_checkpoint_path: "{paths[1]}"', *(f'all_model_checkpoint_paths: "{path}"' for path in paths)]
+    pointer = "\n".join([*lines, "all_model_checkpoint_timestamps: 1", "all_model_checkpoint_timestamps: 2"])
+    (old / "checkpoint").write_text(pointer)
+    assert_clean_failure(run_aocr("import", old, "--model-dir", old), "choose another folder")
+    assert (old / "checkpoint").read_text() == pointer and (old / "model.ckpt-1234.index").exists()
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "checkpoint").write_text(pointer)
+    done = run_aocr("import", old, "--model-dir", tmp_path / "m")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "other.index").exists()
+    assert load(str(tmp_path / "m")).predict([np.zeros((40, 90), np.uint8)])
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_an_import_that_broke_off_can_be_done_again(error, tmp_path, monkeypatch):
     old, model = write_old(tmp_path / "old", old_variables(), slots=False), tmp_path / "m"
 
-    def break_off(manager, checkpoint_number):
-        (model / f"ckpt-{checkpoint_number}_temp").mkdir(parents=True)
+    def break_off(weights, path):
+        os.makedirs(f"{path}_temp")
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(tf.train.CheckpointManager, "save", break_off)
+        patch.setattr(tf.train.Checkpoint, "write", break_off)
         with pytest.raises((TrainingError, KeyboardInterrupt)) as raised:
             import_checkpoint(str(old), str(model), Charset(NAMES["alphanumeric"]), LIMITS)
     if isinstance(error, OSError):

@@ -15,7 +15,7 @@ from aocr.config import ModelConfig
 from aocr.errors import CheckpointError, ConfigError
 from aocr.folder.checkpoints import write_weights
 from aocr.folder.index import MOST_BYTES, check_index
-from aocr.folder.model_folder import MODEL, ModelFolder
+from aocr.folder.model_folder import ModelFolder
 from aocr.folder.typed import check_typed
 from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
@@ -203,7 +203,7 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
     except (ArithmeticError, IndexError, TypeError, ValueError):  # shapes of too few or too many sides, or of none
         raise CheckpointError(path, "is not of a network that aocr 0.7.6 could train: odd shapes.") from None
     folder = ModelFolder(model_dir)
-    if files.exists(folder.file(MODEL)):
+    if folder.find_config():
         raise CheckpointError(model_dir, "holds a model already. Choose another --model-dir.")
     model = build_recognizer(config)
     weights = weights_of(model)

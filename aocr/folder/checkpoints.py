@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from aocr import files
 from aocr.errors import CheckpointError, TrainingError
-from aocr.folder.model_folder import NEWEST, ModelFolder
+from aocr.folder.model_folder import NEWEST, POINTER, ModelFolder
 from aocr.folder.weights import weights_of
 
 NUM_KEPT = 2
@@ -21,12 +21,18 @@ RESUMES = "Free space or check rights, then run the same command: it resumes fro
 def write_weights(folder: ModelFolder, model: keras.Model, step: int) -> None:
     """Write a model's weights as the folder's newest checkpoint, without anything to resume from.
 
+    Not by a CheckpointManager: it removes what a file `checkpoint` that is there names, wherever that lies.
+
     Raises:
       TrainingError: the disk is full or the folder cannot be written.
     """
     weights = tf.train.Checkpoint(model=weights_of(model))
-    with _writing(folder, folder.file(f"{NEWEST}-{step}"), "the weights", ""):
-        tf.train.CheckpointManager(weights, folder.path, 1, checkpoint_name=NEWEST).save(checkpoint_number=step)
+    name = f"{NEWEST}-{step}"
+    with _writing(folder, folder.file(name), "the weights", ""):
+        files.make_folder(folder.path)
+        weights.write(folder.file(name))
+        pointer = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
+        files.write(folder.file(POINTER), pointer.encode())
 
 
 @contextlib.contextmanager
