@@ -25,7 +25,7 @@ OTHERS = {"onnx", "onnxruntime", "openvino", "ai_edge_litert"}  # whose files ar
 # room -> (rooms it may import from, packages it may import); everything stands on the standard library
 RULES = {
     "ground": ({"ground", "text"}, set()),
-    "ground, inside a function": ({"ground", "text"}, {"tensorflow", "keras"}),
+    "ground, inside a function": ({"ground", "text"}, {"tensorflow", "keras", "onnxruntime"}),
     "text": ({"ground", "text"}, {"distance", "numpy"}),
     "report": (BELOW, {"numpy", "PIL"}),
     "data": (BELOW | {"data"}, {"numpy", "PIL", "tensorflow"}),

@@ -9,7 +9,6 @@ import os
 from aocr import machine
 from aocr.cli import options
 from aocr.errors import ConfigError, shown
-from aocr.folder.words import NAME
 
 log = logging.getLogger("aocr")
 
@@ -41,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, prove, say where."""
     options.check_paths([args.check] if args.check else [], args.model_dir)
+    from aocr.folder.words import NAME
+
     if args.export_dir == NAME:
         reason = f"is the name of the reader that comes with aocr, which a folder of this name would hide. {ADVICE}"
         raise ConfigError("DIR", NAME, reason)
