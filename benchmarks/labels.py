@@ -1,6 +1,6 @@
 """How many labels a training needs: test scores after 25 to all labels, from nothing and from the reader in the box.
 
-    python benchmarks/labels.py --data DATA --work WORK [--sets plates,captcha] [--sizes 100,all] [--ways words]
+    python benchmarks/labels.py --data DATA --work WORK [--sets plates,captcha] [--sizes 100,all]
 
 A training ends by itself, or once it has been shown `--images` images: not by the clock, so that the load of the
 machine does not matter.
@@ -29,20 +29,17 @@ from machine import ROOT, describe, environment
 
 SIZES = (25, 50, 100, 200, 400)
 UNLABELLED = ("--unlabeled", "{all}", "--exclude", "{test}")
-PLAIN = ("--look-alikes", "0")
 WAYS = {
-    "nothing": ("--init-from", "none"),
-    "words": PLAIN,
-    "look-alikes": (),
-    "unlabelled": (*UNLABELLED, *PLAIN),
-    "both": UNLABELLED,
+    "from-nothing": ("--init-from", "none"),
+    "default": (),
+    "no-look-alikes": ("--look-alikes", "0"),
+    "unlabelled": UNLABELLED,
+    "unlabelled-and-look-alikes": (*UNLABELLED, "--look-alikes", "2000"),
 }
 """Flags of each way to train. {all}: annotations of the whole training set, whose labels are ignored; {test}: of the
-test set. All but the first start from the reader in the box; look-alikes are the default for few images."""
-NAMES = {"nothing": "from nothing", "words": "from words"}
-"""Ways under which a reader knows them, where the short name does not tell."""
-SIZES_OF = {"look-alikes": (25, 50, 100), "unlabelled": (100,), "both": (100,)}
-"""Numbers of labels that a way is measured with; the others with every number."""
+test set. All but the first start from the reader in the box."""
+ALL_SIZES = ("from-nothing", "default")
+"""Ways that are measured with every number of labels; the others with a hundred."""
 COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80), (130, 70, 160), (210, 150, 20))
 PANEL, GAP = 220, 60
 
@@ -99,7 +96,7 @@ def cells(args: argparse.Namespace) -> Iterator[Cell]:
             sizes = {min(most, int(size)) if size != "all" else most for size in args.sizes.split(",")}
             draws = range(min(task.draws, args.draws))
             found += [Cell(task, n, draw, way) for n in sizes for draw in draws for way in args.ways.split(",")]
-    found = [cell for cell in found if cell.labels in SIZES_OF.get(cell.way, (cell.labels,))]
+    found = [cell for cell in found if cell.way in ALL_SIZES or cell.labels == 100]
     return iter(sorted(found, key=lambda cell: (cell.draw, abs(math.log(cell.labels / 100)))))
 
 
@@ -147,10 +144,13 @@ def medians(found: dict[tuple, dict], task: Task, way: str) -> dict[int, tuple[f
     return {labels: (statistics.median(v), len(v)) for labels, v in sorted(by_labels.items())}
 
 
+def _name(way: str) -> str:
+    return way.replace("-", " ").replace("look alikes", "look-alikes")
+
+
 def table(found: dict[tuple, dict]) -> str:
     """Sets and numbers of labels down, ways across; in brackets the draws where there is more than one."""
-    names = " | ".join(NAMES.get(way, way) for way in WAYS)
-    lines = [f"| set | score | labels | {names} |", "|---" * (3 + len(WAYS)) + "|"]
+    lines = [f"| set | score | labels | {' | '.join(map(_name, WAYS))} |", "|---" * (3 + len(WAYS)) + "|"]
     for task in TASKS:
         columns = [medians(found, task, way) for way in WAYS]
         for labels in sorted(set().union(*columns)):
@@ -193,7 +193,7 @@ def draw(found: dict[tuple, dict], path: str) -> None:
             for x, y in places:
                 pen.ellipse((x - 4, y - 4, x + 4, y + 4), colour)
     for number, (way, colour) in enumerate(zip(WAYS, COLOURS, strict=False)):
-        pen.text((GAP + 140 * number, picture.height - 24), NAMES.get(way, way), colour, font)
+        pen.text((GAP + 150 * number, picture.height - 24), _name(way), colour, font)
     picture.save(path)
 
 

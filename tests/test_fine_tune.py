@@ -127,6 +127,7 @@ def test_a_small_set_is_validated_and_then_learnt_from_whole(numbers, tmp_path):
     done = run_aocr(*flags, "--num-epoch", "4")
     assert done.returncode == 0, done.stderr
     assert "Starting from words" in done.stderr and "4 epochs are done" in done.stderr
+    assert "800 look-alikes are drawn" in done.stderr  # 25 for each of 32
     told = [done.stderr.index(text) for text in ("held out", "validation word", "learnt from too", "95 % sure")]
     assert told == sorted(told)
     best, fitted = read("best.json"), read("calibration.json")
@@ -137,4 +138,7 @@ def test_a_small_set_is_validated_and_then_learnt_from_whole(numbers, tmp_path):
     assert "validation word" not in done.stderr and read("best.json")["step"] > best["step"]
     assert read("calibration.json")["temperature"] == fitted["temperature"]
     done = run_aocr("train", data, *flags[2:4], "--model-dir", tmp_path / "n", *SMALL, "--num-epoch", "1", *NOTHING)
-    assert done.returncode == 0 and "Starting from" not in done.stderr
+    assert done.returncode == 0 and "Starting from" not in done.stderr and "look-alikes" not in done.stderr
+    flags = ("train", data, *flags[2:4], "--model-dir", tmp_path / "u", *SMALL, "--num-epoch", "1")
+    done = run_aocr(*flags, "--unlabeled", numbers)
+    assert done.returncode == 0 and "unlabelled image" in done.stderr and "look-alikes" not in done.stderr
