@@ -139,6 +139,3 @@ def test_a_small_set_is_validated_and_then_learnt_from_whole(numbers, tmp_path):
     assert read("calibration.json")["temperature"] == fitted["temperature"]
     done = run_aocr("train", data, *flags[2:4], "--model-dir", tmp_path / "n", *SMALL, "--num-epoch", "1", *NOTHING)
     assert done.returncode == 0 and "Starting from" not in done.stderr and "look-alikes" not in done.stderr
-    flags = ("train", data, *flags[2:4], "--model-dir", tmp_path / "u", *SMALL, "--num-epoch", "1")
-    done = run_aocr(*flags, "--unlabeled", numbers)
-    assert done.returncode == 0 and "unlabelled image" in done.stderr and "look-alikes" not in done.stderr

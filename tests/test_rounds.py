@@ -200,6 +200,29 @@ def read_as_one(self, batch):
     return ["1"] * count, np.full((count, len(TEMPERATURES)), -0.1, np.float32)
 
 
+@pytest.mark.parametrize(("typed", "num_trusted", "mixed"), [
+    (None, 0, ["drawn"]), (None, 1, ["read"]), (1, 1, ["drawn", "read"]), (1, 0, ["drawn"]),
+])  # fmt: skip
+def test_real_images_take_the_place_of_look_alikes(typed, num_trusted, mixed, tmp_path, monkeypatch):
+    """Unless the look-alikes are asked for."""
+
+    def one(label):
+        return [Example(label.encode(), label, "", 8, 8)]
+
+    monkeypatch.setattr(rounds.Rounds, "_look_alikes", lambda self, step: (one("drawn"), 1))
+    monkeypatch.setattr(rounds.Rounds, "_trusted", lambda self, step: (one("read"), num_trusted))
+    monkeypatch.setattr(rounds, "faces_for", lambda *_: [])
+    monkeypatch.setattr(
+        rounds.Rounds, "_batches", lambda self, paths: sorted(r.label for p in paths for r in read_examples(p))
+    )
+    training = SimpleNamespace(plan=SimpleNamespace(edges=(8,)))
+    plan = SimpleNamespace(
+        data=SimpleNamespace(summary=SimpleNamespace(labels=["1"])), training=training, look_alikes=1
+    )
+    made = rounds.Rounds(TrainRequest(["x"], look_alikes=typed), plan, rounds.Unlabelled(), ModelFolder(tmp_path), None)
+    assert made.mixed_in(0, True) == mixed
+
+
 def test_never_is_a_validation_or_excluded_image_learnt(folders, tmp_path, monkeypatch):
     """Even where every reading is trusted."""
     learnt = []

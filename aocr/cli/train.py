@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)")
     add("--look-alikes", type=options.whole, metavar="N",
         help="draw N images that look like yours, and mix them in among yours (default: 25 for each of fewer than 200 "
-        "images, where the training starts from a reader and --unlabeled is not given; else none)")
+        "images, where the training starts from a reader and no image of --unlabeled is trusted; else none)")
     add("--unlabeled", nargs="+", default=[], metavar="PATH",
         help="learn from these images too, where the model reads them so surely that it can be trusted: folders, image "
         "files, annotation files, records; labels in them are ignored")

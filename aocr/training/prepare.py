@@ -51,7 +51,7 @@ class TrainRequest:
       target_vocab_size: largest vocabulary allowed, special symbols counted; None: any.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
       look_alikes: drawn images, made to look like those of `datasets`, that are mixed in among them; 0: none; None:
-        `LOOK_ALIKES` for each image of a small set that a reader is trained on, where there are no `unlabeled` ones.
+        `LOOK_ALIKES` for each image of a small set that a reader is trained on, while no unlabelled one is trusted.
       unlabeled: images without labels to learn from too.
       exclude: images that are never learnt from, though they be among `unlabeled`.
       output_dir: where a report of the validation set goes after training; None: nowhere.
@@ -258,7 +258,7 @@ def make_plan(
     batches = share, training, validation, closing
     look_alikes = request.look_alikes
     if look_alikes is None:
-        mixes = closing and not eased and not request.unlabeled and cluster.num_workers == 1
+        mixes = closing and not eased and cluster.num_workers == 1
         look_alikes = LOOK_ALIKES * int(in_training.sum()) if mixes else 0
     return Plan(config, data, validation_data, in_training, unusable, batch_size, *batches, look_alikes)
 

@@ -147,8 +147,10 @@ class Rounds:
         path = self._folder.file(MIXED.format(step))
         begins, self._made = is_new and (lost or self.is_due(step)), step
         if begins and path not in before:
-            turns = []
-            for examples, count in (self._look_alikes(step), self._trusted(step)):
+            trusted, turns = self._trusted(step), []
+            by_default = self._request.look_alikes is None
+            look_alikes = ((), 0) if by_default and trusted[1] else self._look_alikes(step)
+            for examples, count in (look_alikes, trusted):
                 turns += [iter(examples)] * count
             Random(f"{self._request.config.seed}/{step}").shuffle(turns)
             if turns:
