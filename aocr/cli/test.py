@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = options.open_model(args)
     log.info("Reading with %s", predictor.chosen)
     keep = args.visualize or bool(args.report)
-    with open_dataset(args.datasets, args.data_base_dir, options.written(args)) as dataset:
+    with open_dataset(args.datasets, args.data_base_dir) as dataset:
         report, samples = evaluate(predictor, dataset, use_distance=args.use_distance, keep_source=keep)
     foreign = sum(math.isnan(sample.log_likelihood) for sample in samples)
     if foreign:
