@@ -162,13 +162,15 @@ def table(found: dict[tuple, dict]) -> str:
 
 
 def draw(found: dict[tuple, dict], path: str) -> None:
-    """A panel for each set: score over the number of labels, whose axis is logarithmic."""
+    """A panel for each set with more than one number of labels: score over that number, whose axis is logarithmic."""
     from PIL import Image, ImageDraw, ImageFont
 
-    shown = [task for task in TASKS if any(medians(found, task, way) for way in WAYS)]
+    shown = [task for task in TASKS if any(len(medians(found, task, way)) > 1 for way in WAYS)]
     font, ink, across = ImageFont.load_default(13), (40, 40, 40), min(3, len(shown))
     down = -(-len(shown) // across)
-    picture = Image.new("RGB", (across * (PANEL + GAP) + 30, down * (PANEL + GAP) + 50), "white")
+    legend = [(way, colour) for way, colour in zip(WAYS, COLOURS, strict=True) if any(row[-1] == way for row in found)]
+    wide = max(across * (PANEL + GAP), GAP + 150 * len(legend)) + 30
+    picture = Image.new("RGB", (wide, down * (PANEL + GAP) + 50), "white")
     pen = ImageDraw.Draw(picture)
     for number, task in enumerate(shown):
         left, top = GAP + number % across * (PANEL + GAP), 40 + number // across * (PANEL + GAP)
@@ -192,7 +194,7 @@ def draw(found: dict[tuple, dict], path: str) -> None:
                 pen.line(places, colour, 3)
             for x, y in places:
                 pen.ellipse((x - 4, y - 4, x + 4, y + 4), colour)
-    for number, (way, colour) in enumerate(zip(WAYS, COLOURS, strict=False)):
+    for number, (way, colour) in enumerate(legend):
         pen.text((GAP + 150 * number, picture.height - 24), _name(way), colour, font)
     picture.save(path)
 

@@ -18,6 +18,7 @@ from aocr.data.images import canonical_image, pixel_digest
 from aocr.data.pipeline import Batches
 from aocr.data.records import Example, read_examples
 from aocr.data.unlabelled import build_unlabelled, digests_of
+from aocr.errors import ConfigError
 from aocr.folder.model_folder import ModelFolder
 from aocr.reading.originals import find_originals, reading_like
 from aocr.results import Prediction
@@ -221,6 +222,20 @@ def test_real_images_take_the_place_of_look_alikes(typed, num_trusted, mixed, tm
     )
     made = rounds.Rounds(TrainRequest(["x"], look_alikes=typed), plan, rounds.Unlabelled(), ModelFolder(tmp_path), None)
     assert made.mixed_in(0, True) == mixed
+
+
+class TiredPainter:
+    """Draws three images, and no more."""
+
+    def draw(self, number):
+        if number == 3:
+            raise ConfigError("--fonts", "3", "this text cannot be drawn in any font tried.")
+        return SimpleNamespace(data=b"", label=str(number), width=8, height=8)
+
+
+def test_look_alikes_that_cannot_be_drawn_end_no_training():
+    drawn = rounds._drawn(TiredPainter(), 0, 10)
+    assert [example.label for example in drawn] == ["0", "1", "2"]
 
 
 def test_never_is_a_validation_or_excluded_image_learnt(folders, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ from aocr.model.recognizer import Recognizer
 from aocr.reading.network import NetworkReader
 from aocr.reading.originals import find_originals, reading_like
 from aocr.reading.predictor import Predictor
-from aocr.synth.like.painter import LikeJob, LikeOptions
+from aocr.synth.like.painter import LikeJob, LikeOptions, LikePainter
 from aocr.synth.pipeline import faces_for
 from aocr.text.charset import Charset
 from aocr.training.calibration import TemperedReader, confidences_at
@@ -155,8 +155,9 @@ class Rounds:
             Random(f"{self._request.config.seed}/{step}").shuffle(turns)
             if turns:
                 with RecordWriter(path) as writer:
-                    for turn in turns:
-                        writer.write(next(turn))
+                    for example in (next(turn, None) for turn in turns):
+                        if example:
+                            writer.write(example)
             for old in before:
                 files.remove(old)
             before = [path] if turns else []
@@ -198,13 +199,14 @@ class Rounds:
         job = LikeJob(LikeOptions(count, self._request.config.seed + step), originals, self._faces)
         try:
             painter = job.painter()
+            painter.draw(0)
         except ConfigError:
-            log.info("Step %d: no look-alikes yet: no image is read rightly, and no font draws the labels.", step)
+            told = "Step %d: no look-alikes yet: no image is read rightly, and no font draws texts that show in them."
+            log.info(told, step)
             return (), 0
         log.info("Step %d: %d look-alikes are drawn; %d of the %d images gave characters for them.",
                  step, count, painter.num_cut, len(originals))  # fmt: skip
-        drawn = (painter.draw(number) for number in range(count))
-        return (Example(image.data, image.label, "", image.width, image.height) for image in drawn), count
+        return _drawn(painter, step, count), count
 
     def _trusted(self, step: int) -> tuple[Iterable[Example], int]:
         """Images without labels, with what is read in them, where that can be trusted; how many."""
@@ -246,3 +248,14 @@ class Rounds:
             texts, log_probs = self._tempered.read(batch)  # type: ignore[union-attr]
             numbers = (batch.index.numpy() + start) % len(data.summary.labels)  # type: ignore[union-attr]
             yield from zip(numbers, batch.record.numpy(), texts, confidences_at(temperature, log_probs), strict=True)
+
+
+def _drawn(painter: LikePainter, step: int, count: int) -> Iterator[Example]:
+    """Look-alikes, up to one that cannot be drawn: then the others hardly can."""
+    for number in range(count):
+        try:
+            image = painter.draw(number)
+        except ConfigError:
+            log.info("Step %d: after %d look-alikes none could be drawn any more.", step, number)
+            return
+        yield Example(image.data, image.label, "", image.width, image.height)
