@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+import unicodedata
 
 import pytest
 
@@ -54,6 +55,18 @@ def test_one_form_of_a_letter():
     assert charset.symbols == "acfé"
     assert charset.encode("cafe\u0301") == charset.encode("café")
     assert normalise("e\u0301") == "é"
+
+
+def test_a_million_marks_in_a_row_hold_nothing(monkeypatch):
+    """Python alone would put them in order for a quarter of an hour, and hold all threads of a server meanwhile."""
+    marks = 500_000
+    assert normalise("e" + "\u0301\u0323" * marks) == "ẹ" + "\u0323" * (marks - 1) + "\u0301" * marks
+    rng = random.Random(0)
+    chars = [chr(i) for i in range(0x3100) if unicodedata.normalize("NFD", chr(i)) != chr(i)]
+    chars += [chr(i) for i in range(0x3100) if unicodedata.combining(chr(i))] + list("aeo]^-\\ ")
+    texts = ["".join(rng.choices(chars, k=rng.randrange(20))) for _ in range(1000)]
+    monkeypatch.setattr("aocr.text.charset.LONG", 0)
+    assert [normalise(text) for text in texts] == [unicodedata.normalize("NFC", text) for text in texts]
 
 
 def test_missing_characters_are_named_once_in_order():

@@ -21,7 +21,12 @@ _PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
 that Pillow takes, ignore a bmp's palette, and give a gif's frame where Pillow gives the canvas."""
 MOST_BYTES = 2**30
 """Of an image file; one of as many pixels as are read has a third less, at 64 bits a pixel."""
+MOST_WORK = 2**33
+"""Pixels times passes over them of a progressive jpeg. A usual one has ten; each may take a few bytes of the file."""
+MOST_TILE = 2**24
+"""Pixels of a tile of a tiff, which may be larger than the picture."""
 _EXIF_ORIENTATION = 0x0112
+_TILE_SIDES = 0x0142, 0x0143
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -83,6 +88,7 @@ def _open(data: bytes, name: str) -> Image.Image:
         image = open_image(data)
         if limit and image.width * image.height > limit:
             raise Image.DecompressionBombError
+        _check_work(image, data)
         image.load()
     except Image.DecompressionBombError:
         raise ImageError(name, f"has more than {limit:,} pixels. Scale it down.") from None
@@ -91,6 +97,21 @@ def _open(data: bytes, name: str) -> Image.Image:
     except Exception as error:  # damaged files bring Pillow to errors of many kinds
         raise ImageError(name, f"is damaged ({one_line(error)}).") from None
     return image
+
+
+def _check_work(image: Image.Image, data: bytes) -> None:
+    """Refuse a small file that would take hours or gigabytes, though its picture is not large.
+
+    Raises:
+      ValueError: it is such a file.
+    """
+    num_pixels = image.width * image.height
+    if image.info.get("progressive") and data.count(b"\xff\xda") * num_pixels > MOST_WORK:
+        raise ValueError("a jpeg of too many passes")
+    if image.format == "TIFF":
+        width, height = (int(np.max(image.tag_v2.get(side, 0))) for side in _TILE_SIDES)  # type: ignore[attr-defined]
+        if width * height > max(MOST_TILE, num_pixels):
+            raise ValueError("tiles larger than the picture")
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
