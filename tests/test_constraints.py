@@ -119,7 +119,9 @@ def test_what_no_automaton_can_do_is_named_with_its_place(pattern, named):
         compile_pattern(pattern, CHARSET)
 
 
-@pytest.mark.parametrize("pattern", ["(a", "a)", "[a", "*a", "a**", "a{3,1}", "\\"])
+@pytest.mark.parametrize(
+    "pattern", ["(a", "a)", "[a", "*a", "a**", "a{3,1}", "\\", pytest.param("a{" + "9" * 5000 + "}", id="digits")]
+)
 def test_a_wrong_pattern_is_told(pattern):
     with pytest.raises(ConfigError, match="is not a regular expression"):
         compile_pattern(pattern, CHARSET)

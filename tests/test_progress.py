@@ -91,3 +91,11 @@ def test_elsewhere_no_clock_ticks(capsys):
     with waiting("starting"):
         time.sleep(0.1)
     assert capsys.readouterr().err == ""
+
+
+def test_a_place_for_tensorboard_that_cannot_be_written_stops_nothing(tmp_path):
+    (tmp_path / "logs").write_text("a file")
+    with Progress(shown=False) as bar:
+        bar.record(str(tmp_path / "logs"))
+        bar.steps(1, 0.1, 2.0, 10.0, 0.001, None)
+    assert (tmp_path / "logs").read_text() == "a file"

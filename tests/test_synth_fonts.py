@@ -37,6 +37,12 @@ def test_no_font(tmp_path):
         font_files([str(tmp_path / "none")])
 
 
+def test_a_font_of_giant_letters_is_none(tmp_path, monkeypatch):
+    """Pillow refuses to draw them, by an error of its own kind."""
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 50)
+    assert survey(str(write_font(tmp_path) / "plain.ttf"), ASCII) == []
+
+
 def test_a_font_is_asked_what_it_draws(tmp_path):
     (found,) = survey(str(write_font(tmp_path) / "plain.ttf"), ASCII + "\u4e00\u0416")
     assert found.chars == frozenset(ASCII) and not found.shown_as and not found.joined

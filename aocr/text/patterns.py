@@ -276,7 +276,7 @@ def compile_pattern(pattern: str, charset: Charset) -> Automaton:
             warnings.simplefilter("ignore", FutureWarning)  # of sets that may mean something else one day
             re.compile(pattern)
             start, end = parser.parse()
-    except (re.error, OverflowError) as error:
+    except (re.error, OverflowError, ValueError) as error:  # ValueError: a number of 5,000 digits
         raise ConfigError("--pattern", pattern, f"is not a regular expression ({error}).") from None
     except RecursionError:
         raise ConfigError("--pattern", pattern, "is nested too deeply. Make it simpler.") from None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import tensorflow as tf
 from tqdm import tqdm
 
+from aocr.files import one_line
 from aocr.results import EvalReport
 from aocr.training.schedule import clock
 
@@ -63,7 +66,7 @@ class Progress:
     """
 
     def __init__(self, shown: bool = True):
-        self._writer = tf.summary.create_noop_writer()
+        self._writer, self._log_dir = tf.summary.create_noop_writer(), ""
         self._validation = ""
         disabled = not (shown and sys.stderr.isatty())
         self._bar = tqdm(
@@ -80,15 +83,26 @@ class Progress:
         """Take the bar away and finish TensorBoard's file."""
         self._closed.set()
         self._bar.close()
-        self._writer.close()
+        with self._recording():
+            self._writer.close()
 
     def _tick(self) -> None:
         while not self._closed.wait(TICK_SECONDS):
             self._bar.refresh()
 
     def record(self, log_dir: str) -> None:
-        """Write TensorBoard's files into a folder from here on."""
-        self._writer = tf.summary.create_file_writer(log_dir)
+        """Write TensorBoard's files into a folder from here on; where that fails, say so and do without."""
+        self._log_dir = log_dir
+        with self._recording():
+            self._writer = tf.summary.create_file_writer(log_dir)
+
+    @contextlib.contextmanager
+    def _recording(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            self._writer = tf.summary.create_noop_writer()
+            log.warning("%s: the curves for TensorBoard cannot be written (%s).", self._log_dir, one_line(error))
 
     def phase(self, name: str, share: float | None = None) -> None:
         """Show what is being done, and which share (0 to 1) of the training is, if that is known."""
@@ -129,6 +143,6 @@ class Progress:
 
     def _scalars(self, step: int, values: dict[str, float]) -> None:
         # tf.summary.scalar would need the tensorboard package; the record it writes does not
-        with self._writer.as_default(step=step):
+        with self._recording(), self._writer.as_default(step=step):
             for name, value in values.items():
                 tf.summary.write(name, tf.constant(value, tf.float32), metadata=_SCALARS)

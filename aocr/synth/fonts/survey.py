@@ -225,8 +225,8 @@ def survey(path: str, charset: str) -> list[Face]:
                 continue
             if face := _face(path, index, font, charset):
                 faces.append(face)
-    except (OSError, ValueError, UnicodeError):
-        pass  # no font, a damaged one, or the end of a collection
+    except (OSError, ValueError, UnicodeError, Image.DecompressionBombError):
+        pass  # no font, a damaged one, letters of any size, or the end of a collection
     return faces
 
 
