@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, assert_clean_failure, run_aocr
 
-from aocr.errors import TrainingError
+from aocr.errors import CheckpointError, TrainingError
 from aocr.exchange.aocr_0_7_6 import import_checkpoint
 from aocr.folder.weights import weights_of
 from aocr.reading.predictor import load
@@ -196,10 +196,22 @@ def test_an_import_removes_nothing(tmp_path):
     assert (old / "checkpoint").read_text() == pointer and (old / "model.ckpt-1234.index").exists()
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "checkpoint").write_text(pointer)
-    done = run_aocr("import", old, "--model-dir", tmp_path / "m")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "other.index").exists()
-    assert load(str(tmp_path / "m")).predict([np.zeros((40, 90), np.uint8)])
+    assert_clean_failure(run_aocr("import", old, "--model-dir", tmp_path / "m"), "checkpoint in it is not of a model")
+    assert (tmp_path / "other.index").exists() and (tmp_path / "m" / "checkpoint").read_text() == pointer
+
+
+def test_an_import_spares_checkpoints_of_another_program(tmp_path):
+    """They are called as ours are: the next `train --no-resume` in the folder would remove them."""
+    old, model = write_old(tmp_path / "old", old_variables(), slots=False), tmp_path / "m"
+    import_checkpoint(str(old), str(model), Charset(NAMES["alphanumeric"]), LIMITS)
+    (model / "model.json").unlink()  # as if it had broken off
+    import_checkpoint(str(old), str(model), Charset(NAMES["alphanumeric"]), LIMITS)
+    (model / "model.json").unlink()
+    for name in ("ckpt-7.index", "train.json"):
+        (model / name).write_text("mine")
+        with pytest.raises(CheckpointError, match=f"{name} in it is not of a model of aocr"):
+            import_checkpoint(str(old), str(model), Charset(NAMES["alphanumeric"]), LIMITS)
+        (model / name).unlink()
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])

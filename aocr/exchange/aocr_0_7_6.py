@@ -13,7 +13,7 @@ import tensorflow as tf
 from aocr import files
 from aocr.config import ModelConfig
 from aocr.errors import CheckpointError, ConfigError
-from aocr.folder.checkpoints import write_weights
+from aocr.folder.checkpoints import check_free, write_weights
 from aocr.folder.index import MOST_BYTES, check_index
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.typed import check_typed
@@ -205,6 +205,7 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
     folder = ModelFolder(model_dir)
     if folder.find_config():
         raise CheckpointError(model_dir, "holds a model already. Choose another --model-dir.")
+    check_free(folder, step)
     model = build_recognizer(config)
     weights = weights_of(model)
     for name, variable in weights.items():

@@ -18,6 +18,21 @@ RESUMES = "Free space or check rights, then run the same command: it resumes fro
 """What to do where a training cannot write."""
 
 
+def _pointer_to(name: str) -> bytes:
+    return f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'.encode()
+
+
+def check_free(folder: ModelFolder, step: int) -> None:
+    """See that weights can be written as those of a step: over nothing but what was left when that broke off.
+
+    Raises:
+      CheckpointError: the folder holds files, of another program perhaps, that a model of aocr would write over.
+    """
+    name, pointer = f"{NEWEST}-{step}", folder.file(POINTER)
+    is_left = not files.exists(pointer) or files.read(pointer) == _pointer_to(name)
+    folder.check_clear((f"{name}.*", POINTER) if is_left else ())
+
+
 def write_weights(folder: ModelFolder, model: keras.Model, step: int) -> None:
     """Write a model's weights as the folder's newest checkpoint, without anything to resume from.
 
@@ -31,8 +46,7 @@ def write_weights(folder: ModelFolder, model: keras.Model, step: int) -> None:
     with _writing(folder, folder.file(name), "the weights", ""):
         files.make_folder(folder.path)
         weights.write(folder.file(name))
-        pointer = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
-        files.write(folder.file(POINTER), pointer.encode())
+        files.write(folder.file(POINTER), _pointer_to(name))
 
 
 @contextlib.contextmanager

@@ -288,13 +288,16 @@ class ModelFolder:
         found = (name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns))
         return [name for name in found if name.endswith("_temp") or not files.is_folder(self.file(name))]
 
-    def check_clear(self) -> None:
+    def check_clear(self, but: Sequence[str] = ()) -> None:
         """See that what `clear` would remove is of aocr: without a model.json it may be anybody's.
+
+        Args:
+          but: patterns of names that are known to be.
 
         Raises:
           CheckpointError: it is not.
         """
-        others = self._names(OURS)
+        others = [name for name in self._names(OURS) if not any(fnmatch.fnmatch(name, known) for known in but)]
         if MODEL in others:
             try:
                 model = self.read_json(MODEL)
