@@ -28,6 +28,23 @@ def test_an_export_is_proved(kind, trained, tmp_path):
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == FILES[kind]
 
 
+@pytest.mark.parametrize("names", FILES.values(), ids=FILES)
+def test_files_of_others_are_not_replaced(names, tmp_path):
+    """`aocr export .` in a project that has a `reader.json` of its own."""
+    made, target = tmp_path / "made", tmp_path / "project"
+    form = SimpleNamespace(IS_FOLDER=False, MAIN_FILE=names[1])
+    for folder, text in ((made, "ours"), (target, "mine")):
+        folder.mkdir()
+        (folder / names[0]).write_text(text)
+    (made / names[1]).write_text("main")
+    with pytest.raises(ExportError, match=f"{names[0]}: already exists, and is of no export"):
+        exporter._put(str(made), str(target), form)
+    assert [path.read_text() for path in target.iterdir()] == ["mine"]
+    (target / names[1]).write_text("an earlier export")
+    exporter._put(str(made), str(target), form)
+    assert (target / names[0]).read_text() == "ours"
+
+
 def test_openvino_reports_to_nobody(monkeypatch):
     """Its packages tell their maker of each model that is converted, unless the one that does cannot be imported."""
 

@@ -131,7 +131,23 @@ def _put(folder: str, target: str, form: Format) -> None:
         os.rename(folder, target)
         os.makedirs(folder)  # for the temporary directory to remove
     else:
+        if not form.IS_FOLDER:
+            _check_replaceable(folder, target, form)
         files.copy_tree(folder, target, last=form.MAIN_FILE)
+
+
+def _check_replaceable(folder: str, target: str, form: Format) -> None:
+    """See that the files beside an export's main one take the place of none but an earlier export's.
+
+    Raises:
+      ExportError: without the main file, a file of such a name is somebody else's.
+    """
+    if files.exists(os.path.join(target, form.MAIN_FILE)):
+        return
+    for name in files.names_in(folder):
+        path = os.path.join(target, name)
+        if files.exists(path) and files.read(path) != files.read(os.path.join(folder, name)):
+            raise ExportError(f"{path}: already exists, and is of no export. Choose another DIR, or remove it.")
 
 
 def check_choice(kind: str, quantize: str | None, has_dataset: bool) -> None:
