@@ -159,8 +159,7 @@ def read_plain(path: Path, most: int) -> bytes:
     Raises:
       OSError: it cannot be read, is a pipe or a device, which may never end, or has more than `most` bytes.
     """
-    if is_endless(path):
-        raise OSError(None, "a pipe or a device, not a file", os.fspath(path))
+    refuse_endless(path)
     if size(path) > most:
         raise OSError(None, f"it has more than {most >> 20} MiB", os.fspath(path))
     return read(path)
@@ -169,6 +168,16 @@ def read_plain(path: Path, most: int) -> bytes:
 def is_endless(path: Path) -> bool:
     """Whether something is there that is neither file nor folder: who reads it may wait for ever."""
     return not is_remote(path) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+
+
+def refuse_endless(path: Path) -> None:
+    """See that reading will end.
+
+    Raises:
+      OSError: it is a pipe or a device.
+    """
+    if is_endless(path):
+        raise OSError(None, "a pipe or a device, not a file", os.fspath(path))
 
 
 @contextlib.contextmanager

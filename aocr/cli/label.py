@@ -142,10 +142,11 @@ def _audited(args: argparse.Namespace, model: str, label_files):
 
 def _tell_end(args: argparse.Namespace, labelling, new: int, model: str) -> None:
     """Say what was labelled, and what to type next."""
+    from aocr.report.lines import counted
     from aocr.serving.labelling.label_files import Kind
 
     progress, paths = labelling.progress(), labelling.files.paths
-    print(f"{new} new label{'' if new == 1 else 's'}; {progress.labelled} of {progress.total} images have one.")
+    print(f"{counted(new, 'new label')}; {progress.labelled} of {progress.total} images have one.")
     validation = paths[Kind.VALIDATION]
     if progress.labelled and os.path.exists(validation):
         next_step = f"aocr train {args.labels} --validation {validation} --init-from {model} --model-dir DIR"

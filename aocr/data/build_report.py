@@ -14,6 +14,7 @@ from aocr import files
 from aocr.config import IMAGE_HEIGHT, width_at
 from aocr.data.records import Example
 from aocr.errors import DatasetError, shown
+from aocr.report.lines import counted
 from aocr.text.charset import Charset
 
 SHOWN = 3
@@ -122,11 +123,6 @@ class BuildReport:
         lines = [*map(str, self.drops), *self._conflict_lines()]
         with files.writing(path, partial(DatasetError, path)):
             files.write(path, "".join(f"{shown(line)}\n" for line in lines).encode())
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _spread(counts: Counter, unit: str) -> str:

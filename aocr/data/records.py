@@ -148,8 +148,7 @@ def is_tfrecord(path: str) -> bool:
       DatasetError: the file cannot be read.
     """
     with reading(path):
-        if files.is_endless(path):  # what is read from it would be gone
-            raise OSError(None, "a pipe or a device, not a file", path)
+        files.refuse_endless(path)  # what is read from it would be gone
         return is_head(files.read(path, HEAD_BYTES))
 
 

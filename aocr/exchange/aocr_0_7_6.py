@@ -64,8 +64,8 @@ class OldCheckpoint:
     def __init__(self, path: str):
         try:
             prefix = _newest(path) if files.is_folder(path) else path
-            if odd := next(filter(files.is_endless, files.find(f"{glob.escape(prefix)}*")), None):
-                raise OSError(None, "a pipe or a device, not a file", odd)
+            for name in files.find(f"{glob.escape(prefix)}*"):
+                files.refuse_endless(name)
             if files.exists(f"{prefix}.index"):  # the first releases of TensorFlow wrote none
                 check_index(prefix)
             self.reader = tf.train.load_checkpoint(prefix)

@@ -122,10 +122,11 @@ def read_settings(data: bytes) -> tuple[ModelConfig, float]:
       ValueError: it is not of aocr, or damaged; says what of it is not.
       AocrError: a newer aocr wrote it.
     """
-    metadata = {}
+    metadata, graphs = {}, []
     for number, value in _known(data, _MODEL, "a part"):
         if number == 7:
             _check_graph(value)
+            graphs.append(value)
         elif number == 14:
             pair = dict(fields(value))
             metadata[_text(pair.get(1, b""))] = _text(pair.get(2, b""))
@@ -140,7 +141,6 @@ def read_settings(data: bytes) -> tuple[ModelConfig, float]:
     if not isinstance(settings, dict) or not (math.isfinite(temperature) and temperature > 0):
         raise ValueError("settings that cannot be")
     config = ModelConfig.from_dict(settings)
-    for number, value in fields(data):
-        if number == 7:
-            _check_loops(value, config.max_steps)
+    for graph in graphs:
+        _check_loops(graph, config.max_steps)
     return config, temperature

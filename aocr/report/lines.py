@@ -16,6 +16,11 @@ NUM_NAMED = 5
 """Of what was left out, so many are named."""
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def warn_of(log: logging.Logger, reasons: Sequence[str], what: str) -> None:
     """Warn of what was left out: the first few by name, then how many there are.
 

@@ -11,14 +11,13 @@ import numpy as np
 from aocr.config import ModelConfig, TrainConfig, find_arch
 from aocr.data import automatic
 from aocr.data.batching import Share, plan_batches, share_work
-from aocr.data.build_report import counted
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
 from aocr.errors import CharsetError, ConfigError, DatasetError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.typed import check_typed
 from aocr.folder.words import BOX, NAME, open_folder
-from aocr.report.lines import warn_of
+from aocr.report.lines import counted, warn_of
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
 from aocr.training.progress import log

@@ -14,7 +14,6 @@ import tensorflow as tf
 
 import aocr
 from aocr import files, machine
-from aocr.data.build_report import counted
 from aocr.data.datasets import open_dataset
 from aocr.data.preprocess import batched
 from aocr.data.records import read_examples
@@ -26,7 +25,7 @@ from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.reading.evaluator import Evaluator, evaluate
 from aocr.reading.network import NetworkReader, tolerant
 from aocr.reading.predictor import load
-from aocr.report.lines import sample_lines
+from aocr.report.lines import counted, sample_lines
 from aocr.report.page import write_html_report
 from aocr.results import Prediction, Sample
 from aocr.text.metrics import accuracy_interval, score

@@ -15,12 +15,19 @@ SETTINGS = ["aocr", "model"]
 """Where the settings of model.json lie in the model's `rt_info`."""
 
 
+def _openvino():
+    """The package, which cannot report to its maker what is done."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
 def write(predictor, folder: str) -> None:
     """As `Format.write`."""
     import json
 
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # that it cannot report to its maker
-    import openvino
+    openvino = _openvino()
 
     from aocr import files
     from aocr.exchange.serving import graph_of
@@ -37,8 +44,7 @@ def read_back(folder: str, samples) -> Iterator[tuple]:
     """As `Format.read_back`."""
     import json
 
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # that it cannot report to its maker
-    import openvino
+    openvino = _openvino()
 
     core = openvino.Core()
     model = core.read_model(os.path.join(folder, MAIN_FILE))
