@@ -364,7 +364,9 @@ def validated(folder, readings):
         report = staticmethod(score)
 
     model, config, cluster = build_recognizer(network()), TrainConfig(), Cluster(tf.distribute.get_strategy())
-    return Trainer(model, config, ModelFolder(folder), None, Validation(), 1, cluster, Progress(shown=False))
+    return Trainer(
+        model, config, ModelFolder(folder), None, Validation(), 1, cluster, Progress(shown=False), num_validation=40
+    )
 
 
 def best_after(trainer, step, **state):

@@ -17,8 +17,8 @@ def scored(cer, perplexity=2.0, word_accuracy=0.5):
     return EvalReport(**{name: known.get(name, 0) for name in EvalReport.__dataclass_fields__})
 
 
-def a_schedule(steps_per_epoch=10, validates=True, state=None, started=False, closes=False, **config):
-    made = Schedule(TrainConfig(**config), steps_per_epoch, validates, started, closes)
+def a_schedule(steps_per_epoch=10, validation=40, state=None, started=False, closes=False, **config):
+    made = Schedule(TrainConfig(**config), steps_per_epoch, validation, started, closes)
     if state:
         made.state = TrainState(**state)
     return made
@@ -43,7 +43,7 @@ def train(made, reports=(), steps_per_check=10, seconds=1.0, check_seconds=0.0):
 
 def reopened(made, **config):
     """The schedule of the same command, or of one with other limits, after it ended."""
-    again = Schedule(TrainConfig(**config), made.max_steps // made.config.max_epochs, made.validates)
+    again = Schedule(TrainConfig(**config), made.max_steps // made.config.max_epochs, made.num_validation)
     again.state = TrainState.from_stored(made.state.to_stored())
     again.reopen()
     return again
@@ -100,10 +100,10 @@ def test_patience_ends_a_training():
     assert (again.state.decay_start, again.state.waited) == (-1, 0)
 
 
-@pytest.mark.parametrize(("cer", "checks"), [(1e9, 20), (0.81, 20), (0.8, 10), (0.01, 10), (0.0, 5)])
+@pytest.mark.parametrize(("cer", "checks"), [(1e9, 20), (0.51, 20), (0.5, 10), (0.01, 10), (0.0, 5)])
 def test_patience_goes_by_what_is_read(cer, checks):
     assert a_schedule(state={"best_cer": cer}).patience == checks
-    assert a_schedule(validates=False, state={"best_cer": cer}).patience == 10
+    assert a_schedule(validation=0, state={"best_cer": cer}).patience == 10
 
 
 def test_a_training_that_read_all_is_not_opened_by_the_same_command():
@@ -115,7 +115,7 @@ def test_a_training_that_read_all_is_not_opened_by_the_same_command():
 
 
 def test_without_validation_the_training_loss_counts():
-    made = a_schedule(validates=False, patience=2)
+    made = a_schedule(validation=0, patience=2)
     losses = [1.0, 0.98, 0.96, 0.95, 0.94, 1e-3, 0.5]
     assert [made.loss_improved(loss) for loss in losses] == [True, False, True, False, False, False, True]
     for _ in range(2):
@@ -201,9 +201,12 @@ def test_a_network_that_could_read_before_is_given_less_patience():
     assert a_schedule(started=True, state={"best_cer": 0.1}).patience == 4
     assert a_schedule(started=True, state={"best_cer": 0.0}).patience == 1
     assert a_schedule(started=True, state={"best_cer": 0.9}).patience == a_schedule(state={"best_cer": 0.9}).patience
-    assert a_schedule(started=True, closes=True, state={"best_cer": 0.0}).patience == 4
-    assert a_schedule(closes=True, state={"best_cer": 0.0}).patience == 10
-    assert a_schedule(started=True, validates=False).patience == a_schedule(validates=False).patience
+    assert a_schedule(started=True, validation=0).patience == a_schedule(validation=0).patience
+
+
+def test_few_images_that_are_all_read_end_nothing_sooner():
+    assert a_schedule(started=True, validation=39, state={"best_cer": 0.0}).patience == 4
+    assert a_schedule(validation=39, state={"best_cer": 0.0}).patience == 10
 
 
 def test_the_decay_is_longer_where_held_out_images_are_learnt_from_in_it():

@@ -110,6 +110,11 @@ class Plan:
     closing: Batches | None
     look_alikes: int
 
+    @property
+    def num_validation(self) -> int:
+        """Images that are validated on."""
+        return int(_records_of(*self.validation_data).sum()) if self.validation_data else 0
+
     def describe(self) -> None:
         """Say at the start what the network will and will not see."""
         config, sizes = self.config, self.data.summary.sizes
@@ -135,8 +140,7 @@ class Plan:
     def _validation_in_words(self) -> str:
         if self.validation_data is None:
             return "without validation (--validation DATASET)"
-        dataset, part = self.validation_data
-        count = int(_records_of(dataset, part).sum())
+        (dataset, part), count = self.validation_data, self.num_validation
         if part == "all":
             return f"validating on {count} ({dataset.name})"
         return f"validating on {count} ({SMALL_SPLIT if self.closing else 'a fixed 5 % of all images, held out'})"

@@ -40,8 +40,6 @@ from aocr.training.trainer import Outcome, Trainer
 
 NUM_LOOKED_AT = 12
 """Training images, at most, that are read at the end where there is no validation set."""
-LEARNT_CER = 0.5
-"""A CER on images that it has learnt from above which a network has not begun to read."""
 NUM_SHOWN = 6
 """Images, at most, of which it is told at the end what is read in them."""
 
@@ -118,7 +116,7 @@ def _run(
         steps = plan.share.num_batches
         started = request.start_folder(plan.config) is not None
         common = (model, request.config, folder, plan.training, evaluator, steps, cluster, progress)
-        trainer = Trainer(*common, closing=plan.closing, started=started)
+        trainer = Trainer(*common, plan.closing, started, plan.num_validation)
     trainer.rounds = rounds = Rounds(request, plan, unlabelled, folder, model)
     restored = trainer.restore()
     _tell_start(request, folder, restored)
@@ -224,7 +222,7 @@ def _look(folder: ModelFolder, model: Recognizer, plan: Plan) -> bool:
         reading = model.read(images, widths)
         text = plan.config.charset.decode(np.asarray(reading.ids)[0])
         samples.append(Sample("", example.label, Prediction(text, float(reading.confidence[0]))))
-    return _show(samples, "images that it has learnt from (there were none for validation)") <= LEARNT_CER
+    return _show(samples, "images that it has learnt from (there were none for validation)") <= GUESSING_CER
 
 
 def _show(samples: Sequence[Sample], images: str) -> float:

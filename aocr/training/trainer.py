@@ -68,6 +68,7 @@ class Trainer:
       progress: where it is shown.
       closing: batches to learn from while the learning rate decays, held-out images among them; None: `training`.
       started: whether the network could read before.
+      num_validation: images that `evaluator` reads, over all workers.
 
     Attributes:
       rounds: what is mixed in; None: nothing.
@@ -85,10 +86,11 @@ class Trainer:
         progress: Progress,
         closing: Batches | None = None,
         started: bool = False,
+        num_validation: int = 0,
     ):
         self.config, self.training, self.evaluator, self.cluster = config, training, evaluator, cluster
         self._closing, self._closed, self.folder = closing, False, folder
-        self.schedule = Schedule(config, steps_per_epoch, evaluator is not None, started, closing is not None)
+        self.schedule = Schedule(config, steps_per_epoch, num_validation, started, closing is not None)
         self._model, self._optimizer, self._progress = model, make_optimizer(config, model), progress
         self._average = WeightAverage(weights_of(model))
         self._train_step = TrainStep(model, self._optimizer, config, cluster, self._average)
