@@ -17,6 +17,11 @@ from types import SimpleNamespace
 
 from aocr.errors import AocrError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 Path = str | os.PathLike
 PNG = b"\x89PNG\r\n\x1a\n"
 """What a png begins with."""
@@ -238,6 +243,22 @@ def check_same(path: Path, start: bytes, kind: str) -> None:
     """
     if not is_endless(path) and not is_folder(path) and exists(path) and size(path) and read(path, len(start)) != start:
         raise AocrError(f"{os.fspath(path)}: already exists and is no {kind}. Name another file, or remove it.")
+
+
+def lock(handle: int) -> bool:
+    """Lock an open file or folder until its handle is closed.
+
+    Returns:
+      Whether no other process holds it; true where the file system has no locks.
+    """
+    try:
+        if fcntl:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def rename(path: Path, to: Path) -> None:

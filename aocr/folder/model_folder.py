@@ -29,11 +29,6 @@ from aocr.config import ModelConfig
 from aocr.errors import AocrError, CheckpointError, TrainingError
 from aocr.folder.pointers import check_inside, read_best, read_temperature, why_best
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 FORMAT = 1
 MOST_JSON_BYTES = 2**26
 """Of a json file; a charset of 100,000 symbols takes a million."""
@@ -339,14 +334,12 @@ class ModelFolder:
 
     def _lock(self) -> None:
         """Lock the folder, once, if it is to be held."""
-        if self._hold is None or self._locked or fcntl is None or files.is_remote(self.path):
+        if self._hold is None or self._locked or files.is_remote(self.path):
             return
         with contextlib.suppress(OSError):  # what cannot be written is told where it is written
             handle = os.open(self.path, os.O_RDONLY)
             self._hold.callback(os.close, handle)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not files.lock(handle):
                 reason = "another training is at work in it. Wait for it, stop it, or give another --model-dir."
-                raise TrainingError(f"{self.path}: {reason}") from None
+                raise TrainingError(f"{self.path}: {reason}")
             self._locked = True

@@ -135,6 +135,7 @@ class Painter:
         """The text with all that stands round it."""
         style, hand = self._style, self._hand(rng, face, text)
         segments = Segments.random(rng) if has_segments(text) and rng.random() < style.segments else None
+        ink: Ink | None
         if segments:
             ink = segments.write(text)
         elif is_simple(text) and rng.random() < style.dots:

@@ -12,8 +12,8 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
@@ -148,7 +148,8 @@ def _each(workers: int) -> Callable:
     return each
 
 
-_painter: Painter | LikePainter | None = None
+_painter: Painter | LikePainter
+"""Of a worker process."""
 
 
 def _start_worker(job: AnyJob) -> None:
@@ -165,7 +166,7 @@ def _blocks(count: int, start: int) -> Iterator[tuple[int, int]]:
     return ((at, min(at + BLOCK, count)) for at in range(start, count, BLOCK))
 
 
-def drawn_blocks(job: AnyJob, start: int, workers: int) -> Iterator[list[Drawn]]:
+def drawn_blocks(job: AnyJob, start: int, workers: int) -> Generator[list[Drawn]]:
     """Blocks of images from number `start` on, in order; a few ahead of their use.
 
     Raises:
@@ -181,7 +182,7 @@ def drawn_blocks(job: AnyJob, start: int, workers: int) -> Iterator[list[Drawn]]
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start_worker, (job,))
     try:
-        waiting = deque()
+        waiting: deque[Future[list[Drawn]]] = deque()
         for block in blocks:
             waiting.append(pool.submit(_draw_block, *block))
             if len(waiting) >= AHEAD * workers:

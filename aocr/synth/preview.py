@@ -53,7 +53,7 @@ def images_sheet(images: Sequence[Drawn], faces: Sequence[Face]) -> Image.Image:
     return sheet
 
 
-def _label_font(label: str, faces: Sequence[Face]) -> ImageFont.FreeTypeFont:
+def _label_font(label: str, faces: Sequence[Face]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font, or one that has the label's characters."""
     face = None if label.isascii() else next((face for face in faces if face.chars.issuperset(label)), None)
     return open_face(face.path, face.index, 14, not is_simple(label)) if face else ImageFont.load_default(14)

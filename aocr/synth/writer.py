@@ -13,14 +13,10 @@ import shutil
 from collections.abc import Sequence
 from typing import BinaryIO
 
+from aocr import files
 from aocr.errors import DatasetError
 from aocr.synth.drawing import Drawn
 from aocr.synth.records import example, framed, is_record_start
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 ANNOTATIONS = "annotations.txt"
 RECORDS_ENDING = ".tfrecords"
@@ -95,16 +91,18 @@ class Writer:
           DatasetError: another is at work on them.
         """
         lock = os.dup(self._files[0].fileno())  # it holds when the file is closed, to be renamed
-        try:
-            if fcntl:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(lock), os.stat(self._temporary[0])):  # it has just been finished
-                raise FileNotFoundError
-        except (BlockingIOError, FileNotFoundError):
+        if not files.lock(lock) or self._has_ended(lock):
             os.close(lock)
             reason = "another aocr synth is at work on it. Wait for it, or name another output."
-            raise DatasetError(self._output, reason) from None
+            raise DatasetError(self._output, reason)
         self._lock = lock
+
+    def _has_ended(self, handle: int) -> bool:
+        """Whether another run has just given the file of a handle its last name."""
+        try:
+            return not os.path.samestat(os.fstat(handle), os.stat(self._temporary[0]))
+        except FileNotFoundError:
+            return True
 
     def __exit__(self, *error) -> None:
         for file in self._files:
@@ -165,16 +163,16 @@ class Writer:
         try:
             pieces: dict[int, list[bytes]] = {}
             for number, drawn in enumerate(block, self.num_done):
-                file, data = self._pieces(number, drawn)
-                pieces.setdefault(file, []).append(data)
-            for file, parts in pieces.items():
-                self._files[file].write(b"".join(parts))
+                place, data = self._pieces(number, drawn)
+                pieces.setdefault(place, []).append(data)
+            for place, parts in pieces.items():
+                self._files[place].write(b"".join(parts))
             for file in self._files:
                 file.flush()
             done = self.num_done + len(block)
             state = {"settings": self._settings, "num_done": done, "sizes": [file.tell() for file in self._files]}
-            with open(self._state + ".tmp", "w", encoding="utf-8") as file:
-                json.dump(state, file)
+            with open(self._state + ".tmp", "w", encoding="utf-8") as kept:
+                json.dump(state, kept)
             os.replace(self._state + ".tmp", self._state)
             self.num_done = done
         except OSError as error:

@@ -13,11 +13,6 @@ from aocr import files
 from aocr.data.annotations import candidate_paths, parse_annotations
 from aocr.errors import AnnotationError, AocrError, ConfigError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 UNWRITABLE = re.compile("[\t\n\r\ud800-\udfff]")
 """What a path in an annotation file cannot have: it ends the path or the line, or is not UTF-8."""
 
@@ -87,12 +82,9 @@ class LabelFiles:
                     os.remove(self.output)
 
     def _lock(self, handle: int) -> None:
-        try:
-            if fcntl:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not files.lock(handle):
             reason = "another aocr label is at work on it. End that one, or give another --output."
-            raise AocrError(f"{self.output}: {reason}") from None
+            raise AocrError(f"{self.output}: {reason}")
 
     def _check(self) -> None:
         """See that what stands can be read and written, before anything else takes its time."""

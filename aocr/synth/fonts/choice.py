@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from random import Random
@@ -42,7 +42,7 @@ class FontSet:
 
     def __init__(self, faces: Sequence[Face]):
         self.faces = list(faces)
-        total: Counter[str] = Counter()
+        total: dict[str, float] = defaultdict(float)
         largest: dict[str, float] = {}
         for face in self.faces:
             total[face.family] += face.weight

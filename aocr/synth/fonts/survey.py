@@ -103,7 +103,7 @@ def _drawn_chars(font: ImageFont.FreeTypeFont, charset: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _shape(font: ImageFont.FreeTypeFont, char: str) -> np.ndarray:
+def _shape(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, char: str) -> np.ndarray:
     """(24, 24) float32: a character's picture stretched to a square, 0 to 1."""
     mask = font.getmask(char)
     if not mask.size[0] or not mask.size[1]:
@@ -129,10 +129,11 @@ def _on_two_lines(font: ImageFont.FreeTypeFont, low: str, high: str, deep: str) 
       low, high, deep: letters that as small ones have neither ascender nor descender, an ascender, a descender.
     """
     boxes = [[_ink_box(font, char) for char in group] for group in (low, high, deep)]
-    if not all(box for group in boxes for box in group):
+    seen = [[box for box in group if box] for group in boxes]
+    if seen != boxes:
         return False
-    height_low, height_high = (np.median([-box[1] for box in group]) for group in boxes[:2])
-    depth = np.median([box[3] for box in boxes[2]])
+    height_low, height_high = (np.median([-box[1] for box in group]) for group in seen[:2])
+    depth = np.median([box[3] for box in seen[2]])
     return bool(height_low >= 0.93 * height_high and depth <= 0.12 * height_high)
 
 
@@ -164,7 +165,8 @@ def _is_joined(font: ImageFont.FreeTypeFont, chars: frozenset[str]) -> bool:
     """Whether small letters run into the next one, as in handwriting."""
     letters = [char for char in "acdehimnu" if char in chars]
     boxes = {char: _ink_box(font, char) for char in letters}
-    touching = sum(bool(box) and box[2] >= font.getlength(char) - 0.5 and box[0] <= 1.5 for char, box in boxes.items())
+    inked = [(char, box) for char, box in boxes.items() if box]
+    touching = sum(box[2] >= font.getlength(char) - 0.5 and box[0] <= 1.5 for char, box in inked)
     return len(letters) > 5 and touching >= 0.7 * len(letters)
 
 

@@ -35,8 +35,8 @@ def filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
         return values * known[..., None] + mean * (1 - known[..., None])
     below = filled(*_shrunk(values, known))
     size = (known.shape[1], known.shape[0])
-    larger = [Image.fromarray(below[..., c].astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-              for c in range(3)]  # fmt: skip
+    planes = [Image.fromarray(below[..., c].astype(np.float32)) for c in range(3)]
+    larger = [np.asarray(plane.resize(size, Image.Resampling.BILINEAR)) for plane in planes]
     return values * known[..., None] + np.stack(larger, -1) * (1 - known[..., None])
 
 

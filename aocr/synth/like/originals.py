@@ -142,7 +142,7 @@ class Look:
     @cached_property
     def noise(self) -> float:
         """Standard deviation of the grain (Immerkaer, 1996), by the median so that letters do not count."""
-        grey = self.pixels @ np.float32((0.3, 0.59, 0.11))
+        grey = self.pixels @ np.array((0.3, 0.59, 0.11), np.float32)
         if min(grey.shape) < 3:
             return 0.0
         second = grey[:-2] - 2 * grey[1:-1] + grey[2:]

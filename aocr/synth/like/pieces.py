@@ -172,5 +172,4 @@ def _put(pixels: np.ndarray, piece: Piece, other: Piece) -> None:
     new = np.asarray(picture, np.float32) + (piece.look.ground - other.look.ground).astype(np.float32)
     at = np.arange(left, right) + 0.5
     weight = np.clip(np.minimum(at - (piece.left - fade), (piece.right + fade) - at) / (2 * fade), 0, 1)
-    weight = weight.astype(np.float32)[None, :, None]
-    pixels[:, left:right] += weight * (new - pixels[:, left:right])
+    pixels[:, left:right] += weight.astype(np.float32)[None, :, None] * (new - pixels[:, left:right])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from random import Random
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -56,7 +57,8 @@ def moved(work: Work, rng: Random, stock: Stock) -> None:
     count = rng.randint(2, longest)
     dx, dy = rng.choice(((1, 0), (1, 0), (0, 1), (1, 1), (1, -1)))
     pixels = np.asarray(work.picture, np.uint16)
-    total = sum(np.roll(pixels, (dy * (i - count // 2), dx * (i - count // 2)), (0, 1)) for i in range(count))
+    steps = [i - count // 2 for i in range(count)]
+    total = np.sum([np.roll(pixels, (dy * step, dx * step), (0, 1)) for step in steps], 0)
     work.picture = Image.fromarray((total // count).astype(np.uint8))
 
 
@@ -86,7 +88,7 @@ def speckled(work: Work, rng: Random, stock: Stock) -> None:
 def two_levels(work: Work, rng: Random, stock: Stock) -> None:
     """Black and white only, as fax machines and old scanners have it."""
     grey_picture = work.picture.convert("L")
-    low, high = grey_picture.getextrema()
+    low, high = cast("tuple[int, int]", grey_picture.getextrema())  # of one band
     limit = low + (high - low) * rng.uniform(0.4, 0.65)
     work.picture = grey_picture.point([0 if level < limit else 255 for level in range(256)]).convert("RGB")
 

@@ -30,7 +30,8 @@ def colour(rng: Random) -> Colour:
         level, spread = rng.uniform(50, 210), 12
     else:
         hue = (rng.choice(HUES) + rng.gauss(0, 0.015)) % 1
-        return tuple(255 * part for part in colorsys.hsv_to_rgb(hue, rng.uniform(0.35, 1), rng.uniform(0.25, 1)))
+        red, green, blue = colorsys.hsv_to_rgb(hue, rng.uniform(0.35, 1), rng.uniform(0.25, 1))
+        return 255 * red, 255 * green, 255 * blue
     return _limited(level + rng.uniform(-spread, spread) for _ in range(3))
 
 
@@ -42,7 +43,7 @@ def near(rng: Random, colour: Colour, spread: float) -> Colour:
 def darker(rng: Random, colour: Colour) -> Colour:
     """The shaded side of something in a colour."""
     factor = rng.uniform(0.2, 0.6)
-    return tuple(value * factor for value in colour)
+    return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 
 def apart(first: Colour, second: Colour, difference: float) -> bool:

@@ -51,7 +51,8 @@ def take(groups: tuple[Group, ...], work: Work, rng: Random, stock: Stock) -> No
 
 def fill(colour: Colour) -> tuple[int, int, int]:
     """A colour as Pillow takes it."""
-    return tuple(round(value) for value in colour)
+    red, green, blue = colour
+    return round(red), round(green), round(blue)
 
 
 def dimmed(mask: Image.Image, opacity: float) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -85,7 +86,13 @@ def _margin(rng: Random, geometry: Geometry, kind: float) -> float:
 
 
 def look_at(
-    rng: Random, geometry: Geometry, sheet: tuple[int, int], box: Box, limits: Box, height: int, num_chars: int
+    rng: Random,
+    geometry: Geometry,
+    sheet: tuple[int, int],
+    box: Box,
+    limits: Sequence[float],
+    height: int,
+    num_chars: int,
 ) -> View:
     """A view of the word.
 
