@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr
 from PIL import Image
 
@@ -25,7 +26,8 @@ from aocr.results import Prediction
 from aocr.text.charset import Charset
 from aocr.training import rounds
 from aocr.training.calibration import TEMPERATURES, TemperedReader
-from aocr.training.prepare import TrainRequest
+from aocr.training.cluster import Cluster
+from aocr.training.prepare import TrainRequest, make_plan
 from aocr.training.trust import MISS, MOST_WRONG, at_most, find_threshold
 
 # Trust
@@ -231,6 +233,27 @@ class TiredPainter:
         if number == 3:
             raise ConfigError("--fonts", "3", "this text cannot be drawn in any font tried.")
         return SimpleNamespace(data=b"", label=str(number), width=8, height=8)
+
+
+@pytest.mark.parametrize(
+    ("count", "given", "flags", "drawn"),
+    [
+        (40, True, {}, 1000),
+        (40, False, {}, 800),  # 8 are held out
+        (20, True, {}, 500),
+        (20, False, {}, 0),  # so few are not split, and nothing tells when to stop
+        (40, True, {"init_from": "none"}, 0),
+        (40, True, {"look_alikes": 7}, 7),
+        (200, True, {}, 0),
+    ],
+)
+def test_small_sets_are_given_look_alikes_where_a_reader_starts(count, given, flags, drawn, tmp_path):
+    path, held = draw_numbers(tmp_path / "t", count), draw_numbers(tmp_path / "v", 4) if given else None
+    request = TrainRequest([str(path)], **flags)
+    with open_dataset([str(path)], None) as data, open_dataset([str(held or path)], None) as other:
+        plan = make_plan(request, None, data, other if given else None, Cluster(tf.distribute.get_strategy()))
+    assert plan.look_alikes == drawn
+    assert plan.num_validation == (4 if given else 8 if count == 40 else 0)
 
 
 def test_look_alikes_that_cannot_be_drawn_end_no_training():

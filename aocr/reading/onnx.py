@@ -76,7 +76,7 @@ class OnnxReader(Reader):
         """As `Reader.transform`."""
         try:
             return Pixels(*pixels.batched(images, self.config))
-        except Exception:  # whoever has looked at the images finds none damaged; Pillow raises errors of many kinds
+        except Exception:  # a damaged image, where nobody looked before; Pillow has errors of many kinds
             return Pixels(*pixels.batched([canonical_image(image).data for image in images], self.config))
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:

@@ -13,7 +13,7 @@ from aocr.data import automatic
 from aocr.data.batching import Share, plan_batches, share_work
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
-from aocr.errors import CharsetError, ConfigError, DatasetError
+from aocr.errors import AocrError, CharsetError, ConfigError, DatasetError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.typed import check_typed
 from aocr.folder.words import BOX, NAME, open_folder
@@ -240,10 +240,7 @@ def make_plan(
     split = held is None and automatic.is_split(summary.held_out)
     in_training = ~(summary.held_out & split) & ~unusable
     if not in_training.any():
-        label = summary.labels[int(np.argmax(unusable))]
-        if missing := config.charset.missing(label):
-            raise CharsetError(missing, label)
-        raise DatasetError(data.name, f"no usable label: all are longer than {config.max_prediction} characters.")
+        raise _nothing_to_learn(data, summary.labels[int(np.argmax(unusable))], config)
     widths = automatic.network_widths(summary.sizes[in_training], config)
     batch_size = request.config.batch_size or automatic.batch_size_for(widths, config.traits)
     if batch_size < cluster.num_replicas:
@@ -261,9 +258,16 @@ def make_plan(
     batches = share, training, validation, closing
     look_alikes = request.look_alikes
     if look_alikes is None:
-        mixes = closing and not eased and cluster.num_workers == 1
+        mixes = automatic.is_small(len(summary.labels)) and validation and not eased and cluster.num_workers == 1
         look_alikes = LOOK_ALIKES * int(in_training.sum()) if mixes else 0
     return Plan(config, data, validation_data, in_training, unusable, batch_size, *batches, look_alikes)
+
+
+def _nothing_to_learn(data: Dataset, label: str, config: ModelConfig) -> AocrError:
+    """Why no label can be taught; `label`: one of those that cannot."""
+    if missing := config.charset.missing(label):
+        return CharsetError(missing, label)
+    return DatasetError(data.name, f"no usable label: all are longer than {config.max_prediction} characters.")
 
 
 def _training_batches(
