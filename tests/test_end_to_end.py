@@ -236,6 +236,15 @@ def test_predict_files_folder_glob_and_standard_input_agree(numbers, trained, tm
     assert sum(text == known[f"{i}.png"] for i, (text, _) in enumerate(texts[0])) >= 2
 
 
+def test_a_name_that_could_be_a_glob_is_the_file_itself(tmp_path):
+    from aocr.cli.predict import paths_of
+
+    for name in ("a1.png", "a[1].png"):
+        (tmp_path / name).touch()
+    assert paths_of([f"{tmp_path}/a[1].png"]) == [f"{tmp_path}/a[1].png"]
+    assert paths_of([f"{tmp_path}/a[0-9].png"]) == [f"{tmp_path}/a1.png"]
+
+
 def test_predict_answers_a_program_that_waits(numbers, trained):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     process = start_aocr("predict", "--model-dir", trained, **pipes)

@@ -24,7 +24,7 @@ def images(numbers):
 
 def kept(folder) -> bytes | None:
     model = ModelFolder(folder)
-    return by_onnx._kept(model, model.choose())
+    return by_onnx._kept(by_onnx._key_of(model, model.choose()))
 
 
 def test_the_second_call_reads_the_same_without_tensorflow(folder, images, home):
@@ -58,6 +58,37 @@ def test_it_is_of_this_checkpoint_or_not_used(folder, home):
     assert kept(folder) not in (None, good)
     (file,) = [path for path in home.iterdir() if path.read_bytes()[32:] == kept(folder)]
     file.write_bytes(file.read_bytes()[:-10])
+    assert kept(folder) is None
+
+
+def test_a_checkpoint_that_a_training_replaces_meanwhile_is_chosen_anew(folder, images, monkeypatch):
+    before, read = ModelFolder(folder).choose(), by_onnx._read_checkpoint
+
+    def read_late(model, chosen):
+        step = json.loads((folder / "best.json").read_text())["step"]
+        if chosen == before:
+            for path in folder.glob(f"best-{step}.*"):
+                path.rename(folder / path.name.replace(str(step), str(step + 1)))
+            model.write_best(step + 1, 0.5, 0.5, last=False)
+        return read(model, chosen)
+
+    monkeypatch.setattr(by_onnx, "_read_checkpoint", read_late)
+    predictor = load(str(folder), quick=True)
+    assert predictor.chosen == ModelFolder(folder).choose() != before
+    assert predictor.predict(images[:1])[0].text
+
+
+def test_weights_that_are_replaced_while_they_are_read_are_not_kept(folder, monkeypatch):
+    read = by_onnx._read_checkpoint
+
+    def read_early(model, chosen):
+        weights = read(model, chosen)
+        with open(model.weight_files(chosen)[0], "ab") as file:  # another training, up to the same step
+            file.write(b"0")
+        return weights
+
+    monkeypatch.setattr(by_onnx, "_read_checkpoint", read_early)
+    load(str(folder), quick=True)
     assert kept(folder) is None
 
 

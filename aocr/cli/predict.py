@@ -63,7 +63,8 @@ def _chunks(arguments: list[str]) -> Iterator[list[str]]:
         elif os.path.isdir(argument):
             waiting += images_in(argument)
         else:
-            waiting += (glob.has_magic(argument) and sorted(glob.glob(argument))) or [argument]
+            is_glob = glob.has_magic(argument) and not os.path.exists(argument)  # `a[1].png` may be a file's name
+            waiting += (is_glob and sorted(glob.glob(argument))) or [argument]
     yield waiting
 
 

@@ -185,7 +185,8 @@ def open_checkpoint(
       ConfigError, AocrError: as `OnnxReader`; or the graph is not kept, and there is no TensorFlow.
     """
     is_compact = chosen.prefix.endswith(COMPACT)
-    data = None if is_compact else _kept(folder, chosen)
+    key = None if is_compact else _key_of(folder, chosen)
+    data = _kept(key)
     if data is None:
         weights = read_compact(chosen.prefix) if is_compact else _read_checkpoint(folder, chosen)
         check_shapes(chosen.prefix, weights, key_shapes(config))
@@ -193,8 +194,8 @@ def open_checkpoint(
             data = write_graph(weights, config, chosen.temperature)
         except (KeyError, ValueError, IndexError) as error:
             raise CheckpointError(chosen.prefix, f"does not fit model.json ({files.one_line(error)}).") from None
-        if not is_compact:
-            cache.write(_key_of(folder, chosen), data)
+        if key and key == _key_of(folder, chosen):  # else a training has written other weights there meanwhile
+            cache.write(key, data)
     return OnnxReader(chosen.prefix, data, config, chosen.temperature, how)
 
 
@@ -211,14 +212,17 @@ def _read_checkpoint(folder: ModelFolder, chosen: Chosen) -> Weights:
     return read_weights(chosen.prefix)
 
 
-def _key_of(folder: ModelFolder, chosen: Chosen) -> str:
-    return cache.key_of(folder, chosen, "onnx", FORMAT)
+def _key_of(folder: ModelFolder, chosen: Chosen) -> str | None:
+    """What a checkpoint's graph is kept under; None where it cannot be read."""
+    with contextlib.suppress(OSError):
+        return cache.key_of(folder, chosen, "onnx", FORMAT)
+    return None
 
 
-def _kept(folder: ModelFolder, chosen: Chosen) -> bytes | None:
-    """The graph kept of a checkpoint; None where there is none, or it may not be run."""
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, AocrError):
-        if data := cache.read(_key_of(folder, chosen)):
+def _kept(key: str | None) -> bytes | None:
+    """The graph kept under a key; None where there is none, or it may not be run."""
+    with contextlib.suppress(ValueError, TypeError, AttributeError, AocrError):
+        if key and (data := cache.read(key)):
             read_settings(data)
             return data
     return None

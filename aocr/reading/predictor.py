@@ -9,7 +9,7 @@ from typing import Any
 from aocr import files, machine
 from aocr.config import ModelConfig, ReadConfig
 from aocr.data.images import image_to_bytes
-from aocr.errors import ConfigError, ImageError
+from aocr.errors import AocrError, ConfigError, ImageError
 from aocr.folder.model_folder import Chosen, ModelFolder
 from aocr.folder.words import open_folder
 from aocr.reading.predictions import to_predictions
@@ -127,12 +127,25 @@ def load(
 
         return Predictor(open_graph(model_dir, how), batch_size, Chosen(model_dir, "ONNX export"))
     folder = open_folder(model_dir)
-    config, chosen = folder.read_config(), folder.choose()
+    while True:
+        config, chosen = folder.read_config(), folder.choose()
+        try:
+            return Predictor(_checkpoint_reader(folder, config, chosen, how, precision, quick), batch_size, chosen)
+        except (AocrError, OSError):
+            if folder.choose() == chosen:
+                raise
+            # else a training under way has put a better one in its place meanwhile
+
+
+def _checkpoint_reader(
+    folder: ModelFolder, config: ModelConfig, chosen: Chosen, how: ReadConfig | None, precision: str, quick: bool
+) -> Reader:
+    """The reader of a model folder's checkpoint, as `load` says."""
     if _reads_by_onnx(quick, precision):
         from aocr.reading.onnx import open_checkpoint
 
-        return Predictor(open_checkpoint(folder, chosen, config, how), batch_size, chosen)
-    return Predictor(_network_reader(folder, config, chosen, how, precision, quick), batch_size, chosen)
+        return open_checkpoint(folder, chosen, config, how)
+    return _network_reader(folder, config, chosen, how, precision, quick)
 
 
 def _network_reader(

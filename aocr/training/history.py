@@ -13,8 +13,9 @@ from aocr.training.progress import log
 
 
 def _point(values: dict[str, Any]) -> Point:
-    """A kept check; json has no NaN. A TypeError or AttributeError: it is none."""
+    """A kept check; json has no NaN. A TypeError, AttributeError or OverflowError: it is none."""
     numbers: dict[str, Any] = {name: math.nan if value is None else value + 0 for name, value in values.items()}
+    sum(map(float, numbers.values()))  # a whole number of json may be too large to be drawn
     return Point(**numbers)
 
 
@@ -31,7 +32,7 @@ class History:
         kept = (folder.read_json(HISTORY) or {}).get("points", []) if step else []
         try:
             points = [_point(values) for values in kept]
-        except (TypeError, AttributeError):
+        except (TypeError, AttributeError, OverflowError):
             log.warning("%s is damaged: the curves begin anew.", folder.file(HISTORY))
             points = []
         self.points = [point for point in points if point.step <= step]
