@@ -197,6 +197,26 @@ def test_the_state_is_stored_by_the_names_and_numbers_it_always_had():
     assert all(math.isfinite(value) for value in TrainState().to_stored().values())
 
 
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *(
+            ("epoch", 2**40),
+            ("step", 2**62),
+            ("step", -5),
+            ("batch", -7),
+            ("elapsed", math.nan),
+            ("elapsed", -math.inf),
+        ),
+        *(("fall_start", 10**18), ("fall_start", 46), ("fall_end", -5), ("fall_reason", 0), ("fall_reason", 9)),
+        ("finished", 7),
+    ],
+)
+def test_a_stored_number_that_cannot_be_is_told(name, value):
+    with pytest.raises(ValueError, match=f"{name.replace('fall', 'decay')} = |decay_end = "):
+        TrainState.from_stored({**STORED, name: value})
+
+
 def test_a_network_that_could_read_before_is_given_less_patience():
     assert a_schedule(started=True, state={"best_cer": 0.1}).patience == 4
     assert a_schedule(started=True, state={"best_cer": 0.0}).patience == 1

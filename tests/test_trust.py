@@ -209,8 +209,16 @@ def test_a_damaged_name_of_the_newest(folder, content):
 
 @pytest.mark.parametrize(
     "points",
-    [5, {"a": 1}, ["x"], [{"step": "x", "loss": 1}], [{"steps": 1}], [{"step": 1, "loss": []}]]
-    + [[{"step": 1, "loss": 10**400}], [{"step": -(10**400), "loss": 1}]],
+    [
+        5,
+        {"a": 1},
+        ["x"],
+        [{"step": "x", "loss": 1}],
+        [{"steps": 1}],
+        [{"step": 1, "loss": []}],
+        [{"step": 1, "loss": 10**400}],
+        [{"step": -(10**400), "loss": 1}],
+    ],
 )
 def test_damaged_curves_begin_anew(folder, points, caplog):
     from aocr.training.history import History

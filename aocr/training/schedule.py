@@ -41,6 +41,10 @@ TELLING = 40
 all such images at most 3 / 40 = 7 % are misread then, 95 % sure (rule of three)."""
 
 
+MOST_STEPS = 2**30
+"""More than anything that a training counts."""
+
+
 class Reason(IntEnum):
     """Why the learning rate decays, and then why a training has ended; the numbers are stored in checkpoints."""
 
@@ -104,8 +108,26 @@ class TrainState:
 
     @classmethod
     def from_stored(cls, values: dict[str, Any]) -> TrainState:
-        """The inverse of `to_stored`."""
-        return cls(**{name: values[STORED_NAMES.get(name, name)] for name in asdict(cls())})
+        """The inverse of `to_stored`.
+
+        Raises:
+          ValueError: a number cannot be; a training that began with it might never end.
+        """
+        state = cls(**{name: values[STORED_NAMES.get(name, name)] for name in asdict(cls())})
+        least = {"decay_start": -1}
+        odd = [
+            name
+            for name, value in asdict(state).items()
+            if isinstance(value, int) and not least.get(name, 0) <= value < MOST_STEPS
+        ]
+        decays = state.decay_start >= 0
+        odd += ["elapsed"] * (not 0 <= state.elapsed < math.inf)
+        odd += ["decay_end"] * (decays and not state.decay_start <= min(state.step, state.decay_end))
+        odd += ["decay_reason"] * (state.decay_reason not in list(Reason)[decays:])
+        odd += ["finished"] * (state.finished not in list(Reason))
+        if odd:
+            raise ValueError(f"{odd[0]} = {getattr(state, odd[0])}")
+        return state
 
 
 def learning_rate_factor(step: int, decay_start: int, decay_end: int) -> float:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from aocr.config import TrainConfig
 from aocr.data.pipeline import Batches
-from aocr.errors import TrainingError
+from aocr.errors import CheckpointError, TrainingError
 from aocr.folder.checkpoints import Checkpoints
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.weights import weights_of
@@ -112,10 +112,18 @@ class Trainer:
         return self.schedule.state
 
     def restore(self) -> str | None:
-        """Go on from the newest checkpoint, if there is one; returns its path."""
+        """Go on from the newest checkpoint, if there is one; returns its path.
+
+        Raises:
+          CheckpointError: it cannot be gone on with.
+        """
         path = self._checkpoints.restore_newest()
         if path:
-            self.schedule.state = TrainState.from_stored({name: v.numpy().item() for name, v in self._saved.items()})
+            stored = {name: variable.numpy().item() for name, variable in self._saved.items()}
+            try:
+                self.schedule.state = TrainState.from_stored(stored)
+            except ValueError as error:
+                raise CheckpointError(path, f"is damaged ({error}). Start anew with --no-resume.") from None
             self._closed = self._closing is not None and (self.state.decay_start >= 0 or self.folder.is_closed())
             self.schedule.reopen()
             self._saved_step = self.state.step
