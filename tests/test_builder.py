@@ -50,6 +50,18 @@ def bomb() -> bytes:
     return whole[:8] + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+ODD = {
+    "a chunk that nobody knows": picture()[:33] + chunk(b"ABCD", b"") + picture()[33:],
+    "rows that lack": picture()[:33] + chunk(b"IDAT", zlib.compress(b"\0" * 41 * 10)) + chunk(b"IEND", b""),
+    "a head behind": picture()[:-12] + picture()[8:33] + chunk(b"IEND", b""),
+}
+"""Png files that Pillow reads, and TensorFlow does not."""
+
+
 @pytest.fixture
 def build(tmp_path):
     """Build `text` as an annotation file: its report and its records."""
@@ -61,6 +73,19 @@ def build(tmp_path):
         return report, [example for path in report.paths for example in read_examples(path)]
 
     return call
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_png_that_only_pillow_reads_is_stored_as_another(name):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.io.decode_png(ODD[name])
+    found = builder.examine(1, Example(ODD[name], "A", "", 0, 0), "a", BuildOptions())
+    assert tf.io.decode_png(found.image).shape[:2] == (found.height, found.width) == (20, 40)
+
+
+def test_an_image_that_tensorflow_finds_too_wide_is_left_out():
+    found = builder.examine(1, Example(picture(width=1_000_001, height=1), "A", "", 0, 0), "a", BuildOptions())
+    assert (found.reason, "wider or higher" in found.detail) == (BAD_IMAGE, True)
 
 
 def put(folder, **files: bytes) -> None:

@@ -121,11 +121,9 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
 
 
 def _decodable(data: bytes) -> bytes:
-    """The image as it is where TensorFlow can decode it; a damaged JPEG that only Pillow can read as PNG."""
-    if not data.startswith(b"\xff\xd8"):
-        return data
+    """The image as it is where TensorFlow can decode it; one that only Pillow can read, damaged or odd, as new png."""
     try:
-        tf.io.decode_jpeg(data)
+        tf.io.decode_image(data, expand_animations=False)
         return data
     except tf.errors.InvalidArgumentError:
         return as_png(data)

@@ -25,6 +25,8 @@ MOST_WORK = 2**33
 """Pixels times passes over them of a progressive jpeg. A usual one has ten; each may take a few bytes of the file."""
 MOST_TILE = 2**24
 """Pixels of a tile of a tiff, which may be larger than the picture."""
+MOST_SIDE = 1_000_000
+"""Pixels of the longer side; TensorFlow decodes no png of more."""
 _EXIF_ORIENTATION = 0x0112
 _TILE_SIDES = 0x0142, 0x0143
 _UPRIGHT = {
@@ -88,8 +90,12 @@ def _open(data: bytes, name: str) -> Image.Image:
         image = open_image(data)
         if limit and image.width * image.height > limit:
             raise Image.DecompressionBombError
+        if max(image.size) > MOST_SIDE:
+            raise ImageError(name, f"is wider or higher than {MOST_SIDE:,} pixels. Crop it.")
         _check_work(image, data)
         image.load()
+    except ImageError:
+        raise
     except Image.DecompressionBombError:
         raise ImageError(name, f"has more than {limit:,} pixels. Scale it down.") from None
     except UnidentifiedImageError:
@@ -188,7 +194,7 @@ def pixel_digest(data: bytes) -> bytes:
 
 
 def as_png(data: bytes, name: str = "image") -> bytes:
-    """What Pillow sees in an encoded image, as 8-bit png: for the few damaged JPEGs that only Pillow reads on in.
+    """What Pillow sees in an encoded image, as 8-bit png: for the few damaged or odd files that only Pillow reads.
 
     Raises:
       ImageError: Pillow cannot read it either.

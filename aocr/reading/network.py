@@ -18,7 +18,7 @@ from aocr.text.search import Constraint
 
 
 def tolerant(decode: Callable, images: Sequence[bytes]) -> Pixels:
-    """`decode(images)`, where some may be jpegs that Pillow reads and TensorFlow does not."""
+    """`decode(images)`, where some may be files that Pillow reads and TensorFlow does not."""
     try:
         return Pixels(*map(np.asarray, decode(images)))
     except tf.errors.InvalidArgumentError:
