@@ -215,6 +215,7 @@ def write(path: Path, data: bytes) -> None:
             file.write(data)
         return
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    drop_link(temporary)
     try:
         with _gfile(path) as gfile, gfile.GFile(temporary, "wb") as file:
             file.write(data)
@@ -278,6 +279,12 @@ def remove(path: Path) -> None:
     with _gfile(path) as gfile:
         is_tree = gfile.isdir(path) and not os.path.islink(path)
         (gfile.rmtree if is_tree else gfile.remove)(path)
+
+
+def drop_link(path: Path) -> None:
+    """Remove a link, so that what is then written to this name does not go where a stranger let it lead."""
+    if os.path.islink(path):
+        os.remove(path)
 
 
 def copy_tree(source: str, target: str, last: str = "") -> None:

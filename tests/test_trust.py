@@ -10,6 +10,7 @@ import sys
 import time
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,8 +21,9 @@ from aocr.cli.main import close_log, set_up_log
 from aocr.config import LARGEST, ModelConfig
 from aocr.data.framing import masked_crc32c
 from aocr.data.images import canonical_image, read_file
+from aocr.data.record_files import RecordWriter
 from aocr.errors import AocrError, CheckpointError, ConfigError, ImageError
-from aocr.folder.checkpoints import write_weights
+from aocr.folder.checkpoints import Checkpoints, write_weights
 from aocr.folder.compact import read_compact
 from aocr.folder.index import _check_entry
 from aocr.folder.model_folder import ModelFolder
@@ -573,3 +575,30 @@ def test_entries_that_are_not_ours_are_refused(changed):
     _check_entry(memoryview(b"\x08\x01\x12\x04\x12\x02\x08\x03\x28\x0c"))
     with pytest.raises(ValueError):
         _check_entry(memoryview(changed + b"\x12\x04\x12\x02\x08\x03\x28\x0c"))
+
+
+def test_checkpoints_are_not_written_through_links(tmp_path):
+    folder, target, elsewhere = tmp_path / "m", tmp_path / "precious", tmp_path / "elsewhere"
+    for place in (folder, elsewhere):
+        place.mkdir()
+    target.write_text("mine")
+    for prefix in ("ckpt-7", "best-7"):
+        (folder / f"{prefix}.index").symlink_to(target)
+        (folder / f"{prefix}.data-00000-of-00001").symlink_to(target)
+        (folder / f"{prefix}_temp").symlink_to(elsewhere)
+    (folder / f"best.json.{os.getpid()}.tmp").symlink_to(target)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    averages = {"a": tf.Variable(1.0)}
+    checkpoints = Checkpoints(ModelFolder(folder), model, averages, keras.optimizers.SGD(), {"step": tf.Variable(7)})
+    checkpoints.save(7)
+    checkpoints.save_best(7, 0.5, 0.5)
+    assert (target.read_text(), list(elsewhere.iterdir())) == ("mine", [])
+    assert read_weights(str(folder / "best-7")) == {"a": 1.0}
+
+
+def test_records_are_not_written_through_a_link(tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / f"o.{os.getpid()}.tmp").symlink_to(tmp_path / "precious")
+    with RecordWriter(str(tmp_path / "o")):
+        pass
+    assert (tmp_path / "precious").read_text() == "mine"

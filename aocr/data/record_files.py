@@ -151,7 +151,9 @@ class RecordWriter:
                 if folder and not files.is_folder(folder):
                     files.make_folder(folder)
                     log.info("Made the folder %s", folder)
-                self._writers += map(tf.io.TFRecordWriter, self._temporary)
+                for temporary in self._temporary:
+                    files.drop_link(temporary)
+                    self._writers.append(tf.io.TFRecordWriter(temporary))
         except BaseException:
             self._clear()
             raise

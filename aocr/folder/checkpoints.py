@@ -14,6 +14,8 @@ from aocr.folder.model_folder import NEWEST, POINTER, ModelFolder
 from aocr.folder.weights import weights_of
 
 NUM_KEPT = 2
+_ENDINGS = "_temp", ".index", ".data-00000-of-00001"
+"""Of what TensorFlow writes of a checkpoint."""
 RESUMES = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
 """What to do where a training cannot write."""
 
@@ -53,6 +55,8 @@ def write_weights(folder: ModelFolder, model: keras.Model, step: int) -> None:
 def _writing(folder: ModelFolder, path: str, what: str, advice: str) -> Iterator[None]:
     """Tells a failure to write checkpoint `path` inside the block, and removes what it left half-written.
 
+    TensorFlow would follow a link of these names, in a folder from a stranger anywhere.
+
     Args:
       folder: that it lies in.
       path: without ending.
@@ -60,6 +64,8 @@ def _writing(folder: ModelFolder, path: str, what: str, advice: str) -> Iterator
       advice: what to do; empty: as of `files.writing`.
     """
     with files.writing(folder.path, lambda reason: TrainingError(f"{folder}: {what} {reason}"), advice):
+        for ending in _ENDINGS:
+            files.drop_link(path + ending)
         try:
             yield
         except BaseException:
