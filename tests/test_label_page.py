@@ -237,7 +237,11 @@ def test_what_stands_in_the_way_is_told_before_images_are_read(tmp_path, numbers
         (tmp_path / name / "diary.txt").touch()
         assert_clean_failure(run_aocr(*argv, "--port", 0, "--retrain", 5), name, "is no model folder")
         assert (tmp_path / name / "diary.txt").exists()
+        (tmp_path / name / "diary.txt").rename(tmp_path / name / "model.json")
         (tmp_path / name).rename(tmp_path / f"{name}.away")
+        (tmp_path / name).symlink_to(f"{name}.away")
+        assert_clean_failure(run_aocr(*argv, "--port", 0, "--retrain", 5), name, "is no model folder")
+        (tmp_path / name).unlink()
 
 
 async def press_alt(page, letter):

@@ -145,6 +145,15 @@ def test_decisions_are_lines_at_once(images, tmp_path):
     assert again.texts == work.texts and again.current().index not in again.texts
 
 
+@pytest.mark.parametrize("name", ["labels.validation.txt", "labels.unreadable.txt"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_file_beside_that_was_not_named_is_no_link_or_pipe(tmp_path, name, kind):
+    (tmp_path / "rc").write_text("fi\n")
+    (tmp_path / name).symlink_to(tmp_path / "rc") if kind == "link" else os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match=f"{name}.*a link, a pipe"):
+        LabelFiles(str(tmp_path / "labels.txt"))
+
+
 def test_an_image_elsewhere_is_named_from_the_root(images, tmp_path, monkeypatch):
     output = tmp_path / "out" / "labels.txt"
     output.parent.mkdir()

@@ -73,7 +73,8 @@ def _serve(args: argparse.Namespace, label_files, door, sockets: Sequence) -> in
     if args.retrain and model.endswith(".onnx"):
         raise ConfigError("--retrain", args.retrain, "an ONNX export cannot be trained. Give the model folder.")
     for replaced in (beside, new_beside(args.labels)) if args.retrain else ():
-        if os.path.isdir(replaced) and not os.path.exists(ModelFolder(replaced).file(MODEL)):
+        is_model = os.path.exists(ModelFolder(replaced).file(MODEL)) and not os.path.islink(replaced)
+        if os.path.isdir(replaced) and not is_model:
             raise ConfigError("--retrain", replaced, "would be replaced, and is no model folder. Move it away.")
     if args.gpu_id is not None:
         machine.start_tensorflow()

@@ -171,7 +171,7 @@ class Writer:
                 file.flush()
             done = self.num_done + len(block)
             state = {"settings": self._settings, "num_done": done, "sizes": [file.tell() for file in self._files]}
-            with open(self._state + ".tmp", "w", encoding="utf-8") as kept:
+            with open(self._state + ".tmp", "w", encoding="utf-8", opener=_open_or_make) as kept:
                 json.dump(state, kept)
             os.replace(self._state + ".tmp", self._state)
             self.num_done = done

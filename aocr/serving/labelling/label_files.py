@@ -49,7 +49,8 @@ class LabelFiles:
       data_base_dir: where paths in files that exist may start.
 
     Raises:
-      ConfigError: it is a folder, a pipe or a device, or is not on this machine's disk.
+      ConfigError: it is a folder, a pipe or a device, or is not on this machine's disk; or one of the others is a link,
+        which may lead anywhere, a pipe or a device.
     """
 
     def __init__(self, output: str, data_base_dir: str | None = None):
@@ -58,6 +59,10 @@ class LabelFiles:
         self.output, self.data_base_dir = output, data_base_dir
         stem, ending = os.path.splitext(output)
         self.paths = {kind: f"{stem}{kind.value}{ending}" for kind in Kind}
+        for path in self.paths.values():
+            if path != output and (os.path.islink(path) or files.is_endless(path)):  # in a stranger's folder, perhaps
+                reason = "would be written to, and is a link, a pipe or a device. Remove it, or give another --output."
+                raise ConfigError("--output", path, reason)
 
     @contextmanager
     def held(self) -> Iterator[None]:
