@@ -1,5 +1,6 @@
 """A training that is stopped anywhere goes on exactly where it was."""
 
+import gc
 import json
 import os
 import random
@@ -7,10 +8,14 @@ import shutil
 import signal
 import subprocess
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
 
+from aocr.errors import CheckpointError
+from aocr.folder.checkpoints import Checkpoints
 from aocr.folder.model_folder import ModelFolder
 
 WHOLE = ("--num-epoch", "10")
@@ -137,3 +142,23 @@ def test_the_same_call_after_the_end_changes_nothing_and_more_epochs_go_on(data,
     assert 0 < newest_step(model_dir) < before
     other = run_aocr("train", data, *flags(model_dir, "--num-epoch", "2", "--use-gru"))
     assert_clean_failure(other, "--use-gru", "True", "LSTM cells", "--no-resume")
+
+
+def test_a_checkpoint_of_another_optimizer_is_told_in_one_line(tmp_path, caplog, monkeypatch):
+    logger = tf.get_logger()
+    monkeypatch.setattr(logger, "propagate", True)
+    before, folder = logger.level, ModelFolder(tmp_path)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+    def checkpoints(optimizer):
+        optimizer.build(model.trainable_variables)
+        return Checkpoints(folder, model, {}, optimizer, {"step": tf.Variable(7)})
+
+    try:
+        checkpoints(keras.optimizers.Adam()).save(7)
+        with pytest.raises(CheckpointError, match="another --optimizer"):
+            checkpoints(keras.optimizers.SGD(momentum=0.9)).restore_newest()
+        gc.collect()
+        assert not [record for record in caplog.records if record.name == "tensorflow"]
+    finally:
+        logger.setLevel(before)

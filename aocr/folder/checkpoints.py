@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import keras
@@ -111,6 +112,7 @@ class Checkpoints:
         try:
             self._all.restore(newest).assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
+            tf.get_logger().setLevel(logging.ERROR)  # TensorFlow would tell of each value that it has not restored
             reason = f"does not fit ({files.one_line(error)}). With another --optimizer, start anew with --no-resume."
             raise CheckpointError(newest, reason) from None
         return newest
