@@ -235,6 +235,13 @@ def test_the_rest_is_accepted_with_an_estimate_from_the_random_ones(images, tmp_
     assert (tmp_path / "labels.txt").read_bytes() == before and work.acceptable(0.8) == rest
 
 
+def test_texts_of_several_lines_are_not_accepted_unseen(tmp_path):
+    texts = ["one", "", "two\nlines", "\n", "end\r", "tab\t"]  # a model may have such symbols
+    guesses = [guess_reading(Prediction(text, 0.9)) for text in texts]
+    work = Labelling([f"/{i}.png" for i in range(len(texts))], guesses, LabelFiles(str(tmp_path / "labels.txt")))
+    assert [texts[i] for i in work.acceptable(0.5)] == ["one", "tab\t"]
+
+
 def test_the_estimate_covers_the_truth(images, tmp_path):
     """Over many orders the bound holds in 95 of 100, and the likeliest number is right on average."""
     held, told, true = [], [], []

@@ -179,9 +179,9 @@ class Labelling:
         self.queue.reopen([image.index for image in shown], shown[0] if len(shown) == 1 else None)
 
     def acceptable(self, threshold: float) -> list[int]:
-        """Images that wait, were not skipped, and have a text that is at least so sure."""
-        guesses = self.guesses
-        return sorted(i for i in self.queue.unseen if guesses[i].text and guesses[i].sureness >= threshold)
+        """Images that wait, were not skipped, and have a text of one line that is at least so sure."""
+        sure = (i for i in self.queue.unseen if self.guesses[i].sureness >= threshold)
+        return sorted(i for i in sure if self.guesses[i].text.splitlines() == [self.guesses[i].text])
 
     def estimate(self, threshold: float) -> Estimate:
         """How many texts of `acceptable(threshold)` are wrong, told from the images drawn at random.
