@@ -32,6 +32,9 @@ LARGEST = {
 MAX_BATCH, MAX_BEAM = 65_536, 1_000
 """Images read or learnt together, and texts followed at a time, at the most: more is a slip, and memory runs out."""
 
+MAX_SEED = 2**32
+"""Seeds of numpy's random numbers are below it."""
+
 MAX_EPOCHS = 1000
 """Passes over the training data at the most where no limit is typed."""
 
@@ -275,6 +278,8 @@ class TrainConfig:
         _check_positive(self, *given, "patience", "steps_per_checkpoint")
         if (self.batch_size or 0) > MAX_BATCH:
             raise ConfigError("batch_size", self.batch_size, f"must be {MAX_BATCH:,} at the most.")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < MAX_SEED:
+            raise ConfigError("seed", self.seed, f"must be a whole number from 0 to {MAX_SEED - 1:,}.")
         if self.optimizer not in OPTIMIZERS:
             raise ConfigError("optimizer", self.optimizer, f"must be one of {', '.join(OPTIMIZERS)}.")
         if self.precision not in PRECISIONS:

@@ -107,6 +107,13 @@ def test_the_learning_rate_is_the_optimizers_unless_said():
         assert TrainConfig(optimizer=name, initial_learning_rate=0.5).learning_rate == 0.5
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0])
+def test_a_seed_that_numpy_does_not_take_is_told(seed):
+    with pytest.raises(ConfigError, match=r"seed.*from 0 to 4,294,967,295"):
+        TrainConfig(seed=seed)
+    assert TrainConfig(seed=2**32 - 1).seed == 2**32 - 1
+
+
 @pytest.mark.parametrize("name", ["batch_size", "num_epoch", "patience", "steps_per_checkpoint"])
 @pytest.mark.parametrize("value", [0, -5, 2.5, None, True])
 def test_counts_are_whole_numbers_from_1(name, value):
