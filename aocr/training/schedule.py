@@ -39,8 +39,6 @@ READ_ALL, STARTED_READ_ALL = 2, 4
 TELLING = 40
 """Images of a validation set from which on it tells much that all are read; of fewer the patience is not divided. Of
 all such images at most 3 / 40 = 7 % are misread then, 95 % sure (rule of three)."""
-
-
 MOST_STEPS = 2**30
 """More than anything that a training counts."""
 
