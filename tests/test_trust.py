@@ -25,10 +25,11 @@ from aocr.data.record_files import RecordWriter
 from aocr.errors import AocrError, CheckpointError, ConfigError, ImageError
 from aocr.folder.checkpoints import Checkpoints, write_weights
 from aocr.folder.compact import read_compact
-from aocr.folder.index import _check_entry
+from aocr.folder.index import _check_entry, check_index
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.weights import read_weights, weights_of
 from aocr.model.recognizer import build_recognizer
+from aocr.protobuf import varint
 from aocr.report.pictures import load_image
 from aocr.serving.labelling.retraining import _start_of
 from aocr.synth.fonts.files import font_files
@@ -602,3 +603,33 @@ def test_records_are_not_written_through_a_link(tmp_path):
     with RecordWriter(str(tmp_path / "o")):
         pass
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+def table(path, blocks, repeated=1):
+    """An index of blocks of (bytes shared with the key before, rest of the key), each named so many times."""
+    data, handles = b"", []
+    for entries in [*blocks, None]:
+        pairs = [(0, b"", handle) for handle in handles] if entries is None else [(*entry, b"") for entry in entries]
+        parts = (
+            varint(shared) + varint(len(rest)) + varint(len(value)) + rest + value for shared, rest, value in pairs
+        )
+        block = b"".join(parts) + struct.pack("<II", 0, 1)
+        handles += [varint(len(data)) + varint(len(block))] * repeated
+        data += block + bytes(5)
+    path.write_bytes(data + (b"\0\0" + handles[-1]).ljust(40, b"\0") + bytes.fromhex("57fb808b247547db"))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "repeated", "told"),
+    [([[(0, b"")] * 100], 2, "overlap"), ([[(0, b"")] * 100], 1000, "overlap"), ([[(0, b"k" * 2000)]], 1, "damaged")],
+)
+def test_an_index_that_would_take_for_ever_is_refused(tmp_path, blocks, repeated, told):
+    """Work goes with the square of its bytes where blocks are named again and again, or keys share all with others."""
+    table(tmp_path / "ckpt-1.index", blocks, repeated)
+    with pytest.raises(ValueError, match=told):
+        check_index(str(tmp_path / "ckpt-1"))
+
+
+def test_an_index_of_empty_blocks_is_one(tmp_path):
+    table(tmp_path / "ckpt-1.index", [[(0, b"")], [(0, b"")]])
+    check_index(str(tmp_path / "ckpt-1"))

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from aocr import files
 from aocr.protobuf import fields, read_varint
 
-MOST_BYTES = 2**26
+MOST_BYTES = 2**22
 """Of an index; one of the default network takes 18,000."""
+MOST_KEY_BYTES = 1000
+"""Of a variable's name; the longest of the default network has 93."""
 _MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 _FOOTER_BYTES = 48
 _SIZES = {1: 4, 2: 8, 3: 4, 4: 1, 6: 1, 9: 8, 10: 1, 14: 2, 19: 2, 22: 4, 23: 8}
@@ -35,8 +37,12 @@ def check_index(prefix: str) -> None:
         raise ValueError("the index is not a table")
     _, at = _handle(data[-_FOOTER_BYTES:], 0)
     blocks, _ = _handle(data[-_FOOTER_BYTES:], at)
+    left = len(data)
     for _, block in _entries(data, *blocks):
-        for key, value in _entries(data, *_handle(block, 0)[0]):
+        (place, size), _ = _handle(block, 0)
+        if (left := left - size) < 0:  # else a small file could name one block a million times
+            raise ValueError("the index has blocks that overlap")
+        for key, value in _entries(data, place, size):
             (_check_entry if key else _check_header)(value)
 
 
@@ -64,7 +70,7 @@ def _entries(data: memoryview, place: int, size: int) -> Iterator[tuple[bytes, m
             length, at = read_varint(block, at)
         except IndexError:
             raise ValueError("the index is cut off") from None
-        if shared > len(key) or at + rest + length > end:
+        if shared > len(key) or shared + rest > MOST_KEY_BYTES or at + rest + length > end:
             raise ValueError("the index is damaged")
         key = key[:shared] + bytes(block[at : at + rest])
         at += rest + length
