@@ -23,7 +23,7 @@ from aocr.data.framing import masked_crc32c
 from aocr.data.images import canonical_image, read_file
 from aocr.data.record_files import RecordWriter
 from aocr.errors import AocrError, CheckpointError, ConfigError, ImageError
-from aocr.folder.checkpoints import Checkpoints, write_weights
+from aocr.folder.checkpoints import Checkpoints, check_free, write_weights
 from aocr.folder.compact import read_compact
 from aocr.folder.index import _check_entry, check_index
 from aocr.folder.model_folder import ModelFolder
@@ -633,3 +633,25 @@ def test_an_index_that_would_take_for_ever_is_refused(tmp_path, blocks, repeated
 def test_an_index_of_empty_blocks_is_one(tmp_path):
     table(tmp_path / "ckpt-1.index", [[(0, b"")], [(0, b"")]])
     check_index(str(tmp_path / "ckpt-1"))
+
+
+@pytest.mark.parametrize("name", ["run[1]", "run?", "run*", "run\\1"])
+def test_a_folder_that_tensorflow_takes_for_a_pattern_is_refused(folder, name):
+    """Of `run[1]` it found no checkpoint, and a training there removed those of `run1`."""
+    odd = ModelFolder(shutil.copytree(folder, folder.with_name(name)))
+    for call in (odd.newest, lambda: read_weights(odd.best_path(7)), lambda: check_free(odd, 7)):
+        with pytest.raises(CheckpointError, match="for a pattern"):
+            call()
+
+
+def test_nothing_is_trained_in_such_a_folder(folder, numbers):
+    odd = folder.with_name("mode[l]")
+    done = run_aocr("train", numbers, "--model-dir", odd, "--num-epoch", 3, "--steps-per-checkpoint", 1)
+    assert_clean_failure(done, "mode[l]", "for a pattern")
+    assert ModelFolder(folder).newest()
+
+
+def test_no_old_checkpoint_is_imported_from_such_a_folder(folder, tmp_path):
+    odd = folder.rename(folder.with_name("mode[l]"))
+    done = run_aocr("import", odd / "best-7", "--model-dir", tmp_path / "imported")
+    assert_clean_failure(done, "mode[l]", "for a pattern")

@@ -16,6 +16,7 @@ from aocr.errors import CheckpointError, ConfigError
 from aocr.folder.checkpoints import check_free, write_weights
 from aocr.folder.index import MOST_BYTES, check_index
 from aocr.folder.model_folder import ModelFolder
+from aocr.folder.pointers import check_literal
 from aocr.folder.typed import check_typed
 from aocr.folder.weights import weights_of
 from aocr.model.recognizer import build_recognizer
@@ -64,6 +65,7 @@ class OldCheckpoint:
     def __init__(self, path: str):
         try:
             prefix = _newest(path) if files.is_folder(path) else path
+            check_literal(prefix)
             for name in files.find(f"{glob.escape(prefix)}*"):
                 files.refuse_endless(name)
             if files.exists(f"{prefix}.index"):  # the first releases of TensorFlow wrote none

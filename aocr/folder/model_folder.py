@@ -27,7 +27,7 @@ import aocr
 from aocr import files, machine
 from aocr.config import ModelConfig
 from aocr.errors import AocrError, CheckpointError, TrainingError
-from aocr.folder.pointers import check_inside, read_best, read_temperature, why_best
+from aocr.folder.pointers import check_inside, check_literal, read_best, read_temperature, why_best
 
 FORMAT = 1
 MOST_JSON_BYTES = 2**26
@@ -213,10 +213,11 @@ class ModelFolder:
         """Path of the newest checkpoint, without ending; None where there is none.
 
         Raises:
-          CheckpointError: the file that names it is damaged, or names one outside the folder.
+          CheckpointError: the file that names it is damaged, or names one outside the folder; or as `check_literal`.
         """
         if not files.exists(self.file(POINTER)):
             return None
+        check_literal(self.path)
         machine.start_tensorflow()
         import tensorflow as tf
 

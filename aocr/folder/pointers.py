@@ -19,6 +19,19 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
+def check_literal(path: str) -> None:
+    """Refuse a path that TensorFlow would take for a pattern.
+
+    It looks for checkpoints and removes them by patterns: of `run[1]` it finds none, and removes those of `run1`.
+
+    Raises:
+      CheckpointError: it has such a character.
+    """
+    if found := re.search(r"[*?\[]" if os.sep == "\\" else r"[*?\[\\]", path):
+        reason = f"TensorFlow takes {found[0]!r} in the path of a checkpoint for a pattern. Rename the folder"
+        raise CheckpointError(path, f"{reason}, or go into it and give a path without it.")
+
+
 def check_inside(folder: str, prefixes: Iterable[str]) -> None:
     """Refuse checkpoints outside the folder: a training that goes on removes the oldest of them.
 

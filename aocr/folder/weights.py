@@ -11,6 +11,7 @@ from aocr.errors import CheckpointError
 from aocr.folder.compact import read_compact
 from aocr.folder.index import check_index
 from aocr.folder.model_folder import COMPACT
+from aocr.folder.pointers import check_literal
 from aocr.folder.shapes import check_shapes
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -32,6 +33,7 @@ def read_weights(prefix: str) -> dict[str, np.ndarray]:
     """
     if prefix.endswith(COMPACT):
         return read_compact(prefix)
+    check_literal(prefix)
     try:
         check_index(prefix)
         reader = tf.compat.v1.train.NewCheckpointReader(prefix)  # load_checkpoint would take it for a folder on ram://

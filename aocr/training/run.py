@@ -19,6 +19,7 @@ from aocr.data.preprocess import batched
 from aocr.data.records import read_examples
 from aocr.errors import ConfigError, TrainingError
 from aocr.folder.model_folder import CALIBRATION, TRAIN, ModelFolder
+from aocr.folder.pointers import check_literal
 from aocr.folder.shapes import check_shapes, key_shapes
 from aocr.folder.weights import load_weights, read_weights
 from aocr.model.recognizer import Recognizer, build_recognizer
@@ -50,6 +51,7 @@ def train(request: TrainRequest) -> Outcome:
     Raises:
       AocrError: bad data, settings that contradict the folder, a loss that is not finite, a full disk.
     """
+    check_literal(request.model_dir)
     cluster, folder = connect(request.devices), ModelFolder(request.model_dir)
     if not cluster.is_chief:
         log.setLevel(logging.WARNING)  # the chief tells it for all
