@@ -169,6 +169,44 @@ def test_two_runs_do_not_draw_to_one_place(tmp_path, monkeypatch, output, shards
         first.finish()
 
 
+def _link_to_file(folder):
+    folder.mkdir()
+    for name in ("0000000.jpg", "0000000.png"):
+        (folder / name).symlink_to(Path("precious/0000000.jpg").absolute())
+
+
+def _link_to_folder(folder):
+    folder.symlink_to(Path("precious").absolute())
+
+
+def _pipe(folder):
+    os.mkfifo(folder)
+
+
+@pytest.mark.parametrize("put", [_link_to_file, _link_to_folder, _pipe])
+def test_nothing_is_written_through_links_in_a_folder_of_a_stranger(synth, put):
+    """A made-up state of a stopped run lets the folder be gone on with; its images led anywhere."""
+    for name in ("precious", "words/images"):
+        Path(name).mkdir(parents=True)
+    Path("precious/0000000.jpg").write_text("x")
+    Path("words/annotations.txt.synth.json").write_text("{}")
+    put(Path("words/images/0000"))
+    assert "neither file nor folder" in synth("words", "--count", 1, code=1)
+    assert files_below("precious") == {"0000000.jpg": b"x"}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"num_done": "7", "settings": "", "sizes": [0]}', ""])
+def test_a_state_that_is_none_is_begun_anew(synth, text):
+    Path("words.tfrecords.0.tmp").touch()
+    Path("words.tfrecords.synth.json").write_text(text)
+    synth("words.tfrecords", "--count", 2)
+
+
+def test_a_state_that_is_a_pipe_is_not_waited_for(synth):
+    os.mkfifo("words.tfrecords.synth.json")
+    synth("words.tfrecords", "--count", 2)
+
+
 def test_a_temporary_file_that_is_a_link_is_not_written_through(synth, tmp_path):
     Path("precious.txt").write_text("x")
     Path("words.tfrecords.0.tmp").symlink_to("precious.txt")

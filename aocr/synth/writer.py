@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from aocr import files
@@ -21,6 +21,7 @@ from aocr.synth.records import example, framed, is_record_start
 ANNOTATIONS = "annotations.txt"
 RECORDS_ENDING = ".tfrecords"
 PER_FOLDER = 1000
+MOST_STATE_BYTES = 2**20
 
 
 def _failed(path: str, error: OSError) -> DatasetError:
@@ -33,6 +34,18 @@ def _failed(path: str, error: OSError) -> DatasetError:
 
 def _open_or_make(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _odd_in(folder: str) -> Iterator[str]:
+    """Links, which may lead anywhere, pipes and devices in a folder and the folders in it."""
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    yield entry.path
 
 
 class Writer:
@@ -126,11 +139,11 @@ class Writer:
           DatasetError: a run of other settings was stopped here.
         """
         try:
-            with open(self._state, encoding="utf-8") as file:
-                state = json.load(file)
+            state = json.loads(files.read_plain(self._state, MOST_STATE_BYTES))
             num_done, settings, sizes = state["num_done"], state["settings"], state["sizes"]
             whole = all(os.path.getsize(path) >= size for path, size in zip(self._temporary, sizes, strict=True))
-        except (OSError, ValueError, KeyError, TypeError):
+            whole = whole and all(type(number) is int and number >= 0 for number in (num_done, *sizes))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return [0] * len(self._names)
         if not whole:
             return [0] * len(self._names)
@@ -243,6 +256,8 @@ class FolderWriter(Writer):
             raise DatasetError(self._output, f"is a file. Name a folder, or a file that ends in {RECORDS_ENDING}.")
         if os.path.isdir(self._output) and os.listdir(self._output) and not os.path.exists(self._state):
             raise DatasetError(self._output, "is not empty. Name another folder, or remove this one.")
+        if os.path.isdir(self._output) and (odd := next(_odd_in(self._output), None)):
+            raise DatasetError(odd, "is neither file nor folder, and of no stopped run. Name another folder.")
 
     def _leftover(self) -> str:
         return self._output
