@@ -1,5 +1,6 @@
 """Fonts: found, looked at, chosen."""
 
+import os
 import string
 from collections import Counter
 from dataclasses import replace
@@ -28,6 +29,17 @@ def test_files_of_folders_once_and_sorted(tmp_path):
     (tmp_path / "link.ttf").symlink_to(tmp_path / "b.TTF")
     names = [path.removeprefix(f"{tmp_path}/") for path in font_files([str(tmp_path), str(tmp_path / "c.woff")])]
     assert names == ["b.TTF", "c.woff", "d.woff2", "sub/a.otf"]
+
+
+def test_a_system_font_may_have_a_name_that_is_not_utf_8(tmp_path, monkeypatch):
+    """`fc-list` tells names as they stand on the disk."""
+    path = os.fsencode(tmp_path) + b"/sch\xf6n.ttf"
+    with open(path, "wb"):
+        pass
+    (tmp_path / "fc-list").write_bytes(b"#!/bin/sh\necho '" + path + b"'\n")
+    (tmp_path / "fc-list").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert os.fsdecode(path) in font_files(None)
 
 
 def test_no_font(tmp_path):

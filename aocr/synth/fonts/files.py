@@ -29,8 +29,8 @@ def _default_places() -> list[str]:
     """Files that fontconfig knows, and the folders of FOLDERS that are there."""
     places = [folder for folder in map(os.path.expanduser, FOLDERS) if os.path.isdir(folder)]
     if shutil.which("fc-list"):
-        done = subprocess.run(["fc-list", "--format", "%{file}\n"], capture_output=True, text=True, check=False)
-        places += done.stdout.split("\n")[:-1]
+        done = subprocess.run(["fc-list", "--format", "%{file}\n"], capture_output=True, check=False)
+        places += os.fsdecode(done.stdout).split("\n")[:-1]  # a name need not be UTF-8
     return places
 
 
