@@ -655,3 +655,11 @@ def test_no_old_checkpoint_is_imported_from_such_a_folder(folder, tmp_path):
     odd = folder.rename(folder.with_name("mode[l]"))
     done = run_aocr("import", odd / "best-7", "--model-dir", tmp_path / "imported")
     assert_clean_failure(done, "mode[l]", "for a pattern")
+
+
+def test_a_pointer_of_any_size_is_not_read(folder, monkeypatch):
+    """TensorFlow reads it whole, and ended the process where there was no memory."""
+    os.truncate(folder / "checkpoint", 2**21)
+    monkeypatch.setattr(tf.train, "get_checkpoint_state", None)
+    with pytest.raises(CheckpointError, match="has more than 1 MiB"):
+        ModelFolder(folder).newest()

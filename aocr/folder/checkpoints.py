@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from aocr import files
 from aocr.errors import CheckpointError, TrainingError
-from aocr.folder.model_folder import NEWEST, POINTER, ModelFolder
+from aocr.folder.model_folder import MOST_POINTER_BYTES, NEWEST, POINTER, ModelFolder
 from aocr.folder.pointers import check_literal
 from aocr.folder.weights import weights_of
 
@@ -34,7 +34,7 @@ def check_free(folder: ModelFolder, step: int) -> None:
     """
     check_literal(folder.path)
     name, pointer = f"{NEWEST}-{step}", folder.file(POINTER)
-    is_left = not files.exists(pointer) or files.read(pointer) == _pointer_to(name)
+    is_left = not files.exists(pointer) or files.read(pointer, MOST_POINTER_BYTES) == _pointer_to(name)
     folder.check_clear((f"{name}.*", POINTER) if is_left else ())
 
 

@@ -33,6 +33,9 @@ FORMAT = 1
 MOST_JSON_BYTES = 2**26
 """Of a json file; a charset of 100,000 symbols takes a million."""
 
+MOST_POINTER_BYTES = 2**20
+"""Of the file that names the newest checkpoints, which TensorFlow reads whole; two names take 100."""
+
 MODEL, TRAIN, BEST = "model.json", "train.json", "best.json"
 CALIBRATION, HISTORY, CURVES, LOG = "calibration.json", "history.json", "curves.png", "aocr.log"
 MIXED = "mixed-in-{}.tfrecords"
@@ -222,8 +225,9 @@ class ModelFolder:
         import tensorflow as tf
 
         try:
+            files.read_plain(self.file(POINTER), MOST_POINTER_BYTES)
             state = tf.train.get_checkpoint_state(self.path)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             reason = f"is damaged ({files.one_line(error)}). Restore the folder whole."
             raise CheckpointError(self.file(POINTER), reason) from None
         check_inside(self.path, [state.model_checkpoint_path, *state.all_model_checkpoint_paths] if state else [])
