@@ -139,3 +139,15 @@ def test_a_small_set_is_validated_and_then_learnt_from_whole(numbers, tmp_path):
     assert read("calibration.json")["temperature"] == fitted["temperature"]
     done = run_aocr("train", data, *flags[2:4], "--model-dir", tmp_path / "n", *SMALL, "--num-epoch", "1", *NOTHING)
     assert done.returncode == 0 and "Starting from" not in done.stderr and "look-alikes" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "wanted"),
+    [("ctc/bias", (2,), (13,)), ("decoder/output_projection/kernel", (32, 5), (32, 13)),
+     ("cnn/stem/kernel", (3, 3, 7, 16), (3, 3, 3, 16))],
+)  # fmt: skip
+def test_weights_of_no_network_are_left_aside(name, shape, wanted):
+    """A stranger's: not as many rows as its charset has symbols, or images of seven channels."""
+    start = Start("base", Charset("0123456789"), {name: np.ones(shape, np.float32)})
+    fresh = np.zeros(wanted, np.float32)
+    assert start.fitted(name, fresh, Charset("9876543210")) is fresh

@@ -54,7 +54,7 @@ def _with_rows(value: np.ndarray, found: np.ndarray, axis: int, start: Charset, 
 
 def _with_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     """(H, W, C, F) of a first convolution for images of `channels`: it gives the same for an image and its grey."""
-    if kernel.shape[2] == channels:
+    if kernel.shape[2] == channels or kernel.shape[2] not in (1, 3):
         return kernel
     return kernel.sum(2, keepdims=True) if channels == 1 else kernel * GREY_SHARES[:, None]
 
@@ -97,6 +97,7 @@ class Start(NamedTuple):
         if name in VOCABULARY_AXES:
             axis = VOCABULARY_AXES[name]
             same = np.delete(found.shape, axis).tolist() == np.delete(value.shape, axis).tolist()
+            same = same and found.shape[axis] == self.charset.vocabulary_size
             return _with_rows(value, found, axis, self.charset, charset) if same else value
         if name == PIXELS:
             found = _with_channels(found, value.shape[2])
