@@ -13,6 +13,7 @@ import tensorflow as tf
 from conftest import REAL_DATA, draw_numbers
 from PIL import Image
 
+from aocr.config import LARGEST
 from aocr.data import builder
 from aocr.data.builder import (
     BAD_IMAGE,
@@ -25,6 +26,7 @@ from aocr.data.builder import (
     BuildOptions,
     build_records,
 )
+from aocr.data.datasets import summarise
 from aocr.data.record_files import RecordWriter, shard_paths
 from aocr.data.records import Example, read_examples
 from aocr.errors import AnnotationError, DatasetError
@@ -436,3 +438,18 @@ def test_real_sets_are_whole(tmp_path):
         assert report.num_images == len(expected) and report.drops == []
         labels = [example.label for example in read_examples(str(tmp_path / name))]
         assert labels == [line.split(" ", 1)[1].strip() for line in expected]
+
+
+def test_a_label_that_no_network_reads_is_left_out(tmp_path):
+    """To score it, and to align it in a report, would take time and memory without end."""
+    long = "x" * (LARGEST["max_prediction"] + 1)
+    (tmp_path / "a.png").write_bytes(picture())
+    (tmp_path / "labels.txt").write_text(f"a.png {long}\na.png {long[1:]}\n")
+    report = build_records(str(tmp_path / "labels.txt"), str(tmp_path / "out"), BuildOptions())
+    assert report.num_images == 1 and report.num_dropped == {TOO_LONG: 1}
+    assert "10001 characters" in report.drops[0].detail and len(report.drops[0].detail) < 200
+    with RecordWriter(str(tmp_path / "records")) as writer:
+        writer.write(Example(picture(), "1", width=40, height=20))
+        writer.write(Example(picture(), long, width=40, height=20))
+    with pytest.raises(DatasetError, match="has a label of 10,001 characters, which no network reads"):
+        summarise([str(tmp_path / "records")])

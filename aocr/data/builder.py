@@ -14,6 +14,7 @@ from itertools import chain
 import tensorflow as tf
 
 from aocr import files
+from aocr.config import LARGEST
 from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
 from aocr.data.build_report import BuildReport, Drop, Tally
 from aocr.data.images import MOST_BYTES, as_png, canonical_image
@@ -103,10 +104,11 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
     if item.label is None:
         return drop(NO_LABEL, f"{item.path!r} has no label. Write 'path label'.")
     label = normalise(item.label.upper()) if options.force_uppercase else item.label
+    most = LARGEST["max_prediction"] if options.max_prediction is None else options.max_prediction
+    if len(label) > most:
+        return drop(TOO_LONG, f"{label[:100]!r} has {len(label)} characters")
     if options.charset and (missing := options.charset.missing(label)):
         return drop(OUTSIDE, str(CharsetError(missing, label, "Add them to the charset, or drop the line.")))
-    if options.max_prediction is not None and len(label) > options.max_prediction:
-        return drop(TOO_LONG, f"{label!r} has {len(label)} characters")
     try:
         if isinstance(item, AnnotationLine):
             example, name = _load(item, source, options), item.path

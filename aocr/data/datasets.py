@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from aocr import files
+from aocr.config import LARGEST
 from aocr.data.automatic import held_below, place_of
 from aocr.data.builder import BuildOptions, BuildReport, build_records
 from aocr.data.record_files import expand_datasets
@@ -59,7 +60,7 @@ def summarise(paths: Sequence[str]) -> Summary:
     """Read labels and sizes of all records without decoding an image.
 
     Raises:
-      DatasetError: a file is cut off within the head of a record.
+      DatasetError: a file is cut off within the head of a record, or a label is longer than any network reads.
       tf.errors.OpError: it is cut off or damaged elsewhere, or another program's.
     """
 
@@ -75,6 +76,9 @@ def summarise(paths: Sequence[str]) -> Summary:
         num_before, file_bytes = len(labels), 0
         for label, size, place, image_bytes, record_bytes in whole_records(path).batch(1024).map(look):
             labels += [value.decode("utf-8") for value in label.numpy()]
+            if len(longest := max(labels[-len(label) :], key=len)) > LARGEST["max_prediction"]:
+                reason = f"has a label of {len(longest):,} characters, which no network reads."
+                raise DatasetError(path, f"{reason} Build it anew with aocr dataset, which leaves it out.")
             sizes.append(size.numpy())
             places.append(place.numpy())
             numbers.append(np.full(len(label), number))
