@@ -290,6 +290,7 @@ def other_files(good: bytes, folder) -> dict[str, tuple[bytes, str]]:
         "a loop without end": (changed(without_end), "may take more than"),
         "a loop without a limit": (changed(without_limit), "may take more than"),
         "a loop limited by the images": (changed(limit_from_images), "may take more than"),
+        "weights that a second graph replaces": (good + b"\x3a\x00", "two graphs"),
         "weights that are no numbers": (changed(not_a_number), "no numbers"),
         "a function": (changed(lambda model: model.functions.add()), "of another kind"),
         "outside data": (changed(outside), "a tensor of another kind"),

@@ -125,6 +125,8 @@ def read_settings(data: bytes) -> tuple[ModelConfig, float]:
     metadata, graphs = {}, []
     for number, value in _known(data, _MODEL, "a part"):
         if number == 7:
+            if graphs:  # its weights would take the place of those of the first, the limit of a loop among them
+                raise ValueError("two graphs")
             _check_graph(value)
             graphs.append(value)
         elif number == 14:
