@@ -458,3 +458,12 @@ def test_a_model_dir_that_is_a_file_is_told(words, tmp_path, capsys):
     words = [str(data) if word == "DATA" else word for word in words]
     assert main([*words, "--model-dir", str(data)]) == 1
     assert "is a file. Give the folder of the model." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["-\x1b[31mx.png", "--no\x1b[31m", "--j\u202eson=\x07"])
+def test_what_is_no_flag_is_told_without_control_characters(name, capsys):
+    """A glob gives files of any name to a command."""
+    with pytest.raises(SystemExit):
+        main(["predict", name])
+    told = capsys.readouterr().err
+    assert "unrecognized arguments" in told and told.count("\n") == 1 and told[:-1].isprintable()

@@ -14,7 +14,7 @@ from typing import Any
 
 from aocr import files, machine
 from aocr.config import ARCHS, HEIGHTS, MAX_BATCH, PRECISIONS, ModelConfig, ReadConfig
-from aocr.errors import ConfigError, DatasetError
+from aocr.errors import ConfigError, DatasetError, shown
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
         close = difflib.get_close_matches(typed, known, 1) if typed and typed not in known else []
         hint = f" Did you mean {close[0]}?" if close else ""
         command = "aocr" if self.prog.endswith("--phase") else self.prog
-        self.exit(2, f"{self.prog}: {message}.{hint} {command} --help shows the usage.\n")
+        self.exit(2, f"{self.prog}: {shown(message)}.{hint} {command} --help shows the usage.\n")
 
 
 def _number(kind: type, allowed: Callable[[float], bool], rule: str) -> Callable[[str], float]:
@@ -255,13 +255,13 @@ def check_written(args: argparse.Namespace) -> None:
         if name not in WRITTEN and name != "images":  # a glob of images may take in the log too
             texts = [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
             taken.update(os.path.realpath(path) for text in texts for path in _named(text))
-    for name, shown in WRITTEN.items():
+    for name, flag in WRITTEN.items():
         path = getattr(args, name, None)
         if not path or files.is_remote(path) or files.is_endless(path):  # /dev/null takes all
             continue
         names = _shards(f"{args.shards:05d}", path) if name == "output" and getattr(args, "shards", 1) > 1 else [path]
         if not taken.isdisjoint(map(os.path.realpath, names)):
-            raise ConfigError(shown, path, "is read or written by this command already. Name another file.")
+            raise ConfigError(flag, path, "is read or written by this command already. Name another file.")
         taken.add(os.path.realpath(path))
 
 
