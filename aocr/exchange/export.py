@@ -23,6 +23,7 @@ from aocr.data.images import image_to_bytes
 from aocr.errors import ConfigError, ExportError
 from aocr.exchange import proof
 from aocr.exchange.formats import FORMATS, Format
+from aocr.folder.pointers import check_literal
 from aocr.reading.evaluator import evaluate
 from aocr.reading.predictor import Predictor
 
@@ -121,7 +122,7 @@ def compare(predictor: Predictor, folder: str, kind: str, dataset: Dataset) -> N
 
 def _next_number(folder: str) -> str:
     """1, or the next number that no folder has."""
-    return str(max((int(name) for name in files.names_in(folder) if name.isdigit()), default=0) + 1)
+    return str(max((int(name) for name in files.names_in(folder) if name.isdecimal()), default=0) + 1)
 
 
 def _put(folder: str, target: str, form: Format) -> None:
@@ -193,11 +194,14 @@ def export(
 
     Raises:
       ConfigError: as `check_choice`.
+      CheckpointError: TensorFlow could not find a folder of this name.
       ExportError: a package is missing, it cannot be written, or does not read as the model does; then nothing is
         left behind.
     """
     form: Any = FORMATS[kind]
     check_choice(kind, quantize, dataset is not None)
+    if form.IS_FOLDER:
+        check_literal(export_dir)  # it holds a checkpoint
     made = not files.is_folder(export_dir)
     local = None if files.is_remote(export_dir) else export_dir
     try:
