@@ -663,3 +663,17 @@ def test_a_pointer_of_any_size_is_not_read(folder, monkeypatch):
     monkeypatch.setattr(tf.train, "get_checkpoint_state", None)
     with pytest.raises(CheckpointError, match="has more than 1 MiB"):
         ModelFolder(folder).newest()
+
+
+@pytest.mark.parametrize("name", ["\\033[31mckpt-7", "*", "ckpt-7*", "best-7"])
+def test_a_pointer_names_checkpoints_of_a_training_alone(folder, name):
+    """TensorFlow printed the name as it stood, and would have removed all that fits it."""
+    (folder / "checkpoint").write_text(f'model_checkpoint_path: "ckpt-7"\nall_model_checkpoint_paths: "{name}"\n')
+    with pytest.raises(CheckpointError, match=r"checkpoint: names .*Restore the folder whole"):
+        ModelFolder(folder).newest()
+
+
+def test_a_checkpoint_that_is_not_there_is_none(folder, capfd):
+    (folder / "ckpt-7.index").unlink()
+    assert ModelFolder(folder).newest() is None
+    assert not capfd.readouterr().err

@@ -230,8 +230,11 @@ class ModelFolder:
         except (ValueError, OSError) as error:
             reason = f"is damaged ({files.one_line(error)}). Restore the folder whole."
             raise CheckpointError(self.file(POINTER), reason) from None
-        check_inside(self.path, [state.model_checkpoint_path, *state.all_model_checkpoint_paths] if state else [])
-        return tf.train.latest_checkpoint(self.path)
+        if not state:
+            return None
+        check_inside(self.path, [state.model_checkpoint_path, *state.all_model_checkpoint_paths])
+        newest = state.model_checkpoint_path
+        return newest if files.exists(f"{newest}.index") else None  # tf.train.latest_checkpoint would tell of it
 
     def choose(self) -> Chosen:
         """The best checkpoint if there is one, else the newest.

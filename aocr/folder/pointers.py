@@ -36,10 +36,14 @@ def check_inside(folder: str, prefixes: Iterable[str]) -> None:
     """Refuse checkpoints outside the folder: a training that goes on removes the oldest of them.
 
     Raises:
-      CheckpointError: one is not directly in the folder.
+      CheckpointError: one is not directly in the folder, or has no name of a training's, which TensorFlow would print
+        as it is, or take for a pattern.
     """
     for prefix in prefixes:
-        if prefix != os.path.join(folder, os.path.basename(prefix)):
+        name = os.path.basename(prefix)
+        if not re.fullmatch("ckpt-[0-9]+", name):
+            raise CheckpointError(os.path.join(folder, "checkpoint"), f"names {name!r}. Restore the folder whole.")
+        if prefix != os.path.join(folder, name):
             reason = f"names {prefix}, which is outside the folder. Restore the folder whole."
             raise CheckpointError(os.path.join(folder, "checkpoint"), reason)
 
