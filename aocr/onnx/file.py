@@ -122,7 +122,8 @@ def read_settings(data: bytes) -> tuple[ModelConfig, float]:
       ValueError: it is not of aocr, or damaged; says what of it is not.
       AocrError: a newer aocr wrote it.
     """
-    metadata, graphs = {}, []  # type: ignore[var-annotated]
+    metadata: dict[str, str] = {}
+    graphs: list[memoryview] = []
     for number, value in _known(data, _MODEL, "a part"):
         if number == 7:
             if graphs:  # its weights would take the place of those of the first, the limit of a loop among them
