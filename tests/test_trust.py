@@ -22,7 +22,7 @@ from aocr.config import LARGEST, ModelConfig
 from aocr.data.framing import masked_crc32c
 from aocr.data.images import canonical_image, read_file
 from aocr.data.record_files import RecordWriter
-from aocr.errors import AocrError, CheckpointError, ConfigError, ImageError
+from aocr.errors import AocrError, CheckpointError, ConfigError, ImageError, TrainingError
 from aocr.folder.checkpoints import Checkpoints, check_free, write_weights
 from aocr.folder.compact import read_compact
 from aocr.folder.index import _check_entry, check_index
@@ -515,6 +515,19 @@ def test_the_log_of_a_training_is_no_link(folder, numbers, tmp_path):
     (folder / "aocr.log").symlink_to(tmp_path / "rc")
     assert_clean_failure(run_aocr("train", numbers, "--model-dir", folder), "aocr.log", "is a link")
     assert (tmp_path / "rc").read_text() == "x"
+
+
+@pytest.mark.parametrize("name", ["logs", "best.json", "ckpt-7.index", "best-7.data-00000-of-00001", "ckpt-7_temp"])
+def test_a_training_writes_to_no_link(folder, tmp_path, name):
+    (tmp_path / "rc").mkdir()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "rc")
+    (folder / "data").symlink_to(tmp_path / "rc")  # of a person's own, perhaps
+    with pytest.raises(TrainingError, match=f"{name}: is a link"), ModelFolder(folder).held():
+        pass
+    (folder / name).unlink()
+    with ModelFolder(folder).held():
+        pass
 
 
 def test_the_log_of_a_training_is_no_pipe(folder, numbers, monkeypatch):

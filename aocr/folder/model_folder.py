@@ -332,13 +332,22 @@ class ModelFolder:
         Local folders only, and no Windows: elsewhere nothing is held.
 
         Raises:
-          TrainingError: another training holds it.
+          TrainingError: another training holds it, or what it would write to is a link.
         """
         with contextlib.ExitStack() as self._hold:
             if os.path.isdir(self.path):
+                self._refuse_links()
                 self._lock()
             yield
         self._hold = None
+
+    def _refuse_links(self) -> None:
+        """Write nothing where a link of a stranger's leads."""
+        for name in sorted(os.listdir(self.path)):
+            written = name == "logs" or any(fnmatch.fnmatch(name, pattern) for pattern in (*OURS, *_PARTS))
+            if written and os.path.islink(self.file(name)):
+                reason = "is a link, which may lead out of the folder. Remove it, or give another --model-dir."
+                raise TrainingError(f"{self.file(name)}: {reason}")
 
     def _lock(self) -> None:
         """Lock the folder, once, if it is to be held."""
