@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--sizes", default=",".join(map(str, (*SIZES, "all"))), help="numbers of labels")
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--draws", type=int, default=3, help="of the labels, at the most")
-    parser.add_argument("--images", type=int, default=40_000, help="shown to a training at the most")
+    parser.add_argument("--images", type=int, default=160_000, help="shown to a training at the most")
     parser.add_argument("--plot", help="draw the results here (PNG)")
     args = parser.parse_args()
     args.data, args.work = args.data.resolve(), args.work.resolve()

@@ -41,6 +41,11 @@ def source_of(symbol: str, charset: Charset) -> str | None:
     return next((one for one in (symbol, symbol.swapcase(), base, base.swapcase()) if one in charset), None)
 
 
+def knows(start: Charset, charset: Charset) -> bool:
+    """Whether a reader of the symbols of `start` finds half of those of `charset` among them, as `source_of` does."""
+    return 2 * sum(source_of(symbol, start) is not None for symbol in charset.symbols) >= len(charset.symbols)
+
+
 def _with_rows(value: np.ndarray, found: np.ndarray, axis: int, start: Charset, charset: Charset) -> np.ndarray:
     """A fresh variable with the rows of special symbols and of those that look like one of `start`."""
     sources = {symbol: source for symbol in charset.symbols if (source := source_of(symbol, start))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -14,10 +15,11 @@ import tensorflow as tf
 
 import aocr
 from aocr import files, machine
+from aocr.config import ModelConfig
 from aocr.data.datasets import open_dataset
 from aocr.data.preprocess import batched
 from aocr.data.records import read_examples
-from aocr.errors import ConfigError, TrainingError
+from aocr.errors import AocrError, ConfigError, TrainingError
 from aocr.folder.model_folder import CALIBRATION, TRAIN, ModelFolder
 from aocr.folder.pointers import check_literal
 from aocr.folder.shapes import check_shapes, key_shapes
@@ -32,7 +34,7 @@ from aocr.results import Prediction, Sample
 from aocr.text.metrics import accuracy_interval, score
 from aocr.training.calibration import calibrate
 from aocr.training.cluster import Cluster, connect
-from aocr.training.fine_tune import read_start, start_from
+from aocr.training.fine_tune import knows, read_start, start_from
 from aocr.training.prepare import Plan, TrainRequest, make_plan, resumed_config
 from aocr.training.progress import Progress, log
 from aocr.training.rounds import Rounds, Unlabelled, open_unlabelled
@@ -116,7 +118,7 @@ def _run(
             reader = NetworkReader(model, plan.config)
             evaluator = Evaluator(reader, plan.validation, plan.config.charset, request.use_distance, cluster)
         steps = plan.share.num_batches
-        started = request.start_folder(plan.config) is not None
+        started = _could_read(request, plan.config)
         common = (model, request.config, folder, plan.training, evaluator, steps, cluster, progress)
         trainer = Trainer(*common, plan.closing, started, plan.num_validation)
     trainer.rounds = rounds = Rounds(request, plan, unlabelled, folder, model)
@@ -131,6 +133,15 @@ def _run(
         outcome = _finish(request, plan, folder, trainer, model, outcome, progress)
     cluster.exchange("done")
     return outcome
+
+
+def _could_read(request: TrainRequest, config: ModelConfig) -> bool:
+    """Whether the network could read before: it starts from a model that has most of its symbols."""
+    source = request.start_folder(config)
+    with contextlib.suppress(AocrError):  # a training that goes on does without the folder
+        base = source[0].find_config() if source else None
+        return base is not None and knows(base.charset, config.charset)
+    return False
 
 
 def _tell_network(request: TrainRequest, plan: Plan, cluster: Cluster, parameters: int, precision: str) -> None:
