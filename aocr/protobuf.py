@@ -1,4 +1,4 @@
-"""Protocol buffers on the wire, as far as ONNX files and records need them: fields of whole numbers and of bytes.
+"""Protocol buffers on the wire, as far as ONNX files and records need them: fields of numbers and of bytes.
 
 https://protobuf.dev/programming-guides/encoding/
 """
@@ -9,8 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-_SIZES = {FIXED64: 8, FIXED32: 4}
+VARINT, BYTES, FIXED32 = 0, 2, 5
 
 
 def varint(value: int) -> bytes:
@@ -52,11 +51,15 @@ def read_varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
-    """(number, value) of each field of a message: a whole number, or bytes.
+    """(number, value) of each field of a message: an int, a float, or bytes as a memoryview.
+
+    Other readers pass over a field whose value is not of the kind that they expect, so callers must compare it.
 
     Raises:
       ValueError: it is not a message.
     """
+    if isinstance(data, int | float):
+        raise ValueError("a number in place of a message")
     data = memoryview(data)
     at = 0
     try:
@@ -67,13 +70,13 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
                 value, at = read_varint(data, at)
                 yield key >> 3, value
                 continue
-            if kind == BYTES:
-                size, at = read_varint(data, at)
-            else:
-                size = _SIZES[kind]
+            if kind not in (BYTES, FIXED32):
+                raise ValueError("a field of a kind that is not ours")
+            size, at = read_varint(data, at) if kind == BYTES else (4, at)
             if size > len(data) - at:
                 raise ValueError("a field is longer than its message")
-            yield key >> 3, data[at : at + size]
+            value = data[at : at + size]
+            yield key >> 3, value if kind == BYTES else struct.unpack("<f", value)[0]
             at += size
-    except (IndexError, KeyError):
+    except IndexError:
         raise ValueError("is not a message of protocol buffers") from None

@@ -29,7 +29,7 @@ from aocr.folder.index import _check_entry, check_index
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.weights import read_weights, weights_of
 from aocr.model.recognizer import build_recognizer
-from aocr.protobuf import varint
+from aocr.protobuf import field, varint
 from aocr.report.pictures import load_image
 from aocr.serving.labelling.retraining import _start_of
 from aocr.synth.fonts.files import font_files
@@ -591,6 +591,27 @@ def test_entries_that_are_not_ours_are_refused(changed):
         _check_entry(memoryview(changed + b"\x12\x04\x12\x02\x08\x03\x28\x0c"))
 
 
+@pytest.mark.parametrize("kind", [0, 20, 77, 101])
+def test_types_at_which_tensorflow_ends_the_process_are_refused(kind):
+    """With a side of 0 the size fitted any type."""
+    with pytest.raises(ValueError):
+        _check_entry(memoryview(field(1, kind) + field(2, field(2, field(1, 0)))))
+
+
+@pytest.mark.parametrize("sides", [(0, -1), (2**40, 2**40, 0)])
+def test_shapes_at_which_tensorflow_ends_the_process_are_refused(sides):
+    shape = b"".join(field(2, field(1, side)) for side in sides)
+    with pytest.raises(ValueError):
+        _check_entry(memoryview(field(1, 1) + field(2, shape)))
+
+
+def test_an_index_of_more_than_memory_holds_is_refused(tmp_path):
+    entry = field(1, 1) + field(2, field(2, field(1, 2**32))) + field(5, 2**34)
+    table(tmp_path / "ckpt-1.index", [[(0, b"k", entry)]])
+    with pytest.raises(ValueError, match="more than 8 GiB"):
+        check_index(str(tmp_path / "ckpt-1"))
+
+
 def test_checkpoints_are_not_written_through_links(tmp_path):
     folder, target, elsewhere = tmp_path / "m", tmp_path / "precious", tmp_path / "elsewhere"
     for place in (folder, elsewhere):
@@ -619,10 +640,12 @@ def test_records_are_not_written_through_a_link(tmp_path):
 
 
 def table(path, blocks, repeated=1):
-    """An index of blocks of (bytes shared with the key before, rest of the key), each named so many times."""
+    """An index of blocks of (bytes shared with the key before, rest of the key, value), each named so many times."""
     data, handles = b"", []
     for entries in [*blocks, None]:
-        pairs = [(0, b"", handle) for handle in handles] if entries is None else [(*entry, b"") for entry in entries]
+        pairs = (
+            [(0, b"", handle) for handle in handles] if entries is None else [(*entry, b"")[:3] for entry in entries]
+        )
         parts = (
             varint(shared) + varint(len(rest)) + varint(len(value)) + rest + value for shared, rest, value in pairs
         )

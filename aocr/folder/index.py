@@ -14,6 +14,8 @@ from aocr.protobuf import fields, read_varint
 
 MOST_BYTES = 2**22
 """Of an index; one of the default network takes 18,000."""
+MOST_DATA_BYTES = 2**33
+"""Of all tensors together; those of the classic network and of its training take 160 million."""
 MOST_KEY_BYTES = 1000
 """Of a variable's name; the longest of the default network has 93."""
 _MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
@@ -37,13 +39,16 @@ def check_index(prefix: str) -> None:
         raise ValueError("the index is not a table")
     _, at = _handle(data[-_FOOTER_BYTES:], 0)
     blocks, _ = _handle(data[-_FOOTER_BYTES:], at)
-    left = len(data)
+    left, data_left = len(data), MOST_DATA_BYTES
     for _, block in _entries(data, *blocks):
         (place, size), _ = _handle(block, 0)
         if (left := left - size) < 0:  # else a small file could name one block a million times
             raise ValueError("the index has blocks that overlap")
         for key, value in _entries(data, place, size):
-            (_check_entry if key else _check_header)(value)
+            if not key:
+                _check_header(value)
+            elif (data_left := data_left - _check_entry(value)) < 0:
+                raise ValueError(f"the index names more than {MOST_DATA_BYTES >> 30} GiB of tensors")
 
 
 def _handle(data: memoryview, at: int) -> tuple[tuple[int, int], int]:
@@ -90,10 +95,11 @@ def _check_header(value: memoryview) -> None:
             raise ValueError("the checkpoint has more than one part")
 
 
-def _check_entry(value: memoryview) -> None:
+def _check_entry(value: memoryview) -> int:
+    """Bytes of a tensor, once TensorFlow is known to bear its entry: it ends the process at odd types and sides."""
     kind, size, shape = 0, 0, memoryview(b"")
     for number, part in _known(value, _ENTRY):
-        if isinstance(part, int) != (number not in (2, 6)):
+        if not isinstance(part, {2: memoryview, 6: float}.get(number, int)):
             raise ValueError("the index has a field of another type")
         if number == 1:
             kind = part
@@ -108,7 +114,12 @@ def _check_entry(value: memoryview) -> None:
     dims = [dict(_known(dim, {1})).get(1, 0) for _, dim in _known(shape, {2})]
     if not all(isinstance(dim, int) for dim in dims):
         raise ValueError("the index has a field of another type")
-    if kind != _STRING and (len(dims) > 8 or math.prod(dims) * _SIZES.get(kind, -1) != size):
+    if kind != _STRING and kind not in _SIZES:
+        raise ValueError(f"the index has a tensor of the type {kind}")
+    if 0 in dims:  # then the others could be negative, or have a product that TensorFlow cannot hold
+        raise ValueError("the index has a tensor without numbers")
+    if kind != _STRING and (len(dims) > 8 or math.prod(dims) * _SIZES[kind] != size):
         raise ValueError("the index has a tensor whose size is not that of its shape")
     if kind == _STRING and dims:
         raise ValueError("the index has a list of texts")
+    return size

@@ -75,15 +75,19 @@ _NODE, _TENSOR, _ATTRIBUTE = {1, 2, 3, 4, 5}, {1, 2, 8, 9}, {1, 2, 3, 4, 6, 8, 2
 
 def _known(message, allowed: set[int], what: str) -> Iterator[tuple]:
     for number, value in fields(message):
-        if number not in allowed:
+        if number not in allowed or (isinstance(value, float) and allowed is not _ATTRIBUTE):
             raise ValueError(f"{what} of another kind")
         yield number, value
 
 
+def _bytes(value) -> bytes:
+    if isinstance(value, int | float):  # bytes() would make as many zeros of it, and ONNX Runtime passes over it
+        raise ValueError("a number in place of bytes")
+    return bytes(value)
+
+
 def _text(value) -> str:
-    if isinstance(value, int):  # bytes() would make as many zeros of it
-        raise ValueError("a number in place of a text")
-    return bytes(value).decode()
+    return _bytes(value).decode()
 
 
 def _check_graph(graph, depth: int = 0) -> None:
@@ -106,11 +110,11 @@ def _check_graph(graph, depth: int = 0) -> None:
 def _check_loops(graph, most: int) -> None:
     """Refuse a loop whose number of steps is not written in the file, or is above `most`: it might never end."""
     tensors = [dict(fields(value)) for number, value in fields(graph) if number == 5]
-    numbers = {bytes(tensor.get(8, b"")): bytes(tensor.get(9, b"")) for tensor in tensors if tensor.get(2) == INT64}
+    numbers = {_bytes(tensor.get(8, b"")): _bytes(tensor.get(9, b"")) for tensor in tensors if tensor.get(2) == INT64}
     for number, value in fields(graph):
         parts = list(fields(value)) if number == 1 else []
         if (4, b"Loop") in parts:
-            limit = numbers.get(bytes(next((part for kind, part in parts if kind == 1), b"")), b"")
+            limit = numbers.get(_bytes(next((part for kind, part in parts if kind == 1), b"")), b"")
             if len(limit) != 8 or not 0 <= int.from_bytes(limit, "little", signed=True) <= most:
                 raise ValueError(f"a loop that may take more than {most} steps")
 
