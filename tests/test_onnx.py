@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from aocr.model.recognizer import build_recognizer
 from aocr.onnx.file import write_graph
 from aocr.protobuf import field, varint
 from aocr.reading.network import NetworkReader
-from aocr.reading.onnx import OnnxReader
+from aocr.reading.onnx import OnnxReader, _start
 from aocr.reading.predictor import load
 from aocr.text.charset import Charset
 
@@ -254,6 +255,17 @@ def other_files(good: bytes, folder) -> dict[str, tuple[bytes, str]]:
         limit = next(tensor for tensor in model.graph.initializer if tensor.name == loop_of(model).input[0])
         limit.raw_data = (2**62).to_bytes(8, "little")
 
+    def other_wire(tail):
+        """What ONNX Runtime passes over: a field whose value is of another kind than the one that it knows."""
+        model = onnx.load_from_string(good)
+        limit = next(tensor for tensor in model.graph.initializer if tensor.name == loop_of(model).input[0])
+        limit.raw_data = (2**62).to_bytes(8, "little")
+        data = limit.SerializeToString() + tail
+        model.graph.initializer.remove(limit)
+        graph = model.graph.SerializeToString() + field(5, data)
+        model.ClearField("graph")
+        return model.SerializeToString() + field(7, graph)
+
     def without_limit(model):
         loop_of(model).input[0] = ""
 
@@ -288,6 +300,12 @@ def other_files(good: bytes, folder) -> dict[str, tuple[bytes, str]]:
         "an operation": (changed(with_node), "RandomNormal"),
         "an operation in the loop": (changed(in_the_loop), "'If'"),
         "a loop without end": (changed(without_end), "may take more than"),
+        "a loop without end beside a number": (
+            other_wire(bytes([9 << 3 | 1]) + bytes(8)),
+            "of a kind that is not ours",
+        ),
+        "a loop without end beside zeros": (other_wire(bytes([9 << 3, 8])), "in place of bytes"),
+        "a loop without end beside a fraction": (other_wire(bytes([8 << 3 | 5]) + b"name"), "of another kind"),
         "a loop without a limit": (changed(without_limit), "may take more than"),
         "a loop limited by the images": (changed(limit_from_images), "may take more than"),
         "weights that a second graph replaces": (good + b"\x3a\x00", "two graphs"),
@@ -337,6 +355,17 @@ def test_the_transform_is_that_of_training(settings):
     np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
     np.testing.assert_array_equal(found[1], expected[1])
     np.testing.assert_allclose(found[2], expected[2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 200_000, 1), (200_000, 1, 1)])
+def test_a_long_image_takes_no_memory_for_ever(shape):
+    """What resizing keeps of an image's size does not grow with it: of a million pixels it was 640 MB."""
+    pixels._cubic_weights.cache_clear()
+    tracemalloc.start()
+    pixels.scale_image(np.zeros(shape, np.uint8), ModelConfig(Charset("a"), arch="classic", attn_num_layers=2))
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1e6 and most < 2e7
 
 
 @pytest.mark.parametrize("dataset", ["captcha", "kannada", "scene_words", "plates"])
@@ -402,6 +431,24 @@ def test_outputs_that_are_not_those_of_its_network_are_refused(odd):
         reader({**OUTPUTS, **odd}).read(images, widths)
 
 
+def test_bytes_that_say_that_they_are_of_another_format_are_read_as_onnx(tmp_path):
+    """A file of ONNX can be one of ONNX Runtime's own format too, whose graph nobody looked at."""
+    of = onnx.helper.make_tensor_value_info
+    ends = ([of(name, onnx.TensorProto.FLOAT, [1])] for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "g", *ends)
+    opset = onnx.helper.make_opsetid("", 17)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "r.ort")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
+    onnxruntime.InferenceSession(model, options)
+    data = (tmp_path / "r.ort").read_bytes()
+    assert data[4:8] == b"ORTM"
+    with pytest.raises(CheckpointError, match="cannot be read with"):
+        _start("r.onnx", data)
+
+
 HUGE = varint(2**40)
 
 
@@ -409,6 +456,9 @@ HUGE = varint(2**40)
     "data",
     [
         field(7, field(1, bytes([4 << 3]) + HUGE)),  # the type of a node
+        b"".join(field(14, field(1, name) + field(2, text)) for name, text in
+                 {"format": "1", "temperature": "1.0", "model": '{"charset": "a"}'}.items())
+        + field(7, field(5, field(2, 7) + bytes([8 << 3]) + HUGE)),  # the name of a tensor
         field(14, bytes([1 << 3]) + HUGE),
         field(14, field(1, "format") + bytes([2 << 3]) + HUGE),
         *(

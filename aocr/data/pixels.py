@@ -36,9 +36,9 @@ def _shrunk_height(config: ModelConfig, width: int) -> int:
 
 
 @lru_cache(64)
-def _cubic_weights(before: int, after: int) -> np.ndarray:
-    """(after, before): what each pixel of a line takes from each of the pixels before."""
-    weights = np.zeros((after, before), np.float32)
+def _cubic_weights(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
+    """(after, 4) pixels of a line of `before` that each pixel after is made of, and (after, 4) their weights."""
+    places, weights = np.zeros((after, 4), int), np.zeros((after, 4), np.float32)
     scale = np.float32(before / after)
     for i in range(after):
         place = np.float32(i) * scale
@@ -51,8 +51,8 @@ def _cubic_weights(before: int, after: int) -> np.ndarray:
                 weight = ((a + 2) * away - (a + 3)) * away * away + 1
             else:
                 weight = ((a * away - 5 * a) * away + 8 * a) * away - 4 * a
-            weights[i, min(max(left + step, 0), before - 1)] += weight
-    return weights
+            places[i, step + 1], weights[i, step + 1] = min(max(left + step, 0), before - 1), weight
+    return places, weights
 
 
 def _bicubic(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int]:
@@ -61,8 +61,11 @@ def _bicubic(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int]:
     target = (height, width) if height <= config.height else (config.height, aspect)
     if aspect > config.network_width:
         target = (_shrunk_height(config, aspect), config.network_width)
-    rows, columns = _cubic_weights(height, target[0]), _cubic_weights(width, target[1])
-    resized = np.einsum("ab,bcd,ec->aed", rows, image.astype(np.float32), columns, optimize=True)
+    (places, weights), (places_across, weights_across) = (
+        _cubic_weights(before, after) for before, after in zip((height, width), target, strict=True)
+    )
+    rows = np.einsum("ak,akcd->acd", weights, image[places].astype(np.float32))
+    resized = np.einsum("ek,aekd->aed", weights_across, rows[:, places_across])
     spare = ((0, config.height - target[0]), (0, config.network_width - target[1]), (0, 0))
     return np.pad(resized, spare), target[1]
 

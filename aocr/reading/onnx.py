@@ -139,6 +139,7 @@ def _start(path: str, data: bytes) -> Run:
         raise AocrError("This needs onnxruntime: pip install onnxruntime.") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # else by bytes that may say another
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting must not cost a core
 
     def guarded(call: Callable, *args: Any) -> Any:
