@@ -78,6 +78,13 @@ def test_a_checkpoint_that_a_training_replaces_meanwhile_is_chosen_anew(folder, 
     assert predictor.predict(images[:1])[0].text
 
 
+def test_weights_of_any_size_are_not_taken_into_memory(folder, monkeypatch):
+    """A file with a hole takes a few bytes on a disk, and says that it has a tebibyte."""
+    model = ModelFolder(folder)
+    monkeypatch.setattr(cache, "MAX_BYTES", 1000)
+    assert by_onnx._key_of(model, model.choose()) is None
+
+
 def test_weights_that_are_replaced_while_they_are_read_are_not_kept(folder, monkeypatch):
     read = by_onnx._read_checkpoint
 

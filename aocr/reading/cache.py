@@ -58,10 +58,10 @@ def key_of(folder: ModelFolder, chosen: Chosen, *facts: Any) -> str:
     """The key of what depends on a checkpoint's weights, its settings and temperature, this version, and on `facts`.
 
     Raises:
-      OSError: the checkpoint cannot be read.
+      OSError: the checkpoint cannot be read, or is too large for what depends on it to be kept.
     """
     paths = [*folder.weight_files(chosen), folder.file(MODEL)]
-    digests = [hashlib.sha256(files.read(path)).hexdigest() for path in paths]
+    digests = [hashlib.sha256(files.read_plain(path, MAX_BYTES)).hexdigest() for path in paths]
     return hashlib.sha256(json.dumps([digests, chosen.temperature, __version__, *facts]).encode()).hexdigest()
 
 
