@@ -1,6 +1,7 @@
 """`aocr synth --like`: texts of the labels' shape, characters in each other's places, the whole command."""
 
 import io
+import tracemalloc
 from pathlib import Path
 from random import Random
 
@@ -48,6 +49,15 @@ def test_signs_stay_with_their_character():
     assert clusters("ಕ್ಷಿe\u0301x") == ["ಕ್ಷಿ", "e\u0301", "x"]
     drawn = ShapeTexts(["ಕ್ಷಿತಿ", "ಬೆಳ"]).draw(Random(1))
     assert set(clusters(drawn)) <= {"ಕ್ಷಿ", "ತಿ", "ಬೆ", "ಳ"}
+
+
+def test_long_labels_take_no_memory_by_the_square():
+    """Fifty megabytes for each label of 10,000 characters, and half a second for each text."""
+    tracemalloc.start()
+    ShapeTexts(["0123456789" * 500]).draw(Random(0))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 5e6
 
 
 def test_one_label_is_enough():
@@ -158,6 +168,17 @@ def test_images_are_stored_as_the_original_is():
         stored, mine = Image.open(io.BytesIO(data)), Image.open(file)
         assert (stored.format, stored.mode) == (kind, mode)
         assert getattr(stored, "quantization", None) == getattr(mine, "quantization", None)
+
+
+def test_a_jpeg_may_number_its_tables_as_it_likes():
+    """Pillow stores none whose tables do not count from 0: such an image ended a training."""
+    file = io.BytesIO()
+    Image.new("L", (64, 32), 90).save(file, "JPEG", quality=30)
+    data = bytearray(file.getvalue())
+    data[data.index(b"\xff\xdb") + 4] = data[data.index(b"\xff\xc0") + 12] = 1
+    original = Original(canonical_image(bytes(data)).data, "1")
+    stored = Image.open(io.BytesIO(original.encode(original.picture())))
+    assert [*stored.quantization.values()] == [*Image.open(file).quantization.values()]
 
 
 def test_without_fonts_and_without_characters_nothing_can_be_drawn():

@@ -50,8 +50,9 @@ class Original:
         mine, file = self._open(), io.BytesIO()
         grey = mine.mode in ("1", "L", "LA")
         picture = picture.convert("L") if grey else picture
-        if mine.format == "JPEG":
-            picture.save(file, "JPEG", qtables=mine.quantization)  # type: ignore[attr-defined]
+        if mine.format == "JPEG":  # its tables are numbered as it likes
+            tables = [table for _, table in sorted(mine.quantization.items())]  # type: ignore[attr-defined]
+            picture.save(file, "JPEG", qtables=tables[:4])
         else:
             picture.save(file, "PNG")
         return file.getvalue()

@@ -12,6 +12,8 @@ VIRAMA_CLASS = 9
 """Canonical combining class of the signs that join the next consonant to the one before."""
 PREFIX_SHARE, PREFIX_LABELS = 0.2, 4
 """A beginning that this share of the labels have, and so many of them, stays as it is."""
+LONGEST_PREFIX = 100
+"""Characters of such a beginning at the most: to look for one, time and memory go with the square of its length."""
 KEPT_RUNS, KEPT_WORDS = 0.5, 0.9
 """Shares of the runs of letters or digits that are taken whole from another label, in a word and in a line of words."""
 SAME_PLACE = 0.5
@@ -58,13 +60,13 @@ class ShapeTexts:
             for run in _runs(label):
                 self._runs["".join(map(kind_of, run))].append(run)
         self._known = {kind: sorted(set(pieces)) for kind, pieces in self._pieces.items()}
-        beginnings = Counter("".join(label[:end]) for label in self._labels for end in range(1, len(label)))
+        beginnings = Counter("".join(label[:end]) for label in self._labels for end in _ends(label))
         least = max(PREFIX_LABELS, PREFIX_SHARE * len(self._labels))
         self._prefixes = {beginning for beginning, count in beginnings.items() if count >= least}
 
     def _num_kept(self, label: list[str]) -> int:
         """Pieces at a label's start that many labels have; a single letter or digit that many begin with is chance."""
-        ends = (end for end in range(len(label) - 1, 1, -1) if "".join(label[:end]) in self._prefixes)
+        ends = (end for end in reversed(_ends(label)) if end > 1 and "".join(label[:end]) in self._prefixes)
         return next(ends, 0)
 
     def _piece(self, rng: Random, kind: str, place: int) -> str:
@@ -85,6 +87,11 @@ class ShapeTexts:
                 text += [self._piece(rng, kind_of(piece), place + i) for i, piece in enumerate(run)]
             place += len(run)
         return "".join(text)
+
+
+def _ends(label: Sequence[str]) -> range:
+    """Where a beginning of a label may end."""
+    return range(1, min(len(label), LONGEST_PREFIX + 1))
 
 
 def _runs(label: Sequence[str]) -> list[list[str]]:
