@@ -75,8 +75,8 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
             size, at = read_varint(data, at) if kind == BYTES else (4, at)
             if size > len(data) - at:
                 raise ValueError("a field is longer than its message")
-            value = data[at : at + size]
-            yield key >> 3, value if kind == BYTES else struct.unpack("<f", value)[0]
+            part = data[at : at + size]
+            yield key >> 3, part if kind == BYTES else struct.unpack("<f", part)[0]
             at += size
     except IndexError:
         raise ValueError("is not a message of protocol buffers") from None

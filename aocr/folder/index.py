@@ -99,7 +99,7 @@ def _check_entry(value: memoryview) -> int:
     """Bytes of a tensor, once TensorFlow is known to bear its entry: it ends the process at odd types and sides."""
     kind, size, shape = 0, 0, memoryview(b"")
     for number, part in _known(value, _ENTRY):
-        if not isinstance(part, {2: memoryview, 6: float}.get(number, int)):
+        if isinstance(part, memoryview) != (number == 2) or isinstance(part, float) != (number == 6):
             raise ValueError("the index has a field of another type")
         if number == 1:
             kind = part
