@@ -40,7 +40,7 @@ def _spread(dataset: Dataset, usable: np.ndarray) -> Iterator[Example]:
 
 
 def find_originals(dataset: Dataset, predictor: Predictor, usable: np.ndarray | None = None) -> list[Original]:
-    """Images and labels, with the place of each character where the reader reads the image rightly.
+    """Images, large ones shrunk, and labels, with the place of each character where the reader reads them rightly.
 
     Args:
       dataset: of images with labels.
@@ -50,7 +50,7 @@ def find_originals(dataset: Dataset, predictor: Predictor, usable: np.ndarray | 
     records = list(_spread(dataset, np.ones(len(dataset.summary.labels), bool) if usable is None else usable))
     read = predictor.predict_each([record.image for record in records])
     return [
-        Original(record.image, record.label, _centres(result, record.label))
+        Original(record.image, record.label, _centres(result, record.label)).shrunk()
         for record, result in zip(records, read, strict=True)
     ]
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 MEASURED_PIXELS = 20_000
 """Pixels, at the most, that the two colours are found in."""
+MOST_PIXELS = 2**17
+"""Of an image: what is measured in one takes 18 bytes a pixel, of all at once, and no network sees so many."""
 SHARP = 1.3
 """Pixels that the edge of a letter just drawn takes."""
 INK_ROWS = 0.25
@@ -44,6 +46,16 @@ class Original:
     def picture(self) -> Image.Image:
         """The image, RGB."""
         return self._open().convert("RGB")
+
+    def shrunk(self) -> Original:
+        """The image with `MOST_PIXELS` at the most."""
+        width, height = self._open().size
+        if (share := MOST_PIXELS / (width * height)) >= 1:
+            return self
+        size = [max(1, int(side * share**0.5)) for side in (width, height)]
+        picture = self.picture().resize(size, Image.Resampling.LANCZOS)
+        centres = self.centres and tuple(at * picture.width / width for at in self.centres)
+        return Original(self.encode(picture), self.label, centres)
 
     def encode(self, picture: Image.Image) -> bytes:
         """Another image, RGB, stored as this one is: grey or in colour, jpeg as strongly compressed, or png."""
