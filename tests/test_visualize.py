@@ -6,8 +6,10 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from synth_fonts import write_font
 
 from aocr.errors import AocrError, ImageError
+from aocr.report import fonts
 from aocr.report.attention import attention_map, attention_sheet, overlay_frames, padding_share, write_visualization
 from aocr.results import Character, Prediction, Sample
 
@@ -113,3 +115,13 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AocrError, match="file"):
         write_visualization(sample(), tmp_path / "file")
+
+
+def test_odd_fonts_of_the_system_end_no_report(tmp_path, monkeypatch):
+    """Pillow refuses giant letters by an error of its own kind, and would wait for a pipe for ever."""
+    path = str(write_font(tmp_path) / "plain.ttf")
+    os.mkfifo(tmp_path / "pipe.ttf")
+    monkeypatch.setattr(fonts, "FONT_FOLDERS", (str(tmp_path),))
+    assert fonts._font_files.__wrapped__() == (path, "")
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 5)
+    assert not fonts._covers.__wrapped__(path, "A")

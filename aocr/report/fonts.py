@@ -8,7 +8,9 @@ import re
 import unicodedata
 
 import numpy as np
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
+
+from aocr import files
 
 FONT_FOLDERS = (
     *("~/.fonts", "~/.local/share/fonts", "/usr/share/fonts", "/usr/local/share/fonts"),
@@ -33,6 +35,7 @@ def _font_files() -> tuple[str, ...]:
     for folder in FONT_FOLDERS:
         for root, _, names in os.walk(os.path.expanduser(folder)):
             found += [os.path.join(root, n) for n in names if n.lower().endswith((".ttf", ".otf", ".ttc"))]
+    found = [path for path in found if not files.is_endless(path)]
     return (*sorted(found, key=_font_rank), "")
 
 
@@ -50,7 +53,7 @@ def _covers(path: str, chars: str) -> bool:
         font = _open_font(path, 20, **({"layout_engine": ImageFont.Layout.BASIC} if path else {}))
         drawn = {char: font.getmask(char) for char in {"\uffff", *chars} if char != " "}
         missing = drawn.pop("\uffff")
-    except OSError:  # not a font FreeType reads at this size
+    except (OSError, ValueError, Image.DecompressionBombError):  # no font at this size, or one of giant letters
         return False
     return all(mask.size[0] and (mask.size, bytes(mask)) != (missing.size, bytes(missing)) for mask in drawn.values())
 
