@@ -81,7 +81,7 @@ def without_tensorflow(predictor: Predictor, graph: str, paths: list[str], label
     ways_to_read = {
         "greedy": ReadConfig(),
         "two alternatives, beam 5": ReadConfig(beam=5, alternatives=2),
-        "pattern": reading_like(labels, predictor.config.charset),
+        "pattern": reading_like(labels, predictor.config),
         f"lexicon of {len(lexicon)} weighted 3, beam 4": ReadConfig(beam=4, lexicon=lexicon, lexicon_weight=3.0),
     }
     for name, how in ways_to_read.items():

@@ -125,9 +125,10 @@ def test_look_alikes_are_copied_from_the_chosen_images_alone(folders):
 
 
 def test_reading_keeps_to_what_the_labels_have():
-    pattern = reading_like(["A-1", "7]"], Charset("A-17]x")).pattern
+    pattern = reading_like(["A-1", "7]", "A" * 40], ModelConfig(Charset("A-17]x"), max_prediction=32)).pattern
     assert re.fullmatch(pattern, "7]A") and not re.fullmatch(pattern, "x1") and not re.fullmatch(pattern, "A")
-    assert reading_like(["é"], Charset("ab")).pattern is None
+    assert reading_like(["é"], ModelConfig(Charset("ab"))).pattern is None
+    assert reading_like(["a" * 40], ModelConfig(Charset("ab"), max_prediction=32)).pattern is None
 
 
 # Mixing

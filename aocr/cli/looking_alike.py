@@ -43,8 +43,8 @@ def make_like_job(args: argparse.Namespace, workers: int):
         labels = dataset.summary.labels
         if not any(labels):
             raise DatasetError(dataset.name, "every label is empty. Check the annotation file's second column.")
-        charset = open_folder(args.model_dir).read_config().charset
-        predictor = load(args.model_dir, how=reading_like(labels, charset))
+        how = reading_like(labels, open_folder(args.model_dir).read_config())
+        predictor = load(args.model_dir, how=how)
         originals = find_originals(dataset, predictor)
     faces = []
     # without a font all are made of the images' own characters

@@ -7,22 +7,22 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from aocr.config import ReadConfig
+from aocr.config import ModelConfig, ReadConfig
 from aocr.data.datasets import Dataset
 from aocr.data.records import Example, read_examples
 from aocr.errors import ImageError
 from aocr.reading.predictor import Predictor
 from aocr.results import Prediction
 from aocr.synth.like.originals import Original
-from aocr.text.charset import Charset
 
 MOST = 2000
 """Images copied from, at the most, spread evenly over the data: they are held in memory."""
 
 
-def reading_like(labels: Sequence[str], charset: Charset) -> ReadConfig:
-    """Reads only texts of the symbols and the lengths that the labels have; any text where no label is like that."""
-    able = [label for label in labels if label and not charset.missing(label)]
+def reading_like(labels: Sequence[str], config: ModelConfig) -> ReadConfig:
+    """Reads only texts of the symbols and the lengths that labels have; any text where the model can write no label."""
+    writable = (label for label in labels if label and len(label) < config.max_steps)
+    able = [label for label in writable if not config.charset.missing(label)]
     if not able:
         return ReadConfig()
     symbols = "".join(re.escape(symbol) for symbol in sorted(set("".join(able))))

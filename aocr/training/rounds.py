@@ -193,7 +193,7 @@ class Rounds:
         plan, config = self._plan, self._plan.config
         if self._reader is None:
             labels = [label for label, used in zip(plan.data.summary.labels, plan.in_training, strict=True) if used]
-            reader = NetworkReader(self._model, config, reading_like(labels, config.charset))
+            reader = NetworkReader(self._model, config, reading_like(labels, config))
             self._reader = Predictor(reader)
         originals = find_originals(plan.data, self._reader, plan.in_training)
         job = LikeJob(LikeOptions(count, self._request.config.seed + step), originals, self._faces)
