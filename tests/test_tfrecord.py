@@ -224,6 +224,15 @@ def test_files_that_a_writer_left_unfinished_are_not_records(tmp_path):
     assert expand_datasets([str(tmp_path / "s")]) == expand_datasets([str(tmp_path / "s*")]) == whole
 
 
+def test_shards_of_a_name_with_brackets_are_its_own(tmp_path):
+    """Taken for a pattern, `r[1]` named the shards of `r1`, and never its own."""
+    for name in ("r1", "r[1]"):
+        for path in shard_paths(str(tmp_path / name), 2):
+            pathlib.Path(path).write_bytes(b"x")
+    assert expand_datasets([str(tmp_path / "r[1]")]) == shard_paths(str(tmp_path / "r[1]"), 2)
+    assert expand_datasets([str(tmp_path / "r[12]")]) == shard_paths(str(tmp_path / "r1"), 2)
+
+
 def test_shards_without_a_record_are_left_out(tmp_path):
     write(tmp_path / "s", EXAMPLES[:1], num_shards=3)
     for pattern in ("s", "s*"):

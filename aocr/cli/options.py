@@ -81,7 +81,7 @@ def duration(text: str) -> float:
 def devices(text: str) -> str:
     """argparse type: `all`, how many, or which with commas."""
     numbers = text.rstrip(",").split(",")
-    if text != "all" and not (all(number.isdigit() for number in numbers) and len(set(numbers)) == len(numbers)):
+    if text != "all" and not (all(number.isdecimal() for number in numbers) and len(set(numbers)) == len(numbers)):
         raise argparse.ArgumentTypeError(f"{text!r} is not all, a number, or numbers with commas")
     if text == "0":
         raise argparse.ArgumentTypeError("must be 1 or more (for GPU 0 alone: --gpu-id 0)")

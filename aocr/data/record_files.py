@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import logging
 import os
 import re
@@ -36,7 +37,7 @@ def _shards(stem: str) -> list[str]:
     for name, total in {shard.group(1, 3) for shard in found.values()}:
         lost = next((path for i in range(int(total)) if (path := _shard_path(name, i, int(total))) not in found), None)
         if lost:
-            raise DatasetError(stem, f"its shard {lost} is missing. Restore it, or build again with aocr dataset.")
+            raise DatasetError(name, f"its shard {lost} is missing. Restore it, or build again with aocr dataset.")
     return list(found)
 
 
@@ -65,7 +66,7 @@ def matching_files(pattern: str) -> list[str]:
         if beside and not files.is_folder(pattern) and is_tfrecord(pattern):
             _check_one_build(pattern, [pattern, *beside])
         return [pattern]
-    paths = sorted({*_glob(pattern), *_shards(pattern)})
+    paths = sorted(_shards(glob.escape(pattern)) or {*_glob(pattern), *_shards(pattern)})  # a name may have brackets
     _check_one_build(pattern, paths)
     return [path for path in paths if not _SHARD.fullmatch(path) or files.size(path)] or paths
 
