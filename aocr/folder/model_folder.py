@@ -19,7 +19,7 @@ import fnmatch
 import glob
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,10 @@ class Chosen:
 
     def __str__(self) -> str:
         return f"{self.prefix}, the {self.why}"
+
+
+def _follows(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
 class ModelFolder:
@@ -288,7 +292,7 @@ class ModelFolder:
     def _names(self, patterns: Sequence[str]) -> list[str]:
         """Names in the folder that follow one of these patterns; of folders only those that TensorFlow writes in."""
         names = files.names_in(self.path) if files.is_folder(self.path) else []
-        found = (name for name in names if any(fnmatch.fnmatch(name, pattern) for pattern in patterns))
+        found = (name for name in names if _follows(name, patterns))
         return [name for name in found if name.endswith("_temp") or not files.is_folder(self.file(name))]
 
     def check_clear(self, but: Sequence[str] = ()) -> None:
@@ -300,7 +304,7 @@ class ModelFolder:
         Raises:
           CheckpointError: it is not.
         """
-        others = [name for name in self._names(OURS) if not any(fnmatch.fnmatch(name, known) for known in but)]
+        others = [name for name in self._names(OURS) if not _follows(name, but)]
         if MODEL in others:
             try:
                 model = self.read_json(MODEL)
@@ -344,8 +348,7 @@ class ModelFolder:
     def _refuse_links(self) -> None:
         """Write nothing where a link of a stranger's leads."""
         for name in sorted(os.listdir(self.path)):
-            written = name == "logs" or any(fnmatch.fnmatch(name, pattern) for pattern in (*OURS, *_PARTS))
-            if written and os.path.islink(self.file(name)):
+            if _follows(name, ("logs", *OURS, *_PARTS)) and os.path.islink(self.file(name)):
                 reason = "is a link, which may lead out of the folder. Remove it, or give another --model-dir."
                 raise TrainingError(f"{self.file(name)}: {reason}")
 

@@ -41,9 +41,14 @@ def source_of(symbol: str, charset: Charset) -> str | None:
     return next((one for one in (symbol, symbol.swapcase(), base, base.swapcase()) if one in charset), None)
 
 
+def num_new(start: Charset, charset: Charset) -> int:
+    """Symbols of `charset` that look like none of `start`, by `source_of`."""
+    return sum(source_of(symbol, start) is None for symbol in charset.symbols)
+
+
 def knows(start: Charset, charset: Charset) -> bool:
-    """Whether a reader of the symbols of `start` finds half of those of `charset` among them, as `source_of` does."""
-    return 2 * sum(source_of(symbol, start) is not None for symbol in charset.symbols) >= len(charset.symbols)
+    """Whether half of the symbols of `charset` look like some of `start`."""
+    return 2 * num_new(start, charset) <= len(charset.symbols)
 
 
 def _with_rows(value: np.ndarray, found: np.ndarray, axis: int, start: Charset, charset: Charset) -> np.ndarray:
@@ -133,7 +138,6 @@ def start_from(start: Start, model: Recognizer, config: ModelConfig) -> None:
         if fitted is value:
             fresh.append(name.split("/")[0])
         variable.assign(fitted)
-    new = sum(source_of(symbol, start.charset) is None for symbol in config.charset.symbols)
     sizes = f"; parts that begin anew, for their size differs: {', '.join(dict.fromkeys(fresh))}" if fresh else ""
     log.info("Starting from %s (--init-from none starts from nothing)", start.name)
-    log.info("Symbols that are new to it: %d%s", new, sizes)
+    log.info("Symbols that are new to it: %d%s", num_new(start.charset, config.charset), sizes)

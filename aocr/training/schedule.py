@@ -112,19 +112,16 @@ class TrainState:
           ValueError: a number cannot be; a training that began with it might never end.
         """
         state = cls(**{name: values[STORED_NAMES.get(name, name)] for name in asdict(cls())})
-        least = {"decay_start": -1}
-        odd = [
-            name
-            for name, value in asdict(state).items()
-            if isinstance(value, int) and not least.get(name, 0) <= value < MOST_STEPS
-        ]
         decays = state.decay_start >= 0
-        odd += ["elapsed"] * (not 0 <= state.elapsed < math.inf)
-        odd += ["decay_end"] * (decays and not state.decay_start <= min(state.step, state.decay_end))
-        odd += ["decay_reason"] * (state.decay_reason not in list(Reason)[decays:])
-        odd += ["finished"] * (state.finished not in list(Reason))
-        if odd:
-            raise ValueError(f"{odd[0]} = {getattr(state, odd[0])}")
+        counts = {name: value for name, value in asdict(state).items() if isinstance(value, int)}
+        can_be = {name: 0 <= value < MOST_STEPS for name, value in counts.items()}
+        can_be["decay_start"] = -1 <= state.decay_start < MOST_STEPS
+        can_be["elapsed"] = 0 <= state.elapsed < math.inf
+        can_be["decay_end"] &= not decays or state.decay_start <= min(state.step, state.decay_end)
+        can_be["decay_reason"] = state.decay_reason in list(Reason)[decays:]
+        can_be["finished"] = state.finished in list(Reason)
+        if odd := next((name for name, possible in can_be.items() if not possible), None):
+            raise ValueError(f"{odd} = {getattr(state, odd)}")
         return state
 
 
