@@ -1,4 +1,4 @@
-"""Protocol buffers on the wire, as far as ONNX files and records need them: fields of numbers and of bytes.
+"""Protocol buffers on the wire, as far as ONNX files, records and checkpoints need them.
 
 https://protobuf.dev/programming-guides/encoding/
 """
@@ -50,10 +50,8 @@ def read_varint(data: memoryview, at: int) -> tuple[int, int]:
     raise ValueError("a whole number is too long")
 
 
-def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
-    """(number, value) of each field of a message: an int, a float, or bytes as a memoryview.
-
-    Other readers pass over a field whose value is not of the kind that they expect, so callers must compare it.
+def raw_fields(data: bytes | memoryview) -> Iterator[tuple[int, Any, bool]]:
+    """(number, value, whether it is a FIXED32) of each field of a message: an int, or bytes as a memoryview.
 
     Raises:
       ValueError: it is not a message.
@@ -68,15 +66,26 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
             kind = key & 7
             if kind == VARINT:
                 value, at = read_varint(data, at)
-                yield key >> 3, value
+                yield key >> 3, value, False
                 continue
             if kind not in (BYTES, FIXED32):
                 raise ValueError("a field of a kind that is not ours")
             size, at = read_varint(data, at) if kind == BYTES else (4, at)
             if size > len(data) - at:
                 raise ValueError("a field is longer than its message")
-            part = data[at : at + size]
-            yield key >> 3, part if kind == BYTES else struct.unpack("<f", part)[0]
+            yield key >> 3, data[at : at + size], kind == FIXED32
             at += size
     except IndexError:
         raise ValueError("is not a message of protocol buffers") from None
+
+
+def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
+    """(number, value) of each field of a message: an int, a float, or bytes as a memoryview.
+
+    Other readers pass over a field whose value is not of the kind that they expect, so callers must compare it.
+
+    Raises:
+      ValueError: it is not a message.
+    """
+    for number, value, is_fixed in raw_fields(data):
+        yield number, struct.unpack("<f", value)[0] if is_fixed else value

@@ -64,7 +64,7 @@ class _Records:
         self.path = str(folder / "r.tfrecords")
 
     def frame(self, record: bytes, length: int | None = None) -> bytes:
-        from aocr.data.framing import masked_crc32c
+        from aocr.checksum import masked_crc32c
 
         head = (len(record) if length is None else length).to_bytes(8, "little")
         sums = [masked_crc32c(part).to_bytes(4, "little") for part in (head, record)]
@@ -220,7 +220,7 @@ class _Weights:
 
     def forged(self, rng: random.Random) -> bytes:
         """The index with bytes of its first block changed and the block's checksum (CRC-32C) made right."""
-        from aocr.data.framing import masked_crc32c
+        from aocr.checksum import masked_crc32c
 
         data = bytearray(self.good[self.name])
         sums = (

@@ -22,7 +22,7 @@ def step_of(arch: str, precision: str, width: int):
     """The compiled training step of a fresh model."""
     from aocr import machine
     from aocr.config import ARCHS, ModelConfig, TrainConfig
-    from aocr.folder.weights import weights_of
+    from aocr.folder.variables import weights_of
     from aocr.model.recognizer import build_recognizer
     from aocr.text.charset import Charset
     from aocr.training.averaging import WeightAverage

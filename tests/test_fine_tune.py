@@ -8,7 +8,7 @@ import pytest
 from conftest import SMALL, run_aocr
 
 from aocr.config import ModelConfig
-from aocr.folder.weights import weights_of
+from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset
 from aocr.training.fine_tune import VOCABULARY_AXES, Start, knows, source_of, start_from

@@ -16,7 +16,7 @@ from aocr.cli.main import COMMANDS
 PACKAGE = Path(aocr.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-_GROUND = ("config", "errors", "files", "interrupts", "machine", "protobuf", "results", "tf_config")
+_GROUND = ("checksum", "config", "errors", "files", "interrupts", "machine", "protobuf", "results", "tf_config")
 GROUND = {f"aocr.{name}" for name in _GROUND}
 BELOW = {"ground", "text", "report"}
 NEEDED = {"numpy", "PIL", "tensorflow", "keras"}
@@ -25,7 +25,7 @@ OTHERS = {"onnx", "onnxruntime", "openvino", "ai_edge_litert"}  # whose files ar
 # room -> (rooms it may import from, packages it may import); everything stands on the standard library
 RULES = {
     "ground": ({"ground", "text"}, set()),
-    "ground, inside a function": ({"ground", "text"}, {"tensorflow", "keras", "onnxruntime"}),
+    "ground, inside a function": ({"ground", "text"}, {"tensorflow", "keras", "numpy", "onnxruntime"}),
     "text": ({"ground", "text"}, {"distance", "numpy"}),
     "report": (BELOW, {"numpy", "PIL"}),
     "data": (BELOW | {"data"}, {"numpy", "PIL", "tensorflow"}),

@@ -10,7 +10,7 @@ from conftest import assert_clean_failure, run_aocr
 from aocr import machine
 from aocr.config import ModelConfig
 from aocr.data.datasets import open_dataset
-from aocr.errors import CheckpointError, ConfigError, ExportError
+from aocr.errors import ConfigError, ExportError
 from aocr.exchange import export as exporter
 from aocr.exchange.formats import litert, openvino
 from aocr.reading.predictor import load
@@ -121,6 +121,6 @@ def test_long_texts_cannot_be_written_out():
 
 def test_no_saved_model_is_written_where_tensorflow_would_not_find_it(tmp_path):
     """It takes a path for a pattern, and told of devices instead."""
-    with pytest.raises(CheckpointError, match="for a pattern"):
+    with pytest.raises(ExportError, match="for a pattern"):
         exporter.export(None, str(tmp_path / "e[1]"), "savedmodel")
     assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ from tensorflow.python.framework import kernels
 
 from aocr import machine
 from aocr.config import ARCHS, ModelConfig, TrainConfig
-from aocr.folder.weights import weights_of
+from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import Charset
 from aocr.training.averaging import WeightAverage

@@ -9,7 +9,7 @@ from conftest import ROOT, assert_clean_failure, run_aocr
 
 from aocr.errors import CheckpointError, TrainingError
 from aocr.exchange.aocr_0_7_6 import import_checkpoint
-from aocr.folder.weights import weights_of
+from aocr.folder.variables import weights_of
 from aocr.reading.predictor import load
 from aocr.text.charset import NAMES, Charset
 

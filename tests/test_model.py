@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from aocr.config import ARCHS, ModelConfig
-from aocr.folder.weights import weights_of
+from aocr.folder.variables import weights_of
 from aocr.model.attention import AdditiveAttention, next_place, symbol_counts
 from aocr.model.cnn import num_columns
 from aocr.model.layers import BatchNorm

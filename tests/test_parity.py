@@ -7,7 +7,7 @@ from conftest import ROOT
 
 from aocr.data.preprocess import preprocess
 from aocr.exchange.aocr_0_7_6 import OldCheckpoint, read_config, read_variables
-from aocr.folder.weights import weights_of
+from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import GO, NAMES, Charset
 

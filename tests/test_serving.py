@@ -27,6 +27,9 @@ import browser
 
 from aocr.config import ReadConfig
 from aocr.data.annotations import parse_annotations
+from aocr.folder.checkpoints import write_weights
+from aocr.folder.model_folder import ModelFolder
+from aocr.reading.predictor import load
 from aocr.serving.models import Model
 
 IMAGES = sorted((ROOT / "datasets/images").glob("testing_0*.jpg"))[:6]
@@ -294,10 +297,15 @@ def version(server, token):
     return told["model_version_status"][0]["version"]
 
 
-def test_words_and_exports_are_served_without_tensorflow(graph, predicted, tmp_path):
+def test_words_folders_and_exports_are_served_without_tensorflow(graph, predicted, tmp_path):
     put(tmp_path / "plates", 1, graph)
-    server = Server("--model-dir", "words", "--model-dir", tmp_path / "plates", program=("-c", BLOCKED_AOCR))
-    for name in ("words", "plates"):
+    words, folder = load("words"), ModelFolder(tmp_path / "meters")
+    write_weights(folder, words.reader.model, 1)
+    folder.write_config(words.config)
+    folder.write_calibration(folder.choose().prefix, words.chosen.temperature, 1)
+    models = ("--model-dir", "words", "--model-dir", tmp_path / "plates", "--model-dir", tmp_path / "meters")
+    server = Server(*models, program=("-c", BLOCKED_AOCR))
+    for name in ("words", "plates", "meters"):
         query = f"/read?model={name}&attention=1&alternatives=2"
         code, found = server.ask("POST", query, IMAGES[0].read_bytes(), Content_Type="image/jpeg")
         assert code == 200

@@ -10,7 +10,7 @@ from aocr import machine
 from aocr.config import ARCHS, ModelConfig, TrainConfig
 from aocr.data.automatic import network_widths
 from aocr.data.batching import plan_batches
-from aocr.folder.weights import weights_of
+from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.network import NetworkReader
 from aocr.text.charset import Charset

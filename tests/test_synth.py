@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image, features
 from synth_fonts import ASCII, write_font
@@ -21,7 +20,7 @@ from aocr.synth import pipeline
 from aocr.synth.drawing import Painter
 from aocr.synth.looks.camera import contrast
 from aocr.synth.pipeline import SynthOptions, make_job
-from aocr.synth.records import crc32c, is_record_start
+from aocr.synth.records import is_record_start
 from aocr.synth.styles import STYLES
 from aocr.synth.writer import open_writer
 from aocr.text.charset import NAMES
@@ -96,16 +95,8 @@ def test_records_are_those_that_aocr_reads(synth):
         assert (example.width, example.height) == opened(io.BytesIO(example.image)).size
 
 
-@pytest.mark.parametrize("length", [0, 1, 3, 4, 9, 4095, 4096, 4097, 9001])
-def test_checksums(length):
-    data = np.random.default_rng(length).integers(0, 256, length, np.uint8).tobytes()
-    state = 0xFFFFFFFF
-    for byte in data:
-        state ^= byte
-        for _ in range(8):
-            state = (state >> 1) ^ (0x82F63B78 if state & 1 else 0)
-    assert crc32c(data) == state ^ 0xFFFFFFFF
-    assert crc32c(b"123456789") == 0xE3069283
+@pytest.mark.parametrize("length", [0, 9, 2**40])
+def test_what_a_record_does_not_begin_with(length):
     assert not is_record_start(struct.pack("<QI", length, 0)) and not is_record_start(b"")
 
 

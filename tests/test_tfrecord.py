@@ -9,8 +9,9 @@ import tensorflow as tf
 from conftest import assert_clean_failure, run_aocr
 from PIL import Image
 
+from aocr.checksum import masked_crc32c
 from aocr.data.datasets import open_dataset, summarise
-from aocr.data.framing import masked_crc32c, num_fitting
+from aocr.data.framing import num_fitting
 from aocr.data.record_files import RecordWriter, expand_datasets, shard_paths
 from aocr.data.records import Example, is_tfrecord, is_verified, read_examples, serialize
 from aocr.errors import DatasetError

@@ -17,7 +17,7 @@ from aocr.errors import CheckpointError
 from aocr.folder import compact, words
 from aocr.folder.compact import read_compact, write_compact
 from aocr.folder.model_folder import COMPACT, ModelFolder
-from aocr.folder.weights import weights_of
+from aocr.folder.variables import weights_of
 from aocr.folder.words import BOX, NAME, open_folder
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.predictor import load

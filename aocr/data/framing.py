@@ -7,27 +7,9 @@ are compared with the file's size first.
 from __future__ import annotations
 
 from aocr import files
+from aocr.checksum import masked_crc32c
 
 HEAD_BYTES, TAIL_BYTES = 12, 4
-
-
-def _crc32c_table() -> list[int]:
-    table = list(range(256))
-    for _ in range(8):
-        table = [crc >> 1 ^ (0x82F63B78 if crc & 1 else 0) for crc in table]
-    return table
-
-
-_CRC32C = _crc32c_table()
-
-
-def masked_crc32c(data: bytes) -> int:
-    """The checksum of TFRecord files: CRC-32C (Castagnoli), rotated and shifted."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ _CRC32C[(crc ^ byte) & 0xFF]
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def is_head(head: bytes) -> bool:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import os
+import re
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from aocr import files
 from aocr.config import ModelConfig
 from aocr.errors import CheckpointError, ConfigError
+from aocr.folder.bundle import Bundle
 from aocr.folder.checkpoints import check_free, write_weights
-from aocr.folder.index import MOST_BYTES, check_index
-from aocr.folder.model_folder import ModelFolder
-from aocr.folder.pointers import check_literal
+from aocr.folder.compact import as_float32
+from aocr.folder.model_folder import MOST_POINTER_BYTES, ModelFolder
+from aocr.folder.pointers import named
 from aocr.folder.typed import check_typed
-from aocr.folder.weights import weights_of
+from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset
 
@@ -53,10 +53,10 @@ def _gru(gates: tuple, candidate: tuple, inputs: int) -> dict[str, np.ndarray]:
 
 def _newest(folder: str) -> str:
     """The checkpoint that a folder's file `checkpoint` names; wherever that says it lay, it lies in the folder now."""
-    pointer = os.path.join(folder, "checkpoint")
-    files.read_plain(pointer, MOST_BYTES)
-    state = tf.train.get_checkpoint_state(folder)
-    return os.path.join(folder, os.path.basename(state.model_checkpoint_path)) if state else pointer
+    names = named(files.read_plain(os.path.join(folder, "checkpoint"), MOST_POINTER_BYTES))
+    if not names:
+        raise ValueError("the file names none")
+    return os.path.join(folder, re.split(r"[/\\]", names[0])[-1])
 
 
 class OldCheckpoint:
@@ -64,19 +64,12 @@ class OldCheckpoint:
 
     def __init__(self, path: str):
         try:
-            prefix = _newest(path) if files.is_folder(path) else path
-            check_literal(prefix)
-            for name in files.find(f"{glob.escape(prefix)}*"):
-                files.refuse_endless(name)
-            if files.exists(f"{prefix}.index"):  # the first releases of TensorFlow wrote none
-                check_index(prefix)
-            self.reader = tf.train.load_checkpoint(prefix)
-        except (tf.errors.OpError, OSError, ValueError, RuntimeError):
+            self._bundle = Bundle(_newest(path) if files.is_folder(path) else path)
+        except (OSError, ValueError):
             reason = "holds no complete checkpoint of aocr 0.7.6: the files model.ckpt-N.* are missing or damaged"
             raise CheckpointError(path, f"{reason}. Copy the whole folder.") from None
         self.path = path
-        self.shapes: dict[str, Any] = self.reader.get_variable_to_shape_map()
-        self.used: set[str] = set()
+        self.shapes = self._bundle.shapes
 
     def _find(self, name: str) -> str:
         port = name.replace("/BatchNorm/", "/batch_normalization/")
@@ -91,7 +84,7 @@ class OldCheckpoint:
         """Whether there is such a variable, by its released name."""
         return name in self.shapes
 
-    def shape(self, name: str) -> list[int]:
+    def shape(self, name: str) -> tuple[int, ...]:
         """Its shape."""
         return self.shapes[self._find(name)]
 
@@ -101,12 +94,20 @@ class OldCheckpoint:
             found = self._find(name)
             if math.prod(self.shapes[found]) > MOST_NUMBERS:
                 raise ValueError("it is too large")
-            value = np.asarray(self.reader.get_tensor(found), np.float32)
-            if not np.isfinite(value).all():
-                raise ValueError("it holds what is no number")
-            return value
-        except (tf.errors.OpError, RuntimeError, ValueError, TypeError):
+            (value,) = self._bundle.read([found]).values()
+            return as_float32(name, value)
+        except (OSError, ValueError):
             raise CheckpointError(self.path, f"is damaged: {name!r} cannot be read. Copy the whole folder.") from None
+
+    def steps(self) -> int:
+        """Number of steps that it was trained for; 0 where that is not told."""
+        if self.shapes.get("Variable") != ():
+            return 0
+        try:
+            (value,) = self._bundle.read(["Variable"]).values()
+            return max(0, int(value))
+        except (OSError, OverflowError, ValueError):
+            raise CheckpointError(self.path, "is damaged: 'Variable' cannot be read. Copy the whole folder.") from None
 
     def pair(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
         """Kernel and bias under `prefix`."""
@@ -201,7 +202,7 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
     try:
         config = read_config(old, charset, typed)
         found = read_variables(old, config)
-        step = max(0, int(old.reader.get_tensor("Variable"))) if old.has("Variable") else 0
+        step = old.steps()
     except (ArithmeticError, IndexError, TypeError, ValueError):  # shapes of too few or too many sides, or of none
         raise CheckpointError(path, "is not of a network that aocr 0.7.6 could train: odd shapes.") from None
     folder = ModelFolder(model_dir)

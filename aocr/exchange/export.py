@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,6 @@ from aocr.data.images import image_to_bytes
 from aocr.errors import ConfigError, ExportError
 from aocr.exchange import proof
 from aocr.exchange.formats import FORMATS, Format
-from aocr.folder.pointers import check_literal
 from aocr.reading.evaluator import evaluate
 from aocr.reading.predictor import Predictor
 
@@ -171,6 +171,17 @@ def check_choice(kind: str, quantize: str | None, has_dataset: bool) -> None:
             raise ExportError(f"The {kind} format needs {package}: pip install 'aocr[{kind}]'.")
 
 
+def _check_literal(path: str) -> None:
+    """Refuse a path that TensorFlow would take for a pattern: it looks for the weights of a SavedModel by one.
+
+    Raises:
+      ExportError: it has such a character.
+    """
+    if found := re.search(r"[*?\[]" if os.sep == "\\" else r"[*?\[\\]", path):
+        reason = f"TensorFlow takes {found[0]!r} in the path of a SavedModel for a pattern. Choose another folder"
+        raise ExportError(f"{path}: {reason}, or go into it and give a path without it.")
+
+
 def export(
     predictor: Predictor,
     export_dir: str,
@@ -201,7 +212,7 @@ def export(
     form: Any = FORMATS[kind]
     check_choice(kind, quantize, dataset is not None)
     if form.IS_FOLDER:
-        check_literal(export_dir)  # it holds a checkpoint
+        _check_literal(export_dir)
     made = not files.is_folder(export_dir)
     local = None if files.is_remote(export_dir) else export_dir
     try:

@@ -15,7 +15,7 @@ from aocr.text.charset import EOS, NUM_SPECIALS
 
 def graph_of(predictor: Predictor) -> bytes:
     """A model as an ONNX file."""
-    from aocr.folder.weights import weights_of
+    from aocr.folder.variables import weights_of
     from aocr.onnx import file
 
     reader: Any = predictor.reader  # of the network itself

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 
 import keras
@@ -12,8 +11,9 @@ import tensorflow as tf
 from aocr import files
 from aocr.errors import CheckpointError, TrainingError
 from aocr.folder.model_folder import MOST_POINTER_BYTES, NEWEST, POINTER, ModelFolder
-from aocr.folder.pointers import check_literal
-from aocr.folder.weights import weights_of
+from aocr.folder.pointers import pointer_to
+from aocr.folder.variables import assign_all, weights_of
+from aocr.folder.weights import AVERAGED, WEIGHTS, read_groups
 
 NUM_KEPT = 2
 _ENDINGS = "_temp", ".index", ".data-00000-of-00001"
@@ -22,26 +22,19 @@ RESUMES = "Free space or check rights, then run the same command: it resumes fro
 """What to do where a training cannot write."""
 
 
-def _pointer_to(name: str) -> bytes:
-    return f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'.encode()
-
-
 def check_free(folder: ModelFolder, step: int) -> None:
     """See that weights can be written as those of a step: over nothing but what was left when that broke off.
 
     Raises:
       CheckpointError: the folder holds files, of another program perhaps, that a model of aocr would write over.
     """
-    check_literal(folder.path)
     name, pointer = f"{NEWEST}-{step}", folder.file(POINTER)
-    is_left = not files.exists(pointer) or files.read(pointer, MOST_POINTER_BYTES) == _pointer_to(name)
+    is_left = not files.exists(pointer) or files.read(pointer, MOST_POINTER_BYTES) == pointer_to(name)
     folder.check_clear((f"{name}.*", POINTER) if is_left else ())
 
 
 def write_weights(folder: ModelFolder, model: keras.Model, step: int) -> None:
     """Write a model's weights as the folder's newest checkpoint, without anything to resume from.
-
-    Not by a CheckpointManager: it removes what a file `checkpoint` that is there names, wherever that lies.
 
     Raises:
       TrainingError: the disk is full or the folder cannot be written.
@@ -51,7 +44,7 @@ def write_weights(folder: ModelFolder, model: keras.Model, step: int) -> None:
     with _writing(folder, folder.file(name), "the weights", ""):
         files.make_folder(folder.path)
         weights.write(folder.file(name))
-        files.write(folder.file(POINTER), _pointer_to(name))
+        files.write(folder.file(POINTER), pointer_to(name))
 
 
 @contextlib.contextmanager
@@ -80,6 +73,8 @@ def _writing(folder: ModelFolder, path: str, what: str, advice: str) -> Iterator
 class Checkpoints:
     """Writes and restores the checkpoints of one training.
 
+    Not by TensorFlow's CheckpointManager: it takes paths for patterns, of what it removes too.
+
     Args:
       folder: the model folder.
       model: whose weights are kept.
@@ -98,9 +93,7 @@ class Checkpoints:
     ):
         self.folder = folder
         slots = {f"{i:04d}": v.value for i, v in enumerate(optimizer.variables)}
-        self._all = tf.train.Checkpoint(model=weights_of(model), averaged=averages, optimizer=slots, state=state)
-        self._averages = tf.train.Checkpoint(averaged=averages)
-        self._manager = tf.train.CheckpointManager(self._all, folder.path, NUM_KEPT, checkpoint_name=NEWEST)
+        self._groups = {WEIGHTS: weights_of(model), AVERAGED: averages, "optimizer": slots, "state": state}
 
     def restore_newest(self) -> str | None:
         """Restore the newest checkpoint, all of it, and return its path; None where there is none.
@@ -108,25 +101,31 @@ class Checkpoints:
         Raises:
           CheckpointError: it is damaged, or of another network or optimizer.
         """
-        newest = self._manager.latest_checkpoint
+        newest = self.folder.newest()
         if newest is None:
             return None
-        try:
-            self._all.restore(newest).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
-            tf.get_logger().setLevel(logging.ERROR)  # TensorFlow would tell of each value that it has not restored
-            reason = f"does not fit ({files.one_line(error)}). With another --optimizer, start anew with --no-resume."
-            raise CheckpointError(newest, reason) from None
+        found = read_groups(newest, *self._groups)
+        variables = {f"{group}/{name}": v for group, values in self._groups.items() for name, v in values.items()}
+        slots = [{name for name in names if name.startswith("optimizer/")} for names in (found, variables)]
+        if slots[0] != slots[1]:
+            raise CheckpointError(newest, "is of another --optimizer. Start anew with --no-resume.")
+        assign_all(newest, variables, found)
         return newest
 
     def save(self, step: int) -> None:
         """Write everything; the oldest of the newest few goes.
 
         Raises:
+          CheckpointError: as `ModelFolder.newest_names`.
           TrainingError: the disk is full or the folder cannot be written.
         """
-        with _writing(self.folder, self.folder.file(f"{NEWEST}-{step}"), "a checkpoint", RESUMES):
-            self._manager.save(checkpoint_number=step)
+        name = f"{NEWEST}-{step}"
+        names = [*(other for other in self.folder.newest_names() if other != name), name]
+        with _writing(self.folder, self.folder.file(name), "a checkpoint", RESUMES):
+            tf.train.Checkpoint(**self._groups).write(self.folder.file(name))
+            files.write(self.folder.file(POINTER), pointer_to(*names[-NUM_KEPT:]))
+            for other in names[:-NUM_KEPT]:
+                self.folder.remove_checkpoint(other)
 
     def save_best(self, step: int, word_accuracy: float, cer: float, last: bool = False, closed: bool = False) -> None:
         """Write the averaged weights as the best.
@@ -142,5 +141,5 @@ class Checkpoints:
         """
         path = self.folder.best_path(step)
         with _writing(self.folder, path, "a checkpoint", RESUMES):
-            self._averages.write(path)
+            tf.train.Checkpoint(**{AVERAGED: self._groups[AVERAGED]}).write(path)
             self.folder.write_best(step, word_accuracy, cer, last, closed)

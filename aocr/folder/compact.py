@@ -51,16 +51,25 @@ def read_compact(path: str) -> dict[str, np.ndarray]:
             if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES // 2:
                 raise CheckpointError(path, f"holds more than {MOST_BYTES >> 20} MiB of weights. It is not of aocr.")
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
-            return {name: _as_float32(name, found[name]) for name in found.files}
+            return {name: as_float32(name, found[name]) for name in found.files}
     except CheckpointError:
         raise
     except Exception as error:  # zip, its ways to compress and numpy's headers have errors of many kinds
         raise CheckpointError(path, f"is missing or damaged ({files.one_line(error)}).") from None
 
 
-def _as_float32(name: str, array: np.ndarray) -> np.ndarray:
+def as_float32(name: str, array: np.ndarray) -> np.ndarray:
+    """An array as weights are.
+
+    Args:
+      name: of it, for the message.
+      array: of any type.
+
+    Raises:
+      ValueError: it holds no floats, or one that is no number.
+    """
     if getattr(array, "dtype", np.dtype(object)).kind != "f":
         raise ValueError(f"{name[:80]!r} holds no floats")
     if not np.isfinite(array).all():
         raise ValueError(f"{name[:80]!r} holds what is no number")
-    return array.astype(np.float32)
+    return array.astype(np.float32, copy=False)

@@ -24,17 +24,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import aocr
-from aocr import files, machine
+from aocr import files
 from aocr.config import ModelConfig
 from aocr.errors import AocrError, CheckpointError, TrainingError
-from aocr.folder.pointers import check_inside, check_literal, read_best, read_temperature, why_best
+from aocr.folder.pointers import check_names, named, read_best, read_temperature, why_best
 
 FORMAT = 1
 MOST_JSON_BYTES = 2**26
 """Of a json file; a charset of 100,000 symbols takes a million."""
 
 MOST_POINTER_BYTES = 2**20
-"""Of the file that names the newest checkpoints, which TensorFlow reads whole; two names take 100."""
+"""Of the file that names the newest checkpoints; two names take 100."""
 
 MODEL, TRAIN, BEST = "model.json", "train.json", "best.json"
 CALIBRATION, HISTORY, CURVES, LOG = "calibration.json", "history.json", "curves.png", "aocr.log"
@@ -220,25 +220,35 @@ class ModelFolder:
         """Path of the newest checkpoint, without ending; None where there is none.
 
         Raises:
-          CheckpointError: the file that names it is damaged, or names one outside the folder; or as `check_literal`.
+          CheckpointError: as `newest_names`.
         """
-        if not files.exists(self.file(POINTER)):
-            return None
-        check_literal(self.path)
-        machine.start_tensorflow()
-        import tensorflow as tf
+        names = self.newest_names()
+        newest = self.file(names[-1]) if names else None
+        return newest if newest and files.exists(f"{newest}.index") else None
 
+    def newest_names(self) -> list[str]:
+        """Names of the newest checkpoints, the last one last; empty where there is none.
+
+        Raises:
+          CheckpointError: the file that names them is damaged, or names one outside the folder.
+        """
+        path = self.file(POINTER)
         try:
-            files.read_plain(self.file(POINTER), MOST_POINTER_BYTES)
-            state = tf.train.get_checkpoint_state(self.path)
-        except (ValueError, OSError) as error:
+            names = named(files.read_plain(path, MOST_POINTER_BYTES))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
             reason = f"is damaged ({files.one_line(error)}). Restore the folder whole."
-            raise CheckpointError(self.file(POINTER), reason) from None
-        if not state:
-            return None
-        check_inside(self.path, [state.model_checkpoint_path, *state.all_model_checkpoint_paths])
-        newest = state.model_checkpoint_path
-        return newest if files.exists(f"{newest}.index") else None  # tf.train.latest_checkpoint would tell of it
+            raise CheckpointError(path, reason) from None
+        check_names(path, names)
+        newest, *every = names
+        return [*(name for name in every if name != newest), newest]
+
+    def remove_checkpoint(self, name: str) -> None:
+        """Remove the files of a checkpoint, as far as they are there."""
+        for ending in (".index", ".data-00000-of-00001"):
+            with contextlib.suppress(FileNotFoundError):
+                files.remove(self.file(f"{name}{ending}"))
 
     def choose(self) -> Chosen:
         """The best checkpoint if there is one, else the newest.

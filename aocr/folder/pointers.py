@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable
 from typing import Any, TypeGuard
 
 from aocr.errors import CheckpointError
@@ -19,33 +17,32 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
-def check_literal(path: str) -> None:
-    """Refuse a path that TensorFlow would take for a pattern.
+def named(pointer: bytes) -> list[str]:
+    """Names of checkpoints in a file `checkpoint`, as TensorFlow writes it: the newest, then all from the oldest on."""
+    found = re.findall(rb'^(?:all_)?model_checkpoint_paths?: "(.*)"\r?$', pointer, re.MULTILINE)
+    return [name.decode(errors="replace") for name in found]
 
-    It looks for checkpoints and removes them by patterns: of `run[1]` it finds none, and removes those of `run1`.
+
+def pointer_to(*names: str) -> bytes:
+    """The file `checkpoint` of checkpoints in its own folder, the newest last."""
+    lines = [f'model_checkpoint_path: "{names[-1]}"', *(f'all_model_checkpoint_paths: "{name}"' for name in names)]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def check_names(path: str, names: list[str]) -> None:
+    """Refuse names of other things than checkpoints in the folder: a training that goes on removes the oldest of them.
+
+    Args:
+      path: of the file `checkpoint`, for messages.
+      names: in it.
 
     Raises:
-      CheckpointError: it has such a character.
+      CheckpointError: one is not that of a checkpoint of a training, or there is none.
     """
-    if found := re.search(r"[*?\[]" if os.sep == "\\" else r"[*?\[\\]", path):
-        reason = f"TensorFlow takes {found[0]!r} in the path of a checkpoint for a pattern. Rename the folder"
-        raise CheckpointError(path, f"{reason}, or go into it and give a path without it.")
-
-
-def check_inside(folder: str, prefixes: Iterable[str]) -> None:
-    """Refuse checkpoints outside the folder: a training that goes on removes the oldest of them.
-
-    Raises:
-      CheckpointError: one is not directly in the folder, or has no name of a training's, which TensorFlow would print
-        as it is, or take for a pattern.
-    """
-    for prefix in prefixes:
-        name = os.path.basename(prefix)
-        if not re.fullmatch("ckpt-[0-9]+", name):
-            raise CheckpointError(os.path.join(folder, "checkpoint"), f"names {name!r}. Restore the folder whole.")
-        if prefix != os.path.join(folder, name):
-            reason = f"names {prefix}, which is outside the folder. Restore the folder whole."
-            raise CheckpointError(os.path.join(folder, "checkpoint"), reason)
+    if not names:
+        raise CheckpointError(path, "is damaged (it names no checkpoint). Restore the folder whole.")
+    if odd := next((name for name in names if not re.fullmatch("ckpt-[0-9]{1,18}", name)), None):
+        raise CheckpointError(path, f"names {odd[:100]!r}, which is no checkpoint of it. Restore the folder whole.")
 
 
 def read_best(value: dict[str, Any] | None, path: str) -> dict[str, Any] | None:

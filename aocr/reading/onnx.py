@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -14,12 +13,10 @@ from aocr.config import ModelConfig, ReadConfig
 from aocr.data import pixels
 from aocr.data.images import canonical_image
 from aocr.errors import AocrError, CheckpointError, ConfigError
-from aocr.folder.compact import read_compact
-from aocr.folder.model_folder import COMPACT, Chosen, ModelFolder
+from aocr.folder.model_folder import Chosen
 from aocr.folder.shapes import check_shapes, key_shapes
-from aocr.onnx.file import FORMAT, read_settings, write_graph
-from aocr.onnx.network import Weights
-from aocr.reading import cache
+from aocr.folder.weights import read_weights
+from aocr.onnx.file import read_settings, write_graph
 from aocr.reading.constraints import make_constraints
 from aocr.reading.onnx_search import OnnxSearch, Run
 from aocr.reading.reader import Pixels, Reader
@@ -176,54 +173,17 @@ def open_graph(path: str, how: ReadConfig | None = None) -> OnnxReader:
     return OnnxReader(path, data, config, temperature, how)
 
 
-def open_checkpoint(
-    folder: ModelFolder, chosen: Chosen, config: ModelConfig, how: ReadConfig | None = None
-) -> OnnxReader:
-    """The reader of a model folder. The graph of a checkpoint, which TensorFlow must read, is kept in the user's cache.
+def open_checkpoint(chosen: Chosen, config: ModelConfig, how: ReadConfig | None = None) -> OnnxReader:
+    """The reader of a model folder's checkpoint.
 
     Raises:
       CheckpointError: the weights are damaged, or not of this network.
-      ConfigError, AocrError: as `OnnxReader`; or the graph is not kept, and there is no TensorFlow.
+      ConfigError, AocrError: as `OnnxReader`.
     """
-    is_compact = chosen.prefix.endswith(COMPACT)
-    key = None if is_compact else _key_of(folder, chosen)
-    data = _kept(key)
-    if data is None:
-        weights = read_compact(chosen.prefix) if is_compact else _read_checkpoint(folder, chosen)
-        check_shapes(chosen.prefix, weights, key_shapes(config))
-        try:
-            data = write_graph(weights, config, chosen.temperature)
-        except (KeyError, ValueError, IndexError) as error:
-            raise CheckpointError(chosen.prefix, f"does not fit model.json ({files.one_line(error)}).") from None
-        if key and key == _key_of(folder, chosen):  # else a training has written other weights there meanwhile
-            cache.write(key, data)
+    weights = read_weights(chosen.prefix)
+    check_shapes(chosen.prefix, weights, key_shapes(config))
+    try:
+        data = write_graph(weights, config, chosen.temperature)
+    except (KeyError, ValueError, IndexError) as error:
+        raise CheckpointError(chosen.prefix, f"does not fit model.json ({files.one_line(error)}).") from None
     return OnnxReader(chosen.prefix, data, config, chosen.temperature, how)
-
-
-def _read_checkpoint(folder: ModelFolder, chosen: Chosen) -> Weights:
-    if not machine.has_package("tensorflow"):
-        reason = (
-            "reading its checkpoint for the first time needs tensorflow: pip install tensorflow. Or run, where it is "
-            f"installed, aocr export exported --format onnx --model-dir {folder}, and read exported/reader.onnx here."
-        )
-        raise CheckpointError(folder.path, reason)
-    machine.start_tensorflow()
-    from aocr.folder.weights import read_weights
-
-    return read_weights(chosen.prefix)
-
-
-def _key_of(folder: ModelFolder, chosen: Chosen) -> str | None:
-    """What a checkpoint's graph is kept under; None where it cannot be read."""
-    with contextlib.suppress(OSError):
-        return cache.key_of(folder, chosen, "onnx", FORMAT)
-    return None
-
-
-def _kept(key: str | None) -> bytes | None:
-    """The graph kept under a key; None where there is none, or it may not be run."""
-    with contextlib.suppress(ValueError, TypeError, AttributeError, AocrError):
-        if key and (data := cache.read(key)):
-            read_settings(data)
-            return data
-    return None

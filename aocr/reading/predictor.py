@@ -144,7 +144,7 @@ def _checkpoint_reader(
     if _reads_by_onnx(quick, precision):
         from aocr.reading.onnx import open_checkpoint
 
-        return open_checkpoint(folder, chosen, config, how)
+        return open_checkpoint(chosen, config, how)
     return _network_reader(folder, config, chosen, how, precision, quick)
 
 
@@ -154,7 +154,8 @@ def _network_reader(
     """The reader by TensorFlow of a model folder: its network, or the frozen graph that was kept of it."""
     machine.start_tensorflow()
     from aocr.folder.shapes import check_shapes, key_shapes
-    from aocr.folder.weights import assign_weights, read_weights
+    from aocr.folder.variables import assign_weights
+    from aocr.folder.weights import read_weights
     from aocr.model.recognizer import build_recognizer
     from aocr.reading import frozen
     from aocr.reading.network import NetworkReader

@@ -6,47 +6,14 @@ is CRC-32C, turned and shifted. The data is a `tf.train.Example` of protocol buf
 
 from __future__ import annotations
 
-import functools
 import struct
 
-import numpy as np
-
+from aocr.checksum import masked_crc32c
 from aocr.protobuf import field, varint
-
-_POLYNOMIAL = 0x82F63B78
-_CHUNK = 4096
-_MASK_DELTA = 0xA282EAD8
-
-
-@functools.cache
-def _tables() -> np.ndarray:
-    """(_CHUNK, 256) uint32: what a byte adds to the checksum when k bytes follow it."""
-    first = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        first = np.where(first & 1, (first >> 1) ^ np.uint32(_POLYNOMIAL), first >> 1).astype(np.uint32)
-    tables = np.empty((_CHUNK, 256), np.uint32)
-    tables[0] = first
-    for k in range(1, _CHUNK):
-        tables[k] = (tables[k - 1] >> 8) ^ first[tables[k - 1] & 0xFF]
-    return tables
-
-
-def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli) of some bytes. It is linear: each byte's share is looked up by its distance to the end."""
-    tables, state = _tables(), 0xFFFFFFFF
-    for start in range(0, len(data), _CHUNK):
-        chunk = np.frombuffer(data, np.uint8, min(_CHUNK, len(data) - start), start)
-        head = np.frombuffer(state.to_bytes(4, "little"), np.uint8)[: len(chunk)]
-        rest = state >> (8 * len(chunk))  # of a chunk shorter than the state
-        chunk = np.concatenate([chunk[: len(head)] ^ head, chunk[len(head) :]])
-        places = np.arange(len(chunk) - 1, -1, -1)
-        state = int(np.bitwise_xor.reduce(tables[places, chunk])) ^ rest
-    return state ^ 0xFFFFFFFF
 
 
 def _checksum(data: bytes) -> bytes:
-    crc = crc32c(data)
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF)
+    return masked_crc32c(data).to_bytes(4, "little")
 
 
 def framed(data: bytes) -> bytes:

@@ -10,7 +10,8 @@ import numpy as np
 from aocr.config import ModelConfig
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.shapes import check_shapes, key_shapes
-from aocr.folder.weights import read_weights, weights_of
+from aocr.folder.variables import weights_of
+from aocr.folder.weights import read_weights
 from aocr.folder.words import BOX
 from aocr.model.recognizer import Recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset

@@ -21,9 +21,9 @@ from aocr.data.preprocess import batched
 from aocr.data.records import read_examples
 from aocr.errors import AocrError, ConfigError, TrainingError
 from aocr.folder.model_folder import CALIBRATION, TRAIN, ModelFolder
-from aocr.folder.pointers import check_literal
 from aocr.folder.shapes import check_shapes, key_shapes
-from aocr.folder.weights import load_weights, read_weights
+from aocr.folder.variables import load_weights
+from aocr.folder.weights import read_weights
 from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.reading.evaluator import Evaluator, evaluate
 from aocr.reading.network import NetworkReader, tolerant
@@ -53,7 +53,6 @@ def train(request: TrainRequest) -> Outcome:
     Raises:
       AocrError: bad data, settings that contradict the folder, a loss that is not finite, a full disk.
     """
-    check_literal(request.model_dir)
     cluster, folder = connect(request.devices), ModelFolder(request.model_dir)
     if not cluster.is_chief:
         log.setLevel(logging.WARNING)  # the chief tells it for all

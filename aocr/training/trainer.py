@@ -16,7 +16,7 @@ from aocr.data.pipeline import Batches
 from aocr.errors import CheckpointError, TrainingError
 from aocr.folder.checkpoints import Checkpoints
 from aocr.folder.model_folder import ModelFolder
-from aocr.folder.weights import weights_of
+from aocr.folder.variables import weights_of
 from aocr.interrupts import Interrupts, deferred
 from aocr.model.recognizer import Recognizer
 from aocr.reading.evaluator import Evaluator
