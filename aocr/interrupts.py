@@ -1,9 +1,10 @@
-"""Ctrl-C and SIGTERM: the first unwinds, or lets a training finish its step and save; the second ends the process."""
+"""Ctrl-C, SIGTERM, a closed terminal: the first unwinds, or lets a training save; the second ends the process."""
 
 from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from contextlib import contextmanager, suppress
 EXIT_CODE = 130
 ALARM = getattr(signal, "SIGALRM", None)
 """The signal by which an interrupt comes again; Windows has none."""
-SIGNALS = [signal.SIGINT, signal.SIGTERM, *([ALARM] if ALARM else [])]
+HANGUP = getattr(signal, "SIGHUP", None)
+"""The signal of a terminal that was closed; Windows has none."""
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *filter(None, (HANGUP, ALARM))]
 
 
 def _say(message: str) -> None:
@@ -22,8 +25,18 @@ def _say(message: str) -> None:
         os.write(2, f"{above}aocr: {message}\n".encode())
 
 
+def _leave_terminal() -> None:
+    """Let what is still told go nowhere: writing to a terminal that was closed fails."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for handle in (0, 1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(handle).st_mode):
+                os.dup2(nowhere, handle)
+    os.close(nowhere)
+
+
 class Interrupts:
-    """Takes over both signals, in the main thread; elsewhere it does nothing.
+    """Takes over these signals, in the main thread; elsewhere it does nothing. `nohup` is heeded.
 
     The first raises KeyboardInterrupt, again and again until it has come through: a library under way may turn an
     interrupt into an error of its own, or swallow it with a bare `except`. Inside `deferred` it is only noted. The
@@ -47,11 +60,14 @@ class Interrupts:
         if threading.current_thread() is threading.main_thread():
             self._hooks = sys.unraisablehook, sys.excepthook
             sys.unraisablehook, sys.excepthook = self._again, self._again_from_c
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+            ignored = {HANGUP} if HANGUP and signal.getsignal(HANGUP) == signal.SIG_IGN else set()
+            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS if number not in ignored}
             self._installed_before, Interrupts.installed = Interrupts.installed, self
 
     def _handle(self, number, frame):
         again = number == ALARM
+        if number == HANGUP:
+            _leave_terminal()
         if self.caught and not again:
             _say("ended at once.")
             os._exit(EXIT_CODE)
@@ -114,7 +130,7 @@ class Interrupts:
 
 @contextmanager
 def deferred(message: str) -> Iterator[Interrupts]:
-    """Inside the block the first Ctrl-C or SIGTERM is only noted: look at `caught` and come to an end.
+    """Inside the block the first of these signals is only noted: look at `caught` and come to an end.
 
     With the command line's `Interrupts`, or, where a library calls from the main thread, with one for the block.
 

@@ -138,6 +138,17 @@ print("not reached", flush=True)
     assert done.stderr.endswith("aocr: ended at once.\n")
 
 
+def test_nohup_is_heeded():
+    code = """
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+interrupts = Interrupts()
+signal.raise_signal(signal.SIGHUP)
+interrupts.restore()
+print(interrupts.caught, signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
+"""
+    assert in_a_process(code).stdout == "None True\n"
+
+
 def test_a_repeated_interrupt_is_not_taken_for_a_second():
     code = """
 Interrupts.AGAIN = 0.05

@@ -1,5 +1,7 @@
 """A training that is stopped anywhere goes on exactly where it was."""
 
+import fcntl
+import functools
 import gc
 import json
 import os
@@ -7,6 +9,7 @@ import random
 import shutil
 import signal
 import subprocess
+import termios
 
 import keras
 import numpy as np
@@ -92,7 +95,26 @@ def test_ten_kills_end_with_the_same_weights(data, uninterrupted, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_terminal_that_is_closed_loses_nothing(data, tmp_path):
+    ours, theirs = os.openpty()
+    model_dir, log = tmp_path / "m", tmp_path / "log"
+    args = ("train", data, *flags(model_dir, "--num-epoch", "500", "--log-path", log))
+    terminal = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    take = functools.partial(fcntl.ioctl, theirs, termios.TIOCSCTTY, 0)
+    process = start_aocr(*args, **terminal, start_new_session=True, preexec_fn=take)
+    os.close(theirs)
+    seen = b""
+    while b"validation word accuracy" not in seen:
+        seen = seen[-100:] + os.read(ours, 1000)
+    os.close(ours)
+    assert process.wait(timeout=60) == 130
+    step = newest_step(model_dir)
+    assert step > 0 and f"Saved at step {step}" in log.read_text("utf-8")
+    assert "Traceback" not in log.read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_first(number, data, tmp_path):
     model_dir = tmp_path / "m"
     process = start("train", data, *flags(model_dir, "--num-epoch", "500"))
