@@ -199,10 +199,40 @@ def test_an_index_that_would_take_for_ever_is_refused(tmp_path, blocks, repeated
         table(tmp_path, blocks, repeated)
 
 
+def test_names_take_no_more_memory_than_an_index(tmp_path):
+    """Each shares all but its end with the one before: 4 MB of an index were 1.5 GB of names."""
+    pairs = [(0, b"k" * 990 + b"0000", entry(sides=(0,), f5=0))]
+    pairs += [(990, f"{i:04}".encode(), entry(sides=(0,), f5=0)) for i in range(1, 1100)]
+    with pytest.raises(ValueError, match="too many names"):
+        table(tmp_path, [[(0, *HEADER), *pairs]])
+
+
+def test_a_file_with_holes_does_not_go_to_memory(tmp_path, monkeypatch):
+    """Zeros take no room on a disk, of which 3 GiB took four of memory, and 1 TiB would take all."""
+    monkeypatch.setattr("aocr.folder.bundle._read", lambda *args: pytest.fail("it was read"))
+    each = 2**30
+    names = [f"averaged/{i}/.ATTRIBUTES/VARIABLE_VALUE".encode() for i in range(3)]
+    pairs = [(0, name, entry(sides=(2**28,), f5=each, f4=i * each)) for i, name in enumerate(names)]
+    with pytest.raises(ValueError, match="cut off"):
+        table(tmp_path, [[(0, *HEADER), *pairs]])
+    os.truncate(tmp_path / DATA, 3 * each)
+    with pytest.raises(CheckpointError, match="too many numbers"):
+        read_weights(str(tmp_path / "ckpt"))
+
+
+def test_arrays_that_are_read_one_by_one_have_a_limit_together(tmp_path):
+    checksum = masked_crc32c(bytes(12))
+    table(tmp_path, [[(0, *HEADER), (0, b"a", entry(f6=checksum)), (0, b"b", entry(f6=checksum, f4=12))]])
+    bundle = Bundle(str(tmp_path / "ckpt"), 20)
+    assert bundle.read(["a"])["a"].tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="too many numbers"):
+        bundle.read(["b"])
+
+
 def test_an_index_of_any_size_is_not_read(tmp_path):
     table(tmp_path, [[(0, *HEADER)]])
     os.truncate(tmp_path / "ckpt.index", 2**23)
-    with pytest.raises(OSError, match="more than 4 MiB"):
+    with pytest.raises(OSError, match="more than 1 MiB"):
         Bundle(str(tmp_path / "ckpt"))
 
 

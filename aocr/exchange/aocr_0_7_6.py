@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from typing import Any
@@ -24,8 +23,6 @@ from aocr.text.charset import NUM_SPECIALS, Charset
 
 _DECODER = "embedding_attention_decoder/attention_decoder"
 _CELL = f"{_DECODER}/multi_rnn_cell/cell_0"
-MOST_NUMBERS = 2**28
-"""Of a variable; the largest of the usual network has 2.4 million."""
 
 
 def _lstm(kernel: np.ndarray, bias: np.ndarray, inputs: int) -> dict[str, np.ndarray]:
@@ -91,10 +88,7 @@ class OldCheckpoint:
     def get(self, name: str) -> np.ndarray:
         """Its value, all of it numbers."""
         try:
-            found = self._find(name)
-            if math.prod(self.shapes[found]) > MOST_NUMBERS:
-                raise ValueError("it is too large")
-            (value,) = self._bundle.read([found]).values()
+            (value,) = self._bundle.read([self._find(name)]).values()
             return as_float32(name, value)
         except (OSError, ValueError):
             raise CheckpointError(self.path, f"is damaged: {name!r} cannot be read. Copy the whole folder.") from None

@@ -16,8 +16,10 @@ from aocr import files
 from aocr.checksum import masked_crc32c
 from aocr.protobuf import raw_fields, read_varint
 
-MOST_BYTES = 2**22
-"""Of an index; one of the default network takes 18,000."""
+MOST_BYTES = 2**20
+"""Of an index, and of all names in it; those of the default network take 18,000 and 40,000."""
+MOST_NUMBER_BYTES = 2**31
+"""Of the arrays that are read, unless it is told otherwise: a file with holes is small on a disk."""
 MOST_KEY_BYTES = 1000
 """Of an array's name; the longest of the default network has 93."""
 MOST_SIDES = 8
@@ -43,6 +45,7 @@ class Bundle:
 
     Args:
       prefix: its path, without ending.
+      most: bytes that the arrays that are read may take, all together.
 
     Attributes:
       shapes: of its arrays, by name.
@@ -52,7 +55,8 @@ class Bundle:
       ValueError: it is damaged, or names more than its file of numbers has.
     """
 
-    def __init__(self, prefix: str):
+    def __init__(self, prefix: str, most: int = MOST_NUMBER_BYTES):
+        self._left = most
         self._path = f"{prefix}.data-00000-of-00001"
         self._entries = dict(_entries_of(files.read_plain(f"{prefix}.index", MOST_BYTES)))
         self.shapes = {name: entry.shape for name, entry in self._entries.items()}
@@ -68,8 +72,12 @@ class Bundle:
 
         Raises:
           OSError: they cannot be read.
-          ValueError: they are damaged.
+          ValueError: they are damaged, or would take more than the most bytes.
         """
+        names = list(names)
+        self._left -= sum(self._entries[name].size for name in names)
+        if self._left < 0:
+            raise ValueError("it has too many numbers to be of aocr")
         with files.opened(self._path) as file:
             return {name: _read(file, name, self._entries[name]) for name in names}
 
@@ -100,7 +108,7 @@ def _entries_of(index: bytes) -> Iterator[tuple[str, Entry]]:
         raise ValueError("the index is not a table")
     _, at = _handle(data[-_FOOTER_BYTES:], 0)
     blocks, _ = _handle(data[-_FOOTER_BYTES:], at)
-    left, before = len(data), b""
+    left, names_left, before = len(data), MOST_BYTES, b""
     for _, block in _pairs(data, *blocks):
         (place, size), _ = _handle(block, 0)
         if (left := left - size) < 0:  # else a small file could name one block a million times
@@ -112,6 +120,8 @@ def _entries_of(index: bytes) -> Iterator[tuple[str, Entry]]:
             if key <= before:
                 raise ValueError("the index is not in order")
             before = key
+            if (names_left := names_left - len(key)) < 0:  # each is told by what it shares with the one before
+                raise ValueError("the index has too many names")
             if entry := _entry(value):
                 yield key.decode(errors="replace"), entry  # those of parts of arrays are no text
 
