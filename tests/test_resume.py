@@ -1,5 +1,6 @@
 """A training that is stopped anywhere goes on exactly where it was."""
 
+import contextlib
 import fcntl
 import functools
 import gc
@@ -17,9 +18,13 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
 
+from aocr.config import ModelConfig, TrainConfig
 from aocr.errors import CheckpointError
 from aocr.folder.checkpoints import Checkpoints
 from aocr.folder.model_folder import ModelFolder
+from aocr.folder.pointers import pointer_to
+from aocr.text.charset import Charset
+from aocr.training.prepare import TrainRequest, resumed_config
 
 WHOLE = ("--num-epoch", "10")
 
@@ -164,6 +169,32 @@ def test_the_same_call_after_the_end_changes_nothing_and_more_epochs_go_on(data,
     assert 0 < newest_step(model_dir) < before
     other = run_aocr("train", data, *flags(model_dir, "--num-epoch", "2", "--use-gru"))
     assert_clean_failure(other, "--use-gru", "True", "LSTM cells", "--no-resume")
+
+
+@pytest.mark.parametrize(
+    ("pointer", "best_step", "others", "goes_on"),
+    [
+        (("ckpt-7",), 30, ("ckpt-7.index",), True),
+        ((), None, (), True),  # killed before its first check
+        ((), 10, (), True),  # killed before its first checkpoint: these weights are found again
+        ((), 11, (), False),  # only what is read with was copied, or was left to save space
+        (("ckpt-7", "ckpt-9"), None, ("ckpt-7.index",), False),
+        ((), None, ("weights.npz",), False),
+    ],
+)
+def test_no_training_puts_fresh_weights_in_the_place_of_others(pointer, best_step, others, goes_on, tmp_path):
+    """It began anew in a folder without checkpoints to go on from, and removed the best weights."""
+    folder = ModelFolder(tmp_path)
+    folder.write_config(ModelConfig(Charset("a")))
+    for name in others:
+        (tmp_path / name).touch()
+    if pointer:
+        (tmp_path / "checkpoint").write_bytes(pointer_to(*pointer))
+    if best_step:
+        folder.write_best(best_step, 0.5, 0.25, False)
+    request = TrainRequest(["x"], model_dir=str(tmp_path), config=TrainConfig(steps_per_checkpoint=10))
+    with contextlib.nullcontext() if goes_on else pytest.raises(CheckpointError, match="no checkpoint to go on from"):
+        assert resumed_config(request)
 
 
 def test_a_checkpoint_of_another_optimizer_is_told_in_one_line(tmp_path, caplog, monkeypatch):

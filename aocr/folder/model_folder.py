@@ -226,6 +226,24 @@ class ModelFolder:
         newest = self.file(names[-1]) if names else None
         return newest if newest and files.exists(f"{newest}.index") else None
 
+    def check_goes_on(self, steps: int) -> None:
+        """See that a training goes on with the weights that are there, and does not put fresh ones in their place.
+
+        Args:
+          steps: to the first checkpoint. The best up to there may be of a training that was killed before it wrote
+            that; it is found again.
+
+        Raises:
+          CheckpointError: there are weights, but none to go on with; or a file of the folder is damaged.
+        """
+        if self.newest():
+            return
+        best = read_best(self.read_json(BEST), self.file(BEST))
+        if self.newest_names() or files.exists(self.file(COMPACT)) or (best and best["step"] > steps):
+            advice = f"To start from it, give --init-from {self.path} and another --model-dir"
+            reason = f"has a model, but no checkpoint to go on from. {advice}; --no-resume removes it and starts anew."
+            raise CheckpointError(self.path, reason)
+
     def newest_names(self) -> list[str]:
         """Names of the newest checkpoints, the last one last; empty where there is none.
 

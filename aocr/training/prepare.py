@@ -156,7 +156,8 @@ def resumed_config(request: TrainRequest) -> ModelConfig | None:
     """The folder's network, if there is one to go on with.
 
     Raises:
-      CheckpointError: the folder is damaged or of another program, or holds files that are not of aocr.
+      CheckpointError: the folder is damaged or of another program, or holds files that are not of aocr, or weights that
+        cannot be gone on with.
       ConfigError: a typed setting contradicts it.
     """
     folder = ModelFolder(request.model_dir)
@@ -165,6 +166,7 @@ def resumed_config(request: TrainRequest) -> ModelConfig | None:
         folder.check_clear()
     else:
         check_typed(request.model_dir, config, request.typed, ", or train anew with --no-resume")
+        folder.check_goes_on(request.config.steps_per_checkpoint)
     return config
 
 
