@@ -102,6 +102,15 @@ def test_a_name_that_is_not_utf_8_has_no_label(tmp_path):
     assert [line.label for line in labels_from_filenames(str(tmp_path))] == ["a", None]
 
 
+def test_the_curves_of_a_model_among_its_images_are_no_image(tmp_path):
+    """`aocr train .` twice: the second learnt `checkpoints/curves.png` as an image of the text `curves`."""
+    for name in ("a.png", "checkpoints/curves.png", "checkpoints/model.json", "real/curves.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = [os.path.relpath(line.path, tmp_path) for line in labels_from_filenames(str(tmp_path))]
+    assert names == ["a.png", "real/curves.png"]
+
+
 def test_a_counter_in_a_file_name_is_part_of_the_label(tmp_path):
     for name in ("WORD.png", "WORD_2.png", "WORD-3.png"):
         (tmp_path / name).touch()
