@@ -17,7 +17,7 @@ from aocr.data.batching import plan_batches
 from aocr.data.datasets import open_dataset
 from aocr.data.images import canonical_image, pixel_digest
 from aocr.data.pipeline import Batches
-from aocr.data.records import Example, read_examples
+from aocr.data.records import Example, read_examples, serialize
 from aocr.data.unlabelled import build_unlabelled, digests_of
 from aocr.errors import ConfigError
 from aocr.folder.model_folder import ModelFolder
@@ -159,23 +159,29 @@ def test_half_of_what_is_learnt_is_labelled_and_a_restart_goes_on_alike(folders)
 # Rounds
 
 
+def picture(grey, label="0", width=32, told=32):
+    data = io.BytesIO()
+    Image.new("L", (width, 32), grey).save(data, "PNG")
+    return Example(data.getvalue(), label, "", told, 32)
+
+
 def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp_path, monkeypatch):
     made = []
 
     def look_alikes(self, step):
         made.append(step)
-        return [Example(b"%d" % len(made), str(step), "", 8, 8)], 1
+        return [picture(len(made), str(step))], 1
 
     monkeypatch.setattr(rounds.Rounds, "_look_alikes", look_alikes)
     monkeypatch.setattr(rounds, "faces_for", lambda *_: [])
-    monkeypatch.setattr(rounds, "pixel_digest", lambda image: image)
     monkeypatch.setattr(
         rounds.Rounds, "_batches", lambda self, paths: [r.label for p in paths for r in read_examples(p)]
     )
     request = TrainRequest(["x"], config=TrainConfig(steps_per_checkpoint=10))
-    summary, plan = SimpleNamespace(labels=["1"]), SimpleNamespace(edges=(8,))
+    summary, plan = SimpleNamespace(labels=["1"]), SimpleNamespace(edges=(32,))
     training = SimpleNamespace(plan=plan)
-    parts = SimpleNamespace(data=SimpleNamespace(summary=summary), training=training, look_alikes=1)
+    config = ModelConfig(Charset("0"))
+    parts = SimpleNamespace(data=SimpleNamespace(summary=summary), training=training, look_alikes=1, config=config)
 
     def started(never=()):
         return rounds.Rounds(request, parts, rounds.Unlabelled(None, never), ModelFolder(tmp_path), None)
@@ -189,11 +195,64 @@ def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp
     assert again.mixed_in(30, True) == ["30"] and not again.is_due(30)
     assert started().mixed_in(60, False) == ["30"]  # the learning rate decays: no more rounds
     assert made == [0, 30]
-    assert started({b"1"}).mixed_in(50, True) == ["30"] and made == [0, 30]
-    assert started({b"2"}).mixed_in(50, True) == ["50"]  # what was mixed in is excluded by now
+    assert started({pixel_digest(picture(1).image)}).mixed_in(50, True) == ["30"] and made == [0, 30]
+    assert started({pixel_digest(picture(2).image)}).mixed_in(50, True) == ["50"]  # what was mixed in is excluded by now
     assert [path.name for path in tmp_path.iterdir()] == ["mixed-in-50.tfrecords"]
     first.close()
     assert not list(tmp_path.iterdir())
+
+
+def features(**lists):
+    made = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=values)) for name, values in lists.items()}
+    for name in ("width", "height"):
+        made[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[32]))
+    return tf.train.Example(features=tf.train.Features(feature=made)).SerializeToString()
+
+
+DATA = picture(9).image
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [],
+        b"no records",
+        [b"of another program"],
+        [serialize(picture(9)), serialize(Example(DATA[:-20], "0", "", 32, 32))],
+        [serialize(picture(9, width=40, told=40))],  # wider than the images of now
+        [serialize(picture(9, width=40))],
+        [serialize(picture(9, "0" * 20_000))],
+        [features(image=[DATA], label=[b"\xff"])],
+        [features(image=[DATA, DATA], label=[b"0"])],
+        [features(label=[b"0"])],
+        [serialize(picture(9, told=0))],
+    ],
+)
+def test_what_was_mixed_in_by_a_stranger_or_of_other_data_is_not_learnt(written, tmp_path, monkeypatch):
+    """Most were an unforeseen error in the middle of the training, or forbade to go on."""
+    path = tmp_path / "mixed-in-5.tfrecords"
+    if isinstance(written, bytes):
+        path.write_bytes(written)
+    else:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in written:
+                writer.write(record)
+    monkeypatch.setattr(rounds.Rounds, "_look_alikes", lambda self, step: ([picture(7)], 1))
+    monkeypatch.setattr(rounds, "faces_for", lambda *_: [])
+    monkeypatch.setattr(rounds.Rounds, "_batches", lambda self, paths: paths)
+    training = SimpleNamespace(plan=SimpleNamespace(edges=(32,)))
+    plan = SimpleNamespace(data=SimpleNamespace(summary=SimpleNamespace(labels=["0"])), training=training,
+                           look_alikes=1, config=ModelConfig(Charset("0"), max_width=64))  # fmt: skip
+    made = rounds.Rounds(TrainRequest(["x"]), plan, rounds.Unlabelled(), ModelFolder(tmp_path), None)
+    assert made.mixed_in(7, True) == [str(tmp_path / "mixed-in-7.tfrecords")]
+    assert not path.exists()
+
+
+def test_a_folder_of_such_a_name_stays(tmp_path):
+    (tmp_path / "mixed-in-5.tfrecords").mkdir()
+    plan = SimpleNamespace(look_alikes=0, training=SimpleNamespace(plan=SimpleNamespace(edges=(32,))))
+    rounds.Rounds(TrainRequest(["x"]), plan, rounds.Unlabelled(), ModelFolder(tmp_path), None).close()
+    assert (tmp_path / "mixed-in-5.tfrecords").exists()
 
 
 # The command

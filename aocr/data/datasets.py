@@ -161,7 +161,7 @@ def open_dataset(
                 skipped[reason] = skipped.get(reason, 0) + count
             paths.append(path)
         name = ", ".join(patterns)
-        summary = _summarise(name, paths)
+        summary = checked_summary(name, paths)
         with _reading_images(name, all_checked=all(os.path.dirname(path) == folder for path in paths)):
             yield Dataset(name, tuple(paths), summary, skipped)
 
@@ -190,7 +190,16 @@ def _reading_images(name: str, all_checked: bool) -> Iterator[None]:
         raise DatasetError(name, f"{reason}. Build it again with aocr dataset, which looks at each.") from None
 
 
-def _summarise(name: str, paths: list[str]) -> Summary:
+def checked_summary(name: str, paths: Sequence[str]) -> Summary:
+    """As `summarise`, of records that anybody may have written.
+
+    Args:
+      name: of them, for messages.
+      paths: TFRecord files, each of at least one record.
+
+    Raises:
+      DatasetError: they are damaged or another program's, or have labels or sizes that cannot be.
+    """
     try:
         summary = summarise(paths)
         sizes = summary.sizes.astype(float)

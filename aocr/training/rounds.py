@@ -21,13 +21,13 @@ import numpy as np
 from aocr import files
 from aocr.data.automatic import network_widths
 from aocr.data.batching import plan_batches
-from aocr.data.datasets import Dataset, open_dataset, summarise
-from aocr.data.images import pixel_digest
+from aocr.data.datasets import Dataset, checked_summary, open_dataset, summarise
+from aocr.data.images import canonical_image, pixel_digest
 from aocr.data.pipeline import Batches
 from aocr.data.record_files import RecordWriter
-from aocr.data.records import Example, read_examples
+from aocr.data.records import Example, is_verified, read_examples
 from aocr.data.unlabelled import build_unlabelled, digests_of
-from aocr.errors import ConfigError
+from aocr.errors import AocrError, ConfigError
 from aocr.folder.model_folder import MIXED, ModelFolder
 from aocr.model.recognizer import Recognizer
 from aocr.reading.network import NetworkReader
@@ -139,8 +139,8 @@ class Rounds:
         if not self.mixes:
             return None
         before, lost = self._kept(step), False
-        if self._made < 0 and any(self._is_forbidden(path) for path in before):
-            log.info("Images that were mixed in so far are not to be learnt from now: others take their place.")
+        if self._made < 0 and not all(self._is_usable(path) for path in before):
+            log.info("Images that were mixed in so far cannot be learnt from now: others take their place.")
             for old in before:
                 files.remove(old)
             before, lost = [], True
@@ -163,9 +163,22 @@ class Rounds:
             before = [path] if turns else []
         return self._batches(before[-1:])
 
-    def _is_forbidden(self, path: str) -> bool:
-        """Whether a file of an earlier run, with other flags perhaps, holds an image that is not to be learnt from."""
-        return any(pixel_digest(example.image) in self._never for example in read_examples(path))
+    def _is_usable(self, path: str) -> bool:
+        """Whether a file of an earlier run, with other flags or data perhaps, or of a stranger, can be learnt from."""
+        try:
+            if not is_verified(path):
+                return False
+            checked_summary(path, [path])
+            return all(map(self._is_learnable, read_examples(path)))
+        except AocrError:
+            return False
+
+    def _is_learnable(self, example: Example) -> bool:
+        image = canonical_image(example.image)
+        size = image.width, image.height
+        is_ours = image.data == example.image and size == (example.width, example.height)
+        is_fitting = network_widths(np.array([size]), self._plan.config)[0] <= self._widest
+        return is_ours and is_fitting and pixel_digest(image.data) not in self._never
 
     def close(self) -> None:
         """Remove what was mixed in, once the training has ended."""
@@ -177,7 +190,8 @@ class Rounds:
         pattern = re.escape(MIXED).replace(r"\{\}", r"(\d+)")
         names = files.names_in(self._folder.path) if files.is_folder(self._folder.path) else []
         found = sorted((int(match[1]), name) for name in names if (match := re.fullmatch(pattern, name)))
-        return [self._folder.file(name) for start, name in found if step is None or start <= step]
+        paths = [self._folder.file(name) for start, name in found if step is None or start <= step]
+        return [path for path in paths if not files.is_folder(path)]
 
     def _batches(self, paths: Sequence[str]) -> Batches | None:
         if not paths:
