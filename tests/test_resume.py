@@ -20,7 +20,7 @@ from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_
 
 from aocr.config import ModelConfig, TrainConfig
 from aocr.errors import CheckpointError
-from aocr.folder.checkpoints import Checkpoints
+from aocr.folder.checkpoints import Checkpoints, write_weights
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.pointers import pointer_to
 from aocr.text.charset import Charset
@@ -211,6 +211,9 @@ def test_a_checkpoint_of_another_optimizer_is_told_in_one_line(tmp_path, caplog,
         checkpoints(keras.optimizers.Adam()).save(7)
         with pytest.raises(CheckpointError, match="another --optimizer"):
             checkpoints(keras.optimizers.SGD(momentum=0.9)).restore_newest()
+        write_weights(folder, model, 8)
+        with pytest.raises(CheckpointError, match=r"has weights alone.*--init-from"):  # as import writes them
+            checkpoints(keras.optimizers.Adam()).restore_newest()
         gc.collect()
         assert not [record for record in caplog.records if record.name == "tensorflow"]
     finally:

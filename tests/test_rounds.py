@@ -196,7 +196,7 @@ def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp
     assert started().mixed_in(60, False) == ["30"]  # the learning rate decays: no more rounds
     assert made == [0, 30]
     assert started({pixel_digest(picture(1).image)}).mixed_in(50, True) == ["30"] and made == [0, 30]
-    assert started({pixel_digest(picture(2).image)}).mixed_in(50, True) == ["50"]  # what was mixed in is excluded by now
+    assert started({pixel_digest(picture(2).image)}).mixed_in(50, True) == ["50"]  # what was is excluded by now
     assert [path.name for path in tmp_path.iterdir()] == ["mixed-in-50.tfrecords"]
     first.close()
     assert not list(tmp_path.iterdir())

@@ -23,6 +23,8 @@ from aocr.text.charset import NUM_SPECIALS, Charset
 
 _DECODER = "embedding_attention_decoder/attention_decoder"
 _CELL = f"{_DECODER}/multi_rnn_cell/cell_0"
+MOST_STEPS = 2**40
+"""More than any training takes; they stand in the names of files."""
 
 
 def _lstm(kernel: np.ndarray, bias: np.ndarray, inputs: int) -> dict[str, np.ndarray]:
@@ -99,8 +101,10 @@ class OldCheckpoint:
             return 0
         try:
             (value,) = self._bundle.read(["Variable"]).values()
+            if not value < MOST_STEPS:  # NaN too
+                raise ValueError("a number of steps that cannot be")
             return max(0, int(value))
-        except (OSError, OverflowError, ValueError):
+        except (OSError, ValueError):
             raise CheckpointError(self.path, "is damaged: 'Variable' cannot be read. Copy the whole folder.") from None
 
     def pair(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:

@@ -107,6 +107,9 @@ class Checkpoints:
         found = read_groups(newest, *self._groups)
         variables = {f"{group}/{name}": v for group, values in self._groups.items() for name, v in values.items()}
         slots = [{name for name in names if name.startswith("optimizer/")} for names in (found, variables)]
+        if not slots[0]:
+            reason = f"has weights alone. To start from it, give --init-from {self.folder} and another --model-dir."
+            raise CheckpointError(newest, reason)
         if slots[0] != slots[1]:
             raise CheckpointError(newest, "is of another --optimizer. Start anew with --no-resume.")
         assign_all(newest, variables, found)
