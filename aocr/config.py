@@ -29,8 +29,8 @@ LARGEST = {
 }
 """Limits of a network's settings: a model.json from elsewhere asks for no more."""
 
-MODEL_FILE, CURVES_FILE = "model.json", "curves.png"
-"""The file that makes a folder a model folder, and the picture in it, which is no data."""
+DRAWN = {"curves.png": "model.json", "attention.gif": "word.txt", "attention.png": "word.txt"}
+"""Pictures that a training and `aocr test` draw, and what stands beside each: among images they are none."""
 
 MAX_BATCH, MAX_BEAM = 65_536, 1_000
 """Images read or learnt together, and texts followed at a time, at the most: more is a slip, and memory runs out."""

@@ -10,6 +10,9 @@ from PIL import Image
 
 from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations, split_line
 from aocr.errors import AnnotationError
+from aocr.folder.model_folder import CURVES, MODEL
+from aocr.report.attention import write_visualization
+from aocr.results import Prediction, Sample
 
 
 def parsed(data: bytes) -> list[tuple]:
@@ -102,13 +105,16 @@ def test_a_name_that_is_not_utf_8_has_no_label(tmp_path):
     assert [line.label for line in labels_from_filenames(str(tmp_path))] == ["a", None]
 
 
-def test_the_curves_of_a_model_among_its_images_are_no_image(tmp_path):
+def test_pictures_that_aocr_drew_among_the_images_are_none(tmp_path):
     """`aocr train .` twice: the second learnt `checkpoints/curves.png` as an image of the text `curves`."""
-    for name in ("a.png", "checkpoints/curves.png", "checkpoints/model.json", "real/curves.png"):
+    data = io.BytesIO()
+    Image.new("L", (60, 32), 200).save(data, "PNG")
+    write_visualization(Sample("a.png", "x", Prediction("x", 1.0), image=data.getvalue()), tmp_path / "results")
+    for name in ("a.png", f"checkpoints/{CURVES}", f"checkpoints/{MODEL}", f"real/{CURVES}", "real/attention.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    names = [os.path.relpath(line.path, tmp_path) for line in labels_from_filenames(str(tmp_path))]
-    assert names == ["a.png", "real/curves.png"]
+    assert [path.name for path in (tmp_path / "results").rglob("*.png")] == ["attention.png"]
+    assert [line.label for line in labels_from_filenames(str(tmp_path))] == ["a", "attention", "curves"]
 
 
 def test_a_counter_in_a_file_name_is_part_of_the_label(tmp_path):

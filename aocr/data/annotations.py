@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aocr.config import CURVES_FILE, MODEL_FILE
+from aocr.config import DRAWN
 from aocr.errors import AnnotationError
 from aocr.files import is_remote, text_lines, walk
 from aocr.text.charset import normalise
@@ -78,17 +78,16 @@ def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
         raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
 
 
-def _is_of_model(name: str, beside: Collection[str]) -> bool:
-    return name == CURVES_FILE and MODEL_FILE in beside
-
-
 def images_in(folder: str) -> list[str]:
     """Paths of the images in a folder and the folders in it, sorted; says which files it passes over.
 
-    The curves of a model are none: its folder, `checkpoints` perhaps, may lie among the images that it learns.
+    Pictures that aocr drew are none: `checkpoints` and `results` may lie among the images that are learnt.
     """
-    found = ((base, name, names) for base, _, names in walk(folder) for name in names)
-    paths = sorted(os.path.join(base, name) for base, name, names in found if not _is_of_model(name, names))
+    paths = []
+    for base, _, names in walk(folder):
+        drawn = {name for name in DRAWN.keys() & names if DRAWN[name] in names}
+        paths += [os.path.join(base, name) for name in names if name not in drawn]
+    paths.sort()
     images = [path for path in paths if path.lower().endswith(IMAGE_ENDINGS)]
     if others := [path for path in paths if not path.lower().endswith(IMAGE_ENDINGS)]:
         endings = Counter(os.path.splitext(path)[1].lower() or "without ending" for path in others)

@@ -25,7 +25,7 @@ from typing import Any
 
 import aocr
 from aocr import files
-from aocr.config import CURVES_FILE, MODEL_FILE, ModelConfig
+from aocr.config import ModelConfig
 from aocr.errors import AocrError, CheckpointError, TrainingError
 from aocr.folder.pointers import check_names, named, read_best, read_temperature, why_best
 
@@ -36,8 +36,8 @@ MOST_JSON_BYTES = 2**26
 MOST_POINTER_BYTES = 2**20
 """Of the file that names the newest checkpoints; two names take 100."""
 
-MODEL, TRAIN, BEST = MODEL_FILE, "train.json", "best.json"
-CALIBRATION, HISTORY, CURVES, LOG = "calibration.json", "history.json", CURVES_FILE, "aocr.log"
+MODEL, TRAIN, BEST = "model.json", "train.json", "best.json"
+CALIBRATION, HISTORY, CURVES, LOG = "calibration.json", "history.json", "curves.png", "aocr.log"
 MIXED = "mixed-in-{}.tfrecords"
 """Images that are mixed in among the labelled ones from a step on; gone when the training has ended."""
 COMPACT, POINTER = "weights.npz", "checkpoint"
