@@ -310,6 +310,10 @@ def other_files(good: bytes, folder) -> dict[str, tuple[bytes, str]]:
         "no charset": (changed(metadata("model", "{}")), "charset"),
         "no settings": (changed(metadata("model", "[]")), "is not an ONNX export"),
         "no temperature": (changed(metadata("temperature", "nan")), "settings that cannot be"),
+        "lists that fill the memory": (
+            changed(metadata("model", f'{{"a": [{"[]," * 2**21}[]]}}')),
+            "settings that cannot",
+        ),
         "another charset": (changed(other_charset), "charset"),
         "another height": (changed(lambda model: model.graph.input.pop()), "Export the model again"),
     }

@@ -301,11 +301,19 @@ def test_a_file_without_end_is_no_model(folder, image):
     assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "is a pipe or a device")
 
 
+@pytest.mark.parametrize(("name", "most"), [("model.json", 4), ("best.json", 4), ("history.json", 16)])
+def test_lists_in_a_json_file_do_not_fill_the_memory(name, most, tmp_path):
+    """Each takes three bytes there and 150 in memory: 64 MB, once allowed, took 3.3 GB and nine seconds."""
+    (tmp_path / name).write_text(f'{{"a": [{"[]," * 2**19 * most}[]]}}')
+    with pytest.raises(CheckpointError, match=f"more than {most} MiB"):
+        ModelFolder(tmp_path).read_json(name)
+
+
 def test_a_huge_file_is_not_taken_into_memory(folder, image, tmp_path):
     for path in (folder / "model.json", tmp_path / "huge.png", tmp_path / "weights.npz"):
         path.touch()
         os.truncate(path, 2**36)
-    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "more than 64 MiB")
+    assert_clean_failure(run_aocr("predict", image, "--model-dir", folder), "more than 4 MiB")
     with pytest.raises(ImageError, match="more than 1024 MiB"):
         read_file(tmp_path / "huge.png")
     with pytest.raises(CheckpointError, match="more than 1024 MiB"):

@@ -30,8 +30,9 @@ from aocr.errors import AocrError, CheckpointError, TrainingError
 from aocr.folder.pointers import check_names, named, read_best, read_temperature, why_best
 
 FORMAT = 1
-MOST_JSON_BYTES = 2**26
-"""Of a json file; a charset of 100,000 symbols takes a million."""
+MOST_JSON_BYTES, MOST_HISTORY_BYTES = 2**22, 2**24
+"""Of a json file, which may take fifty times as many in memory; a charset of 100,000 symbols takes a million, the
+history of 100,000 checks fifteen."""
 
 MOST_POINTER_BYTES = 2**20
 """Of the file that names the newest checkpoints; two names take 100."""
@@ -115,7 +116,8 @@ class ModelFolder:
         """
         path = self.file(name)
         try:
-            value = json.loads(files.read_plain(path, MOST_JSON_BYTES))
+            most = MOST_HISTORY_BYTES if name == HISTORY else MOST_JSON_BYTES
+            value = json.loads(files.read_plain(path, most))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, RecursionError, OSError) as error:
