@@ -39,7 +39,7 @@ def test_duration(text, seconds):
     assert options.duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", " ", "m", "10 m", "1.5h", "-5", "5d", "30m1h", "0", "0h0m", "ten"])
+@pytest.mark.parametrize("text", ["", " ", "m", "10 m", "1.5h", "-5", "5d", "30m1h", "0", "0h0m", "ten", "9" * 400])
 def test_not_a_duration(text):
     with pytest.raises(argparse.ArgumentTypeError):
         options.duration(text)
@@ -341,6 +341,8 @@ def test_not_legacy():
         "train f --charset-policy maybe",
         "dataset a b c",
         "dataset a --shards 0",
+        "dataset a --shards 100000",
+        "synth o.tfrecords --shards 100000",
         "export --format onnxx",
         "predict a.png --precision int1",
         "--phase=dance --data-path=f",

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--report", metavar="FILE", help="write every line left out, and why, to this file")
     add("--preview", metavar="FILE", help="draw a few images as the network and its training will see them (PNG)")
     add("--strict", action="store_true", help="stop at the first line that cannot be used")
-    add("--shards", type=options.positive, default=1, metavar="N", help="write N files (default: 1)")
+    add("--shards", type=options.shards, default=1, metavar="N", help="write N files (default: 1)")
     add("--log-step", type=options.positive, default=500, metavar="N", help="log every N images (default: 500)")
     add("--force-uppercase", action=argparse.BooleanOptionalAction, default=False,
         help="turn labels to capitals, as aocr 0.7.6 did (default: leave them as they are)")

@@ -61,6 +61,7 @@ def _number(kind: type, allowed: Callable[[float], bool], rule: str) -> Callable
 positive = _number(int, lambda value: value >= 1, "1 or more")
 whole = _number(int, lambda value: value >= 0, "0 or more")
 batch = _number(int, lambda value: 1 <= value <= MAX_BATCH, f"1 to {MAX_BATCH:,}")
+shards = _number(int, lambda value: 1 <= value <= 99_999, "1 to 99,999")  # five digits stand in their names
 length = _number(int, lambda value: 1 <= value <= MAX_DRAWN, f"1 to {MAX_DRAWN:,}")
 share = _number(float, lambda value: 0 <= value <= 1, "between 0 and 1")
 above_zero = _number(float, lambda value: 0 < value < float("inf"), "above 0")
@@ -68,7 +69,7 @@ above_zero = _number(float, lambda value: 0 < value < float("inf"), "above 0")
 
 def duration(text: str) -> float:
     """argparse type: seconds of `90`, `45s`, `10m`, `2h` or `1h30m`."""
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    match = re.fullmatch(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", text.strip())
     if not text.strip() or not match:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration like 90s, 10m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("output", nargs="?", metavar="OUTPUT",
         help="a folder for images and annotations.txt, or a file whose name ends in .tfrecords")
     add("--count", type=options.positive, default=10_000, metavar="N", help="images (default: 10000)")
-    add("--shards", type=options.positive, default=1, metavar="N", help="write N files of records (default: 1)")
+    add("--shards", type=options.shards, default=1, metavar="N", help="write N files of records (default: 1)")
     add("--seed", type=options.whole, default=0, metavar="N", help="another N, other images (default: 0)")
     add("--workers", type=options.positive, metavar="N", help="processes; they change no image (default: one a core)")
     add("--preview", metavar="FILE.png", help="draw the first images and their labels on a sheet")
