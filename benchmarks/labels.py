@@ -57,7 +57,7 @@ TASKS = [
     Task("captcha", 3),
     Task("plates", 3),
     Task("kannada", 3),
-    Task("displays"),
+    Task("displays", 3),
     Task("lines_english", score="cer"),
     Task("captcha_varlen"),
 ]
