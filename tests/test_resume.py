@@ -105,7 +105,11 @@ def test_a_terminal_that_is_closed_loses_nothing(data, tmp_path):
     model_dir, log = tmp_path / "m", tmp_path / "log"
     args = ("train", data, *flags(model_dir, "--num-epoch", "500", "--log-path", log))
     terminal = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
-    take = functools.partial(fcntl.ioctl, theirs, termios.TIOCSCTTY, 0)
+
+    def take():
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
     process = start_aocr(*args, **terminal, start_new_session=True, preexec_fn=take)
     os.close(theirs)
     seen = b""
@@ -122,7 +126,10 @@ def test_a_terminal_that_is_closed_loses_nothing(data, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_first(number, data, tmp_path):
     model_dir = tmp_path / "m"
-    process = start("train", data, *flags(model_dir, "--num-epoch", "500"))
+    heed = functools.partial(signal.signal, number, signal.SIG_DFL)  # the tests may run under nohup
+    process = start_aocr(
+        "train", data, *flags(model_dir, "--num-epoch", "500"), stderr=subprocess.PIPE, preexec_fn=heed
+    )
     wait_for_line(process, "Step 10:")
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, SMALL, draw_numbers, run_aocr
@@ -136,23 +135,22 @@ def test_a_file_system_that_renames_over_nothing_is_told(few, tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["d.tfrecords"]
 
 
-def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(tmp_path):
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(tmp_path, monkeypatch):
+    import keras
+    import tensorflow as tf
+
     from aocr.errors import TrainingError
     from aocr.folder.checkpoints import Checkpoints
     from aocr.folder.model_folder import ModelFolder
 
-    checkpoints = Checkpoints.__new__(Checkpoints)
-    checkpoints.folder = ModelFolder(tmp_path)
-
-    def fill_the_disk(path, *_):
-        (tmp_path / f"{path}_temp").mkdir()
+    def fill_the_disk(_, path):
+        os.mkdir(f"{path}_temp")
         raise OSError(28, "No space left on device")
 
-    for attribute in ("_averages", "_manager"):
-        writer = SimpleNamespace(
-            write=fill_the_disk, save=lambda checkpoint_number: fill_the_disk(f"ckpt-{checkpoint_number}")
-        )
-        setattr(checkpoints, attribute, writer)
+    monkeypatch.setattr(tf.train.Checkpoint, "write", fill_the_disk)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    state = {"step": tf.Variable(7)}
+    checkpoints = Checkpoints(ModelFolder(tmp_path), model, {"a": tf.Variable(1.0)}, keras.optimizers.SGD(), state)
     for save in (lambda: checkpoints.save(7), lambda: checkpoints.save_best(7, 0.5, 0.5)):
         with pytest.raises(TrainingError, match=r"a checkpoint cannot be written .*No space left"):
             save()
