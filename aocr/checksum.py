@@ -1,15 +1,17 @@
-"""CRC-32C (Castagnoli), turned and shifted: the checksum in TensorFlow's records and checkpoints."""
+"""The checksum in TensorFlow's records and checkpoints: CRC-32C (Castagnoli), turned and shifted."""
 
 from __future__ import annotations
 
 import functools
 
+HEAD_BYTES = 12
+"""Of a record in a file of records: its length, and the checksum of that."""
 _POLYNOMIAL = 0x82F63B78
 _MASK_DELTA = 0xA282EAD8
-_SHORT = 512
+_SHORT = 64
 """Bytes up to which a loop is faster than arrays."""
 _ROW, _AT_ONCE = 256, 4096
-"""Bytes of a row, and rows that are looked up at once."""
+"""Bytes of a row, a power of two, and rows that are looked up at once."""
 
 
 def _table() -> list[int]:
@@ -39,10 +41,15 @@ def masked_crc32c(data: bytes | memoryview) -> int:
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
-def _passed(tables, states):
+def is_head(head: bytes) -> bool:
+    """Whether a record can begin like this: a length of 8 bytes, and the checksum that belongs to it."""
+    return len(head) == HEAD_BYTES and int.from_bytes(head[8:], "little") == masked_crc32c(head[:8])
+
+
+def _passed(tables, state):
     """States once as many zeros have passed through the checksum as (4, 256) `tables`, one a byte, stand for."""
     first, second, third, fourth = tables
-    return first[states & 255] ^ second[states >> 8 & 255] ^ third[states >> 16 & 255] ^ fourth[states >> 24]
+    return first[state & 255] ^ second[state >> 8 & 255] ^ third[state >> 16 & 255] ^ fourth[state >> 24]
 
 
 @functools.cache
@@ -53,14 +60,14 @@ def _row_tables():
     passing = np.array([_BYTE, *(np.arange(256) << shift for shift in (0, 8, 16))], np.uint32)  # one zero
     of_places = [passing[0]]
     for _ in range(_ROW - 1):
-        of_places.insert(0, _passed(passing, of_places[0]))
+        of_places.append(_passed(passing, of_places[-1]))
     for _ in range(_ROW.bit_length() - 1):
         passing = _passed(passing, passing)
-    return np.array(of_places), passing
+    return np.array(of_places[::-1]), passing.tolist()
 
 
 def _of_rows(data: bytes | memoryview) -> int:
-    """As `crc32c`, for all rows at once: the checksum is linear, so those of rows are put together two by two.
+    """As `crc32c`, for the bytes of a row at once: the checksum is linear, so those of rows are then put together.
 
     Zeros before the first byte change nothing, so there are as many as make the rows whole.
     """
@@ -71,11 +78,8 @@ def _of_rows(data: bytes | memoryview) -> int:
     flat = rows.reshape(-1)[-len(data) :]
     flat[:] = np.frombuffer(data, np.uint8)
     flat[:4] ^= 255
-    some = (rows[at : at + _AT_ONCE] for at in range(0, len(rows), _AT_ONCE))
-    states = np.concatenate([np.bitwise_xor.reduce(of_places[np.arange(_ROW), part], axis=1) for part in some])
-    while len(states) > 1:
-        if len(states) % 2:
-            states = np.concatenate([[np.uint32(0)], states])
-        states = _passed(passing, states[::2]) ^ states[1::2]
-        passing = _passed(passing, passing)
-    return int(states[0]) ^ 0xFFFFFFFF
+    crc, places = 0, np.arange(_ROW)
+    for at in range(0, len(rows), _AT_ONCE):
+        for row in np.bitwise_xor.reduce(of_places[places, rows[at : at + _AT_ONCE]], axis=1).tolist():
+            crc = _passed(passing, crc) ^ row
+    return crc ^ 0xFFFFFFFF

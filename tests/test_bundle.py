@@ -20,7 +20,7 @@ MAGIC = bytes.fromhex("57fb808b247547db")
 HEADER = (b"", field(1, 1))
 
 
-@pytest.mark.parametrize("length", [0, 1, 9, 512, 513, 514, 767, 768, 769, 9001, 70_000])
+@pytest.mark.parametrize("length", [0, 1, 9, 64, 65, 256, 257, 512, 513, 514, 767, 768, 769, 9001, 70_000])
 def test_checksums(length):
     data = np.random.default_rng(length).integers(0, 256, length, np.uint8).tobytes()
     state = 0xFFFFFFFF

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, features
 from synth_fonts import ASCII, write_font
 
+from aocr.checksum import is_head
 from aocr.cli.main import main
 from aocr.data.records import read_examples
 from aocr.errors import DatasetError
@@ -20,7 +21,6 @@ from aocr.synth import pipeline
 from aocr.synth.drawing import Painter
 from aocr.synth.looks.camera import contrast
 from aocr.synth.pipeline import SynthOptions, make_job
-from aocr.synth.records import is_record_start
 from aocr.synth.styles import STYLES
 from aocr.synth.writer import open_writer
 from aocr.text.charset import NAMES
@@ -97,7 +97,7 @@ def test_records_are_those_that_aocr_reads(synth):
 
 @pytest.mark.parametrize("length", [0, 9, 2**40])
 def test_what_a_record_does_not_begin_with(length):
-    assert not is_record_start(struct.pack("<QI", length, 0)) and not is_record_start(b"")
+    assert not is_head(struct.pack("<QI", length, 0)) and not is_head(b"")
 
 
 def test_the_same_for_any_number_of_workers(synth, small_blocks):

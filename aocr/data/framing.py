@@ -7,14 +7,9 @@ are compared with the file's size first.
 from __future__ import annotations
 
 from aocr import files
-from aocr.checksum import masked_crc32c
+from aocr.checksum import HEAD_BYTES
 
-HEAD_BYTES, TAIL_BYTES = 12, 4
-
-
-def is_head(head: bytes) -> bool:
-    """Whether a record can begin like this: a length, and the checksum that belongs to it."""
-    return len(head) == HEAD_BYTES and int.from_bytes(head[8:], "little") == masked_crc32c(head[:8])
+TAIL_BYTES = 4
 
 
 def num_fitting(path: str, limit: int | None = None) -> int:

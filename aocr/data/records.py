@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from aocr import files
-from aocr.data.framing import HEAD_BYTES, TAIL_BYTES, is_head, num_fitting
+from aocr.checksum import HEAD_BYTES, is_head
+from aocr.data.framing import TAIL_BYTES, num_fitting
 from aocr.errors import DatasetError
 from aocr.text.charset import normalise
 

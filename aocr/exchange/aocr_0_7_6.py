@@ -87,11 +87,14 @@ class OldCheckpoint:
         """Its shape."""
         return self.shapes[self._find(name)]
 
+    def _value(self, name: str) -> np.ndarray:
+        (value,) = self._bundle.read([name]).values()
+        return value
+
     def get(self, name: str) -> np.ndarray:
         """Its value, all of it numbers."""
         try:
-            (value,) = self._bundle.read([self._find(name)]).values()
-            return as_float32(name, value)
+            return as_float32(name, self._value(self._find(name)))
         except (OSError, ValueError):
             raise CheckpointError(self.path, f"is damaged: {name!r} cannot be read. Copy the whole folder.") from None
 
@@ -100,7 +103,7 @@ class OldCheckpoint:
         if self.shapes.get("Variable") != ():
             return 0
         try:
-            (value,) = self._bundle.read(["Variable"]).values()
+            value = self._value("Variable")
             if not value < MOST_STEPS:  # NaN too
                 raise ValueError("a number of steps that cannot be")
             return max(0, int(value))

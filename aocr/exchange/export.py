@@ -205,9 +205,8 @@ def export(
 
     Raises:
       ConfigError: as `check_choice`.
-      CheckpointError: TensorFlow could not find a folder of this name.
-      ExportError: a package is missing, it cannot be written, or does not read as the model does; then nothing is
-        left behind.
+      ExportError: a package is missing, TensorFlow takes the path for a pattern, it cannot be written, or does not
+        read as the model does; then nothing is left behind.
     """
     form: Any = FORMATS[kind]
     check_choice(kind, quantize, dataset is not None)

@@ -14,6 +14,7 @@ import numpy as np
 
 from aocr import files
 from aocr.checksum import masked_crc32c
+from aocr.folder.pointers import INDEX, NUMBERS
 from aocr.protobuf import raw_fields, read_varint
 
 MOST_BYTES = 2**20
@@ -57,8 +58,8 @@ class Bundle:
 
     def __init__(self, prefix: str, most: int = MOST_NUMBER_BYTES):
         self._left = most
-        self._path = f"{prefix}.data-00000-of-00001"
-        self._entries = dict(_entries_of(files.read_plain(f"{prefix}.index", MOST_BYTES)))
+        self._path = f"{prefix}{NUMBERS}"
+        self._entries = dict(_entries_of(files.read_plain(f"{prefix}{INDEX}", MOST_BYTES)))
         self.shapes = {name: entry.shape for name, entry in self._entries.items()}
         files.refuse_endless(self._path)
         end = files.size(self._path)

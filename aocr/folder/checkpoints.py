@@ -11,12 +11,12 @@ import tensorflow as tf
 from aocr import files
 from aocr.errors import CheckpointError, TrainingError
 from aocr.folder.model_folder import MOST_POINTER_BYTES, NEWEST, POINTER, ModelFolder
-from aocr.folder.pointers import pointer_to
+from aocr.folder.pointers import INDEX, NUMBERS, pointer_to
 from aocr.folder.variables import assign_all, weights_of
 from aocr.folder.weights import AVERAGED, WEIGHTS, read_groups
 
 NUM_KEPT = 2
-_ENDINGS = "_temp", ".index", ".data-00000-of-00001"
+_ENDINGS = "_temp", INDEX, NUMBERS
 """Of what TensorFlow writes of a checkpoint."""
 RESUMES = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
 """What to do where a training cannot write."""
@@ -106,11 +106,11 @@ class Checkpoints:
             return None
         found = read_groups(newest, *self._groups)
         variables = {f"{group}/{name}": v for group, values in self._groups.items() for name, v in values.items()}
-        slots = [{name for name in names if name.startswith("optimizer/")} for names in (found, variables)]
-        if not slots[0]:
+        slots = {name for name in found if name.startswith("optimizer/")}
+        if not slots:
             reason = f"has weights alone. To start from it, give --init-from {self.folder} and another --model-dir."
             raise CheckpointError(newest, reason)
-        if slots[0] != slots[1]:
+        if slots != {name for name in variables if name.startswith("optimizer/")}:
             raise CheckpointError(newest, "is of another --optimizer. Start anew with --no-resume.")
         assign_all(newest, variables, found)
         return newest

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import glob
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +26,7 @@ import aocr
 from aocr import files
 from aocr.config import ModelConfig
 from aocr.errors import AocrError, CheckpointError, TrainingError
-from aocr.folder.pointers import check_names, named, read_best, read_temperature, why_best
+from aocr.folder.pointers import INDEX, NUMBERS, check_names, named, read_best, read_temperature, why_best
 
 FORMAT = 1
 MOST_JSON_BYTES, MOST_HISTORY_BYTES = 2**22, 2**24
@@ -226,7 +225,7 @@ class ModelFolder:
         """
         names = self.newest_names()
         newest = self.file(names[-1]) if names else None
-        return newest if newest and files.exists(f"{newest}.index") else None
+        return newest if newest and files.exists(f"{newest}{INDEX}") else None
 
     def check_goes_on(self, steps: int) -> None:
         """See that a training goes on with the weights that are there, and does not put fresh ones in their place.
@@ -266,7 +265,7 @@ class ModelFolder:
 
     def remove_checkpoint(self, name: str) -> None:
         """Remove the files of a checkpoint, as far as they are there."""
-        for ending in (".index", ".data-00000-of-00001"):
+        for ending in (INDEX, NUMBERS):
             with contextlib.suppress(FileNotFoundError):
                 files.remove(self.file(f"{name}{ending}"))
 
@@ -277,7 +276,7 @@ class ModelFolder:
           CheckpointError: the folder has no checkpoint, or best.json or calibration.json is damaged.
         """
         best = read_best(self.read_json(BEST), self.file(BEST))
-        if best and files.exists(self.file(f"{best['checkpoint']}.index")):
+        if best and files.exists(self.file(f"{best['checkpoint']}{INDEX}")):
             return Chosen(self.file(best["checkpoint"]), why_best(best), self._temperature(best["checkpoint"]))
         if newest := self.newest():
             return Chosen(newest, "newest (there was no validation)", self._temperature(os.path.basename(newest)))
@@ -289,7 +288,7 @@ class ModelFolder:
         """Paths of the files that hold the weights of a checkpoint."""
         if chosen.prefix.endswith(COMPACT):
             return [chosen.prefix]
-        return [f"{chosen.prefix}.index", *files.find(f"{glob.escape(chosen.prefix)}.data-*")]
+        return [f"{chosen.prefix}{ending}" for ending in (INDEX, NUMBERS)]
 
     def write_best(self, step: int, word_accuracy: float, cer: float, last: bool, closed: bool = False) -> None:
         """Let best.json point at `best_path(step)`, whose files are there, then drop the ones before."""

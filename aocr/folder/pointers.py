@@ -7,6 +7,8 @@ from typing import Any, TypeGuard
 
 from aocr.errors import CheckpointError
 
+INDEX, NUMBERS = ".index", ".data-00000-of-00001"
+"""Endings of the two files of a checkpoint."""
 LARGEST = 1e12
 """No number in these files is larger."""
 TEMPERATURES = 0.01, 100.0

@@ -22,11 +22,6 @@ def framed(data: bytes) -> bytes:
     return length + _checksum(length) + data + _checksum(data)
 
 
-def is_record_start(head: bytes) -> bool:
-    """Whether the first 12 bytes of a file are those of a TFRecord file."""
-    return len(head) == 12 and _checksum(head[:8]) == head[8:]
-
-
 def example(image: bytes, label: str, width: int, height: int) -> bytes:
     """A serialized `tf.train.Example` with the features image, label, comment (empty), width and height."""
     values = [(name, field(1, field(1, value))) for name, value in

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from aocr import files
+from aocr.checksum import HEAD_BYTES, is_head
 from aocr.errors import DatasetError
 from aocr.synth.drawing import Drawn
-from aocr.synth.records import example, framed, is_record_start
+from aocr.synth.records import example, framed
 
 ANNOTATIONS = "annotations.txt"
 RECORDS_ENDING = ".tfrecords"
@@ -227,7 +228,7 @@ class RecordWriter(Writer):
                 raise DatasetError(name, "is a folder. Name a file to write.")
             if os.path.exists(name) and os.path.getsize(name):
                 with open(name, "rb") as file:
-                    if not is_record_start(file.read(12)):
+                    if not is_head(file.read(HEAD_BYTES)):
                         raise DatasetError(
                             name, "already exists and holds no records. Name another output, or remove it."
                         )
