@@ -122,7 +122,7 @@ def _run(
         trainer = Trainer(*common, plan.closing, started, plan.num_validation)
     trainer.rounds = rounds = Rounds(request, plan, unlabelled, folder, model)
     restored = trainer.restore()
-    _tell_start(request, folder, restored)
+    _tell_start(request, plan, folder, restored)
     _tell_network(request, plan, cluster, model.count_params(), f"{precision} ({why})")
     if cluster.is_chief and not trainer.schedule.ended:
         _record(request, plan, folder, precision)
@@ -181,13 +181,24 @@ def _finish(
     return outcome
 
 
-def _tell_start(request: TrainRequest, folder: ModelFolder, restored: str | None) -> None:
+def _tell_start(request: TrainRequest, plan: Plan, folder: ModelFolder, restored: str | None) -> None:
     """Say what the training begins with, and warn where it had other data before."""
-    before = (folder.read_json(TRAIN) or {}).get("datasets")
-    if restored and isinstance(before, list) and before != list(request.datasets):
+    before = folder.read_json(TRAIN) if restored else None
+    before = before if isinstance(before, dict) else {}
+    datasets, num_images, num_now = before.get("datasets"), before.get("num_images"), len(plan.data.summary.labels)
+    if isinstance(datasets, list) and datasets != list(request.datasets):
         log.warning(
-            "Until now this model was trained on %s. To start anew, add --no-resume.", ", ".join(map(str, before))
+            "Until now this model was trained on %s. To start anew, add --no-resume.", ", ".join(map(str, datasets))
         )
+    if isinstance(num_images, int) and num_images != num_now and plan.validation and not request.validation:
+        log.warning(
+            "Until now this model was trained on %s, now there are %s. Some that are held out now may have been learnt "
+            "from before, so that the scores told may be too good. For honest ones train in a new --model-dir, or give "
+            "images that it has not seen as --validation.",
+            *(counted(num_images, "image"), f"{num_now:,}"),
+        )
+    if before and request.init_from not in (None, before.get("init_from")):
+        log.warning("--init-from is not used: the training goes on. To start from another model, add --no-resume.")
     log.info("Resuming from %s" if restored else "A new model in %s", restored or request.model_dir)
 
 
