@@ -183,8 +183,7 @@ def _finish(
 
 def _tell_start(request: TrainRequest, plan: Plan, folder: ModelFolder, restored: str | None) -> None:
     """Say what the training begins with, and warn where it had other data before."""
-    before = folder.read_json(TRAIN) if restored else None
-    before = before if isinstance(before, dict) else {}
+    before = (folder.read_json(TRAIN) if restored else None) or {}
     datasets, num_images, num_now = before.get("datasets"), before.get("num_images"), len(plan.data.summary.labels)
     if isinstance(datasets, list) and datasets != list(request.datasets):
         log.warning(
