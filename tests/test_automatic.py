@@ -62,10 +62,10 @@ def test_a_set_is_split_where_both_parts_get_images():
 
 def test_more_of_a_small_set_is_held_out():
     places = np.random.default_rng(0).integers(0, automatic.NUM_PARTS * automatic.PLACES, automatic.SMALL_SET)
-    assert automatic.held_below(places) == automatic.PLACES
+    np.testing.assert_array_equal(automatic.held_out_of(places), places < automatic.PLACES)
     for count, held in ((automatic.SMALL_SET - 1, 40), (100, 20), (25, 5), (1, 1), (0, 0)):
-        assert (places[:count] < automatic.held_below(places[:count])).sum() == held
-    assert (np.repeat(places[:50], 2) < automatic.held_below(np.repeat(places[:50], 2))).sum() == 20
+        assert automatic.held_out_of(places[:count]).sum() == held
+    assert automatic.held_out_of(np.repeat(places[:50], 2)).sum() == 20
 
 
 def test_a_split_is_that_of_the_first_release():

@@ -97,7 +97,8 @@ def test_without_enough_images_there_is_no_validation_and_the_newest_is_used(tmp
     assert "without validation" in done.stderr
     assert "newest (there was no validation)" in done.stderr
     done = run_aocr(
-        "train", data, "--model-dir", tmp_path / "n", "--num-epoch", "2", "--validation", data, *SMALL,
+        "train", data, "--model-dir", tmp_path / "n", "--num-epoch", "2", *SMALL,
+        "--validation", draw_numbers(tmp_path / "held", 20, seed=9),
         "--output-dir", tmp_path / "out",
     )  # fmt: skip
     assert "validating on 20" in done.stderr

@@ -305,8 +305,9 @@ def test_gpu_id_shows_one_gpu_or_none(monkeypatch):
 @pytest.mark.slow
 def test_a_network_that_has_not_begun_to_read_is_given_time(run, tmp_path):
     data = draw_numbers(tmp_path / "n", 40)
+    held = draw_numbers(tmp_path / "held", 40, seed=9)
     flags = ("--model-dir", tmp_path / "m", "--attn-num-hidden", "8", "--steps-per-checkpoint", "1", "--no-augment")
-    slow = ("--validation", data, "--initial-learning-rate", "1e-9", "--patience", "1", "--batch-size", "40")
+    slow = ("--validation", held, "--initial-learning-rate", "1e-9", "--patience", "1", "--batch-size", "40")
     _, err = run("train", data, *flags, *slow)
     assert "it got no better for 2 checks in a row (--patience)" in err
     _, err = run("train", data, *flags, *slow)
@@ -327,9 +328,10 @@ def test_a_training_that_read_all_stays_ended(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Evaluator, "report", scripted)
     data, log = draw_numbers(tmp_path / "n", 40), tmp_path / "log.txt"
+    held = draw_numbers(tmp_path / "held", 40, seed=9)
     flags = ("--model-dir", tmp_path / "m", "--attn-num-hidden", "8", "--steps-per-checkpoint", "1", "--no-augment")
     flags += ("--init-from", "none")
-    slow = ("--validation", data, "--initial-learning-rate", "1e-9", "--patience", "4", "--batch-size", "40")
+    slow = ("--validation", held, "--initial-learning-rate", "1e-9", "--patience", "4", "--batch-size", "40")
     _, err = run("train", data, *flags, *slow, "--log-path", log)
     assert "it got no better for 2 checks in a row (--patience)" in err
     assert json.loads((tmp_path / "m" / "best.json").read_text("utf-8"))["last"]

@@ -28,6 +28,7 @@ from aocr.training import rounds
 from aocr.training.calibration import TEMPERATURES, TemperedReader
 from aocr.training.cluster import Cluster
 from aocr.training.prepare import TrainRequest, make_plan
+from aocr.training.seen import Role, read_seen
 from aocr.training.trust import MISS, MOST_WRONG, at_most, find_threshold
 
 # Trust
@@ -308,7 +309,7 @@ class TiredPainter:
     ],
 )
 def test_small_sets_are_given_look_alikes_where_a_reader_starts(count, given, flags, drawn, tmp_path):
-    path, held = draw_numbers(tmp_path / "t", count), draw_numbers(tmp_path / "v", 4) if given else None
+    path, held = draw_numbers(tmp_path / "t", count), draw_numbers(tmp_path / "v", 4, seed=9) if given else None
     request = TrainRequest([str(path)], **flags)
     with open_dataset([str(path)], None) as data, open_dataset([str(held or path)], None) as other:
         plan = make_plan(request, None, data, other if given else None, Cluster(tf.distribute.get_strategy()))
@@ -351,6 +352,13 @@ def test_never_is_a_validation_or_excluded_image_learnt(folders, tmp_path, monke
     ):
         assert word in done.stderr
     assert not list(model.glob("mixed-in-*"))
+    seen = read_seen(ModelFolder(model))
+    roles = {}
+    for name in ("labelled", "held"):
+        with open_dataset([str(folders / name / "numbers.txt")]) as dataset:
+            roles[name] = set(seen.roles_of(dataset.summary.places))
+    assert roles == {"labelled": {Role.LEARNT}, "held": {Role.HELD_OUT}}
+    assert (seen.roles == Role.LEARNT).sum() >= len(set(learnt)) + 20  # those without labels too
 
 
 def test_exclude_is_for_unlabelled_images(folders, tmp_path):

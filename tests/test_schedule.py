@@ -41,11 +41,11 @@ def train(made, reports=(), steps_per_check=10, seconds=1.0, check_seconds=0.0):
     return made
 
 
-def reopened(made, **config):
+def reopened(made, is_new=False, **config):
     """The schedule of the same command, or of one with other limits, after it ended."""
     again = Schedule(TrainConfig(**config), made.max_steps // made.config.max_epochs, made.num_validation)
     again.state = TrainState.from_stored(made.state.to_stored())
-    again.reopen()
+    again.reopen(is_new)
     return again
 
 
@@ -98,6 +98,16 @@ def test_patience_ends_a_training():
     again = reopened(made, patience=4)
     assert not again.ended
     assert (again.state.decay_start, again.state.waited) == (-1, 0)
+
+
+def test_new_images_open_a_training_again_that_no_limit_ended():
+    made = train(a_schedule(patience=3), [scored(0.2), scored(0.1), scored(0.3)])
+    again = reopened(made, is_new=True, patience=3)
+    assert not again.ended and again.state.decay_start == -1 and again.state.step == made.state.step
+    assert again.judge(scored(0.9), CHARACTERS) == (Kept.BEST, True)  # the best was that on other images
+    made = train(a_schedule(num_epoch=20))
+    assert reopened(made, is_new=True, num_epoch=20).ended
+    assert not reopened(made, is_new=True, num_epoch=30).ended
 
 
 @pytest.mark.parametrize(("cer", "checks"), [(1e9, 20), (0.51, 20), (0.5, 10), (0.01, 10), (0.0, 5)])

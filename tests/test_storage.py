@@ -49,11 +49,13 @@ def cloud(tmp_path_factory):
     """A folder of ram:// with images, annotations and a model trained there from records there."""
     base = "ram://cloud"
     local = draw_numbers(tmp_path_factory.mktemp("local"), 60)
-    for path in local.parent.iterdir():
-        files.write(f"{base}/images/{path.name}", path.read_bytes())
+    held = draw_numbers(tmp_path_factory.mktemp("held"), 60, seed=9)
+    for name, images in (("images", local.parent), ("held", held.parent)):
+        for path in images.iterdir():
+            files.write(f"{base}/{name}/{path.name}", path.read_bytes())
     assert run("dataset", f"{base}/images/numbers.txt", f"{base}/out/numbers.tfrecords", "--shards", 2,
                "--report", f"{base}/left-out.txt", "--preview", f"{base}/preview.png") == 0  # fmt: skip
-    assert run("train", f"{base}/out/numbers.tfrecords-*", "--validation", f"{base}/images/numbers.txt",
+    assert run("train", f"{base}/out/numbers.tfrecords-*", "--validation", f"{base}/held/numbers.txt",
                "--model-dir", f"{base}/model", *SMALL, "--num-epoch", 2, "--output-dir", f"{base}/pages",
                ) == 0  # fmt: skip
     return base

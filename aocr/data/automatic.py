@@ -35,6 +35,8 @@ NUM_PARTS, PLACES = 20, 2**32
 """Equal parts into which a split puts the images of a set, and places in each part."""
 SMALLEST_SPLIT = 25
 """Images from which on some are held out."""
+LEAST_HELD_OUT = 5
+"""Images from which on those that are left tell something, where most have been learnt from before."""
 HELD_SHARE_OF_SMALL = 0.2
 """Share of a small set that is held out for validation; of a larger one it is the first part."""
 
@@ -141,22 +143,26 @@ def is_split(held_out: np.ndarray) -> bool:
     return len(held_out) >= SMALLEST_SPLIT and 0 < held_out.sum() < len(held_out)
 
 
-def held_below(places: np.ndarray) -> int:
-    """The place of a split below which images are held out for validation.
+def held_out_of(places: np.ndarray) -> np.ndarray:
+    """Which records a split holds out for validation: those that stand first.
 
     Args:
       places: (N,) of all records, by `place_of`.
+
+    Returns:
+      (N,) bool.
     """
     if not is_small(len(places)):
-        return PLACES
+        return places < PLACES
     held = math.ceil(HELD_SHARE_OF_SMALL * len(places))  # a part is a fifth of many, of few it may be a tenth
-    return int(np.sort(places)[held - 1]) + 1 if held else 0
+    return places <= np.sort(places)[held - 1] if held else np.zeros(0, bool)
 
 
 def place_of(image: tf.Tensor) -> tf.Tensor:
     """Where in a split, from 0 to below `NUM_PARTS * PLACES`, records with these encoded images stand.
 
-    Equal images stand at the same place. A part is where TensorFlow's hash has the same rest.
+    Equal images stand at the same place, and of a million others hardly one at the same. A part is where TensorFlow's
+    hash has the same rest.
     """
     number = tf.strings.to_hash_bucket_fast(image, NUM_PARTS * PLACES)
     return number % NUM_PARTS * PLACES + number // NUM_PARTS

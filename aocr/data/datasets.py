@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from aocr import files
 from aocr.config import LARGEST
-from aocr.data.automatic import held_below, place_of
+from aocr.data.automatic import held_out_of, place_of
 from aocr.data.builder import BuildOptions, BuildReport, build_records
 from aocr.data.record_files import expand_datasets
 from aocr.data.records import check_end, is_tfrecord, is_verified, whole_records
@@ -42,16 +42,16 @@ class Summary(NamedTuple):
     Attributes:
       labels: N texts.
       sizes: (N, 2) int width and height in pixels.
-      held_out: (N,) bool, in the hash split for validation.
-      held_below: `place_of` an image below which it is.
+      places: (N,) int64, `place_of` each image.
+      held_out: (N,) bool, not to be trained on; at first those that the split holds out.
       num_bytes: bytes of all encoded images.
       files: (N,) int, number of the file each is in.
     """
 
     labels: list[str]
     sizes: np.ndarray
+    places: np.ndarray
     held_out: np.ndarray
-    held_below: int
     num_bytes: int
     files: np.ndarray
 
@@ -86,8 +86,8 @@ def summarise(paths: Sequence[str]) -> Summary:
             file_bytes += int(record_bytes)
         check_end(path, len(labels) - num_before, file_bytes)
     all_places = np.concatenate(places)
-    below = held_below(all_places)
-    return Summary(labels, np.concatenate(sizes), all_places < below, below, num_bytes, np.concatenate(numbers))
+    held_out = held_out_of(all_places)
+    return Summary(labels, np.concatenate(sizes), all_places, held_out, num_bytes, np.concatenate(numbers))
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from aocr.config import ModelConfig
@@ -75,6 +76,15 @@ def _encode_labels(config: ModelConfig):
     return encode
 
 
+def _contains(numbers: np.ndarray):
+    """A function: scalar int64 -> whether it is one of these."""
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(tf.constant(numbers, tf.int64), tf.ones(len(numbers), tf.int64)),
+        default_value=0,
+    )
+    return lambda number: table.lookup(number) > 0
+
+
 class Batches:
     """The batches of one dataset, epoch by epoch, in an order fixed by the seed.
 
@@ -83,7 +93,7 @@ class Batches:
       config: of the network.
       plan: how to group.
       summary: of the same paths.
-      part: `all`, `training` or `validation` of the hash split.
+      part: `all`, `validation`, those that `summary` holds out, or `training`, the others.
       keep_source: whether batches carry comment and encoded image.
       drop_unknown: whether records whose label is outside the charset or too long are left out.
       share: which part `endless` gives; `paths` and `summary` are those of the whole dataset.
@@ -110,7 +120,8 @@ class Batches:
             self.num_records = int((summary.files % share.num_workers == share.worker).sum())
         self._paths = list(paths)
         records = tf.data.TFRecordDataset(self._paths).enumerate()
-        self._load = self._loader(part, summary.held_below, keep_source, drop_unknown)
+        held_out = np.unique(summary.places[summary.held_out])
+        self._load = self._loader(part, held_out, keep_source, drop_unknown)
         pixels = int(network_widths(summary.sizes, config).sum()) * config.height * config.channels
         self._cached = pixels * 4 <= CACHE_BYTES and not keep_source
         if self._cached:
@@ -121,14 +132,11 @@ class Batches:
             mean_bytes = max(1, summary.num_bytes // max(1, len(summary.labels)))
             self._buffer = min(self.num_records, max(plan.batch_size * 4, SHUFFLE_BYTES // mean_bytes))
 
-    def _loader(self, part: str, held_below: int, keep_source: bool, drop_unknown: bool):
+    def _loader(self, part: str, held_out: np.ndarray, keep_source: bool, drop_unknown: bool):
         encode = _encode_labels(self.config)
 
         def parse(index, serialized):
             return {"index": index, **tf.io.parse_single_example(serialized, FEATURES)}
-
-        def in_part(record):
-            return (place_of(record["image"]) < held_below) == (part == "validation")
 
         def load(record):
             image, width, scale = preprocess(record["image"], self.config)
@@ -139,7 +147,8 @@ class Batches:
         def chain(records):
             parsed = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
             if part != "all":
-                parsed = parsed.filter(in_part)
+                is_held_out = _contains(held_out)
+                parsed = parsed.filter(lambda r: is_held_out(place_of(r["image"])) == (part == "validation"))
             loaded = parsed.map(load, num_parallel_calls=tf.data.AUTOTUNE)
             if drop_unknown:
                 loaded = loaded.filter(lambda known, _: known)

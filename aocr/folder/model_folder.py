@@ -4,6 +4,7 @@
     train.json        a record of the last training
     ckpt-N.*          everything a training needs to go on: weights, their average, optimizer, position; the newest
     best-N.*          averaged weights only, of the best validation so far; best.json says which and how good
+    seen.bin          of each image that training was given what became of it, 8 bytes each (see training/seen.py)
     calibration.json  the temperature of the confidence, and the checkpoint that it was fitted to
     weights.npz       in place of checkpoints: the weights of a model that is passed on, float16
     history.json      the checks of the training, drawn in curves.png; aocr.log and logs/ (TensorBoard) beside them
@@ -38,13 +39,14 @@ MOST_POINTER_BYTES = 2**20
 
 MODEL, TRAIN, BEST = "model.json", "train.json", "best.json"
 CALIBRATION, HISTORY, CURVES, LOG = "calibration.json", "history.json", "curves.png", "aocr.log"
+SEEN = "seen.bin"
 MIXED = "mixed-in-{}.tfrecords"
 """Images that are mixed in among the labelled ones from a step on; gone when the training has ended."""
 COMPACT, POINTER = "weights.npz", "checkpoint"
 NEWEST, BEST_PREFIX = "ckpt", "best-"
 """Checkpoints: `ckpt-N` of the newest, `best-N` of the best."""
 
-_NAMED = MODEL, TRAIN, BEST, CALIBRATION, HISTORY, CURVES, POINTER, COMPACT
+_NAMED = MODEL, TRAIN, BEST, CALIBRATION, HISTORY, CURVES, POINTER, COMPACT, SEEN
 _BEST = tuple(f"{BEST_PREFIX}[0-9]*{end}" for end in (".index", ".data-*-of-*"))
 OURS = (
     *_NAMED,
@@ -239,7 +241,7 @@ class ModelFolder:
         """
         if self.newest():
             return
-        best = read_best(self.read_json(BEST), self.file(BEST))
+        best = self.best()
         if self.newest_names() or files.exists(self.file(COMPACT)) or (best and best["step"] > steps):
             advice = f"To start from it, give --init-from {self.path} and another --model-dir"
             reason = f"has a model, but no checkpoint to go on from. {advice}; --no-resume removes it and starts anew."
@@ -275,7 +277,7 @@ class ModelFolder:
         Raises:
           CheckpointError: the folder has no checkpoint, or best.json or calibration.json is damaged.
         """
-        best = read_best(self.read_json(BEST), self.file(BEST))
+        best = self.best()
         if best and files.exists(self.file(f"{best['checkpoint']}{INDEX}")):
             return Chosen(self.file(best["checkpoint"]), why_best(best), self._temperature(best["checkpoint"]))
         if newest := self.newest():
@@ -300,8 +302,16 @@ class ModelFolder:
             if not other.startswith(f"{name}."):
                 files.remove(self.file(other))
 
+    def best(self) -> dict[str, Any] | None:
+        """What best.json says; None where there is none.
+
+        Raises:
+          CheckpointError: it is damaged.
+        """
+        return read_best(self.read_json(BEST), self.file(BEST))
+
     def is_closed(self) -> bool:
-        """Whether the weights to read with learnt from the images that had been held out."""
+        """Whether the weights to read with were trained on after the last validation, on what was held out too."""
         return bool((self.read_json(BEST) or {}).get("closed"))
 
     def best_path(self, step: int) -> str:

@@ -74,7 +74,7 @@ def why_best(best: dict[str, Any]) -> str:
     """Why the checkpoint that best.json names is read with, in words."""
     score = f"word accuracy {best['word_accuracy']:.2%}, CER {best['cer']:.2%}"
     if best.get("closed"):
-        return f"last weights, which learnt from the held-out images too (on these, before they did: {score})"
+        return f"last weights, trained on all images after the last validation (then: {score})"
     what = "last weights, as good as the best on validation" if best.get("last") else "best on validation"
     return f"{what} ({score} at step {best['step']})"
 

@@ -21,8 +21,10 @@ from aocr.report.lines import counted, warn_of
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
 from aocr.training.progress import log
+from aocr.training.seen import NOTHING_SEEN, Split, own_split, read_seen, split_from
 
-SMALL_SPLIT = "a fixed 20 % of all images, held out and learnt from at the end"
+SMALL_SPLIT = "a fixed 20 % of {}, held out and learnt from at the end"
+LARGE_SPLIT = "a fixed 5 % of {}, held out"
 
 NOTHING = "none"
 """What `--init-from` calls a start from nothing."""
@@ -92,6 +94,7 @@ class Plan:
       in_training: (N,) bool, the records of `data` that are trained on.
       unusable: (N,) bool, those whose label the network cannot be taught.
       batch_size: images a batch, over all workers.
+      split: what is held out, and what the model will have seen.
       share: what this worker trains on.
       training, validation: the batches.
       closing: those of all images of a small set, to learn from at the end; None: `training` are all there are.
@@ -104,6 +107,7 @@ class Plan:
     in_training: np.ndarray
     unusable: np.ndarray
     batch_size: int
+    split: Split
     share: Share
     training: Batches
     validation: Batches | None
@@ -127,8 +131,20 @@ class Plan:
         if shrunk:
             log.warning("%d of %d images are wider and are shrunk to fit, their proportions kept.", shrunk, len(sizes))
         log.info("Training on %s, %s", counted(int(self.in_training.sum()), "image"), self._validation_in_words())
+        self._tell_apart()
         unusable = [self._why_unusable(i) for i in np.flatnonzero(self.unusable).tolist()]
         warn_of(log, unusable, f"records of {self.data.name} left out because of their labels")
+
+    def _tell_apart(self) -> None:
+        """Say what other sets and earlier trainings do to what is held out."""
+        dataset, part = self.validation_data or (self.data, "training")
+        if part != "all":
+            return
+        if count := int(self.split.held_out.sum()):
+            log.warning("%s of --validation too: not learnt from.", counted(count, "image") + f" of {self.data.name}")
+        if known := self.split.num_known:
+            told = "%d of the %d validation images (%s) were learnt from before: the scores told are too good."
+            log.warning(told, known, self.num_validation, dataset.name)
 
     def _why_unusable(self, number: int) -> str:
         config, label = self.config, self.data.summary.labels[number]
@@ -138,12 +154,15 @@ class Plan:
         return f"{self.data.name}: record {number + 1} is left out: its label {label!r} {reason}"
 
     def _validation_in_words(self) -> str:
+        known = self.split.num_known
         if self.validation_data is None:
-            return "without validation (--validation DATASET)"
+            why = "what would be held out was learnt from before; " if known else ""
+            return f"without validation ({why}--validation DATASET)"
         (dataset, part), count = self.validation_data, self.num_validation
         if part == "all":
             return f"validating on {count} ({dataset.name})"
-        return f"validating on {count} ({SMALL_SPLIT if self.closing else 'a fixed 5 % of all images, held out'})"
+        images = "images that it has not learnt from" if known else "all images"
+        return f"validating on {count} ({(SMALL_SPLIT if self.closing else LARGE_SPLIT).format(images)})"
 
 
 def _records_of(dataset: Dataset, part: str) -> np.ndarray:
@@ -234,13 +253,19 @@ def make_plan(
     summary = data.summary
     if not any(summary.labels):
         raise DatasetError(data.name, "every label is empty. Check the annotation file's second column.")
+    goes_on = config is not None and ModelFolder(request.model_dir).newest() is not None
     config = config or new_config(request, [dataset for dataset in (data, held) if dataset])
     size, most = config.charset.vocabulary_size, request.target_vocab_size
     if most and size > most:
         raise ConfigError("--target-vocab-size", most, f"the charset needs {size}. Raise it, or choose --charset.")
     unusable = np.array([not _can_learn(label, config) for label in summary.labels])
-    split = held is None and automatic.is_split(summary.held_out)
-    in_training = ~(summary.held_out & split) & ~unusable
+    split = _split(request, config, data, held, goes_on)
+    summary = summary._replace(held_out=split.held_out)
+    data = replace(data, summary=summary)
+    in_training = ~split.held_out & ~unusable
+    if split.held_out.all():
+        reason = "every image is among those of --validation too. Give other images there, or leave it out."
+        raise DatasetError(data.name, reason)
     if not in_training.any():
         raise _nothing_to_learn(data, summary.labels[int(np.argmax(unusable))], config)
     widths = automatic.network_widths(summary.sizes[in_training], config)
@@ -250,19 +275,28 @@ def make_plan(
             "--batch-size", batch_size, f"must be {cluster.num_replicas} or more: each of the replicas needs an image."
         )
     eased = request.start_folder(config) is None
-    part = "training" if split else "all"
+    part = "training" if split.held_out.any() else "all"
     training, share = _training_batches(data, config, batch_size, in_training, part, cluster, eased)
     closing = None
-    if split and automatic.is_small(len(summary.labels)):
+    if held is None and part == "training" and automatic.is_small(len(summary.labels)):
         closing, _ = _training_batches(data, config, batch_size, ~unusable, "all", cluster, eased)
-    validation_data = (data, "validation") if split else (held, "all") if held else None
+    validation_data = (held, "all") if held else (data, "validation") if part == "training" else None
     validation = _validation_batches(*validation_data, batch_size, config) if validation_data else None
     batches = share, training, validation, closing
     look_alikes = request.look_alikes
     if look_alikes is None:
         mixes = automatic.is_small(len(summary.labels)) and validation and not eased and cluster.num_workers == 1
         look_alikes = LOOK_ALIKES * int(in_training.sum()) if mixes else 0
-    return Plan(config, data, validation_data, in_training, unusable, batch_size, *batches, look_alikes)
+    return Plan(config, data, validation_data, in_training, unusable, batch_size, split, *batches, look_alikes)
+
+
+def _split(request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None, goes_on: bool) -> Split:
+    """What is held out of the data, by what the model has seen that goes on or that is the start."""
+    start = (ModelFolder(request.model_dir), "") if goes_on else request.start_folder(config)
+    before = read_seen(start[0]) if start else NOTHING_SEEN
+    if held:
+        return split_from(data.summary, held.summary, before, goes_on)
+    return own_split(data.summary, before, goes_on)
 
 
 def _nothing_to_learn(data: Dataset, label: str, config: ModelConfig) -> AocrError:

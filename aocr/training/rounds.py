@@ -92,6 +92,10 @@ class Rounds:
       unlabelled: images without labels.
       folder: the model folder.
       model: whose weights read.
+
+    Attributes:
+      learnt: (N,) int64, `place_of` the images mixed in so far, where unlabelled ones may be among them: a person may
+        label these later.
     """
 
     def __init__(
@@ -100,7 +104,7 @@ class Rounds:
         self._request, self._plan, self._folder = request, plan, folder
         self._unlabelled, self._never = unlabelled.data, unlabelled.never
         self._steps = CHECKS * request.config.steps_per_checkpoint
-        self._made = -1
+        self._made, self.learnt = -1, np.zeros(0, np.int64)
         self._model = model
         self._reader: Predictor | None = None
         self._tempered: TemperedReader | None = None
@@ -196,8 +200,10 @@ class Rounds:
     def _batches(self, paths: Sequence[str]) -> Batches | None:
         if not paths:
             return None
-        plan = self._plan
-        return Batches(paths, plan.config, plan.training.plan, summarise(paths), drop_unknown=True)
+        plan, summary = self._plan, summarise(paths)
+        if self._unlabelled:
+            self.learnt = np.union1d(self.learnt, summary.places)
+        return Batches(paths, plan.config, plan.training.plan, summary, drop_unknown=True)
 
     def _look_alikes(self, step: int) -> tuple[Iterable[Example], int]:
         """Images that look like the labelled ones, those held out left aside, drawn as they are asked for; how many."""

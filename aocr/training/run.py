@@ -119,7 +119,7 @@ def _run(
         steps = plan.share.num_batches
         started = _could_read(request, plan.config)
         common = (model, request.config, folder, plan.training, evaluator, steps, cluster, progress)
-        trainer = Trainer(*common, plan.closing, started, plan.num_validation)
+        trainer = Trainer(*common, plan.closing, started, plan.num_validation, plan.split)
     trainer.rounds = rounds = Rounds(request, plan, unlabelled, folder, model)
     restored = trainer.restore()
     _tell_start(request, plan, folder, restored)
@@ -163,38 +163,38 @@ def _finish(
     progress: Progress,
 ) -> Outcome:  # fmt: skip
     """What comes after training: confidence, report, and which weights are read with."""
-    is_honest = not folder.is_closed()  # else the weights to read with have learnt from the validation images
+    is_honest = not (trainer.is_closed and folder.is_closed())  # else the weights to read with learnt from what it has
+    if plan.validation is None and outcome.trained:
+        _keep_last(folder, trainer)
     if plan.validation and is_honest:
         progress.phase("calibrating the confidence")
         outcome = replace(outcome, begun=_calibrate(folder, model, plan))
-    elif outcome.trained and is_honest:
+    elif outcome.trained and plan.validation is None:
         progress.phase("reading a few images")
         outcome = replace(outcome, begun=_look(folder, model, plan))
     if request.output_dir and is_honest:
         _report_validation(request, plan)
     elif request.output_dir:
         log.warning("--output-dir %s: no report, the held-out images have been learnt from.", request.output_dir)
-    if trainer.keep_closed():
-        fitted = folder.read_json(CALIBRATION) or {}
-        if fitted:
-            folder.write_calibration(folder.choose().prefix, fitted["temperature"], fitted["num_images"])
+    if trainer.is_closed:
+        _keep_last(folder, trainer)
     return outcome
+
+
+def _keep_last(folder: ModelFolder, trainer: Trainer) -> None:
+    """Read with the last weights, which were trained on since they were validated, and keep the temperature."""
+    fitted = folder.read_json(CALIBRATION)
+    if trainer.keep_last() and fitted:
+        folder.write_calibration(folder.choose().prefix, fitted["temperature"], fitted["num_images"])
 
 
 def _tell_start(request: TrainRequest, plan: Plan, folder: ModelFolder, restored: str | None) -> None:
     """Say what the training begins with, and warn where it had other data before."""
     before = (folder.read_json(TRAIN) if restored else None) or {}
-    datasets, num_images, num_now = before.get("datasets"), before.get("num_images"), len(plan.data.summary.labels)
+    datasets = before.get("datasets")
     if isinstance(datasets, list) and datasets != list(request.datasets):
         log.warning(
             "Until now this model was trained on %s. To start anew, add --no-resume.", ", ".join(map(str, datasets))
-        )
-    if isinstance(num_images, int) and num_images != num_now and plan.validation and not request.validation:
-        log.warning(
-            "Until now this model was trained on %s, now there are %s. Some that are held out now may have been learnt "
-            "from before, so that the scores told may be too good. For honest ones train in a new --model-dir, or give "
-            "images that it has not seen as --validation.",
-            *(counted(num_images, "image"), f"{num_now:,}"),
         )
     if before and request.init_from not in (None, before.get("init_from")):
         log.warning("--init-from is not used: the training goes on. To start from another model, add --no-resume.")

@@ -206,14 +206,22 @@ class Schedule:
             Reason.PATIENCE: f"it got no better {checks} (--patience)",
         }[Reason(state.finished)]
 
-    def reopen(self) -> None:
-        """Let an ended training go on where the limit that ended it was raised."""
-        state, config = self.state, self.config
+    def reopen(self, is_new: bool = False) -> None:
+        """Let an ended training go on where the limit that ended it was raised.
+
+        Args:
+          is_new: whether there are new images: then nothing that was found on the others ends it, and the best so far
+            is none.
+        """
+        state, config, fresh = self.state, self.config, TrainState()
+        if is_new:
+            for name in ("best_word_accuracy", "best_cer", "best_perplexity", "best_loss"):
+                setattr(state, name, getattr(fresh, name))
         raised = {
-            Reason.GOING: False,
+            Reason.GOING: is_new,
             Reason.EPOCHS: self.max_steps > state.step,
             Reason.TIME: config.max_time is None or config.max_time > state.elapsed + 1,
-            Reason.PATIENCE: self.patience > state.patience,
+            Reason.PATIENCE: is_new or self.patience > state.patience,
         }[Reason(state.finished)]
         if raised:
             state.finished = state.decay_reason = Reason.GOING

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from aocr.config import TrainConfig
@@ -29,6 +30,7 @@ from aocr.training.optimizers import make_optimizer
 from aocr.training.progress import Meter, Progress, log
 from aocr.training.rounds import Rounds
 from aocr.training.schedule import Kept, Reason, Schedule, TrainState
+from aocr.training.seen import Role, Split, write_seen
 from aocr.training.step import TrainStep
 
 LOG_STEPS = 10
@@ -69,6 +71,7 @@ class Trainer:
       closing: batches to learn from while the learning rate decays, held-out images among them; None: `training`.
       started: whether the network could read before.
       num_validation: images that `evaluator` reads, over all workers.
+      split: what the model will have seen; None: that is not kept.
 
     Attributes:
       rounds: what is mixed in; None: nothing.
@@ -87,9 +90,11 @@ class Trainer:
         closing: Batches | None = None,
         started: bool = False,
         num_validation: int = 0,
+        split: Split | None = None,
     ):
         self.config, self.training, self.evaluator, self.cluster = config, training, evaluator, cluster
-        self._closing, self._closed, self.folder = closing, False, folder
+        self._closing, self._closed, self._split, self.folder = closing, False, split, folder
+        self._num_kept = -1
         self.schedule = Schedule(config, steps_per_epoch, num_validation, started, closing is not None)
         self._model, self._optimizer, self._progress = model, make_optimizer(config, model), progress
         self._average = WeightAverage(weights_of(model))
@@ -124,8 +129,10 @@ class Trainer:
                 self.schedule.state = TrainState.from_stored(stored)
             except ValueError as error:
                 raise CheckpointError(path, f"is damaged ({error}). Start anew with --no-resume.") from None
-            self._closed = self._closing is not None and (self.state.decay_start >= 0 or self.folder.is_closed())
-            self.schedule.reopen()
+            is_new = self._split is not None and self._split.is_new
+            was_closed = self.state.decay_start >= 0 or self.folder.is_closed()
+            self._closed = self._closing is not None and was_closed and not is_new
+            self.schedule.reopen(is_new)
             self._saved_step = self.state.step
         return path
 
@@ -210,12 +217,17 @@ class Trainer:
         """Whether the held-out images are now to be learnt from."""
         return self._closing is not None and not self._closed and self.state.decay_start >= 0
 
-    def keep_closed(self) -> bool:
-        """Keep the weights that learnt from the held-out images too as those to read with, if there are any."""
-        if self._closed:
-            state = self.state
-            self._checkpoints.save_best(state.step, state.best_word_accuracy, state.best_cer, last=True, closed=True)
+    @property
+    def is_closed(self) -> bool:
+        """Whether the held-out images have been learnt from."""
         return self._closed
+
+    def keep_last(self) -> bool:
+        """Keep the last weights as those to read with in place of the best of a validation, if there was one."""
+        best = self.folder.best()
+        if best:
+            self._checkpoints.save_best(self.state.step, best["word_accuracy"], best["cer"], last=True, closed=True)
+        return best is not None
 
     def _log(self, meter: Meter, rate: float) -> None:
         loss, seconds = self._collect_losses(), meter.seconds
@@ -290,7 +302,15 @@ class Trainer:
         self._check_workers()
         if self.cluster.is_chief:
             self._checkpoints.save(self.state.step)
+            self._keep_seen()
         self._saved_step = self.state.step
+
+    def _keep_seen(self) -> None:
+        """Keep what the saved weights have learnt from. Not before: a training that was killed splits as it did."""
+        mixed_in = self.rounds.learnt if self.rounds else ()
+        if self._split and self._num_kept != len(mixed_in):
+            write_seen(self.folder, self._split.seen.but(np.asarray(mixed_in, np.int64), Role.LEARNT))
+            self._num_kept = len(mixed_in)
 
     def _check_workers(self) -> None:
         """Before a checkpoint is written: every variable must be equal on all workers, to the bit."""

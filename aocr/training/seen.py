@@ -1,0 +1,156 @@
+"""What a model has seen: images that it has learnt from must not be held out later, when there are more of them.
+
+How many images are held out follows their number, and those of a small set are learnt from at the end. So the model
+folder tells of each image, by its place in the split, what became of it; a model that starts from another's weights
+knows what that one has learnt from.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from aocr import files
+from aocr.data.automatic import LEAST_HELD_OUT, held_out_of, is_small, is_split
+from aocr.data.datasets import Summary
+from aocr.errors import CheckpointError, TrainingError
+from aocr.folder.model_folder import SEEN, ModelFolder
+
+MOST_BYTES = 2**28
+"""Of the file, 8 for each image."""
+
+
+class Role(IntEnum):
+    """What became of an image; the numbers are stored."""
+
+    NEW = -1
+    LEARNT = 0
+    HELD_OUT = 1
+    CLOSING = 2  # held out, and learnt from at the end
+
+
+class Seen(NamedTuple):
+    """The images that a model has seen.
+
+    Attributes:
+      places: (N,) int64, sorted, `place_of` each.
+      roles: (N,) `Role` of each.
+    """
+
+    places: np.ndarray
+    roles: np.ndarray
+
+    def roles_of(self, places: np.ndarray) -> np.ndarray:
+        """(M,) places -> (M,) `Role`; NEW where the image was not seen."""
+        if not len(self.places):
+            return np.full(len(places), Role.NEW)
+        at = np.searchsorted(self.places, places).clip(max=len(self.places) - 1)
+        return np.where(self.places[at] == places, self.roles[at], Role.NEW)
+
+    def but(self, places: np.ndarray, roles: np.ndarray | Role) -> Seen:
+        """As this, with other roles for these (M,) places."""
+        places, first = np.unique(places, return_index=True)
+        others = ~np.isin(self.places, places)
+        roles = np.broadcast_to(roles, len(first)) if isinstance(roles, Role) else roles[first]
+        all_places = np.concatenate([self.places[others], places])
+        order = np.argsort(all_places)
+        return Seen(all_places[order], np.concatenate([self.roles[others], roles])[order])
+
+    def closed(self) -> Seen:
+        """As this, with what is learnt from at the end as learnt."""
+        return Seen(self.places, np.where(self.roles == Role.CLOSING, Role.LEARNT, self.roles))
+
+
+NOTHING_SEEN = Seen(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+def read_seen(folder: ModelFolder) -> Seen | None:
+    """What a model folder tells of the images that its model has seen; None where it tells nothing.
+
+    Raises:
+      CheckpointError: what it tells is damaged.
+    """
+    path = folder.file(SEEN)
+    try:
+        data = files.read_plain(path, MOST_BYTES)
+        values = np.frombuffer(data, "<i8").astype(np.int64)
+        places, roles = values // len(Role), values % len(Role)
+        if (np.diff(places) <= 0).any() or (roles > max(Role)).any():
+            raise ValueError("it is not in order")
+        return Seen(places, roles)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, OSError) as error:
+        reason = f"is damaged ({files.one_line(error)}). Restore it, or train anew with --no-resume."
+        raise CheckpointError(path, reason) from None
+
+
+def write_seen(folder: ModelFolder, seen: Seen) -> None:
+    """Keep what the model has seen.
+
+    Raises:
+      TrainingError: the disk is full or the folder cannot be written.
+    """
+    path = folder.file(SEEN)
+    with files.writing(path, lambda reason: TrainingError(f"{path}: {reason}")):
+        files.write(path, (seen.places * len(Role) + seen.roles).astype("<i8").tobytes())
+
+
+class Split(NamedTuple):
+    """Which images of a training set are trained on, and which are not.
+
+    Attributes:
+      held_out: (N,) bool, those that are not.
+      seen: what the model will have seen.
+      is_new: whether a training that goes on has other images than before to learn from or to validate on.
+      num_known: images that the split would hold out, or that another set has for validation, and that the model has
+        learnt from before.
+    """
+
+    held_out: np.ndarray
+    seen: Seen
+    is_new: bool
+    num_known: int
+
+
+def own_split(summary: Summary, before: Seen | None, goes_on: bool) -> Split:
+    """Split a training set that has no other to validate on: of what has been learnt from nothing is held out.
+
+    Args:
+      summary: of the set.
+      before: what the model has seen; None: that is not known.
+      goes_on: whether the training goes on; as long as it has the same images its split stays.
+    """
+    places, ruled = summary.places, held_out_of(summary.places)
+    apart = Role.CLOSING if is_small(len(places)) else Role.HELD_OUT
+    if before is None:
+        before = NOTHING_SEEN.but(places, np.where(ruled, apart, Role.LEARNT)) if goes_on else NOTHING_SEEN
+    stays = goes_on and not (before.roles_of(places) == Role.NEW).any()
+    stays = stays and (apart is Role.CLOSING or not (before.roles_of(places) == Role.CLOSING).any())
+    before = before if stays else before.closed()
+    is_known = before.roles_of(places) == Role.LEARNT
+    held_out = ~is_known if stays else ruled & ~is_known
+    too_few = not stays and held_out.sum() < min(LEAST_HELD_OUT, ruled.sum())
+    if too_few or not is_split(held_out):
+        held_out = np.zeros_like(ruled)
+    num_known = int((ruled & is_known).sum()) if is_split(ruled) else 0
+    return Split(held_out, before.but(places, np.where(held_out, apart, Role.LEARNT)), goes_on and not stays, num_known)
+
+
+def split_from(summary: Summary, validation: Summary, before: Seen | None, goes_on: bool) -> Split:
+    """Keep a training set apart from the one that is validated on: what both have is not trained on.
+
+    Args:
+      summary: of the training set.
+      validation: of the other.
+      before, goes_on: as of `own_split`.
+    """
+    before = (before or NOTHING_SEEN).closed()
+    roles = before.roles_of(validation.places)
+    is_new = (roles == Role.NEW).any() or (before.roles_of(summary.places) == Role.NEW).any()
+    held_out = np.isin(summary.places, validation.places)
+    seen = before.but(summary.places[~held_out], Role.LEARNT)
+    seen = seen.but(validation.places[roles != Role.LEARNT], Role.HELD_OUT)
+    return Split(held_out, seen, goes_on and bool(is_new), int((roles == Role.LEARNT).sum()))

@@ -1,0 +1,224 @@
+"""What a model has learnt from is never held out later, however the set of images grows."""
+
+import json
+import random
+import subprocess
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
+
+from aocr.config import ModelConfig
+from aocr.data.automatic import NUM_PARTS, PLACES, held_out_of, is_small
+from aocr.data.batching import plan_batches
+from aocr.data.datasets import Summary, summarise
+from aocr.data.pipeline import Batches
+from aocr.data.record_files import RecordWriter
+from aocr.data.records import Example
+from aocr.errors import CheckpointError
+from aocr.folder.model_folder import SEEN, ModelFolder
+from aocr.text.charset import Charset
+from aocr.training.seen import NOTHING_SEEN, Role, own_split, read_seen, split_from, write_seen
+
+
+def summary_of(places) -> Summary:
+    places = np.asarray(places, np.int64)
+    return Summary([""] * len(places), None, places, held_out_of(places), 0, None)
+
+
+def some_places(count, seed=0):
+    return np.random.default_rng(seed).choice(NUM_PARTS * PLACES, count, replace=False)
+
+
+def test_roles_are_those_of_a_dictionary(tmp_path):
+    rng, expected, seen = np.random.default_rng(1), {}, NOTHING_SEEN
+    for _ in range(50):
+        places = rng.integers(0, 60, rng.integers(0, 9))
+        role = Role(int(rng.integers(0, 3)))
+        seen = seen.but(places, role)
+        expected |= dict.fromkeys(places.tolist(), role)
+        write_seen(ModelFolder(tmp_path), seen)
+        seen = read_seen(ModelFolder(tmp_path))
+        assert seen.roles_of(np.arange(70)).tolist() == [expected.get(place, Role.NEW) for place in range(70)]
+    assert (seen.closed().roles != Role.CLOSING).all() and (seen.roles == Role.CLOSING).any()
+    assert read_seen(ModelFolder(tmp_path / "none")) is None
+
+
+@pytest.mark.parametrize(
+    "data", [b"1234567", np.array([5, 5]).tobytes(), np.array([9, 4]).tobytes(), np.array([4, 11]).tobytes()]
+)
+def test_a_damaged_file_is_told(data, tmp_path):
+    (tmp_path / SEEN).write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"is damaged .*--no-resume"):
+        read_seen(ModelFolder(tmp_path))
+
+
+def test_bytes_at_random_are_a_file_or_damaged(tmp_path):
+    rng, read = random.Random(3), 0
+    for _ in range(2000):
+        (tmp_path / SEEN).write_bytes(rng.randbytes(8 * rng.choice((0, 0, 1, 1, 2, 3)) + rng.choice((0, 0, 3))))
+        try:
+            seen = read_seen(ModelFolder(tmp_path))
+        except CheckpointError:
+            continue
+        read += 1
+        made = own_split(summary_of(some_places(30)), seen, bool(read % 2))
+        write_seen(ModelFolder(tmp_path), made.seen)
+        assert read_seen(ModelFolder(tmp_path)) is not None
+    assert 500 < read < 2000
+
+
+def test_nothing_that_was_learnt_from_is_ever_held_out():
+    """Trainings at random that grow, shrink, go on, start from another and are killed before the end."""
+    rng = random.Random(2)
+    everything, fresh_sets, grown = some_places(900), 0, 0
+    for _ in range(300):
+        learnt: set[int] = set()
+        seen, before = None, np.zeros(0, np.int64)
+        for _ in range(rng.randint(1, 6)):
+            places = everything[: rng.choice((3, 24, 25, 30, 60, 150, 205, 260, 900))]
+            if rng.random() < 0.3:
+                places = np.array(rng.sample(places.tolist(), rng.randint(1, len(places))))
+            if rng.random() < 0.1:
+                places = np.repeat(places, 2)
+            goes_on = seen is not None and rng.random() < 0.6
+            if seen is not None and rng.random() < 0.2:
+                places = before
+            made = own_split(summary_of(places), seen, goes_on)
+            held_out = set(places[made.held_out].tolist())
+            closing = seen is not None and goes_on and not made.is_new and is_small(len(places))
+            if not closing:  # a split that stays may have been closed: it is then not validated on
+                assert not held_out & learnt
+            fresh_sets += not learnt and bool(held_out)
+            grown += bool(learnt) and bool(held_out)
+            learnt |= set(places.tolist()) - held_out
+            if is_small(len(places)) and rng.random() < 0.7:
+                learnt |= held_out
+            seen, before = made.seen, places
+    assert fresh_sets > 50 and grown > 50
+
+
+def test_a_split_stays_while_the_images_do():
+    places = some_places(100)
+    first = own_split(summary_of(places), None, False)
+    assert first.held_out.sum() == 20 and not first.is_new and not first.num_known
+    for fewer in (100, 60):
+        again = own_split(summary_of(places[:fewer]), first.seen, True)
+        assert not again.is_new
+        np.testing.assert_array_equal(again.held_out, first.held_out[:fewer])
+    unknown = own_split(summary_of(places), None, True)  # a folder of before there was a file
+    np.testing.assert_array_equal(unknown.held_out, first.held_out)
+    assert not unknown.is_new
+
+
+def test_of_a_set_that_has_grown_the_new_images_are_held_out():
+    places = some_places(160)
+    first = own_split(summary_of(places[:24]), None, False)
+    assert not first.held_out.any() and not first.num_known
+    few = own_split(summary_of(places[:30]), first.seen, True)
+    assert not few.held_out.any() and few.is_new and few.num_known
+    more = own_split(summary_of(places), first.seen, True)
+    assert more.held_out[24:].sum() >= 20 and not more.held_out[:24].any()
+    again = own_split(summary_of(places), more.seen, True)
+    assert not again.is_new
+    np.testing.assert_array_equal(again.held_out, more.held_out)
+    from_it = own_split(summary_of(places), more.seen, False)
+    assert not from_it.held_out.any() and from_it.num_known
+
+
+def test_images_of_another_validation_set_are_not_trained_on():
+    places = some_places(60)
+    training, validation = summary_of(places[:50]), summary_of(places[40:])
+    made = split_from(training, validation, None, False)
+    assert np.flatnonzero(made.held_out).tolist() == list(range(40, 50))
+    assert not made.num_known and not split_from(training, validation, made.seen, True).is_new
+    known = split_from(summary_of(places[:10]), training, made.seen, True)
+    assert known.num_known == 40 and not known.is_new
+    assert split_from(training, summary_of(some_places(9, 5)), made.seen, True).is_new
+    assert not own_split(summary_of(places[:40]), made.seen, True).held_out.any()
+
+
+def test_batches_leave_out_what_is_held_out(tmp_path):
+    path, config = str(tmp_path / "r"), ModelConfig(Charset("a"), max_width=64, max_height=32, max_prediction=2)
+    with RecordWriter(path) as writer:
+        for number in range(40):
+            image = tf.io.encode_png(np.full((32, 40, 1), number, np.uint8)).numpy()
+            writer.write(Example(image, "a", "", 40, 32))
+    chosen = np.arange(40) % 7 == 3
+    summary = summarise([path])._replace(held_out=chosen)
+    plan = plan_batches(np.full(40, 40), 8, config)
+    for part, expected in (("training", ~chosen), ("validation", chosen), ("all", chosen | ~chosen)):
+        found = Batches([path], config, plan, summary, part).in_order()
+        assert sorted(int(i) for batch in found for i in batch.index) == np.flatnonzero(expected).tolist()
+
+
+@pytest.fixture
+def lines(shared):
+    folder = shared("seen", lambda folder: draw_numbers(folder, 90, seed=8))
+    return folder, (folder / "numbers.txt").read_text("utf-8").splitlines(keepends=True)
+
+
+@pytest.fixture
+def train(lines, tmp_path):
+    """Trains on so many images, in a model folder that goes on."""
+    folder, all_lines = lines
+
+    def run(part, *more, model="m", run=run_aocr, **options):
+        (tmp_path / "some.txt").write_text("".join(all_lines[part]), "utf-8")
+        argv = ("--data-base-dir", folder, "--model-dir", tmp_path / model, *SMALL, "--look-alikes", "0")
+        return run("train", tmp_path / "some.txt", *argv, *more, **options)
+
+    return run
+
+
+def ok(done) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_what_was_learnt_from_is_not_held_out_when_there_is_more(train, tmp_path):
+    """Images that it had learnt from were held out, and their score was told as that of unseen ones."""
+    nothing = ("--init-from", "none")
+    told = ok(train(slice(24), *nothing, "--num-epoch", "1"))
+    assert "without validation (--validation DATASET)" in told
+    told = ok(train(slice(30), *nothing, "--num-epoch", "2"))
+    assert "without validation (what would be held out was learnt from before; " in told
+    assert "95 % sure" not in told and not (tmp_path / "m" / "best.json").exists()
+    told = ok(train(slice(90), *nothing, "--num-epoch", "3"))
+    assert "of images that it has not learnt from, held out and learnt from at the end" in told
+    best = json.loads((tmp_path / "m" / "best.json").read_text("utf-8"))
+    assert best["closed"] and 0 <= best["word_accuracy"] <= 1
+    told = ok(train(slice(90), *nothing, "--num-epoch", "3"))
+    assert "95 % sure" not in told
+    told = ok(train(slice(90), "--init-from", tmp_path / "m", "--num-epoch", "1", model="n"))
+    assert "was learnt from before" in told and "95 % sure" not in told
+
+
+def test_validation_images_are_not_trained_on(train, lines, tmp_path):
+    folder, all_lines = lines
+    other = folder / "other.txt"
+    other.write_text("".join(all_lines[20:40]), "utf-8")
+    told = ok(train(slice(30), "--validation", other, "--num-epoch", "1"))
+    assert "10 images" in told and "of --validation too: not learnt from." in told and "Training on 20 images" in told
+    other.write_text("".join(all_lines[:10]), "utf-8")
+    told = ok(train(slice(10, 30), "--validation", other, "--num-epoch", "2"))
+    assert "10 of the 10 validation images" in told and "learnt from before: the scores told are too good" in told
+    refused = train(slice(10), "--validation", other, "--num-epoch", "1", model="n")
+    assert_clean_failure(refused)
+    assert "every image is among those of --validation too" in refused.stderr
+
+
+def test_one_that_is_killed_before_it_saves_goes_on_with_the_new_images(train, tmp_path):
+    """Else the second call would take them for known, and its ended training for that of all of them."""
+    nothing = ("--init-from", "none")
+    ok(train(slice(30), *nothing, "--num-epoch", "1"))
+    kept = (tmp_path / "m" / SEEN).read_bytes()
+    killed = train(slice(90), *nothing, "--num-epoch", "500", run=start_aocr, stderr=subprocess.PIPE)
+    assert any("Step 20:" in line for line in killed.stderr)
+    killed.kill()
+    killed.communicate()
+    assert (tmp_path / "m" / SEEN).read_bytes() == kept
+    told = ok(train(slice(90), *nothing, "--num-epoch", "2"))
+    assert "of images that it has not learnt from" in told and "95 % sure" in told
+    assert len((tmp_path / "m" / SEEN).read_bytes()) == 8 * 90
