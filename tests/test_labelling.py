@@ -169,6 +169,17 @@ def test_an_image_elsewhere_is_named_from_the_root(images, tmp_path, monkeypatch
     assert read_back(tmp_path / "sub" / "labels.txt") == {os.path.realpath(other): "x"}
 
 
+@pytest.mark.parametrize("name", [" 0.png", "\u30000.png", "\ufeff0.png", "\x0b0.png", "\u2028 0.png"])
+def test_a_name_that_begins_with_white_space_is_read_back(name, tmp_path):
+    """Its line named the image that is called the same but for it."""
+    for other in (name, name.strip("\ufeff").strip()):
+        (tmp_path / other).touch()
+    files = LabelFiles(str(tmp_path / "labels.txt"))
+    files.append(Kind.TRAINING, [(os.path.realpath(tmp_path / name), "x")])
+    assert files.labels(Kind.TRAINING) == {os.path.realpath(tmp_path / name): "x"}
+    assert read_back(tmp_path / "labels.txt") == {os.path.realpath(tmp_path / name): "x"}
+
+
 def test_back_takes_the_last_line_out_and_nothing_else(images, tmp_path):
     output = tmp_path / "labels.txt"
     output.write_text("images/00.png mine\n", encoding="utf-8")

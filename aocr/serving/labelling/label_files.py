@@ -157,6 +157,8 @@ class LabelFiles:
         if os.path.commonpath([folder, image]) != folder:
             return image
         relative = os.path.relpath(image, folder)
+        if relative != relative.strip() or relative.startswith("\ufeff"):  # it would be read back without these
+            return image
         return relative if self.real_path(relative, annotations) == image else image
 
     def take_back(self, written: Written) -> None:
