@@ -93,6 +93,7 @@ def test_scoring_takes_the_same_flags(numbers, trained, tmp_path):
         (("--pattern", r"(\d)\1"), ("position 5", "cannot be used")),
         (("--lexicon", "nosuch.txt"), ("--lexicon", "cannot be read")),
         (("--lexicon-weight", "2"), ("there is no lexicon to weigh",)),
+        (("--attention",), ("--attention", "is for --json alone")),
     ],
 )
 def test_what_cannot_be_followed_is_one_line(trained, paths, flags, words):

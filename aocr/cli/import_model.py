@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 
 from aocr import machine
 from aocr.cli import options
@@ -66,5 +67,6 @@ def run(args: argparse.Namespace) -> int:
         config.attn_num_hidden,
         cells,
     )
-    print(shown(f"Imported to {args.model_dir}. Next: aocr test DATASET --model-dir {args.model_dir}"))
+    next_step = f"aocr test DATASET --model-dir {shlex.quote(args.model_dir)}"
+    print(shown(f"Imported to {args.model_dir}. Next: {next_step}"))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -150,5 +151,6 @@ def _tell_end(args: argparse.Namespace, labelling, new: int, model: str) -> None
     print(f"{counted(new, 'new label')}; {progress.labelled} of {progress.total} images have one.")
     validation = paths[Kind.VALIDATION]
     if progress.labelled and os.path.exists(validation):
-        next_step = f"aocr train {args.labels} --validation {validation} --init-from {model} --model-dir DIR"
+        labels, held_out, start = map(shlex.quote, (args.labels, validation, model))
+        next_step = f"aocr train {labels} --validation {held_out} --init-from {start} --model-dir DIR"
         print(shown(f"Next: {next_step}"))

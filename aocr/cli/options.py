@@ -223,6 +223,7 @@ def check_paths(paths: Sequence[str], model_dir: str, graph_too: bool = False) -
     Raises:
       DatasetError, ConfigError: such a slip.
     """
+    from aocr.exchange.formats.onnx import MAIN_FILE
     from aocr.folder.model_folder import MODEL
 
     for path in paths:
@@ -231,6 +232,9 @@ def check_paths(paths: Sequence[str], model_dir: str, graph_too: bool = False) -
             raise DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.")
         if plain and os.path.exists(os.path.join(path, MODEL)):
             raise DatasetError(path, "is the folder of a model, not of images. Give it by --model-dir.")
+    export = os.path.join(model_dir, MAIN_FILE)
+    if graph_too and os.path.isfile(export) and not os.path.exists(os.path.join(model_dir, MODEL)):
+        raise ConfigError("--model-dir", model_dir, f"holds an export, no model. Give --model-dir {export}.")
     if os.path.isfile(model_dir) and not (graph_too and files.is_graph(model_dir)):
         raise ConfigError("--model-dir", model_dir, "is a file. Give the folder of the model.")
 

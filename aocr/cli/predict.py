@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from aocr.cli import options
 from aocr.config import COLUMN_PIXELS, ModelConfig
+from aocr.errors import ConfigError
 from aocr.results import Prediction
 
 log = logging.getLogger("aocr")
@@ -76,6 +77,8 @@ def paths_of(arguments: list[str]) -> list[str]:
 def _from_stdin() -> Iterator[list[str]]:
     rest = b""
     while chunk := os.read(sys.stdin.fileno(), 1 << 16):
+        if b"\0" in chunk:
+            raise ConfigError("IMAGE", "-", "standard input holds no paths, one a line. An image is given by its path.")
         *lines, rest = (rest + chunk).split(b"\n")
         if lines:
             yield [line.decode("utf-8", "surrogateescape").strip("\r") for line in lines if line.strip()]
@@ -91,6 +94,8 @@ def _is_page(prediction: Prediction, config: ModelConfig) -> bool:
 
 def run(args: argparse.Namespace) -> int:
     """Read the images; 1 where one of them could not be read."""
+    if args.attention and not args.json:
+        raise ConfigError("--attention", args.attention, "is for --json alone.")
     args.model_dir = options.model_at_hand(args.model_dir)
     options.check_paths([], args.model_dir, graph_too=True)
     from aocr.errors import ImageError

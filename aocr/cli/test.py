@@ -16,6 +16,10 @@ HELP = "score a model on images with labels"
 ABOUT = "Score a trained model on images with labels."
 
 
+RESULTS = "results"
+"""Folder of pictures where none is named."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
@@ -26,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_gpu(parser)
     options.add_no_distance(parser)
     add("--visualize", action="store_true", help="draw where the model looked, into --output-dir")
-    add("--output-dir", default="results", metavar="DIR", help="folder of --visualize (default: %(default)s)")
+    add("--output-dir", metavar="DIR", help=f"folder of --visualize (default: {RESULTS})")
     add("--report", metavar="FILE", help="write a page with scores and misses (HTML)")
     add("--json", action="store_true", help="print the scores as one JSON object and nothing else")
     options.add_reading(parser)
@@ -36,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score, print the misses, write what was asked for."""
     options.check_paths(args.datasets, args.model_dir)
+    if args.output_dir and not args.visualize:
+        log.warning("--output-dir is for --visualize: nothing is drawn.")
     if args.report:
         files.check_same(args.report, b"<!DOCTYPE html>", "page")
     machine.start_tensorflow()
@@ -62,9 +68,10 @@ def run(args: argparse.Namespace) -> int:
             if not sample.correct:
                 print(result_line(sample, args.use_distance))
     if args.visualize:
+        folder = args.output_dir or RESULTS
         for sample in samples:
-            write_visualization(sample, args.output_dir)
-        log.info("Attention of %d images drawn in %s", len(samples), args.output_dir)
+            write_visualization(sample, folder)
+        log.info("Attention of %d images drawn in %s", len(samples), folder)
     if args.report:
         write_html_report(args.report, report, samples, f"aocr test {dataset.name}")
         log.info("Report written to %s", args.report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 
 from aocr import machine
 from aocr.cli import options
@@ -145,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
     said = "Training ended after step %d: %s." if outcome.trained else UNCHANGED
     log.info(said, outcome.step, outcome.reason)
     log.info("test, predict and export will use %s, the %s.", chosen.prefix, chosen.why)
-    flag = "" if args.model_dir == "checkpoints" else f" --model-dir {args.model_dir}"
+    flag = "" if args.model_dir == "checkpoints" else f" --model-dir {shlex.quote(args.model_dir)}"
     next_steps = f"Next: aocr test DATASET{flag}, aocr predict IMAGE...{flag}, aocr export{flag}"
     print(shown(next_steps if outcome.begun else NOT_YET))
     return 0

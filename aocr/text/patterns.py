@@ -285,7 +285,7 @@ def compile_pattern(pattern: str, charset: Charset) -> Automaton:
     live = _live(arcs, accepting)
     if not live[0]:
         absent = ", ".join(repr(atom) for atom, ids in parser.atoms.items() if not ids)
-        reason = f"no text of the model's charset fits: it has nothing for {absent}." if absent else "no text fits."
+        reason = f"no text of the charset fits: it has nothing for {absent}." if absent else "no text fits."
         raise ConfigError("--pattern", pattern, reason)
     numbers, size = np.cumsum(live) - 1, charset.vocabulary_size
     symbols = [numbers[source] * size + subsets.groups[group][1] for source, group, target in arcs if live[target]]
