@@ -18,6 +18,7 @@ from aocr.data.record_files import RecordWriter
 from aocr.data.records import Example
 from aocr.errors import CheckpointError
 from aocr.folder.model_folder import SEEN, ModelFolder
+from aocr.folder.weights import read_groups
 from aocr.text.charset import Charset
 from aocr.training.seen import NOTHING_SEEN, Role, own_split, read_seen, split_from, write_seen
 
@@ -222,3 +223,27 @@ def test_one_that_is_killed_before_it_saves_goes_on_with_the_new_images(train, t
     told = ok(train(slice(90), *nothing, "--num-epoch", "2"))
     assert "of images that it has not learnt from" in told and "95 % sure" in told
     assert len((tmp_path / "m" / SEEN).read_bytes()) == 8 * 90
+
+
+@pytest.mark.slow
+def test_a_kill_while_held_out_images_are_learnt_from_changes_nothing(lines, tmp_path):
+    folder, _ = lines
+    often = ("--steps-per-checkpoint", "10", "--batch-size", "8", "--num-epoch", "10", "--init-from", "none")
+    argv = ("train", folder / "numbers.txt", *SMALL, "--look-alikes", "20", *often, "--model-dir")
+    told = ok(run_aocr(*argv, tmp_path / "whole"))
+    assert "From here on the held-out images are learnt from too." in told
+    killed = start_aocr(*argv, tmp_path / "killed", stderr=subprocess.PIPE)
+    after = iter(killed.stderr)
+    assert any("learnt from too" in line for line in after)
+    assert any("s, loss: " in line for line in after) and any("s, loss: " in line for line in after)
+    killed.kill()
+    killed.communicate()
+    told = ok(run_aocr(*argv, tmp_path / "killed"))
+    assert "Resuming from" in told and "validation word" not in told and "95 % sure" in told
+    for name in ("best.json", SEEN, "calibration.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
+    whole, found = (
+        read_groups(ModelFolder(tmp_path / name).newest(), "model", "averaged") for name in ("whole", "killed")
+    )
+    for name, value in whole.items():
+        np.testing.assert_array_equal(found[name], value, name)
