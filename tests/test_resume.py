@@ -214,6 +214,19 @@ def test_no_training_puts_fresh_weights_in_the_place_of_others(pointer, best_ste
         assert resumed_config(request)
 
 
+@pytest.mark.parametrize(("start", "in_best", "closed"), [(-1, False, 0), (40, False, 1), (-1, True, 1)])
+def test_a_checkpoint_of_before_it_told_whether_all_was_learnt_from(start, in_best, closed, tmp_path):
+    folder, model = ModelFolder(tmp_path), keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+    state = {"fall_start": tf.Variable(start, dtype=tf.int64)}
+    Checkpoints(folder, model, {}, optimizer, state).save(7)
+    folder.write_best(7, 0.5, 0.5, True, in_best)
+    state = {**state, "closed": tf.Variable(9, dtype=tf.int64)}
+    Checkpoints(folder, model, {}, optimizer, state).restore_newest()
+    assert int(state["closed"]) == closed
+
+
 def test_a_checkpoint_of_another_optimizer_is_told_in_one_line(tmp_path, caplog, monkeypatch):
     logger = tf.get_logger()
     monkeypatch.setattr(logger, "propagate", True)

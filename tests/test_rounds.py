@@ -13,10 +13,12 @@ from PIL import Image
 
 from aocr.config import ModelConfig, TrainConfig
 from aocr.data.annotations import IMAGE_ENDINGS
+from aocr.data.automatic import place_of
 from aocr.data.batching import plan_batches
 from aocr.data.datasets import open_dataset
 from aocr.data.images import canonical_image, pixel_digest
 from aocr.data.pipeline import Batches
+from aocr.data.record_files import RecordWriter
 from aocr.data.records import Example, read_examples, serialize
 from aocr.data.unlabelled import build_unlabelled, digests_of
 from aocr.errors import ConfigError
@@ -166,6 +168,29 @@ def picture(grey, label="0", width=32, told=32):
     return Example(data.getvalue(), label, "", told, 32)
 
 
+def a_plan(*held_out):
+    """What rounds ask of a plan in which these images are held out."""
+    places = place_of(tf.constant([example.image for example in held_out], tf.string)).numpy()
+    summary = SimpleNamespace(labels=["0"], places=places, held_out=np.ones(len(places), bool))
+    training = SimpleNamespace(plan=SimpleNamespace(edges=(32,)))
+    config = ModelConfig(Charset("0"), max_width=64)
+    data = SimpleNamespace(summary=summary)
+    return SimpleNamespace(data=data, training=training, look_alikes=1, config=config, validation_data=None)
+
+
+def test_what_was_mixed_in_and_is_held_out_by_now_is_not_learnt(tmp_path, monkeypatch):
+    """An unlabelled image that a person has labelled since the training was killed."""
+    monkeypatch.setattr(rounds.Rounds, "_look_alikes", lambda self, step: ([picture(7)], 1))
+    monkeypatch.setattr(rounds, "faces_for", lambda *_: [])
+    for held_out, name in ((picture(8), "mixed-in-5.tfrecords"), (picture(9), "mixed-in-7.tfrecords")):
+        with RecordWriter(str(tmp_path / "mixed-in-5.tfrecords")) as writer:
+            writer.write(picture(9))
+        plan = a_plan(held_out)
+        made = rounds.Rounds(TrainRequest(["x"]), plan, rounds.Unlabelled(), ModelFolder(tmp_path), None)
+        monkeypatch.setattr(rounds.Rounds, "_batches", lambda self, paths: paths)
+        assert made.mixed_in(7, True) == [str(tmp_path / name)]
+
+
 def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp_path, monkeypatch):
     made = []
 
@@ -179,10 +204,7 @@ def test_a_round_is_kept_until_the_next_and_made_again_where_it_is_not_there(tmp
         rounds.Rounds, "_batches", lambda self, paths: [r.label for p in paths for r in read_examples(p)]
     )
     request = TrainRequest(["x"], config=TrainConfig(steps_per_checkpoint=10))
-    summary, plan = SimpleNamespace(labels=["1"]), SimpleNamespace(edges=(32,))
-    training = SimpleNamespace(plan=plan)
-    config = ModelConfig(Charset("0"))
-    parts = SimpleNamespace(data=SimpleNamespace(summary=summary), training=training, look_alikes=1, config=config)
+    parts = a_plan()
 
     def started(never=()):
         return rounds.Rounds(request, parts, rounds.Unlabelled(None, never), ModelFolder(tmp_path), None)
@@ -241,10 +263,7 @@ def test_what_was_mixed_in_by_a_stranger_or_of_other_data_is_not_learnt(written,
     monkeypatch.setattr(rounds.Rounds, "_look_alikes", lambda self, step: ([picture(7)], 1))
     monkeypatch.setattr(rounds, "faces_for", lambda *_: [])
     monkeypatch.setattr(rounds.Rounds, "_batches", lambda self, paths: paths)
-    training = SimpleNamespace(plan=SimpleNamespace(edges=(32,)))
-    plan = SimpleNamespace(data=SimpleNamespace(summary=SimpleNamespace(labels=["0"])), training=training,
-                           look_alikes=1, config=ModelConfig(Charset("0"), max_width=64))  # fmt: skip
-    made = rounds.Rounds(TrainRequest(["x"]), plan, rounds.Unlabelled(), ModelFolder(tmp_path), None)
+    made = rounds.Rounds(TrainRequest(["x"]), a_plan(), rounds.Unlabelled(), ModelFolder(tmp_path), None)
     assert made.mixed_in(7, True) == [str(tmp_path / "mixed-in-7.tfrecords")]
     assert not path.exists()
 
@@ -357,7 +376,7 @@ def test_never_is_a_validation_or_excluded_image_learnt(folders, tmp_path, monke
     for name in ("labelled", "held"):
         with open_dataset([str(folders / name / "numbers.txt")]) as dataset:
             roles[name] = set(seen.roles_of(dataset.summary.places))
-    assert roles == {"labelled": {Role.LEARNT}, "held": {Role.HELD_OUT}}
+    assert roles == {"labelled": {Role.LEARNT}, "held": {Role.VALIDATION}}
     assert (seen.roles == Role.LEARNT).sum() >= len(set(learnt)) + 20  # those without labels too
 
 

@@ -193,9 +193,9 @@ def test_what_is_left_is_known_where_a_limit_was_typed():
 STORED = {
     "step": 48, "epoch": 4, "batch": 8, "elapsed": 12.5, "waited": 5, "best_word_accuracy": 1.0, "best_cer": 0.0,
     "best_perplexity": 1.25, "best_loss": 0.25, "loss_sum": 3.5, "loss_steps": 8, "fall_start": 40, "fall_end": 44,
-    "fall_reason": 3, "patience": 5, "finished": 3,
+    "fall_reason": 3, "patience": 5, "finished": 3, "closed": 1,
 }  # fmt: skip
-"""A state as it has been stored since there are checkpoints."""
+"""A state as it has been stored since there are checkpoints, but for the last, which is younger."""
 
 
 def test_the_state_is_stored_by_the_names_and_numbers_it_always_had():
@@ -219,7 +219,7 @@ def test_the_state_is_stored_by_the_names_and_numbers_it_always_had():
             ("elapsed", -math.inf),
         ),
         *(("fall_start", 10**18), ("fall_start", 46), ("fall_end", -5), ("fall_reason", 0), ("fall_reason", 9)),
-        ("finished", 7),
+        *(("finished", 7), ("closed", 2)),
     ],
 )
 def test_a_stored_number_that_cannot_be_is_told(name, value):

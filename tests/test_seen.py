@@ -1,7 +1,11 @@
 """What a model has learnt from is never held out later, however the set of images grows."""
 
 import json
+import os
 import random
+import re
+import shutil
+import signal
 import subprocess
 
 import numpy as np
@@ -42,7 +46,8 @@ def test_roles_are_those_of_a_dictionary(tmp_path):
         write_seen(ModelFolder(tmp_path), seen)
         seen = read_seen(ModelFolder(tmp_path))
         assert seen.roles_of(np.arange(70)).tolist() == [expected.get(place, Role.NEW) for place in range(70)]
-    assert (seen.closed().roles != Role.CLOSING).all() and (seen.roles == Role.CLOSING).any()
+    assert set(seen.roles) == {Role.LEARNT, Role.HELD_OUT, Role.CLOSING}
+    assert set(seen.closed().roles) == {Role.LEARNT, Role.HELD_OUT}
     assert read_seen(ModelFolder(tmp_path / "none")) is None
 
 
@@ -51,7 +56,7 @@ def test_roles_are_those_of_a_dictionary(tmp_path):
 )
 def test_a_damaged_file_is_told(data, tmp_path):
     (tmp_path / SEEN).write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"is damaged .*--no-resume"):
+    with pytest.raises(CheckpointError, match=r"is damaged .*or remove it"):
         read_seen(ModelFolder(tmp_path))
 
 
@@ -76,7 +81,7 @@ def test_nothing_that_was_learnt_from_is_ever_held_out():
     everything, fresh_sets, grown = some_places(900), 0, 0
     for _ in range(300):
         learnt: set[int] = set()
-        seen, before = None, np.zeros(0, np.int64)
+        seen, before, closed = None, np.zeros(0, np.int64), False
         for _ in range(rng.randint(1, 6)):
             places = everything[: rng.choice((3, 24, 25, 30, 60, 150, 205, 260, 900))]
             if rng.random() < 0.3:
@@ -88,15 +93,15 @@ def test_nothing_that_was_learnt_from_is_ever_held_out():
                 places = before
             made = own_split(summary_of(places), seen, goes_on)
             held_out = set(places[made.held_out].tolist())
-            closing = seen is not None and goes_on and not made.is_new and is_small(len(places))
-            if not closing:  # a split that stays may have been closed: it is then not validated on
-                assert not held_out & learnt
+            closed = closed and goes_on and not made.is_new and is_small(len(places))  # as `Trainer.restore` has it
+            assert closed or not held_out & learnt  # one that was closed is not validated on
             fresh_sets += not learnt and bool(held_out)
             grown += bool(learnt) and bool(held_out)
             learnt |= set(places.tolist()) - held_out
+            seen, before = made.seen, places
             if is_small(len(places)) and rng.random() < 0.7:
                 learnt |= held_out
-            seen, before = made.seen, places
+                closed = bool(held_out)
     assert fresh_sets > 50 and grown > 50
 
 
@@ -247,3 +252,66 @@ def test_a_kill_while_held_out_images_are_learnt_from_changes_nothing(lines, tmp
     )
     for name, value in whole.items():
         np.testing.assert_array_equal(found[name], value, name)
+
+
+@pytest.mark.slow
+def test_one_that_is_stopped_after_it_learnt_from_all_does_not_validate_again(train, tmp_path):
+    """A higher limit lets the decay begin anew, and only best.json told, once all was done, that it had been there."""
+    often = ("--init-from", "none", "--steps-per-checkpoint", "10")
+    assert "learnt from too" in ok(train(slice(60), *often, "--num-epoch", "3"))
+    best = tmp_path / "m" / "best.json"
+    best.write_text(best.read_text("utf-8").replace("true", "false"), "utf-8")  # as it was before the end
+    again = tmp_path / "again"
+    shutil.copytree(tmp_path / "m", again)
+    (again / "best.json").unlink()
+    assert "95 % sure" not in ok(train(slice(60), *often, "--num-epoch", "3", model="again"))
+    stopped = train(slice(60), *often, "--num-epoch", "500", run=start_aocr, stderr=subprocess.PIPE)
+    assert any("Resuming from" in line for line in stopped.stderr)
+    assert any("s, loss: " in line for line in stopped.stderr)
+    stopped.send_signal(signal.SIGINT)
+    assert "Saved at step" in stopped.communicate()[1]
+    told = ok(train(slice(60), *often, "--num-epoch", "6"))
+    assert "Resuming from" in told and "validation word" not in told
+
+
+def test_a_model_is_not_begun_anew_from_itself(train, tmp_path):
+    """It was removed before the first checkpoint of the new training was there."""
+    ok(train(slice(20), "--init-from", "none", "--num-epoch", "1"))
+    before = sorted(os.listdir(tmp_path / "m"))
+    refused = train(slice(20), "--init-from", tmp_path / "m", "--no-resume", "--num-epoch", "1")
+    assert_clean_failure(refused, "--init-from", "is the --model-dir that is begun anew")
+    assert sorted(os.listdir(tmp_path / "m")) == before
+
+
+@pytest.mark.slow
+def test_a_set_that_has_grown_is_validated_after_a_stop_too(train, tmp_path):
+    """Its second start took the ended decay of the smaller set for its own: it never validated, and closed at once."""
+    often = ("--init-from", "none", "--steps-per-checkpoint", "1000", "--batch-size", "8")
+    ok(train(slice(25), *often, "--num-epoch", "2"))
+    stopped = train(slice(90), *often, "--num-epoch", "500", run=start_aocr, stderr=subprocess.PIPE)
+    assert any("s, loss: " in line for line in stopped.stderr)
+    stopped.send_signal(signal.SIGINT)
+    assert "Saved at step" in stopped.communicate()[1]
+    told = ok(train(slice(90), *often, "--num-epoch", "6"))
+    assert told.index("validation word") < told.index("learnt from too") < told.index("95 % sure")
+
+
+def test_validation_images_that_are_merged_into_the_set_are_learnt_from(train, lines, tmp_path):
+    """All of them stayed held out."""
+    folder, all_lines = lines
+    (folder / "held.txt").write_text("".join(all_lines[30:60]), "utf-8")
+    ok(train(slice(30), "--validation", folder / "held.txt", "--init-from", "none", "--num-epoch", "1"))
+    told = ok(train(slice(60), "--init-from", "none", "--num-epoch", "3"))
+    count = int(re.search(r"validating on (\d+) \(a fixed 20 % of images that it has not learnt from", told)[1])
+    assert 5 <= count <= 12
+
+
+def test_a_start_that_does_not_tell_what_it_has_learnt_from_is_told(train, tmp_path):
+    flags = ("--init-from", "none", "--num-epoch", "1")
+    ok(train(slice(30), *flags))
+    (tmp_path / "m" / SEEN).unlink()
+    told = ok(train(slice(60), "--init-from", tmp_path / "m", "--num-epoch", "1", model="n"))
+    assert f"{tmp_path}/m/{SEEN} does not tell which images its model has learnt from" in told
+    told = ok(train(slice(60), "--num-epoch", "2"))
+    assert "does not tell which images" in told and (tmp_path / "m" / SEEN).exists()
+    assert "does not tell which images" not in ok(train(slice(60), "--num-epoch", "3"))

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from aocr import files
@@ -105,6 +106,9 @@ class Checkpoints:
         if newest is None:
             return None
         found = read_groups(newest, *self._groups)
+        if "closed" in self._groups["state"] and "state/fall_start" in found:  # versions before 1.0 did not keep it
+            is_closed = self.folder.is_closed() or found["state/fall_start"] >= 0
+            found.setdefault("state/closed", np.array(is_closed, np.int64))
         variables = {f"{group}/{name}": v for group, values in self._groups.items() for name, v in values.items()}
         slots = {name for name in found if name.startswith("optimizer/")}
         if not slots:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,7 +15,7 @@ from aocr.data.batching import Share, plan_batches, share_work
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
 from aocr.errors import AocrError, CharsetError, ConfigError, DatasetError
-from aocr.folder.model_folder import ModelFolder
+from aocr.folder.model_folder import SEEN, ModelFolder
 from aocr.folder.typed import check_typed
 from aocr.folder.words import BOX, NAME, open_folder
 from aocr.report.lines import counted, warn_of
@@ -183,6 +184,10 @@ def resumed_config(request: TrainRequest) -> ModelConfig | None:
     config = folder.find_config() if request.resume else None
     if config is None:
         folder.check_clear()
+        start = open_folder(request.init_from) if request.init_from not in (None, NOTHING) else None
+        if start and os.path.realpath(start.path) == os.path.realpath(request.model_dir):
+            reason = "is the --model-dir that is begun anew, and would be lost. Give another --model-dir."
+            raise ConfigError("--init-from", request.init_from, reason)
     else:
         check_typed(request.model_dir, config, request.typed, ", or train anew with --no-resume")
         folder.check_goes_on(request.config.steps_per_checkpoint)
@@ -294,6 +299,9 @@ def _split(request: TrainRequest, config: ModelConfig, data: Dataset, held: Data
     """What is held out of the data, by what the model has seen that goes on or that is the start."""
     start = (ModelFolder(request.model_dir), "") if goes_on else request.start_folder(config)
     before = read_seen(start[0]) if start else NOTHING_SEEN
+    if start and before is None and start[0].path != str(BOX):
+        told = "%s does not tell which images its model has learnt from: of these no honest score can be told."
+        log.warning(told, start[0].file(SEEN))
     if held:
         return split_from(data.summary, held.summary, before, goes_on)
     return own_split(data.summary, before, goes_on)

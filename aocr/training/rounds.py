@@ -94,8 +94,7 @@ class Rounds:
       model: whose weights read.
 
     Attributes:
-      learnt: (N,) int64, `place_of` the images mixed in so far, where unlabelled ones may be among them: a person may
-        label these later.
+      learnt: (N,) int64, `place_of` the images mixed in so far: a person may label the unlabelled ones later.
     """
 
     def __init__(
@@ -172,10 +171,18 @@ class Rounds:
         try:
             if not is_verified(path):
                 return False
-            checked_summary(path, [path])
+            places = checked_summary(path, [path]).places
+            if np.isin(places, self._held_out()).any():  # read by an earlier run, and labelled since
+                return False
             return all(map(self._is_learnable, read_examples(path)))
         except AocrError:
             return False
+
+    def _held_out(self) -> np.ndarray:
+        """(N,) int64, places of what is validated on."""
+        dataset, part = self._plan.validation_data or (self._plan.data, "validation")
+        summary = dataset.summary
+        return summary.places if part == "all" else summary.places[summary.held_out]
 
     def _is_learnable(self, example: Example) -> bool:
         image = canonical_image(example.image)
@@ -201,8 +208,7 @@ class Rounds:
         if not paths:
             return None
         plan, summary = self._plan, summarise(paths)
-        if self._unlabelled:
-            self.learnt = np.union1d(self.learnt, summary.places)
+        self.learnt = np.union1d(self.learnt, summary.places)
         return Batches(paths, plan.config, plan.training.plan, summary, drop_unknown=True)
 
     def _look_alikes(self, step: int) -> tuple[Iterable[Example], int]:

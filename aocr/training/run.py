@@ -163,7 +163,8 @@ def _finish(
     progress: Progress,
 ) -> Outcome:  # fmt: skip
     """What comes after training: confidence, report, and which weights are read with."""
-    is_honest = not (trainer.is_closed and folder.is_closed())  # else the weights to read with learnt from what it has
+    best = folder.best()  # else the weights to read with have learnt from the validation images
+    is_honest = not trainer.is_closed or (best is not None and not best["closed"])
     if plan.validation is None and outcome.trained:
         _keep_last(folder, trainer)
     if plan.validation and is_honest:

@@ -81,6 +81,7 @@ class TrainState:
       decay_reason: why it decays.
       patience: in force when the decay began.
       finished: why the training has ended.
+      closed: 1 where the images that are held out have been learnt from.
     """
 
     step: int = 0
@@ -99,6 +100,7 @@ class TrainState:
     decay_reason: int = Reason.GOING
     patience: int = 0
     finished: int = Reason.GOING
+    closed: int = 0
 
     def to_stored(self) -> dict[str, int | float]:
         """The values by the names that checkpoints use."""
@@ -119,6 +121,7 @@ class TrainState:
         can_be["elapsed"] = 0 <= state.elapsed < math.inf
         can_be["decay_end"] &= not decays or state.decay_start <= min(state.step, state.decay_end)
         can_be["decay_reason"] = state.decay_reason in list(Reason)[decays:]
+        can_be["closed"] = state.closed in (0, 1)
         can_be["finished"] = state.finished in list(Reason)
         if odd := next((name for name, possible in can_be.items() if not possible), None):
             raise ValueError(f"{odd} = {getattr(state, odd)}")

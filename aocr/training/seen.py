@@ -28,7 +28,8 @@ class Role(IntEnum):
     NEW = -1
     LEARNT = 0
     HELD_OUT = 1
-    CLOSING = 2  # held out, and learnt from at the end
+    CLOSING = 2  # held out, to be learnt from at the end
+    VALIDATION = 3  # of another set, which was validated on
 
 
 class Seen(NamedTuple):
@@ -59,7 +60,7 @@ class Seen(NamedTuple):
         return Seen(all_places[order], np.concatenate([self.roles[others], roles])[order])
 
     def closed(self) -> Seen:
-        """As this, with what is learnt from at the end as learnt."""
+        """As this, with what is learnt from at the end, and may have been by now, as learnt."""
         return Seen(self.places, np.where(self.roles == Role.CLOSING, Role.LEARNT, self.roles))
 
 
@@ -83,7 +84,7 @@ def read_seen(folder: ModelFolder) -> Seen | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, OSError) as error:
-        reason = f"is damaged ({files.one_line(error)}). Restore it, or train anew with --no-resume."
+        reason = f"is damaged ({files.one_line(error)}). Restore it, or remove it: then scores may be too good."
         raise CheckpointError(path, reason) from None
 
 
@@ -127,7 +128,7 @@ def own_split(summary: Summary, before: Seen | None, goes_on: bool) -> Split:
     apart = Role.CLOSING if is_small(len(places)) else Role.HELD_OUT
     if before is None:
         before = NOTHING_SEEN.but(places, np.where(ruled, apart, Role.LEARNT)) if goes_on else NOTHING_SEEN
-    stays = goes_on and not (before.roles_of(places) == Role.NEW).any()
+    stays = goes_on and not np.isin(before.roles_of(places), (Role.NEW, Role.VALIDATION)).any()
     stays = stays and (apart is Role.CLOSING or not (before.roles_of(places) == Role.CLOSING).any())
     before = before if stays else before.closed()
     is_known = before.roles_of(places) == Role.LEARNT
@@ -152,5 +153,5 @@ def split_from(summary: Summary, validation: Summary, before: Seen | None, goes_
     is_new = (roles == Role.NEW).any() or (before.roles_of(summary.places) == Role.NEW).any()
     held_out = np.isin(summary.places, validation.places)
     seen = before.but(summary.places[~held_out], Role.LEARNT)
-    seen = seen.but(validation.places[roles != Role.LEARNT], Role.HELD_OUT)
+    seen = seen.but(validation.places[roles != Role.LEARNT], Role.VALIDATION)
     return Split(held_out, seen, goes_on and bool(is_new), int((roles == Role.LEARNT).sum()))

@@ -93,7 +93,7 @@ class Trainer:
         split: Split | None = None,
     ):
         self.config, self.training, self.evaluator, self.cluster = config, training, evaluator, cluster
-        self._closing, self._closed, self._split, self.folder = closing, False, split, folder
+        self._closing, self._split, self.folder = closing, split, folder
         self._num_kept = -1
         self.schedule = Schedule(config, steps_per_epoch, num_validation, started, closing is not None)
         self._model, self._optimizer, self._progress = model, make_optimizer(config, model), progress
@@ -130,8 +130,8 @@ class Trainer:
             except ValueError as error:
                 raise CheckpointError(path, f"is damaged ({error}). Start anew with --no-resume.") from None
             is_new = self._split is not None and self._split.is_new
-            was_closed = self.state.decay_start >= 0 or self.folder.is_closed()
-            self._closed = self._closing is not None and was_closed and not is_new
+            if is_new or self._closing is None:
+                self.state.closed = 0
             self.schedule.reopen(is_new)
             self._saved_step = self.state.step
         return path
@@ -184,7 +184,7 @@ class Trainer:
                 before = time.monotonic()
                 self._check()
                 if self._closes:
-                    self._closed, state.batch = True, 0
+                    state.closed, state.batch = 1, 0
                     log.info("From here on the held-out images are learnt from too.")
                 self._save()
                 meter.pause(time.monotonic() - before)
@@ -195,7 +195,7 @@ class Trainer:
         """As `Batches.endless`, from where training stands: round by round with what is mixed in, then to the end."""
         state, seed = self.state, self.config.seed
         while True:
-            extra, closed = None, self._closed
+            extra, closed = None, self.is_closed
             if self.rounds and self.rounds.mixes:
                 self._progress.phase("preparing images to mix in")
                 with self._average.applied():
@@ -203,24 +203,24 @@ class Trainer:
             self._progress.phase(f"training, step {state.step}" if self._first_seconds else "first step")
             batches = self._closing if closed else self.training
             for batch in batches.endless(state.epoch, state.batch, seed, strength, extra):  # type: ignore[union-attr]
-                if self._closed != closed or (self._searches and self.rounds and self.rounds.is_due(state.step)):
+                if self.is_closed != closed or (self._searches and self.rounds and self.rounds.is_due(state.step)):
                     break
                 yield batch
 
     @property
     def _searches(self) -> bool:
         """Whether what is held out can still tell something, and the learning rate does not decay yet."""
-        return self.state.decay_start < 0 and not self._closed
+        return self.state.decay_start < 0 and not self.is_closed
 
     @property
     def _closes(self) -> bool:
         """Whether the held-out images are now to be learnt from."""
-        return self._closing is not None and not self._closed and self.state.decay_start >= 0
+        return self._closing is not None and not self.is_closed and self.state.decay_start >= 0
 
     @property
     def is_closed(self) -> bool:
         """Whether the held-out images have been learnt from."""
-        return self._closed
+        return bool(self.state.closed)
 
     def keep_last(self) -> bool:
         """Keep the last weights as those to read with in place of the best of a validation, if there was one."""
@@ -250,7 +250,7 @@ class Trainer:
         self._collect_losses()
         state = self.state
         loss, scores = state.loss_sum / max(1, state.loss_steps), {}
-        if self.evaluator and not self._closed:
+        if self.evaluator and not self.is_closed:
             self._progress.phase("validating")
             report, better = self._validate()
             scores = {name: getattr(report, name) for name in ("perplexity", "word_accuracy", "cer")}

@@ -13,8 +13,8 @@ from aocr import files
 from aocr.data.annotations import candidate_paths, parse_annotations
 from aocr.errors import AnnotationError, AocrError, ConfigError
 
-UNWRITABLE = re.compile("[\t\n\r\ud800-\udfff]")
-"""What a path in an annotation file cannot have: it ends the path or the line, or is not UTF-8."""
+UNWRITABLE = re.compile("[\t\n\r\ud800-\udfff]|\\s$")
+"""What a path in an annotation file cannot have: it ends the path or the line, is not UTF-8, or is stripped."""
 
 
 class Kind(Enum):
