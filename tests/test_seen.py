@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
 
+from aocr.checksum import masked_crc32c
 from aocr.config import ModelConfig
 from aocr.data.automatic import NUM_PARTS, PLACES, held_out_of, is_small
 from aocr.data.batching import plan_batches
@@ -40,19 +41,34 @@ def test_roles_are_those_of_a_dictionary(tmp_path):
     rng, expected, seen = np.random.default_rng(1), {}, NOTHING_SEEN
     for _ in range(50):
         places = rng.integers(0, 60, rng.integers(0, 9))
-        role = Role(int(rng.integers(0, 3)))
+        role = Role(int(rng.integers(0, max(Role) + 1)))
         seen = seen.but(places, role)
         expected |= dict.fromkeys(places.tolist(), role)
         write_seen(ModelFolder(tmp_path), seen)
         seen = read_seen(ModelFolder(tmp_path))
         assert seen.roles_of(np.arange(70)).tolist() == [expected.get(place, Role.NEW) for place in range(70)]
-    assert set(seen.roles) == {Role.LEARNT, Role.HELD_OUT, Role.CLOSING}
-    assert set(seen.closed().roles) == {Role.LEARNT, Role.HELD_OUT}
+    assert set(seen.roles) == set(Role) - {Role.NEW}
+    assert set(seen.closed().roles) == set(Role) - {Role.NEW, Role.CLOSING}
+    mixed = seen.mixed_in(np.arange(70)).roles_of(np.arange(70)).tolist()
+    assert mixed == [expected.get(place, Role.MIXED_IN) for place in range(70)]
     assert read_seen(ModelFolder(tmp_path / "none")) is None
 
 
+def summed(data: bytes) -> bytes:
+    return data + masked_crc32c(data).to_bytes(8, "little")
+
+
 @pytest.mark.parametrize(
-    "data", [b"1234567", np.array([5, 5]).tobytes(), np.array([9, 4]).tobytes(), np.array([4, 11]).tobytes()]
+    "data",
+    [
+        b"",
+        b"1234567",
+        bytes(16),
+        summed(np.arange(0, 60, 6).tobytes())[8:],  # a part of it
+        summed(np.array([6, 6]).tobytes()),
+        summed(np.array([12, 6]).tobytes()),
+        summed(np.array([6, 17]).tobytes()),  # a role that there is not
+    ],
 )
 def test_a_damaged_file_is_told(data, tmp_path):
     (tmp_path / SEEN).write_bytes(data)
@@ -63,7 +79,8 @@ def test_a_damaged_file_is_told(data, tmp_path):
 def test_bytes_at_random_are_a_file_or_damaged(tmp_path):
     rng, read = random.Random(3), 0
     for _ in range(2000):
-        (tmp_path / SEEN).write_bytes(rng.randbytes(8 * rng.choice((0, 0, 1, 1, 2, 3)) + rng.choice((0, 0, 3))))
+        data = rng.randbytes(8 * rng.choice((0, 0, 1, 1, 2, 3)) + rng.choice((0, 0, 3)))
+        (tmp_path / SEEN).write_bytes(summed(data))
         try:
             seen = read_seen(ModelFolder(tmp_path))
         except CheckpointError:
@@ -79,7 +96,7 @@ def test_nothing_that_was_learnt_from_is_ever_held_out():
     """Trainings at random that grow, shrink, go on, start from another and are killed before the end."""
     rng = random.Random(2)
     everything, fresh_sets, grown = some_places(900), 0, 0
-    for _ in range(300):
+    for _ in range(2000):
         learnt: set[int] = set()
         seen, before, closed = None, np.zeros(0, np.int64), False
         for _ in range(rng.randint(1, 6)):
@@ -91,17 +108,22 @@ def test_nothing_that_was_learnt_from_is_ever_held_out():
             goes_on = seen is not None and rng.random() < 0.6
             if seen is not None and rng.random() < 0.2:
                 places = before
+            if goes_on and not closed:
+                seen = seen.closed(Role.HELD_OUT)
             made = own_split(summary_of(places), seen, goes_on)
             held_out = set(places[made.held_out].tolist())
-            closed = closed and goes_on and not made.is_new and is_small(len(places))  # as `Trainer.restore` has it
+            was_closed, closing = closed and goes_on, bool(held_out) and is_small(len(places))
+            closed = was_closed and not made.is_new and closing  # as `Trainer.restore` has it
+            if was_closed and not closing:
+                made = made._replace(seen=made.seen.closed())
             assert closed or not held_out & learnt  # one that was closed is not validated on
             fresh_sets += not learnt and bool(held_out)
             grown += bool(learnt) and bool(held_out)
             learnt |= set(places.tolist()) - held_out
             seen, before = made.seen, places
-            if is_small(len(places)) and rng.random() < 0.7:
+            if closing and rng.random() < 0.7:
                 learnt |= held_out
-                closed = bool(held_out)
+                closed = True
     assert fresh_sets > 50 and grown > 50
 
 
@@ -133,6 +155,14 @@ def test_of_a_set_that_has_grown_the_new_images_are_held_out():
     assert not from_it.held_out.any() and from_it.num_known
 
 
+def test_what_was_mixed_in_is_learnt_and_yet_new_once_it_is_labelled():
+    places = some_places(160)
+    seen = own_split(summary_of(places[:60]), None, False).seen.mixed_in(places[60:])
+    made = own_split(summary_of(places), seen, True)
+    assert made.is_new and not made.held_out[60:].any()
+    assert not own_split(summary_of(places), made.seen, True).is_new
+
+
 def test_images_of_another_validation_set_are_not_trained_on():
     places = some_places(60)
     training, validation = summary_of(places[:50]), summary_of(places[40:])
@@ -142,6 +172,8 @@ def test_images_of_another_validation_set_are_not_trained_on():
     known = split_from(summary_of(places[:10]), training, made.seen, True)
     assert known.num_known == 40 and not known.is_new
     assert split_from(training, summary_of(some_places(9, 5)), made.seen, True).is_new
+    assert split_from(summary_of(places[:55]), summary_of(places[55:]), made.seen, True).is_new  # five are moved
+    assert not split_from(training, validation, None, True).is_new  # a folder of before there was a file
     assert not own_split(summary_of(places[:40]), made.seen, True).held_out.any()
 
 
@@ -192,7 +224,7 @@ def test_what_was_learnt_from_is_not_held_out_when_there_is_more(train, tmp_path
     assert "without validation (what would be held out was learnt from before; " in told
     assert "95 % sure" not in told and not (tmp_path / "m" / "best.json").exists()
     told = ok(train(slice(90), *nothing, "--num-epoch", "3"))
-    assert "of images that it has not learnt from, held out and learnt from at the end" in told
+    assert "that it has not learnt from, held out and learnt from at the end" in told
     best = json.loads((tmp_path / "m" / "best.json").read_text("utf-8"))
     assert best["closed"] and 0 <= best["word_accuracy"] <= 1
     told = ok(train(slice(90), *nothing, "--num-epoch", "3"))
@@ -219,15 +251,14 @@ def test_one_that_is_killed_before_it_saves_goes_on_with_the_new_images(train, t
     """Else the second call would take them for known, and its ended training for that of all of them."""
     nothing = ("--init-from", "none")
     ok(train(slice(30), *nothing, "--num-epoch", "1"))
-    kept = (tmp_path / "m" / SEEN).read_bytes()
     killed = train(slice(90), *nothing, "--num-epoch", "500", run=start_aocr, stderr=subprocess.PIPE)
     assert any("Step 20:" in line for line in killed.stderr)
     killed.kill()
     killed.communicate()
-    assert (tmp_path / "m" / SEEN).read_bytes() == kept
+    assert len((tmp_path / "m" / SEEN).read_bytes()) == 8 * 31
     told = ok(train(slice(90), *nothing, "--num-epoch", "2"))
-    assert "of images that it has not learnt from" in told and "95 % sure" in told
-    assert len((tmp_path / "m" / SEEN).read_bytes()) == 8 * 90
+    assert "that it has not learnt from, held out" in told and "95 % sure" in told
+    assert len((tmp_path / "m" / SEEN).read_bytes()) == 8 * 91
 
 
 @pytest.mark.slow
@@ -302,7 +333,7 @@ def test_validation_images_that_are_merged_into_the_set_are_learnt_from(train, l
     (folder / "held.txt").write_text("".join(all_lines[30:60]), "utf-8")
     ok(train(slice(30), "--validation", folder / "held.txt", "--init-from", "none", "--num-epoch", "1"))
     told = ok(train(slice(60), "--init-from", "none", "--num-epoch", "3"))
-    count = int(re.search(r"validating on (\d+) \(a fixed 20 % of images that it has not learnt from", told)[1])
+    count = int(re.search(r"validating on (\d+) that it has not learnt from, held out", told)[1])
     assert 5 <= count <= 12
 
 
@@ -315,3 +346,23 @@ def test_a_start_that_does_not_tell_what_it_has_learnt_from_is_told(train, tmp_p
     told = ok(train(slice(60), "--num-epoch", "2"))
     assert "does not tell which images" in told and (tmp_path / "m" / SEEN).exists()
     assert "does not tell which images" not in ok(train(slice(60), "--num-epoch", "3"))
+
+
+def test_one_that_learnt_from_all_knows_them_after_a_part_of_them(train, tmp_path):
+    """Those outside the part were validated on when all came again."""
+    flags = ("--init-from", "none", "--num-epoch")
+    assert "learnt from too" in ok(train(slice(60), *flags, "2"))
+    ok(train(slice(24), *flags, "8"))
+    told = ok(train(slice(60), *flags, "8"))
+    assert "validation word" not in told and "95 % sure" not in told
+
+
+def test_one_that_was_stopped_before_it_learnt_from_all_still_holds_them_out(train, tmp_path):
+    """They were said to have been learnt from."""
+    flags = ("--init-from", "none", "--steps-per-checkpoint", "1000")
+    stopped = train(slice(60), *flags, "--num-epoch", "500", run=start_aocr, stderr=subprocess.PIPE)
+    assert any("s, loss: " in line for line in stopped.stderr)
+    stopped.send_signal(signal.SIGINT)
+    stopped.communicate()
+    told = ok(train(slice(80), *flags, "--num-epoch", "4"))
+    assert "held out and learnt from at the end" in told and "95 % sure" in told

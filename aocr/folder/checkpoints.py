@@ -34,6 +34,12 @@ def check_free(folder: ModelFolder, step: int) -> None:
     folder.check_clear((f"{name}.*", POINTER) if is_left else ())
 
 
+def is_closed(folder: ModelFolder) -> bool:
+    """Whether the newest checkpoint has learnt from what was held out, or does not tell."""
+    newest = folder.newest()
+    return newest is None or bool(read_groups(newest, "state").get("state/closed", np.array(1)) != 0)
+
+
 def write_weights(folder: ModelFolder, model: keras.Model, step: int) -> None:
     """Write a model's weights as the folder's newest checkpoint, without anything to resume from.
 

@@ -15,6 +15,7 @@ from aocr.data.batching import Share, plan_batches, share_work
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
 from aocr.errors import AocrError, CharsetError, ConfigError, DatasetError
+from aocr.folder.checkpoints import is_closed
 from aocr.folder.model_folder import SEEN, ModelFolder
 from aocr.folder.typed import check_typed
 from aocr.folder.words import BOX, NAME, open_folder
@@ -22,10 +23,9 @@ from aocr.report.lines import counted, warn_of
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
 from aocr.training.progress import log
-from aocr.training.seen import NOTHING_SEEN, Split, own_split, read_seen, split_from
+from aocr.training.seen import NOTHING_SEEN, Role, Split, own_split, read_seen, split_from
 
-SMALL_SPLIT = "a fixed 20 % of {}, held out and learnt from at the end"
-LARGE_SPLIT = "a fixed 5 % of {}, held out"
+SMALL_SPLIT, LARGE_SPLIT = "a fixed 20 % of all images", "a fixed 5 % of all images"
 
 NOTHING = "none"
 """What `--init-from` calls a start from nothing."""
@@ -162,8 +162,10 @@ class Plan:
         (dataset, part), count = self.validation_data, self.num_validation
         if part == "all":
             return f"validating on {count} ({dataset.name})"
-        images = "images that it has not learnt from" if known else "all images"
-        return f"validating on {count} ({(SMALL_SPLIT if self.closing else LARGE_SPLIT).format(images)})"
+        share = SMALL_SPLIT if self.closing else LARGE_SPLIT
+        which = "that it has not learnt from" if known else f"({share}"
+        end = " and learnt from at the end" if self.closing else ""
+        return f"validating on {count} {which}, held out{end}{'' if known else ')'}"
 
 
 def _records_of(dataset: Dataset, part: str) -> np.ndarray:
@@ -185,7 +187,7 @@ def resumed_config(request: TrainRequest) -> ModelConfig | None:
     if config is None:
         folder.check_clear()
         start = open_folder(request.init_from) if request.init_from not in (None, NOTHING) else None
-        if start and os.path.realpath(start.path) == os.path.realpath(request.model_dir):
+        if start and start.find_config() and os.path.realpath(start.path) == os.path.realpath(request.model_dir):
             reason = "is the --model-dir that is begun anew, and would be lost. Give another --model-dir."
             raise ConfigError("--init-from", request.init_from, reason)
     else:
@@ -299,6 +301,8 @@ def _split(request: TrainRequest, config: ModelConfig, data: Dataset, held: Data
     """What is held out of the data, by what the model has seen that goes on or that is the start."""
     start = (ModelFolder(request.model_dir), "") if goes_on else request.start_folder(config)
     before = read_seen(start[0]) if start else NOTHING_SEEN
+    if goes_on and before and not is_closed(start[0]):  # type: ignore[index]
+        before = before.closed(Role.HELD_OUT)
     if start and before is None and start[0].path != str(BOX):
         told = "%s does not tell which images its model has learnt from: of these no honest score can be told."
         log.warning(told, start[0].file(SEEN))

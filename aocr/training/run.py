@@ -164,7 +164,7 @@ def _finish(
 ) -> Outcome:  # fmt: skip
     """What comes after training: confidence, report, and which weights are read with."""
     best = folder.best()  # else the weights to read with have learnt from the validation images
-    is_honest = not trainer.is_closed or (best is not None and not best["closed"])
+    is_honest = not trainer.is_closed or (best is not None and not best.get("closed"))
     if plan.validation is None and outcome.trained:
         _keep_last(folder, trainer)
     if plan.validation and is_honest:

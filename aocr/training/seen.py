@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aocr import files
+from aocr.checksum import masked_crc32c
 from aocr.data.automatic import LEAST_HELD_OUT, held_out_of, is_small, is_split
 from aocr.data.datasets import Summary
 from aocr.errors import CheckpointError, TrainingError
@@ -30,6 +31,11 @@ class Role(IntEnum):
     HELD_OUT = 1
     CLOSING = 2  # held out, to be learnt from at the end
     VALIDATION = 3  # of another set, which was validated on
+    MIXED_IN = 4  # without a label of the set's: learnt from, and yet new once it has one
+
+
+KNOWN = Role.LEARNT, Role.MIXED_IN
+"""What the weights have learnt from."""
 
 
 class Seen(NamedTuple):
@@ -59,9 +65,13 @@ class Seen(NamedTuple):
         order = np.argsort(all_places)
         return Seen(all_places[order], np.concatenate([self.roles[others], roles])[order])
 
-    def closed(self) -> Seen:
-        """As this, with what is learnt from at the end, and may have been by now, as learnt."""
-        return Seen(self.places, np.where(self.roles == Role.CLOSING, Role.LEARNT, self.roles))
+    def closed(self, role: Role = Role.LEARNT) -> Seen:
+        """As this, with what is learnt from at the end in another role: learnt, as it may have been by now."""
+        return Seen(self.places, np.where(self.roles == Role.CLOSING, role, self.roles))
+
+    def mixed_in(self, places: np.ndarray) -> Seen:
+        """As this, with these (M,) places of images that were mixed in, but for those that have a role."""
+        return self.but(places[self.roles_of(places) == Role.NEW], Role.MIXED_IN)
 
 
 NOTHING_SEEN = Seen(np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -70,13 +80,18 @@ NOTHING_SEEN = Seen(np.zeros(0, np.int64), np.zeros(0, np.int64))
 def read_seen(folder: ModelFolder) -> Seen | None:
     """What a model folder tells of the images that its model has seen; None where it tells nothing.
 
+    The file holds 8 bytes for each, `place * len(Role) + role` in ascending order, and 8 of their checksum.
+
     Raises:
       CheckpointError: what it tells is damaged.
     """
     path = folder.file(SEEN)
     try:
         data = files.read_plain(path, MOST_BYTES)
-        values = np.frombuffer(data, "<i8").astype(np.int64)
+        *rest, checksum = np.frombuffer(data, "<i8").tolist() or [-1]
+        if checksum != masked_crc32c(data[:-8]):
+            raise ValueError("it is cut off, or not what its checksum says")
+        values = np.array(rest, np.int64)
         places, roles = values // len(Role), values % len(Role)
         if (np.diff(places) <= 0).any() or (roles > max(Role)).any():
             raise ValueError("it is not in order")
@@ -96,7 +111,8 @@ def write_seen(folder: ModelFolder, seen: Seen) -> None:
     """
     path = folder.file(SEEN)
     with files.writing(path, lambda reason: TrainingError(f"{path}: {reason}")):
-        files.write(path, (seen.places * len(Role) + seen.roles).astype("<i8").tobytes())
+        data = (seen.places * len(Role) + seen.roles).astype("<i8").tobytes()
+        files.write(path, data + masked_crc32c(data).to_bytes(8, "little"))
 
 
 class Split(NamedTuple):
@@ -128,10 +144,10 @@ def own_split(summary: Summary, before: Seen | None, goes_on: bool) -> Split:
     apart = Role.CLOSING if is_small(len(places)) else Role.HELD_OUT
     if before is None:
         before = NOTHING_SEEN.but(places, np.where(ruled, apart, Role.LEARNT)) if goes_on else NOTHING_SEEN
-    stays = goes_on and not np.isin(before.roles_of(places), (Role.NEW, Role.VALIDATION)).any()
+    stays = goes_on and not np.isin(before.roles_of(places), (Role.NEW, Role.VALIDATION, Role.MIXED_IN)).any()
     stays = stays and (apart is Role.CLOSING or not (before.roles_of(places) == Role.CLOSING).any())
     before = before if stays else before.closed()
-    is_known = before.roles_of(places) == Role.LEARNT
+    is_known = np.isin(before.roles_of(places), KNOWN)
     held_out = ~is_known if stays else ruled & ~is_known
     too_few = not stays and held_out.sum() < min(LEAST_HELD_OUT, ruled.sum())
     if too_few or not is_split(held_out):
@@ -148,10 +164,12 @@ def split_from(summary: Summary, validation: Summary, before: Seen | None, goes_
       validation: of the other.
       before, goes_on: as of `own_split`.
     """
+    if before is None and goes_on:
+        before = NOTHING_SEEN.but(summary.places, Role.LEARNT).but(validation.places, Role.VALIDATION)
     before = (before or NOTHING_SEEN).closed()
-    roles = before.roles_of(validation.places)
-    is_new = (roles == Role.NEW).any() or (before.roles_of(summary.places) == Role.NEW).any()
-    held_out = np.isin(summary.places, validation.places)
+    roles, held_out = before.roles_of(validation.places), np.isin(summary.places, validation.places)
+    is_new = (roles == Role.NEW).any() or (before.roles_of(summary.places[~held_out]) != Role.LEARNT).any()
     seen = before.but(summary.places[~held_out], Role.LEARNT)
-    seen = seen.but(validation.places[roles != Role.LEARNT], Role.VALIDATION)
-    return Split(held_out, seen, goes_on and bool(is_new), int((roles == Role.LEARNT).sum()))
+    is_known = np.isin(roles, KNOWN)
+    seen = seen.but(validation.places[~is_known], Role.VALIDATION)
+    return Split(held_out, seen, goes_on and bool(is_new), int(is_known.sum()))

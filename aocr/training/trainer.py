@@ -30,7 +30,7 @@ from aocr.training.optimizers import make_optimizer
 from aocr.training.progress import Meter, Progress, log
 from aocr.training.rounds import Rounds
 from aocr.training.schedule import Kept, Reason, Schedule, TrainState
-from aocr.training.seen import Role, Split, write_seen
+from aocr.training.seen import Split, read_seen, write_seen
 from aocr.training.step import TrainStep
 
 LOG_STEPS = 10
@@ -130,11 +130,23 @@ class Trainer:
             except ValueError as error:
                 raise CheckpointError(path, f"is damaged ({error}). Start anew with --no-resume.") from None
             is_new = self._split is not None and self._split.is_new
-            if is_new or self._closing is None:
-                self.state.closed = 0
+            if self.state.closed and (is_new or self._closing is None):
+                self._open()
+            best = self.folder.best()
+            if self.state.closed and best and best["step"] > self.state.step and self.cluster.is_chief:
+                self.keep_last()  # of a set that had grown, in a training that was killed before its first checkpoint
             self.schedule.reopen(is_new)
             self._saved_step = self.state.step
         return path
+
+    def _open(self) -> None:
+        """Go on with another set; what was held out before, and has been learnt from, stays known."""
+        self.state.closed = 0
+        before = read_seen(self.folder)
+        if before and self.cluster.is_chief:
+            write_seen(self.folder, before.closed())
+        if self._split and self._closing is None:
+            self._split = self._split._replace(seen=self._split.seen.closed())
 
     def run(self) -> Outcome:
         """Train to the end of the budget.
@@ -309,7 +321,7 @@ class Trainer:
         """Keep what the saved weights have learnt from. Not before: a training that was killed splits as it did."""
         mixed_in = self.rounds.learnt if self.rounds else ()
         if self._split and self._num_kept != len(mixed_in):
-            write_seen(self.folder, self._split.seen.but(np.asarray(mixed_in, np.int64), Role.LEARNT))
+            write_seen(self.folder, self._split.seen.mixed_in(np.asarray(mixed_in, np.int64)))
             self._num_kept = len(mixed_in)
 
     def _check_workers(self) -> None:
