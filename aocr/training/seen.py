@@ -88,10 +88,10 @@ def read_seen(folder: ModelFolder) -> Seen | None:
     path = folder.file(SEEN)
     try:
         data = files.read_plain(path, MOST_BYTES)
-        *rest, checksum = np.frombuffer(data, "<i8").tolist() or [-1]
-        if checksum != masked_crc32c(data[:-8]):
+        values = np.frombuffer(data, "<i8").astype(np.int64)
+        if not len(values) or values[-1] != masked_crc32c(data[:-8]):
             raise ValueError("it is cut off, or not what its checksum says")
-        values = np.array(rest, np.int64)
+        values = values[:-1]
         places, roles = values // len(Role), values % len(Role)
         if (np.diff(places) <= 0).any() or (roles > max(Role)).any():
             raise ValueError("it is not in order")
