@@ -112,10 +112,8 @@ def test_nothing_that_was_learnt_from_is_ever_held_out():
                 seen = seen.closed(Role.HELD_OUT)
             made = own_split(summary_of(places), seen, goes_on)
             held_out = set(places[made.held_out].tolist())
-            was_closed, closing = closed and goes_on, bool(held_out) and is_small(len(places))
-            closed = was_closed and not made.is_new and closing  # as `Trainer.restore` has it
-            if was_closed and not closing:
-                made = made._replace(seen=made.seen.closed())
+            closing = bool(held_out) and is_small(len(places))
+            closed = closed and goes_on and not made.is_new and closing  # as `Trainer.restore` has it
             assert closed or not held_out & learnt  # one that was closed is not validated on
             fresh_sets += not learnt and bool(held_out)
             grown += bool(learnt) and bool(held_out)
@@ -312,6 +310,25 @@ def test_a_model_is_not_begun_anew_from_itself(train, tmp_path):
     refused = train(slice(20), "--init-from", tmp_path / "m", "--no-resume", "--num-epoch", "1")
     assert_clean_failure(refused, "--init-from", "is the --model-dir that is begun anew")
     assert sorted(os.listdir(tmp_path / "m")) == before
+    (tmp_path / "empty").mkdir()
+    refused = train(slice(20), "--init-from", tmp_path / "empty", "--no-resume", "--num-epoch", "1", model="empty")
+    assert_clean_failure(refused, "--init-from", "is not a model folder of aocr")
+
+
+def test_the_best_of_a_killed_training_of_more_images_is_not_that_of_fewer(train, tmp_path):
+    """It was killed between the best weights and its first checkpoint, and then had the smaller set again."""
+    flags, folder = ("--init-from", "none", "--num-epoch", "2"), ModelFolder(tmp_path / "m")
+    assert "learnt from too" in ok(train(slice(60), *flags))
+    last = folder.best()
+    for ending in (".index", ".data-00000-of-00001"):
+        shutil.copy(folder.best_path(last["step"]) + ending, folder.best_path(last["step"] + 9) + ending)
+    folder.write_best(last["step"] + 9, 1.0, 0.0, False)
+    assert "95 % sure" not in ok(train(slice(60), *flags))
+    found = folder.best()
+    assert found["step"] == last["step"] and found["closed"]
+    del found["closed"]  # as versions before 1.0 wrote it
+    folder.write_json("best.json", found)
+    ok(train(slice(60), *flags))
 
 
 @pytest.mark.slow

@@ -113,8 +113,9 @@ class Checkpoints:
             return None
         found = read_groups(newest, *self._groups)
         if "closed" in self._groups["state"] and "state/fall_start" in found:  # versions before 1.0 did not keep it
-            is_closed = self.folder.is_closed() or found["state/fall_start"] >= 0
-            found.setdefault("state/closed", np.array(is_closed, np.int64))
+            best = self.folder.best() or {}
+            has_closed = best.get("closed") or found["state/fall_start"] >= 0
+            found.setdefault("state/closed", np.array(bool(has_closed), np.int64))
         variables = {f"{group}/{name}": v for group, values in self._groups.items() for name, v in values.items()}
         slots = {name for name in found if name.startswith("optimizer/")}
         if not slots:

@@ -310,10 +310,6 @@ class ModelFolder:
         """
         return read_best(self.read_json(BEST), self.file(BEST))
 
-    def is_closed(self) -> bool:
-        """Whether the weights to read with were trained on after the last validation, on what was held out too."""
-        return bool((self.read_json(BEST) or {}).get("closed"))
-
     def best_path(self, step: int) -> str:
         """Path of the best checkpoint of a step, without ending."""
         return self.file(f"{BEST_PREFIX}{step}")

@@ -146,14 +146,14 @@ def own_split(summary: Summary, before: Seen | None, goes_on: bool) -> Split:
         before = NOTHING_SEEN.but(places, np.where(ruled, apart, Role.LEARNT)) if goes_on else NOTHING_SEEN
     stays = goes_on and not np.isin(before.roles_of(places), (Role.NEW, Role.VALIDATION, Role.MIXED_IN)).any()
     stays = stays and (apart is Role.CLOSING or not (before.roles_of(places) == Role.CLOSING).any())
-    before = before if stays else before.closed()
-    is_known = np.isin(before.roles_of(places), KNOWN)
+    is_known = np.isin((before if stays else before.closed()).roles_of(places), KNOWN)
     held_out = ~is_known if stays else ruled & ~is_known
     too_few = not stays and held_out.sum() < min(LEAST_HELD_OUT, ruled.sum())
     if too_few or not is_split(held_out):
         held_out = np.zeros_like(ruled)
     num_known = int((ruled & is_known).sum()) if is_split(ruled) else 0
-    return Split(held_out, before.but(places, np.where(held_out, apart, Role.LEARNT)), goes_on and not stays, num_known)
+    seen = before.closed().but(places, np.where(held_out, apart, Role.LEARNT))
+    return Split(held_out, seen, goes_on and not stays, num_known)
 
 
 def split_from(summary: Summary, validation: Summary, before: Seen | None, goes_on: bool) -> Split:

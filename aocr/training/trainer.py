@@ -140,13 +140,11 @@ class Trainer:
         return path
 
     def _open(self) -> None:
-        """Go on with another set; what was held out before, and has been learnt from, stays known."""
+        """Go on with another set; what was learnt from at the end stays known, whenever it is killed."""
         self.state.closed = 0
         before = read_seen(self.folder)
         if before and self.cluster.is_chief:
             write_seen(self.folder, before.closed())
-        if self._split and self._closing is None:
-            self._split = self._split._replace(seen=self._split.seen.closed())
 
     def run(self) -> Outcome:
         """Train to the end of the budget.
