@@ -7,7 +7,9 @@ import re
 import numpy as np
 import pytest
 
+from aocr.config import ReadConfig
 from aocr.errors import ConfigError
+from aocr.reading.constraints import make_constraints
 from aocr.text import patterns
 from aocr.text.automaton import Automaton
 from aocr.text.charset import Charset
@@ -159,6 +161,25 @@ def test_a_very_long_word_among_many_short_ones():
     words = [text for text in TEXTS if text] * 20
     automaton, _ = compile_lexicon([*words, "a" * 20_000], CHARSET)
     assert automaton.accepts(CHARSET.encode("a" * 20_000)) and automaton.accepts(CHARSET.encode("b1"))
+
+
+def test_words_that_the_model_cannot_write_cost_nothing(caplog):
+    """One word of a million characters among many short ones took all memory and minutes, of a server too."""
+    how = ReadConfig(lexicon=("ab", "a" * 1_000_000, "b1", "a" * 10))
+    (constraint,) = make_constraints(how, CHARSET, 10)
+    assert len(constraint.keys) == 4 and constraint.distances[0] == 2
+    assert "2 entries are longer than the 9 characters of the model" in caplog.text
+    for weight in (None, 2.0):
+        with pytest.raises(ConfigError, match="its shortest text has 10 characters, the model writes up to 9"):
+            make_constraints(ReadConfig(lexicon=("a" * 10,), lexicon_weight=weight), CHARSET, 10)
+
+
+def test_each_arc_of_a_deep_automaton_is_looked_at_once(monkeypatch):
+    """All of them were looked at once for each character of the longest text."""
+    automaton, looked_at, unique = compile_pattern(".{9000}", CHARSET), [], np.unique
+    monkeypatch.setattr(np, "unique", lambda found: looked_at.append(len(found)) or unique(found))
+    assert automaton.distances[0] == 9_000
+    assert sum(looked_at) == len(automaton.keys) == 4 * 9_000
 
 
 def test_a_pattern_that_grows_without_measure_is_refused():

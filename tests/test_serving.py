@@ -10,6 +10,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
 import uuid
 import weakref
@@ -225,6 +226,7 @@ def test_a_bad_image_fails_alone(server):
 
 MANY_PARTS = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 600 + b"--x--\r\n"
 """A form of empty fields: small, but each field costs the server time."""
+MANY_WORDS = b'--x\r\nContent-Disposition: form-data; name="lexicon"\r\n\r\n' + b"WORD\n" * 210_000 + b"\r\n--x--\r\n"
 
 
 def test_what_cannot_be_answered_is_told(server):
@@ -235,6 +237,7 @@ def test_what_cannot_be_answered_is_told(server):
         ("POST", "/read", b"--x\r\n", {"Content_Type": "multipart/form-data"}, 400),
         ("POST", "/read", b"--x\r\n\xff: a\r\n\r\n--x--", {"Content_Type": "multipart/form-data; boundary=x"}, 400),
         ("POST", "/read", MANY_PARTS, {"Content_Type": "multipart/form-data; boundary=x"}, 413),
+        ("POST", "/read", MANY_WORDS, {"Content_Type": "multipart/form-data; boundary=x"}, 413),
         ("GET", "/v1/models/aocr/versions/7", None, {}, 404),
         ("GET", "/etc/passwd", None, {}, 404),
         ("GET", "/..%2f..%2fetc/passwd", None, {}, 404),
@@ -350,6 +353,29 @@ def test_a_version_that_is_replaced_is_freed_at_once(graph, tmp_path):
         assert model.version.number == 2 and reader() is None
     finally:
         gc.enable()
+
+
+def test_a_version_in_training_is_not_taken_up(graph, tmp_path):
+    """It was, half trained, and then never again."""
+    put(tmp_path, 1, graph)
+    words, trained = load("words"), ModelFolder(tmp_path / "2")
+    code = (
+        "import sys; from aocr.folder.model_folder import ModelFolder\n"
+        "with ModelFolder(sys.argv[1]).held(): print('held', flush=True); input()"
+    )
+    trained_by = [sys.executable, "-c", code, trained.path]
+    model = Model(str(tmp_path), "", 2)
+    write_weights(trained, words.reader.model, 1)
+    trained.write_config(words.config)
+    with subprocess.Popen(trained_by, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as training:
+        assert training.stdout.readline() == "held\n"
+        for _ in range(3):
+            model.look_for_newer()
+        assert model.version.number == Model(str(tmp_path), "", 2).version.number == 1
+        training.communicate("\n")
+    for _ in range(2):
+        model.look_for_newer()
+    assert model.version.number == 2
 
 
 def test_a_second_signal_ends_at_once(graph, tmp_path):

@@ -380,6 +380,19 @@ class ModelFolder:
             yield
         self._hold = None
 
+    def is_in_training(self) -> bool:
+        """Whether a training holds the folder now."""
+        if files.is_remote(self.path):
+            return False
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            return not files.lock(handle)
+        finally:
+            os.close(handle)
+
     def _refuse_links(self) -> None:
         """Write nothing where a link of a stranger's leads."""
         for name in sorted(os.listdir(self.path)):

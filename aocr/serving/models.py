@@ -16,7 +16,7 @@ from aocr import files, machine
 from aocr.config import ModelConfig, ReadConfig, width_at
 from aocr.data import pixels
 from aocr.errors import AocrError, CheckpointError
-from aocr.folder.model_folder import MODEL
+from aocr.folder.model_folder import MODEL, ModelFolder
 from aocr.folder.words import NAME as WORDS
 from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor, load
@@ -145,7 +145,8 @@ class Model:
     def __init__(self, path: str, name: str, batch_size: int):
         self.path, self.name = path, name or name_of(path)
         self._load = partial(Version, batch_size=batch_size)
-        newest = max(found := find_versions(path).items())
+        found = find_versions(path)
+        newest = max({n: inner for n, inner in found.items() if not _in_training(inner)}.items() or found.items())
         self._is_numbered = len(found) > 1 or newest[1] != path
         self._seen: dict[int, list] = {}
         self._failed: dict[int, list] = {}
@@ -163,7 +164,7 @@ class Model:
         return self.version
 
     def look_for_newer(self) -> None:
-        """Take up another version where there is one and its files have stood still since the last look."""
+        """Take up another version where there is one, its training has ended and its files stand still."""
         if not self._is_numbered:
             return
         if self._was_replaced:  # by now its last requests are answered
@@ -176,7 +177,7 @@ class Model:
         for number, (path, sizes) in sorted(found.items(), reverse=True):
             if number == self.version.number:
                 return
-            if sizes == self._failed.get(number):
+            if sizes == self._failed.get(number) or _in_training(path):
                 continue
             if sizes != self._seen.get(number):  # it may still be written
                 self._seen[number] = sizes
@@ -194,6 +195,11 @@ class Model:
         self._was_replaced = True
         log.info("%s: version %d reads from now on.", self.name, number)
         return True
+
+
+def _in_training(path: str) -> bool:
+    """Whether a model is not done yet."""
+    return files.is_folder(path) and ModelFolder(path).is_in_training()
 
 
 def _sizes(path: str) -> list[tuple[str, int]]:

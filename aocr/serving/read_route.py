@@ -24,6 +24,8 @@ MAX_IMAGES = 256
 MAX_PARTS = 2 * MAX_IMAGES
 """Of a form, empty ones too: each takes time."""
 MAX_BEAM = 32
+MAX_LEXICON_BYTES = 1 << 20
+"""Of a form: ways of reading are kept ready, and their words with them."""
 CHUNK_BYTES = 1 << 16
 
 
@@ -74,7 +76,9 @@ def add(app: web.Application, service: Service) -> None:
 
     async def about(request: web.Request) -> web.Response:
         models = [{"name": model.name, "version": model.version.number} for model in service.models.values()]
-        limits = {"bytes": request.app[MAX_BYTES], "images": MAX_IMAGES, "beam": MAX_BEAM}
+        limits = {
+            "bytes": request.app[MAX_BYTES], "images": MAX_IMAGES, "beam": MAX_BEAM, "lexicon_bytes": MAX_LEXICON_BYTES,
+        }  # fmt: skip
         return web.json_response({"models": models, "lexicons": sorted(service.lexicons), "limits": limits})
 
     app.router.add_post("/read", read)
@@ -111,6 +115,8 @@ async def _form(request: web.Request) -> Form:
             if part.filename is not None:
                 images.append((part.filename or f"image {len(images)}", bytes(data)))
             elif part.name == "lexicon":
+                if len(data) > MAX_LEXICON_BYTES:
+                    raise Refused(413, "A lexicon of a form may have 1 MiB. Start the server with a larger one.")
                 words = tuple(line for line in data.decode().splitlines() if line.strip())
             if len(images) > MAX_IMAGES:
                 raise Refused(413, f"A form may hold {MAX_IMAGES} images. Send the rest in another.")

@@ -51,11 +51,16 @@ class Automaton:
     @cached_property
     def distances(self) -> np.ndarray:
         """(N,) int32: symbols from each state to the nearest one where a text may end."""
+        order = np.argsort(self.targets, kind="stable")
+        sources = (self.keys // self.vocabulary_size)[order]
+        bounds = np.searchsorted(self.targets[order], np.arange(len(self.accepting) + 1))  # of the arcs into each
         far = np.iinfo(np.int32).max
-        found = np.where(self.accepting, 0, far).astype(np.int64)
-        sources = self.keys // self.vocabulary_size
-        while True:
-            before = found.copy()
-            np.minimum.at(found, sources, found[self.targets] + 1)
-            if np.array_equal(before, found):
-                return np.minimum(found, far).astype(np.int32)
+        found, distance = np.full(len(self.accepting), far, np.int32), 0
+        reached = np.flatnonzero(self.accepting)
+        while len(reached):
+            found[reached] = distance
+            starts, counts = bounds[reached], bounds[reached + 1] - bounds[reached]
+            arcs = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+            before = np.unique(sources[arcs])
+            reached, distance = before[found[before] == far], distance + 1
+        return found

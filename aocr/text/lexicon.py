@@ -34,9 +34,9 @@ def compile_lexicon(words: Sequence[str], charset: Charset) -> tuple[Automaton, 
     size, lengths = charset.vocabulary_size, np.array([len(word) for word in kept])
     ids, starts = _ids("".join(kept), charset), np.cumsum(lengths) - lengths
     states, num_states = np.zeros(len(kept), np.int64), 1  # the state that each word has reached so far
-    keys = []
+    keys, going = [], np.arange(len(kept))
     for column in range(lengths.max()):
-        going = np.flatnonzero(lengths > column)
+        going = going[lengths[going] > column]
         arcs = states[going] * size + ids[starts[going] + column]
         level, place = np.unique(arcs, return_inverse=True)
         keys.append(level)
