@@ -25,7 +25,7 @@ from aocr.errors import CheckpointError
 from aocr.folder.model_folder import SEEN, ModelFolder
 from aocr.folder.weights import read_groups
 from aocr.text.charset import Charset
-from aocr.training.seen import NOTHING_SEEN, Role, own_split, read_seen, split_from, write_seen
+from aocr.training.seen import NOTHING_SEEN, Role, num_learnt, own_split, read_seen, split_from, write_seen
 
 
 def summary_of(places) -> Summary:
@@ -125,6 +125,16 @@ def test_nothing_that_was_learnt_from_is_ever_held_out():
     assert fresh_sets > 50 and grown > 50
 
 
+def test_what_is_scored_is_known_as_far_as_the_weights_have_learnt_from_it(tmp_path):
+    places, folder = some_places(100), ModelFolder(tmp_path)
+    assert num_learnt(folder, places) == 0
+    made = own_split(summary_of(places[:60]), None, False)
+    write_seen(folder, made.seen.mixed_in(places[60:70]))
+    assert num_learnt(folder, places) == 60 - made.held_out.sum() + 10
+    folder.write_best(9, 0.5, 0.5, False, closed=True)
+    assert num_learnt(folder, places) == 70
+
+
 def test_a_split_stays_while_the_images_do():
     places = some_places(100)
     first = own_split(summary_of(places), None, False)
@@ -213,7 +223,7 @@ def ok(done) -> str:
     return done.stderr
 
 
-def test_what_was_learnt_from_is_not_held_out_when_there_is_more(train, tmp_path):
+def test_what_was_learnt_from_is_not_held_out_when_there_is_more(train, lines, tmp_path):
     """Images that it had learnt from were held out, and their score was told as that of unseen ones."""
     nothing = ("--init-from", "none")
     told = ok(train(slice(24), *nothing, "--num-epoch", "1"))
@@ -227,6 +237,8 @@ def test_what_was_learnt_from_is_not_held_out_when_there_is_more(train, tmp_path
     assert best["closed"] and 0 <= best["word_accuracy"] <= 1
     told = ok(train(slice(90), *nothing, "--num-epoch", "3"))
     assert "95 % sure" not in told
+    scored = run_aocr("test", tmp_path / "some.txt", "--data-base-dir", lines[0], "--model-dir", tmp_path / "m")
+    assert "The model has learnt from 90 of these 90 images" in ok(scored)
     told = ok(train(slice(90), "--init-from", tmp_path / "m", "--num-epoch", "1", model="n"))
     assert "was learnt from before" in told and "95 % sure" not in told
 

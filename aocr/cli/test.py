@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+from typing import TYPE_CHECKING
 
 from aocr import files, machine
 from aocr.cli import options
+
+if TYPE_CHECKING:
+    from aocr.data.datasets import Summary
 
 log = logging.getLogger("aocr")
 
@@ -56,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     keep = args.visualize or bool(args.report)
     with open_dataset(args.datasets, args.data_base_dir) as dataset:
         report, samples = evaluate(predictor, dataset, use_distance=args.use_distance, keep_source=keep)
+    _tell_learnt(args.model_dir, dataset.summary)
     foreign = sum(math.isnan(sample.log_likelihood) for sample in samples)
     if foreign:
         log.warning(
@@ -77,3 +82,14 @@ def run(args: argparse.Namespace) -> int:
         log.info("Report written to %s", args.report)
     print(score_json(report) if args.json else score_text(report))
     return 0
+
+
+def _tell_learnt(model_dir: str, summary: Summary) -> None:
+    """Warn of images that the model has learnt from."""
+    from aocr.folder.words import open_folder
+    from aocr.training.seen import num_learnt
+
+    learnt = 0 if files.is_graph(model_dir) else num_learnt(open_folder(model_dir), summary.places)
+    if learnt:
+        told = "The model has learnt from %d of these %d images: it reads others less well than the scores say."
+        log.warning(told, learnt, len(summary.places))

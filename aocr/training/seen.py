@@ -103,6 +103,17 @@ def read_seen(folder: ModelFolder) -> Seen | None:
         raise CheckpointError(path, reason) from None
 
 
+def num_learnt(folder: ModelFolder, places: np.ndarray) -> int:
+    """How many of these (N,) places the weights that a model folder reads with have learnt from, as far as it tells.
+
+    Raises:
+      CheckpointError: as `read_seen`, and `ModelFolder.best`.
+    """
+    seen = read_seen(folder) or NOTHING_SEEN
+    has_closed = (folder.best() or {}).get("closed")
+    return int(np.isin(seen.closed(Role.LEARNT if has_closed else Role.HELD_OUT).roles_of(places), KNOWN).sum())
+
+
 def write_seen(folder: ModelFolder, seen: Seen) -> None:
     """Keep what the model has seen.
 
