@@ -1,5 +1,6 @@
 """`aocr label` as a server and as a page: requests, retraining, a real process and a real browser."""
 
+import argparse
 import asyncio
 import json
 import os
@@ -17,6 +18,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from conftest import assert_clean_failure, draw_numbers, run_aocr, start_aocr
 from PIL import Image
 
+from aocr.cli.label import _tell_end
 from aocr.results import Character, Prediction
 from aocr.serving.labelling.app import label_door, make_label_app
 from aocr.serving.labelling.guesses import guess_reading
@@ -191,6 +193,19 @@ def test_a_training_is_ended_with_the_program(work, monkeypatch):
 
     serve(work, talk, Retraining(work, "words", 1, lambda model: []))
     assert started[0].returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(("model", "start"), [("words", " --init-from words"), ("my reader.onnx", "")])
+def test_what_to_type_next_can_be_typed(work, model, start, capsys):
+    """It started from an ONNX export, which no training takes."""
+    work.files.append(Kind.TRAINING, [(work.images[0], "00")])
+    work.files.append(Kind.VALIDATION, [(work.images[1], "01")])
+    labelling = Labelling(work.images, work.guesses, work.files)
+    labels = work.files.paths[Kind.TRAINING]
+    _tell_end(argparse.Namespace(labels=labels), labelling, 2, model)
+    held_out = work.files.paths[Kind.VALIDATION]
+    told = f"Next: aocr train {labels} --validation {held_out}{start} --model-dir DIR\n"
+    assert capsys.readouterr().out == f"2 new labels; 2 of 20 images have one.\n{told}"
 
 
 def test_slips_are_told_in_one_line(tmp_path, numbers):

@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from aocr import machine
+from aocr import files, machine
 from aocr.cli import options
 from aocr.cli.predict import paths_of
 from aocr.cli.waiting import waiting
@@ -151,6 +151,6 @@ def _tell_end(args: argparse.Namespace, labelling, new: int, model: str) -> None
     print(f"{counted(new, 'new label')}; {progress.labelled} of {progress.total} images have one.")
     validation = paths[Kind.VALIDATION]
     if progress.labelled and os.path.exists(validation):
-        labels, held_out, start = map(shlex.quote, (args.labels, validation, model))
-        next_step = f"aocr train {labels} --validation {held_out} --init-from {start} --model-dir DIR"
-        print(shown(f"Next: {next_step}"))
+        start = [] if files.is_graph(model) else ["--init-from", model]  # an export cannot be trained
+        command = shlex.join(["aocr", "train", args.labels, "--validation", validation, *start, "--model-dir", "DIR"])
+        print(shown(f"Next: {command}"))
