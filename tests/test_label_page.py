@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 
+import numpy as np
 import pytest
 
 pytest.importorskip("aiohttp", reason="the extra serve is not installed")
@@ -18,13 +19,16 @@ from aiohttp.test_utils import TestClient, TestServer
 from conftest import assert_clean_failure, draw_numbers, run_aocr, start_aocr
 from PIL import Image
 
-from aocr.cli.label import _tell_end
+from aocr.cli.label import _learnt_by, _tell_end
+from aocr.data.automatic import place_of
+from aocr.folder.model_folder import ModelFolder
 from aocr.results import Character, Prediction
 from aocr.serving.labelling.app import label_door, make_label_app
 from aocr.serving.labelling.guesses import guess_reading
 from aocr.serving.labelling.label_files import Kind, LabelFiles
 from aocr.serving.labelling.labelling import Labelling
 from aocr.serving.labelling.retraining import Retraining, model_beside
+from aocr.training.seen import NOTHING_SEEN, Role, write_seen
 
 NUM_IMAGES = 20
 
@@ -191,8 +195,10 @@ def test_a_training_is_ended_with_the_program(work, monkeypatch):
         while not started:
             await asyncio.sleep(0.01)
 
-    serve(work, talk, Retraining(work, "words", 1, lambda model: []))
+    retraining = Retraining(work, "words", 1, lambda model: [])
+    serve(work, talk, retraining)
     assert started[0].returncode == -signal.SIGTERM
+    assert retraining.told == "Training on 1 label ..."  # it did not fail
 
 
 @pytest.mark.parametrize(("model", "start"), [("words", " --init-from words"), ("my reader.onnx", "")])
@@ -206,6 +212,16 @@ def test_what_to_type_next_can_be_typed(work, model, start, capsys):
     held_out = work.files.paths[Kind.VALIDATION]
     told = f"Next: aocr train {labels} --validation {held_out}{start} --model-dir DIR\n"
     assert capsys.readouterr().out == f"2 new labels; 2 of 20 images have one.\n{told}"
+
+
+def test_what_a_model_has_learnt_from_is_known_by_its_folder(work, tmp_path):
+    Image.new("L", (31, 20), 9).save(tmp_path / "other.png")
+    place = int(place_of((tmp_path / "0.png").read_bytes()))
+    write_seen(ModelFolder(tmp_path), NOTHING_SEEN.but(np.array([place]), Role.LEARNT))
+    is_learnt = _learnt_by(str(tmp_path))
+    assert [is_learnt(str(tmp_path / name)) for name in ("0.png", "other.png", "none.png")] == [True, False, False]
+    for knows_nothing in ("words", "x.onnx"):
+        assert not _learnt_by(knows_nothing)(work.images[0])
 
 
 def test_slips_are_told_in_one_line(tmp_path, numbers):

@@ -246,6 +246,17 @@ def test_the_rest_is_accepted_with_an_estimate_from_the_random_ones(images, tmp_
     assert (tmp_path / "labels.txt").read_bytes() == before and work.acceptable(0.8) == rest
 
 
+def test_images_that_the_model_has_learnt_from_do_not_count(images, tmp_path):
+    """Their guesses were all right: about 0 errors, at most 11, of 200 images of which 21 were misread."""
+    work = labelling(images, tmp_path / "labels.txt")
+    drawn = [turn.index for turn in label_rightly(work, 40) if turn.at_random]
+    counting = [index for index in drawn if index >= min(work.acceptable(0.0))]
+    assert work.estimate(0.0).sample == len(counting) > 1
+    learnt = {images[index] for index in counting[1:]}
+    work = Labelling(images, work.guesses, LabelFiles(str(tmp_path / "labels.txt")), is_learnt=learnt.__contains__)
+    assert work.estimate(0.0).sample == 1
+
+
 def test_texts_of_several_lines_are_not_accepted_unseen(tmp_path):
     texts = ["one", "", "two\nlines", "\n", "end\r", "tab\t"]  # a model may have such symbols
     guesses = [guess_reading(Prediction(text, 0.9)) for text in texts]

@@ -25,7 +25,7 @@ from aocr.errors import CheckpointError
 from aocr.folder.model_folder import SEEN, ModelFolder
 from aocr.folder.weights import read_groups
 from aocr.text.charset import Charset
-from aocr.training.seen import NOTHING_SEEN, Role, num_learnt, own_split, read_seen, split_from, write_seen
+from aocr.training.seen import NOTHING_SEEN, Role, own_split, read_seen, seen_by_reader, split_from, write_seen
 
 
 def summary_of(places) -> Summary:
@@ -127,12 +127,12 @@ def test_nothing_that_was_learnt_from_is_ever_held_out():
 
 def test_what_is_scored_is_known_as_far_as_the_weights_have_learnt_from_it(tmp_path):
     places, folder = some_places(100), ModelFolder(tmp_path)
-    assert num_learnt(folder, places) == 0
+    assert seen_by_reader(folder).is_known(places).sum() == 0
     made = own_split(summary_of(places[:60]), None, False)
     write_seen(folder, made.seen.mixed_in(places[60:70]))
-    assert num_learnt(folder, places) == 60 - made.held_out.sum() + 10
+    assert seen_by_reader(folder).is_known(places).sum() == 60 - made.held_out.sum() + 10
     folder.write_best(9, 0.5, 0.5, False, closed=True)
-    assert num_learnt(folder, places) == 70
+    assert seen_by_reader(folder).is_known(places).sum() == 70
 
 
 def test_a_split_stays_while_the_images_do():

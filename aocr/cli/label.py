@@ -7,7 +7,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aocr import files, machine
 from aocr.cli import options
@@ -82,13 +82,42 @@ def _serve(args: argparse.Namespace, label_files, door, sockets: Sequence) -> in
         machine.use_gpu(args.gpu_id)
     log.info("Reading the images with %s", model)
     images, guesses, read = (_audited if args.audit else _unlabelled)(args, model, label_files)
-    labelling = Labelling(images, guesses, label_files, args.seed)
+    is_learnt = _learnt_by(model)
+    if args.audit and (learnt := sum(map(is_learnt, images))):
+        told = "The model has learnt from %d of these %d images: of wrong labels among them it finds only a part."
+        log.warning(told, learnt, len(images))
+    labelling = Labelling(images, guesses, label_files, args.seed, is_learnt)
     before = len(labelling.texts)
     log.info("%d images, %d of them labelled in %s", len(images), before, args.labels)
     retraining = Retraining(labelling, model, args.retrain, read)
     run_app(make_label_app(door, labelling, retraining, bool(args.audit)), sockets)
     _tell_end(args, labelling, len(labelling.texts) - before, model)
     return 0
+
+
+def _learnt_by(model: str) -> Callable[[str], bool]:
+    """Path of an image -> whether the model has learnt from it, as far as its folder tells."""
+    from aocr.folder.model_folder import SEEN
+    from aocr.folder.words import open_folder
+
+    folder = None if files.is_graph(model) else open_folder(model)
+    if folder is None or not files.exists(folder.file(SEEN)):
+        return lambda path: False
+    machine.start_tensorflow()
+    from aocr.data.automatic import place_of
+    from aocr.data.images import image_to_bytes
+    from aocr.training.seen import seen_by_reader
+
+    seen = seen_by_reader(folder)
+
+    def is_learnt(path: str) -> bool:
+        try:
+            place = int(place_of(image_to_bytes(path).data))
+        except ImageError:  # it is gone meanwhile
+            return False
+        return bool(seen.is_known([place])[0])
+
+    return is_learnt
 
 
 def _unlabelled(args: argparse.Namespace, model: str, label_files):

@@ -5,13 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-from typing import TYPE_CHECKING
 
 from aocr import files, machine
 from aocr.cli import options
-
-if TYPE_CHECKING:
-    from aocr.data.datasets import Summary
 
 log = logging.getLogger("aocr")
 
@@ -60,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     keep = args.visualize or bool(args.report)
     with open_dataset(args.datasets, args.data_base_dir) as dataset:
         report, samples = evaluate(predictor, dataset, use_distance=args.use_distance, keep_source=keep)
-    _tell_learnt(args.model_dir, dataset.summary)
+    _tell_learnt(args.model_dir, dataset.summary.places)
     foreign = sum(math.isnan(sample.log_likelihood) for sample in samples)
     if foreign:
         log.warning(
@@ -84,12 +80,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tell_learnt(model_dir: str, summary: Summary) -> None:
-    """Warn of images that the model has learnt from."""
+def _tell_learnt(model_dir: str, places) -> None:
+    """Warn of those of these images, each by its place, that the model has learnt from."""
     from aocr.folder.words import open_folder
-    from aocr.training.seen import num_learnt
+    from aocr.training.seen import seen_by_reader
 
-    learnt = 0 if files.is_graph(model_dir) else num_learnt(open_folder(model_dir), summary.places)
-    if learnt:
+    if files.is_graph(model_dir):
+        return
+    if learnt := int(seen_by_reader(open_folder(model_dir)).is_known(places).sum()):
         told = "The model has learnt from %d of these %d images: it reads others less well than the scores say."
-        log.warning(told, learnt, len(summary.places))
+        log.warning(told, learnt, len(places))

@@ -146,7 +146,8 @@ def _numbers(values: list, key: str) -> np.ndarray:
     if not all(type(value) in (int, float) for value in values):
         raise Refused(400, f"{key}: pixels must be numbers from 0 to 255.")
     try:
-        array = np.array(values, np.float32)
+        with np.errstate(over="ignore"):
+            array = np.array(values, np.float32)
     except OverflowError:
         array = np.array([np.inf])
     if not np.isfinite(array).all():

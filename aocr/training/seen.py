@@ -7,6 +7,7 @@ knows what that one has learnt from.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -49,12 +50,16 @@ class Seen(NamedTuple):
     places: np.ndarray
     roles: np.ndarray
 
-    def roles_of(self, places: np.ndarray) -> np.ndarray:
+    def roles_of(self, places: np.ndarray | Sequence[int]) -> np.ndarray:
         """(M,) places -> (M,) `Role`; NEW where the image was not seen."""
         if not len(self.places):
             return np.full(len(places), Role.NEW)
         at = np.searchsorted(self.places, places).clip(max=len(self.places) - 1)
         return np.where(self.places[at] == places, self.roles[at], Role.NEW)
+
+    def is_known(self, places: np.ndarray | Sequence[int]) -> np.ndarray:
+        """(M,) places -> (M,) bool, whether the weights have learnt from them."""
+        return np.isin(self.roles_of(places), KNOWN)
 
     def but(self, places: np.ndarray, roles: np.ndarray | Role) -> Seen:
         """As this, with other roles for these (M,) places."""
@@ -103,15 +108,14 @@ def read_seen(folder: ModelFolder) -> Seen | None:
         raise CheckpointError(path, reason) from None
 
 
-def num_learnt(folder: ModelFolder, places: np.ndarray) -> int:
-    """How many of these (N,) places the weights that a model folder reads with have learnt from, as far as it tells.
+def seen_by_reader(folder: ModelFolder) -> Seen:
+    """What the weights that a model folder reads with have seen, as far as it tells.
 
     Raises:
       CheckpointError: as `read_seen`, and `ModelFolder.best`.
     """
-    seen = read_seen(folder) or NOTHING_SEEN
     has_closed = (folder.best() or {}).get("closed")
-    return int(np.isin(seen.closed(Role.LEARNT if has_closed else Role.HELD_OUT).roles_of(places), KNOWN).sum())
+    return (read_seen(folder) or NOTHING_SEEN).closed(Role.LEARNT if has_closed else Role.HELD_OUT)
 
 
 def write_seen(folder: ModelFolder, seen: Seen) -> None:
@@ -157,7 +161,7 @@ def own_split(summary: Summary, before: Seen | None, goes_on: bool) -> Split:
         before = NOTHING_SEEN.but(places, np.where(ruled, apart, Role.LEARNT)) if goes_on else NOTHING_SEEN
     stays = goes_on and not np.isin(before.roles_of(places), (Role.NEW, Role.VALIDATION, Role.MIXED_IN)).any()
     stays = stays and (apart is Role.CLOSING or not (before.roles_of(places) == Role.CLOSING).any())
-    is_known = np.isin((before if stays else before.closed()).roles_of(places), KNOWN)
+    is_known = (before if stays else before.closed()).is_known(places)
     held_out = ~is_known if stays else ruled & ~is_known
     too_few = not stays and held_out.sum() < min(LEAST_HELD_OUT, ruled.sum())
     if too_few or not is_split(held_out):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,6 +65,7 @@ class Labelling:
       guesses: of each image.
       label_files: that decisions go to; what stands in them is decided already.
       seed: of the random draws.
+      is_learnt: path -> whether the model has learnt from the image, so that its guess tells nothing of others.
 
     Attributes:
       images, guesses: as given.
@@ -71,8 +73,16 @@ class Labelling:
       unreadable: indexes of the images marked as unreadable.
     """
 
-    def __init__(self, images: Sequence[str], guesses: Sequence[Guess], label_files: LabelFiles, seed: int = 0):
+    def __init__(
+        self,
+        images: Sequence[str],
+        guesses: Sequence[Guess],
+        label_files: LabelFiles,
+        seed: int = 0,
+        is_learnt: Callable[[str], bool] = lambda path: False,
+    ):
         self.images, self.guesses, self.files = images, guesses, label_files
+        self._is_learnt = functools.cache(lambda index: is_learnt(images[index]))
         numbers = {path: index for index, path in enumerate(images)}
         found = {
             kind: {numbers[path]: text for path, text in label_files.labels(kind).items() if path in numbers}
@@ -187,14 +197,16 @@ class Labelling:
         """How many texts of `acceptable(threshold)` are wrong, told from the images drawn at random.
 
         They are a random sample of those that wait as far as they are as sure: between the least sure and the surest
-        image that waits. One that was skipped or is unreadable counts as wrong. Where a model was trained meanwhile,
-        the sample holds images too that the former order took for their doubt, so that the estimate is rather high.
+        image that waits. Those that the model has learnt from are left out. One that was skipped or is unreadable
+        counts as wrong. Where a model was trained meanwhile, the sample holds images too that the former order took for
+        their doubt, so that the estimate is rather high.
         """
         rest = self.acceptable(threshold)
         sureness = [self.guesses[i].sureness for i in rest] or [2.0]
         low, high = min(sureness), max(sureness)
         unsettled = self.unreadable | self.queue.skipped
         sample = [i for i in self._at_random | unsettled if low <= self.guesses[i].sureness <= high]
+        sample = [i for i in sample if not self._is_learnt(i)]
         wrong = sum(i in unsettled or self.texts.get(i) != self.guesses[i].text for i in sample)
         return estimate_errors(len(rest), len(sample), wrong)
 

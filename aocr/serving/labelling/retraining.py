@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aocr import files
 from aocr.errors import AocrError, shown
+from aocr.report.lines import counted
 from aocr.serving.labelling.guesses import Guess
 from aocr.serving.labelling.label_files import Kind
 from aocr.serving.labelling.labelling import Labelling
@@ -59,6 +60,7 @@ class Retraining:
         self._begun_at = len(labelling.texts)
         self._task: asyncio.Task | None = None
         self._process: asyncio.subprocess.Process | None = None
+        self._is_ended = False
 
     @property
     def is_running(self) -> bool:
@@ -74,17 +76,20 @@ class Retraining:
             self._task = asyncio.create_task(self._run(num_labels))
 
     async def _run(self, num_labels: int) -> None:
-        self._tell(f"Training on {num_labels} labels ...")
+        labels = counted(num_labels, "label")
+        self._tell(f"Training on {labels} ...")
         try:
             model = await self._train()
-            self._tell(f"Trained on {num_labels} labels; reading the images anew ...")
+            self._tell(f"Trained on {labels}; reading the images anew ...")
             guesses = await asyncio.to_thread(self.read, model)
         except Exception as error:  # whatever it is, it must not stop the labelling
+            if self._is_ended:
+                return
             reason = str(error) if isinstance(error, AocrError) else f"{type(error).__name__}: {files.one_line(error)}."
-            self._tell(f"The training on {num_labels} labels failed: {reason} Labelling goes on in the same order.")
+            self._tell(f"The training on {labels} failed: {reason} Labelling goes on in the same order.")
         else:
             self.labelling.renew(guesses)
-            self._tell(f"The order is that of the model trained on {num_labels} labels ({model}).")
+            self._tell(f"The order is that of the model trained on {labels} ({model}).")
 
     def _tell(self, message: str) -> None:
         self.told = message
@@ -137,6 +142,7 @@ class Retraining:
 
     async def stop(self) -> None:
         """End the training that is under way."""
+        self._is_ended = True
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
