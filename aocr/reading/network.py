@@ -68,12 +68,15 @@ class NetworkReader(Reader):
             picked = tf.gather(tf.nn.log_softmax(logits), targets, axis=2, batch_dims=2)  # (B, T, V) -> (B, T)
             return tf.reduce_sum(picked * weights, 1)
 
+        def function(call, *signature):  # conditions and loops are those of a graph already
+            return tf.function(call, input_signature=signature, autograph=False)
+
         self.model, self.config, self.temperature = model, config, temperature
         self.num_alternatives = how.alternatives
         self.functions = {
-            "transform": tf.function(lambda data: batched(data, config), input_signature=(encoded,)),
-            "read": tf.function(read, input_signature=(images, widths)),
-            "log_likelihood": tf.function(log_likelihood, input_signature=(images, widths, ids, ids, weights)),
+            "transform": function(lambda data: batched(data, config), encoded),
+            "read": function(read, images, widths),
+            "log_likelihood": function(log_likelihood, images, widths, ids, ids, weights),
         }
 
     def transform(self, images: Sequence[bytes]) -> Pixels:

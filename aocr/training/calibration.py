@@ -60,7 +60,9 @@ class TemperedReader:
     def __init__(self, model: Recognizer, charset: Charset):
         self._charset = charset
         self._read = tf.function(
-            lambda images, widths: model.read(images, widths, temperatures=tuple(TEMPERATURES)), reduce_retracing=True
+            lambda images, widths: model.read(images, widths, temperatures=tuple(TEMPERATURES)),
+            reduce_retracing=True,
+            autograph=False,
         )
 
     def read(self, batch: Batch) -> tuple[list[str], np.ndarray]:

@@ -38,6 +38,7 @@ class TrainStep:
         self._seeds = [v.value for v in model.variables if v.path.endswith("seed_generator_state")]
         self._run = tf.function(
             self._distributed,
+            autograph=False,
             input_signature=(
                 tf.TensorSpec((None, model.config.height, None, model.config.channels), tf.float32),
                 tf.TensorSpec((None,), tf.int32),
