@@ -17,7 +17,7 @@ from aocr.data.builder import BuildOptions, build_records
 from aocr.data.datasets import summarise
 from aocr.data.pipeline import EASE_STEPS, Batches
 from aocr.data.record_files import RecordWriter
-from aocr.data.records import Example
+from aocr.data.records import Example, whole_records
 from aocr.text.charset import EOS, GO, PAD, Charset
 
 NUM = 60
@@ -214,3 +214,11 @@ def test_an_image_narrower_than_the_limit_of_its_text_is_long(tmp_path):
     assert plan.edges[0] < 200
     seen = [int(i) for batch in Batches(report.paths, settings, plan, summary).in_order() for i in batch.index]
     assert sorted(seen) == list(range(20))
+
+
+def test_no_thread_tunes_that_an_end_would_wait_for(records):
+    """Ctrl-C answered after up to a minute of a long training: the tuning thread slept on, about every third time."""
+    found = batches(records[0])
+    streams = [found.in_order(), found.window_in_order(0, 9), found.endless(0, 0, 1, 1.0, found)]
+    for stream in (*streams, whole_records(records[0]).batch(4)):
+        assert stream.options().autotune.enabled is False

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from aocr.config import HEIGHTS, IMAGE_HEIGHT, Arch, ModelConfig, width_at
 from aocr.data.preprocess import decode_image
+from aocr.data.records import untuned
 
 WIDTH_CAP = 2560
 """Widest image in pixels at height 32 that the limits may ask for."""
@@ -107,7 +108,7 @@ def share_with_colour(paths: Sequence[str], num_records: int) -> float:
     def look(serialized):
         return _lost_in_grey(tf.io.parse_single_example(serialized, feature)["image"])
 
-    lost = list(records.map(look, num_parallel_calls=tf.data.AUTOTUNE).as_numpy_iterator())
+    lost = list(untuned(records.map(look, num_parallel_calls=tf.data.AUTOTUNE)).as_numpy_iterator())
     return sum(value > LOST_CONTRAST for value in lost) / max(1, len(lost))
 
 

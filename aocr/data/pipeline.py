@@ -14,6 +14,7 @@ from aocr.data.automatic import network_widths, place_of
 from aocr.data.batching import WHOLE, BatchPlan, Share, share_of
 from aocr.data.datasets import FEATURES, Summary
 from aocr.data.preprocess import preprocess
+from aocr.data.records import untuned
 from aocr.text.charset import EOS, GO, NUM_SPECIALS, PAD
 
 CACHE_BYTES = 768 * 2**20
@@ -183,7 +184,7 @@ class Batches:
     def in_order(self, worker: int = 0, num_workers: int = 1) -> tf.data.Dataset:
         """Every record once, grouped by width, nothing random; of several workers each takes some of the batches."""
         examples = self._examples if self._cached else self._load(self._examples)
-        return self._group(examples).shard(num_workers, worker).prefetch(2)
+        return untuned(self._group(examples).shard(num_workers, worker).prefetch(2))
 
     def window(self, start: tf.Tensor, count: int) -> tf.data.Dataset:
         """`count` loaded examples from number `start` on; after the last comes the first."""
@@ -192,7 +193,7 @@ class Batches:
 
     def window_in_order(self, start: int, count: int) -> tf.data.Dataset:
         """As `window`, in batches of similar width."""
-        return self._group(self.window(tf.constant(start, tf.int64), count)).prefetch(2)
+        return untuned(self._group(self.window(tf.constant(start, tf.int64), count)).prefetch(2))
 
     def _mixed(self, examples: tf.data.Dataset, extra: Batches | None, number: tf.Tensor) -> tf.data.Dataset:
         """The examples of an epoch, as many of `extra` among them where there are so many, else all of these."""
@@ -269,4 +270,4 @@ class Batches:
             return number, i, batch
 
         epochs = tf.data.Dataset.range(epoch, 2**31).flat_map(one_epoch)
-        return epochs.map(finish, num_parallel_calls=2).prefetch(2)
+        return untuned(epochs.map(finish, num_parallel_calls=2).prefetch(2))
