@@ -174,6 +174,12 @@ def test_words_that_the_model_cannot_write_cost_nothing(caplog):
             make_constraints(ReadConfig(lexicon=("a" * 10,), lexicon_weight=weight), CHARSET, 10)
 
 
+def test_an_empty_list_is_told():
+    for words in ((), ("",)):
+        with pytest.raises(ConfigError, match="no entry can be written"):
+            make_constraints(ReadConfig(lexicon=words), CHARSET, 10)
+
+
 def test_each_arc_of_a_deep_automaton_is_looked_at_once(monkeypatch):
     """All of them were looked at once for each character of the longest text."""
     automaton, looked_at, unique = compile_pattern(".{9000}", CHARSET), [], np.unique

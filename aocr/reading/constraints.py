@@ -41,13 +41,14 @@ def make_constraints(how: ReadConfig, charset: Charset, max_steps: int) -> list[
 
 def _lexicon(how: ReadConfig, name: str, charset: Charset, max_steps: int, pattern: Automaton | None) -> Automaton:
     """The automaton of those words of a list, in messages `name`, that the model can write."""
-    words = read_words(how.lexicon) if isinstance(how.lexicon, str) else how.lexicon or ()
+    given = read_words(how.lexicon) if isinstance(how.lexicon, str) else how.lexicon or ()
+    words = [normalise(word) for word in given]
     if pattern and how.lexicon_weight is None:  # of two that bind, the common texts
-        words = [w for w in words if not charset.missing(normalise(w)) and pattern.accepts(charset.encode(w))]
+        words = [w for w in words if not charset.missing(w) and pattern.accepts(charset.encode(w))]
         if not words:
             raise ConfigError("--lexicon", name, f"no entry fits --pattern {how.pattern!r}.")
-    short = [word for word in words if len(normalise(word)) < max_steps]
-    if not short:
+    short = [word for word in words if len(word) < max_steps]
+    if words and not short:
         raise _too_long("--lexicon", name, min(map(len, words)), max_steps)
     if too_long := len(words) - len(short):
         log.warning("%s: %d entries are longer than the %d characters of the model", name, too_long, max_steps - 1)
