@@ -217,7 +217,7 @@ def test_an_image_narrower_than_the_limit_of_its_text_is_long(tmp_path):
 
 
 def test_no_thread_tunes_that_an_end_would_wait_for(records):
-    """Ctrl-C answered after up to a minute of a long training: the tuning thread slept on, about every fourth time."""
+    """Ctrl-C answered after up to a minute of a long training: the tuning thread often slept on."""
     found = batches(records[0])
     streams = [found.in_order(), found.window_in_order(0, 9), found.endless(0, 0, 1, 1.0, found)]
     for stream in (*streams, whole_records(records[0]).batch(4)):
