@@ -21,7 +21,7 @@ HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]
 """Characters that break a line, control a terminal or turn the direction of writing, and what is not Unicode."""
 
 
-def shown(text: str) -> str:
+def escape_control(text: str) -> str:
     """`text` on one line of a terminal: each hidden character as Python writes it in a string, such as `\\x1b`."""
     return HIDDEN.sub(lambda match: repr(match[0])[1:-1], text)
 
@@ -30,7 +30,7 @@ class AocrError(Exception):
     """Base of all errors of aocr: catch this to catch them all."""
 
     def __init__(self, message: str = ""):
-        super().__init__(shown(message))
+        super().__init__(escape_control(message))
 
 
 class AnnotationError(AocrError):

@@ -86,7 +86,7 @@ def without_tensorflow(predictor: Predictor, graph: str, paths: list[str], label
     }
     for name, how in ways_to_read.items():
         both = []
-        theirs = predictor.reader if how == ReadConfig() else predictor.reader.otherwise(how)
+        theirs = predictor.reader if how == ReadConfig() else predictor.reader.with_config(how)
         for reader in (open_graph(graph, how), theirs):
             found = Predictor(reader, 32).predict(paths)
             both.append([((p.text, *(other.text for other in p.alternatives)), p.confidence) for p in found])

@@ -21,7 +21,7 @@ def rate(paths, config, plan, summary, strength: float, seconds: float) -> tuple
     batches = Batches(paths, config, plan, summary, drop_unknown=True)
     images = valid = pixels = 0
     since = None
-    for epoch, _, batch in batches.endless(0, 0, 0, strength):
+    for epoch, _, batch in batches.training_batches(0, 0, 0, strength):
         if since is None and int(epoch) > 0:
             since = time.perf_counter()
         if since is not None:

@@ -26,13 +26,13 @@ from aocr.data.annotations import split_line
 from aocr.serving.labelling.queue import RANDOM_EVERY, Queue
 
 BATCH_SIZE = 16
-LEAST_SURE, RANDOM = "least-sure", "random"
+MIN_SURE, RANDOM = "least-sure", "random"
 GOAL = 400
 """Labels in random order, whose accuracy is to be reached with fewer."""
 STAGES = [
-    *((LEAST_SURE, labels) for labels in (50, 100, 200)),
+    *((MIN_SURE, labels) for labels in (50, 100, 200)),
     (RANDOM, GOAL),
-    *((LEAST_SURE, labels) for labels in (300, GOAL)),
+    *((MIN_SURE, labels) for labels in (300, GOAL)),
     *((RANDOM, labels) for labels in (200, 100)),
 ]
 """Orders of asking, and the number of labels after which a model is trained; the most telling first."""
@@ -99,7 +99,7 @@ def run(task: Path, seed: int, steps: int, work: Path) -> None:
     for order, labels in STAGES:
         folder = work / task.name / str(seed) / order / str(labels)
         stage(task, order, labels, seed, steps, folder, before.get(order))
-        if order == LEAST_SURE:
+        if order == MIN_SURE:
             before[order] = folder
 
 
@@ -117,14 +117,14 @@ def table(work: Path, names: list[str]) -> str:
     needed = []
     for name in names:
         means: dict[str, dict[int, float]] = {}
-        for order in (LEAST_SURE, RANDOM):
+        for order in (MIN_SURE, RANDOM):
             for labels, runs in results(work, name, order).items():
                 accuracy, cer = (sum(run[key] for run in runs) / len(runs) for key in ("word_accuracy", "cer"))
                 means.setdefault(order, {})[labels] = accuracy
                 rows.append(f"| {name} | {labels} | {order} | {len(runs)} | {accuracy:.2%} | {cer:.2%} |")
         goal = means.get(RANDOM, {}).get(GOAL)
         if goal is not None:
-            least = [labels for labels, accuracy in means.get(LEAST_SURE, {}).items() if accuracy >= goal]
+            least = [labels for labels, accuracy in means.get(MIN_SURE, {}).items() if accuracy >= goal]
             told = f"with {min(least)} labels" if least else "not reached"
             needed.append(f"{name}: random order reached {goal:.2%} with {GOAL} labels; least sure first: {told}")
     return "\n".join([*rows, "", *needed])

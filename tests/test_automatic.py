@@ -61,15 +61,15 @@ def test_a_set_is_split_where_both_parts_get_images():
 
 
 def test_more_of_a_small_set_is_held_out():
-    places = np.random.default_rng(0).integers(0, automatic.NUM_PARTS * automatic.PLACES, automatic.SMALL_SET)
-    np.testing.assert_array_equal(automatic.held_out_of(places), places < automatic.PLACES)
+    places = np.random.default_rng(0).integers(0, automatic.NUM_PARTS * automatic.KEYS_PER_PART, automatic.SMALL_SET)
+    np.testing.assert_array_equal(automatic.validation_mask(places), places < automatic.KEYS_PER_PART)
     for count, held in ((automatic.SMALL_SET - 1, 40), (100, 20), (25, 5), (1, 1), (0, 0)):
-        assert automatic.held_out_of(places[:count]).sum() == held
-    assert automatic.held_out_of(np.repeat(places[:50], 2)).sum() == 20
+        assert automatic.validation_mask(places[:count]).sum() == held
+    assert automatic.validation_mask(np.repeat(places[:50], 2)).sum() == 20
 
 
 def test_a_split_is_that_of_the_first_release():
     """A training of a large set that was begun then goes on with the same images held out."""
     images = tf.constant([str(i) for i in range(500)])
     parts = tf.strings.to_hash_bucket_fast(images, automatic.NUM_PARTS).numpy()
-    np.testing.assert_array_equal(automatic.place_of(images).numpy() // automatic.PLACES, parts)
+    np.testing.assert_array_equal(automatic.split_key(images).numpy() // automatic.KEYS_PER_PART, parts)

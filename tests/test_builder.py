@@ -213,7 +213,7 @@ def test_equal_images(build, tmp_path):
     assert report.num_repeats == 1
     assert report.conflicts == [(1, "X", 3, "Y"), (1, "X", 5, "Z")]
     assert len(report.warnings()) == 2 and "a.txt:1 and :3" in report.warnings()[0]
-    assert "Repeated: 1 image, each the same as an earlier one, with the same label" in report.summary()
+    assert "Repeated: 1 image, the same as an earlier one, with the same label" in report.summary()
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def epoch_of(paths, config, worker, workers, batch_size=8):
     share, plan = share_work(plan, widths, summary.files, worker, workers)
     batches = Batches(paths, config, plan, summary, share=share)
     seen = []
-    for epoch, _, batch in batches.endless(0, 0, 0, 0.0):
+    for epoch, _, batch in batches.training_batches(0, 0, 0, 0.0):
         if epoch > 0:
             break
         counted = batch.weights.numpy().sum(1) > 0
@@ -106,7 +106,7 @@ def test_validation_batches_are_shared(shards):
     summary = summarise(paths)
     plan = plan_batches(network_widths(summary.sizes, config), 8, config)
     batches = Batches(paths, config, plan, summary)
-    seen = [int(i) for worker in range(3) for batch in batches.in_order(worker, 3) for i in batch.index]
+    seen = [int(i) for worker in range(3) for batch in batches.sorted_batches(worker, 3) for i in batch.index]
     assert sorted(seen) == list(range(50))
     assert batches._share == Share()
 

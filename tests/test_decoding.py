@@ -188,7 +188,7 @@ def test_pattern_and_lexicon_together(tiny, lexicon):
 
 
 @pytest.fixture(scope="module")
-def endless():
+def training_batches():
     """A network that attends to all columns alike, and to which an end is never likely."""
     keras.utils.set_random_seed(3)
     config = ModelConfig(Charset(SYMBOLS), attn_num_hidden=8, target_embedding_size=5, max_prediction=40)

@@ -11,7 +11,7 @@ from aocr.config import ModelConfig
 from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset
-from aocr.training.fine_tune import VOCABULARY_AXES, Start, knows, source_of, start_from
+from aocr.training.fine_tune import VOCABULARY_AXES, Start, covers_most_of, source_of, start_from
 
 NOTHING = ("--init-from", "none")
 BASE = ModelConfig(Charset("012abÉ"), channels=3, attn_num_hidden=16, target_embedding_size=8)
@@ -112,7 +112,7 @@ def test_rows_of_known_symbols_carry_over_and_others_are_fresh(start, caplog):
     [("abc012", "abc", True), ("abc012", "ABCÄ", True), ("abc012", "ಅಆಇ01", False), ("abc012", "ಅ0", True)],
 )
 def test_a_reader_knows_a_charset_of_which_it_has_half(start, symbols, known):
-    assert knows(Charset(start), Charset(symbols)) == known
+    assert covers_most_of(Charset(start), Charset(symbols)) == known
 
 
 def test_with_another_memory_the_picture_part_carries_over(start, caplog):

@@ -20,7 +20,7 @@ from conftest import assert_clean_failure, draw_numbers, run_aocr, start_aocr
 from PIL import Image
 
 from aocr.cli.label import _learnt_by, _tell_end
-from aocr.data.automatic import place_of
+from aocr.data.automatic import split_key
 from aocr.folder.model_folder import ModelFolder
 from aocr.results import Character, Prediction
 from aocr.serving.labelling.app import label_door, make_label_app
@@ -216,7 +216,7 @@ def test_what_to_type_next_can_be_typed(work, model, start, capsys):
 
 def test_what_a_model_has_learnt_from_is_known_by_its_folder(work, tmp_path):
     Image.new("L", (31, 20), 9).save(tmp_path / "other.png")
-    place = int(place_of((tmp_path / "0.png").read_bytes()))
+    place = int(split_key((tmp_path / "0.png").read_bytes()))
     write_seen(ModelFolder(tmp_path), NOTHING_SEEN.but(np.array([place]), Role.LEARNT))
     is_learnt = _learnt_by(str(tmp_path))
     assert [is_learnt(str(tmp_path / name)) for name in ("0.png", "other.png", "none.png")] == [True, False, False]
@@ -285,12 +285,12 @@ async def label_in_browser(address, numbers):
     seen = []
     async with browser.Browser() as page:
 
-        async def shown():
+        async def escape_control():
             return await page.evaluate("state.image.index")
 
         async def then(press, *keys):
             before = len(seen)
-            seen.append(await shown())
+            seen.append(await escape_control())
             await press(*keys)
             await page.until(f"state.image.index !== {seen[before]} && !busy")
 
@@ -302,11 +302,11 @@ async def label_in_browser(address, numbers):
         await then(page.key, "Enter")
         await then(page.key, "Escape")
         await then(press_alt, page, "U")
-        last = await shown()
+        last = await escape_control()
         await press_alt(page, "Z")
         await page.until(f"state.image.index === {seen[-1]} && !busy")
         await then(press_alt, page, "U")
-        assert await shown() == last
+        assert await escape_control() == last
         assert await page.evaluate("document.querySelector('#picture').naturalWidth") > 0
         assert await page.evaluate("document.querySelectorAll('.mark').length") == await page.evaluate(
             "state.image.characters.length"

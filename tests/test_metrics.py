@@ -42,13 +42,13 @@ def random_texts(count: int, seed: int = 0) -> list[str]:
 )
 def test_more_errors_by_chance(errors, others, chance):
     # 3 - 0 <= 2 sqrt(3) = 3.5; 5 - 0 > 4.5; 17 - 8 <= 2 sqrt(25) = 10; 20 - 8 > 10.6
-    assert metrics.within_chance(errors / 170, others / 170, 170) == chance
+    assert metrics.not_significantly_worse(errors / 170, others / 170, 170) == chance
 
 
 def test_of_many_characters_less_is_chance():
-    assert metrics.within_chance(0.06, 0.04, 170)
-    assert not metrics.within_chance(0.06, 0.04, 17000)
-    assert metrics.within_chance(float("nan"), 0.0, 0) is False
+    assert metrics.not_significantly_worse(0.06, 0.04, 170)
+    assert not metrics.not_significantly_worse(0.06, 0.04, 17000)
+    assert metrics.not_significantly_worse(float("nan"), 0.0, 0) is False
 
 
 # Edit distance

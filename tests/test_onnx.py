@@ -393,7 +393,7 @@ def test_readers_with_other_patterns_share_their_sessions(monkeypatch):
     reader = OnnxReader("graph", graph_of(random), random.config, random.temperature, ReadConfig(pattern="[abc]+"))
     before = len(started)
     for pattern in ("[d-h]+", "[a-h]{3}"):
-        reader.otherwise(ReadConfig(pattern=pattern))
+        reader.with_config(ReadConfig(pattern=pattern))
     assert len(started) == before
 
 

@@ -67,7 +67,7 @@ def per_epoch(data):
 
 def test_an_epoch_has_every_record_once_in_an_order_of_its_own(records):
     data, n = batches(records[0]), per_epoch(records[0])
-    found = take(data.endless(0, 0, seed=5, strength=0.0), 2 * n)
+    found = take(data.training_batches(0, 0, seed=5, strength=0.0), 2 * n)
     assert [e for e, _, _ in found] == [0] * n + [1] * n
     orders = []
     for epoch in (0, 1):
@@ -75,9 +75,9 @@ def test_an_epoch_has_every_record_once_in_an_order_of_its_own(records):
         assert sorted(order) == list(range(NUM))
         orders.append(order)
     assert orders[0] != orders[1]
-    again = take(batches(records[0]).endless(0, 0, seed=5, strength=0.0), n)
+    again = take(batches(records[0]).training_batches(0, 0, seed=5, strength=0.0), n)
     assert [int(i) for *_, batch in again for i in batch.index] == orders[0]
-    other = take(batches(records[0]).endless(0, 0, seed=6, strength=0.0), n)
+    other = take(batches(records[0]).training_batches(0, 0, seed=6, strength=0.0), n)
     assert [int(i) for *_, batch in other for i in batch.index] != orders[0]
 
 
@@ -86,9 +86,9 @@ def test_going_on_in_the_middle_gives_the_same_pixels(records, cached, monkeypat
     if not cached:
         monkeypatch.setattr(pipeline, "CACHE_BYTES", 0)
     n = per_epoch(records[0])
-    straight = take(batches(records[0]).endless(0, 0, seed=1, strength=1.0), 2 * n)
-    resumed = take(batches(records[0]).endless(0, 3, seed=1, strength=1.0), 2 * n - 3)
-    later = take(batches(records[0]).endless(1, 2, seed=1, strength=1.0), n - 2)
+    straight = take(batches(records[0]).training_batches(0, 0, seed=1, strength=1.0), 2 * n)
+    resumed = take(batches(records[0]).training_batches(0, 3, seed=1, strength=1.0), 2 * n - 3)
+    later = take(batches(records[0]).training_batches(1, 2, seed=1, strength=1.0), n - 2)
     for expected, found in ((straight[3:], resumed), (straight[n + 2 :], later)):
         for (e, i, a), (f, j, b) in zip(expected, found, strict=True):
             assert (e, i) == (f, j)
@@ -119,12 +119,13 @@ def test_short_images_are_read_as_high_as_they_are(sizes, height):
 
 def test_augmentation_is_off_where_it_is_not_asked_for(records):
     plain, varied = (
-        take(batches(records[0]).endless(EASE_STEPS, 0, seed=1, strength=strength), 1)[0][2] for strength in (0.0, 1.0)
+        take(batches(records[0]).training_batches(EASE_STEPS, 0, seed=1, strength=strength), 1)[0][2]
+        for strength in (0.0, 1.0)
     )
     np.testing.assert_array_equal(plain.index, varied.index)
     assert np.abs(plain.images - varied.images).max() > 0.1
     ordered = {
-        int(i): image for b in batches(records[0]).in_order() for i, image in zip(b.index, b.images, strict=True)
+        int(i): image for b in batches(records[0]).sorted_batches() for i, image in zip(b.index, b.images, strict=True)
     }
     for index, image in zip(plain.index.numpy(), plain.images, strict=True):
         wide = min(image.shape[1], ordered[index].shape[1])
@@ -133,7 +134,9 @@ def test_augmentation_is_off_where_it_is_not_asked_for(records):
 
 def test_augmentation_grows_from_nothing(records, monkeypatch):
     monkeypatch.setattr(pipeline, "EASE_STEPS", 6)
-    plain, varied = (take(batches(records[0]).endless(0, 0, seed=1, strength=strength), 8) for strength in (0.0, 1.0))
+    plain, varied = (
+        take(batches(records[0]).training_batches(0, 0, seed=1, strength=strength), 8) for strength in (0.0, 1.0)
+    )
     far = [np.abs(a.images - b.images).mean() for (*_, a), (*_, b) in zip(plain, varied, strict=True)]
     np.testing.assert_allclose(plain[0][2].images, varied[0][2].images, atol=1e-5)
     assert far[0] < far[1] < max(far[5:]) and max(far[:3]) < max(far[5:])
@@ -142,7 +145,7 @@ def test_augmentation_grows_from_nothing(records, monkeypatch):
 def test_buckets_hold_their_images_with_little_padding(records):
     data = batches(records[0])
     valid = total = 0
-    for batch in data.in_order():
+    for batch in data.sorted_batches():
         assert batch.images.shape[2] in data.plan.edges
         assert int(tf.reduce_max(batch.widths)) <= batch.images.shape[2]
         assert batch.images.shape[2] % 4 == 0
@@ -153,12 +156,12 @@ def test_buckets_hold_their_images_with_little_padding(records):
 
 
 def test_number_of_batches_is_counted_right(records):
-    assert len(list(batches(records[0]).in_order())) == per_epoch(records[0])
+    assert len(list(batches(records[0]).sorted_batches())) == per_epoch(records[0])
 
 
 def test_the_hash_split_is_fixed_and_whole(records, tmp_path):
     parts = {
-        part: {int(i) for batch in batches(records[0], part).in_order() for i in batch.index}
+        part: {int(i) for batch in batches(records[0], part).sorted_batches() for i in batch.index}
         for part in ("training", "validation")
     }
     assert parts["training"] | parts["validation"] == set(range(NUM))
@@ -177,7 +180,7 @@ def test_tokens_targets_and_weights(tmp_path):
     settings = config()
     settings = ModelConfig(Charset(" a\u0323b"), max_width=200, max_height=32, max_prediction=4)
     path = write(tmp_path / "r", ["a b", "", "a\u0323", "abab"], [40] * 4)
-    (batch,) = batches(path, config=settings).in_order()
+    (batch,) = batches(path, config=settings).sorted_batches()
     order = np.argsort(batch.index.numpy())
     space, a, dot, b = 3, 4, 5, 6
     targets = [[a, space, b, EOS, PAD], [EOS, *[PAD] * 4], [a, dot, EOS, PAD, PAD], [a, b, a, b, EOS]]
@@ -190,16 +193,16 @@ def test_tokens_targets_and_weights(tmp_path):
 
 def test_labels_that_cannot_be_taught_are_left_out(tmp_path):
     path = write(tmp_path / "r", ["a", "x", "abcab", "c"], [40] * 4)
-    found = [int(i) for batch in batches(path, drop_unknown=True).in_order() for i in batch.index]
+    found = [int(i) for batch in batches(path, drop_unknown=True).sorted_batches() for i in batch.index]
     assert sorted(found) == [0, 3]
-    kept = {int(i) for batch in batches(path).in_order() for i in batch.index}
+    kept = {int(i) for batch in batches(path).sorted_batches() for i in batch.index}
     assert kept == {0, 1, 2, 3}
 
 
 def test_source_travels_only_where_asked(records):
-    light = next(iter(batches(records[0]).in_order()))
+    light = next(iter(batches(records[0]).sorted_batches()))
     assert set(light.record.numpy()) == {b""} and light.label.numpy()[0].decode() in records[1]
-    whole = next(iter(batches(records[0], keep_source=True).in_order()))
+    whole = next(iter(batches(records[0], keep_source=True).sorted_batches()))
     for index, record, comment in zip(*(t.numpy() for t in (whole.index, whole.record, whole.comment)), strict=True):
         assert record == picture(records[2][index], index)
         assert comment == f"c{index}".encode()
@@ -212,13 +215,13 @@ def test_an_image_narrower_than_the_limit_of_its_text_is_long(tmp_path):
     summary = summarise(report.paths)
     plan = plan_batches(network_widths(summary.sizes, settings), 4, settings)
     assert plan.edges[0] < 200
-    seen = [int(i) for batch in Batches(report.paths, settings, plan, summary).in_order() for i in batch.index]
+    seen = [int(i) for batch in Batches(report.paths, settings, plan, summary).sorted_batches() for i in batch.index]
     assert sorted(seen) == list(range(20))
 
 
 def test_no_thread_tunes_that_an_end_would_wait_for(records):
     """Ctrl-C answered after up to a minute of a long training: the tuning thread often slept on."""
     found = batches(records[0])
-    streams = [found.in_order(), found.window_in_order(0, 9), found.endless(0, 0, 1, 1.0, found)]
+    streams = [found.sorted_batches(), found.window_batches(0, 9), found.training_batches(0, 0, 1, 1.0, found)]
     for stream in (*streams, whole_records(records[0]).batch(4)):
         assert stream.options().autotune.enabled is False

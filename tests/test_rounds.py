@@ -13,7 +13,7 @@ from PIL import Image
 
 from aocr.config import ModelConfig, TrainConfig
 from aocr.data.annotations import IMAGE_ENDINGS
-from aocr.data.automatic import place_of
+from aocr.data.automatic import split_key
 from aocr.data.batching import plan_batches
 from aocr.data.datasets import open_dataset
 from aocr.data.images import canonical_image, pixel_digest
@@ -31,7 +31,7 @@ from aocr.training.calibration import TEMPERATURES, TemperedReader
 from aocr.training.cluster import Cluster
 from aocr.training.prepare import TrainRequest, make_plan
 from aocr.training.seen import Role, read_seen
-from aocr.training.trust import MISS, MOST_WRONG, at_most, find_threshold
+from aocr.training.trust import MAX_WRONG, MISS, binomial_cdf, find_threshold
 
 # Trust
 
@@ -39,7 +39,7 @@ from aocr.training.trust import MISS, MOST_WRONG, at_most, find_threshold
 @pytest.mark.parametrize(("wrong", "total", "share"), [(0, 16, 0.1), (3, 40, 0.1), (7, 7, 0.5), (2, 300, 0.02)])
 def test_the_binomial_is_exact(wrong, total, share):
     exact = sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(wrong + 1))
-    assert at_most(wrong, total, share) == pytest.approx(exact, rel=1e-9)
+    assert binomial_cdf(wrong, total, share) == pytest.approx(exact, rel=1e-9)
 
 
 @pytest.mark.parametrize(("count", "hard"), [(40, 1.0), (200, 1.0), (200, 3.0), (1000, 8.0)])
@@ -54,7 +54,7 @@ def test_more_wrong_readings_than_the_bound_are_as_rare_as_promised(count, hard)
         if threshold is None:
             continue
         found += 1
-        exceeded += wrong_above[min(np.searchsorted(many, threshold), len(many) - 1)] > MOST_WRONG
+        exceeded += wrong_above[min(np.searchsorted(many, threshold), len(many) - 1)] > MAX_WRONG
     assert found > 0.1 * sets
     assert exceeded / sets <= MISS + 2 * math.sqrt(MISS * (1 - MISS) / sets)
 
@@ -147,7 +147,7 @@ def test_half_of_what_is_learnt_is_labelled_and_a_restart_goes_on_alike(folders)
         batches, extra = (Batches(one.paths, config, plan, one.summary) for one in (data, others))
 
         def epochs(epoch, skip, count):
-            rows = batches.endless(epoch, skip, 0, 0.0, extra).take(count)
+            rows = batches.training_batches(epoch, skip, 0, 0.0, extra).take(count)
             return [(int(number), int(i), batch.label.numpy().tolist()) for number, i, batch in rows]
 
         whole = epochs(0, 0, 24)
@@ -170,7 +170,7 @@ def picture(grey, label="0", width=32, told=32):
 
 def a_plan(*held_out):
     """What rounds ask of a plan in which these images are held out."""
-    places = place_of(tf.constant([example.image for example in held_out], tf.string)).numpy()
+    places = split_key(tf.constant([example.image for example in held_out], tf.string)).numpy()
     summary = SimpleNamespace(labels=["0"], places=places, held_out=np.ones(len(places), bool))
     training = SimpleNamespace(plan=SimpleNamespace(edges=(32,)))
     config = ModelConfig(Charset("0"), max_width=64)
@@ -375,7 +375,7 @@ def test_never_is_a_validation_or_excluded_image_learnt(folders, tmp_path, monke
     roles = {}
     for name in ("labelled", "held"):
         with open_dataset([str(folders / name / "numbers.txt")]) as dataset:
-            roles[name] = set(seen.roles_of(dataset.summary.places))
+            roles[name] = set(seen.roles_of(dataset.summary.split_keys))
     assert roles == {"labelled": {Role.LEARNT}, "held": {Role.VALIDATION}}
     assert (seen.roles == Role.MIXED_IN).sum() == len(set(learnt))
 

@@ -15,7 +15,7 @@ from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_
 
 from aocr.checksum import masked_crc32c
 from aocr.config import ModelConfig
-from aocr.data.automatic import NUM_PARTS, PLACES, held_out_of, is_small
+from aocr.data.automatic import KEYS_PER_PART, NUM_PARTS, is_small, validation_mask
 from aocr.data.batching import plan_batches
 from aocr.data.datasets import Summary, summarise
 from aocr.data.pipeline import Batches
@@ -30,11 +30,11 @@ from aocr.training.seen import NOTHING_SEEN, Role, own_split, read_seen, seen_by
 
 def summary_of(places) -> Summary:
     places = np.asarray(places, np.int64)
-    return Summary([""] * len(places), None, places, held_out_of(places), 0, None)
+    return Summary([""] * len(places), None, places, validation_mask(places), 0, None)
 
 
 def some_places(count, seed=0):
-    return np.random.default_rng(seed).choice(NUM_PARTS * PLACES, count, replace=False)
+    return np.random.default_rng(seed).choice(NUM_PARTS * KEYS_PER_PART, count, replace=False)
 
 
 def test_roles_are_those_of_a_dictionary(tmp_path):
@@ -195,7 +195,7 @@ def test_batches_leave_out_what_is_held_out(tmp_path):
     summary = summarise([path])._replace(held_out=chosen)
     plan = plan_batches(np.full(40, 40), 8, config)
     for part, expected in (("training", ~chosen), ("validation", chosen), ("all", chosen | ~chosen)):
-        found = Batches([path], config, plan, summary, part).in_order()
+        found = Batches([path], config, plan, summary, part).sorted_batches()
         assert sorted(int(i) for batch in found for i in batch.index) == np.flatnonzero(expected).tolist()
 
 

@@ -21,7 +21,7 @@ from aocr.serving import batching, read_route
 from aocr.serving.app import Service, make_service
 from aocr.serving.batching import Batcher
 from aocr.serving.metrics import Metrics
-from aocr.serving.web import Door, Refused
+from aocr.serving.web import HTTPError, ServerAccess
 
 PREDICT = "/v1/models/slow:predict"
 
@@ -62,12 +62,12 @@ def png(width):
     return out.getvalue()
 
 
-def serve(conversation, **door):
+def serve(conversation, **access):
     """Run `conversation(model, client, ask)`; `ask(width, ...)` gives (status, texts or what is told)."""
 
     async def run():
         model = SlowModel()
-        app = make_service(Service([model], {}, batch_size=2), Door("127.0.0.1", 0, **door))
+        app = make_service(Service([model], {}, batch_size=2), ServerAccess("127.0.0.1", 0, **access))
         async with TestClient(TestServer(app)) as client:
 
             async def ask(*widths):
@@ -180,7 +180,7 @@ def test_what_still_waits_at_the_end_is_told():
         await asyncio.sleep(0)  # it waits now
         await batcher.stop()
         model.may_go_on.set()
-        with pytest.raises(Refused, match="The server ends") as caught:
+        with pytest.raises(HTTPError, match="The server ends") as caught:
             await second
         assert caught.value.status == 503
         first.cancel()

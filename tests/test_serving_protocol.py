@@ -12,7 +12,7 @@ from aocr.results import Prediction
 from aocr.serving import protocol
 from aocr.serving.batching import split_by_width
 from aocr.serving.metrics import Metrics
-from aocr.serving.web import Refused
+from aocr.serving.web import HTTPError
 
 A, B = ({"b64": base64.b64encode(data).decode()} for data in (b"first", b"second"))
 
@@ -98,7 +98,7 @@ def test_base64_may_have_line_breaks_and_lack_its_padding(text):
     ],
 )
 def test_what_is_no_request_is_told(body, told):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(HTTPError) as caught:
         protocol.parse_request(body if isinstance(body, bytes) else json.dumps(body).encode())
     assert caught.value.status == 400
     assert told in str(caught.value)

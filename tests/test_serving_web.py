@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from aocr.errors import ImageError
-from aocr.serving.web import Door, Refused, make_app, page_policy
+from aocr.serving.web import HTTPError, ServerAccess, make_app, page_policy
 
 PAGE = b"<!doctype html><style>p{color:red}</style><p>hello</p><script>let a = 1</script>"
 
@@ -22,7 +22,7 @@ async def echo(request):
 async def fail(request):
     raise {
         "image": ImageError("image 3", "is empty (0 bytes)."),
-        "full": Refused(429, "Too many. Try again later."),
+        "full": HTTPError(429, "Too many. Try again later."),
         "fault": ZeroDivisionError("secret"),
     }[request.match_info["how"]]
 
@@ -31,11 +31,11 @@ async def sleep(request):
     await asyncio.sleep(60)
 
 
-def ask(*requests, **door):
+def ask(*requests, **access):
     """(status, headers, JSON or text) of each request: (method, path, options)."""
 
     async def run():
-        app = make_app(Door(**{"host": "127.0.0.1", "port": 0, **door}), PAGE, max_bytes=100)
+        app = make_app(ServerAccess(**{"host": "127.0.0.1", "port": 0, **access}), PAGE, max_bytes=100)
         app.router.add_post("/echo", echo)
         app.router.add_get("/fail/{how}", fail)
         app.router.add_get("/sleep", sleep)
@@ -51,8 +51,8 @@ def ask(*requests, **door):
     return asyncio.run(run())
 
 
-def status(method, path, door=None, **options):
-    ((code, _, body),) = ask((method, path, options), **(door or {}))
+def status(method, path, access=None, **options):
+    ((code, _, body),) = ask((method, path, options), **(access or {}))
     return code, body.get("error", body) if isinstance(body, dict) else body
 
 
@@ -77,7 +77,7 @@ def test_errors_are_told_as_json():
 
 
 def test_an_answer_that_takes_too_long_is_given_up():
-    code, error = status("GET", "/sleep", door={"deadline": 0.05})
+    code, error = status("GET", "/sleep", access={"deadline": 0.05})
     assert code == 504 and "0.05 seconds" in error
 
 
@@ -90,7 +90,7 @@ def test_a_fault_is_told_without_its_details(monkeypatch):
 def test_pages_of_other_sites_may_not_ask():
     for origin in ("https://evil.example", "null", "http://127.0.0.1:1"):
         assert status("POST", "/echo", headers={"Origin": origin})[0] == 403, origin
-    assert status("POST", "/echo", headers={"Origin": "http://me:1", "Host": "me:1"}, door={"token": "t"})[0] == 401
+    assert status("POST", "/echo", headers={"Origin": "http://me:1", "Host": "me:1"}, access={"token": "t"})[0] == 401
     assert status("POST", "/echo", headers={"Origin": "http://localhost:8", "Host": "localhost:8"})[0] == 200
 
 
@@ -105,12 +105,12 @@ def test_the_names_of_this_machine_are_known(host):
 
 
 def test_the_token_opens_all_and_the_page_needs_none():
-    door = {"token": "s3cret", "host": "0.0.0.0"}
-    assert status("GET", "/", door=door)[0] == 200
+    access = {"token": "s3cret", "host": "0.0.0.0"}
+    assert status("GET", "/", access=access)[0] == 200
     for header in ("", "Bearer", "Bearer wrong", "Basic s3cret", "Bearer s3cret2", "Bearer \udcff"):
-        code, error = status("POST", "/echo", door=door, headers={"Authorization": header})
+        code, error = status("POST", "/echo", access=access, headers={"Authorization": header})
         assert code == 401 and "Bearer TOKEN" in error, header
-    assert status("POST", "/echo", door=door, headers={"Authorization": "Bearer s3cret"})[0] == 200
+    assert status("POST", "/echo", access=access, headers={"Authorization": "Bearer s3cret"})[0] == 200
 
 
 def test_an_origin_that_is_none_is_another_sites():

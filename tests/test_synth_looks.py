@@ -68,7 +68,7 @@ def test_low_resolution_keeps_some_pixels_a_character():
         work = new_work()
         work.num_chars = 20
         camera.low_resolution(work, Random(seed), STOCK)
-        assert work.picture.width >= 20 * camera.LEAST_CHAR * 0.95
+        assert work.picture.width >= 20 * camera.MIN_CHAR * 0.95
         camera.enlarged(work, Random(seed), STOCK)
         assert work.picture.size == SIZE_OF_WORK
 

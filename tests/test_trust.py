@@ -31,7 +31,7 @@ from aocr.model.recognizer import build_recognizer
 from aocr.report.pictures import load_image
 from aocr.serving.labelling.retraining import _start_of
 from aocr.synth.fonts.files import font_files
-from aocr.text.charset import MOST_SYMBOLS, Charset
+from aocr.text.charset import MAX_SYMBOLS, Charset
 
 
 def make_model(path):
@@ -121,7 +121,7 @@ def test_the_limits_hold_for_what_is_typed():
             with pytest.raises(ConfigError, match="a limit of aocr"):
                 ModelConfig(Charset("a"), **{name: most + 1})
     with pytest.raises(ConfigError, match="a limit of aocr"):
-        Charset("".join(map(chr, range(0x10000, 0x10001 + MOST_SYMBOLS))))
+        Charset("".join(map(chr, range(0x10000, 0x10001 + MAX_SYMBOLS))))
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"format": 1, "model": ' * 50_000, "\0", '{"a": ' + "9" * 5000 + "}"])

@@ -81,7 +81,7 @@ def test_a_damaged_file_is_told(data, tmp_path):
 
 
 def test_a_file_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(compact, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(compact, "MAX_BYTES", 2**20)
     with zipfile.ZipFile(tmp_path / COMPACT, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", bytes(2**20))
     with pytest.raises(CheckpointError, match="more than 1 MiB"):

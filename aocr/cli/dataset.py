@@ -8,7 +8,7 @@ import sys
 
 from aocr import machine
 from aocr.cli import options
-from aocr.errors import shown
+from aocr.errors import escape_control
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
@@ -68,5 +68,5 @@ def run(args: argparse.Namespace) -> int:
         report.write(args.report)
     if args.preview:
         write_preview(args.preview, report.paths)
-        print(shown(f"Preview drawn in {args.preview}"))
+        print(escape_control(f"Preview drawn in {args.preview}"))
     return 0

@@ -8,7 +8,7 @@ import os
 
 from aocr import machine
 from aocr.cli import options
-from aocr.errors import ConfigError, shown
+from aocr.errors import ConfigError, escape_control
 
 log = logging.getLogger("aocr")
 
@@ -62,5 +62,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         path = export(*target)
         found = "it read sample images as the model does."
-    print(shown(f"Exported to {path}. Loaded in a process of its own, {found}"))
+    print(escape_control(f"Exported to {path}. Loaded in a process of its own, {found}"))
     return 0

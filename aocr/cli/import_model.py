@@ -8,7 +8,7 @@ import shlex
 
 from aocr import machine
 from aocr.cli import options
-from aocr.errors import shown
+from aocr.errors import escape_control
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
@@ -68,5 +68,5 @@ def run(args: argparse.Namespace) -> int:
         cells,
     )
     next_step = f"aocr test DATASET --model-dir {shlex.quote(args.model_dir)}"
-    print(shown(f"Imported to {args.model_dir}. Next: {next_step}"))
+    print(escape_control(f"Imported to {args.model_dir}. Next: {next_step}"))
     return 0

@@ -13,7 +13,7 @@ from aocr import files, machine
 from aocr.cli import options
 from aocr.cli.predict import paths_of
 from aocr.cli.waiting import waiting
-from aocr.errors import ConfigError, ImageError, shown
+from aocr.errors import ConfigError, ImageError, escape_control
 
 log = logging.getLogger("aocr")
 
@@ -57,12 +57,12 @@ def run(args: argparse.Namespace) -> int:
     label_files = LabelFiles(args.labels, args.data_base_dir)
     if args.audit and os.path.realpath(args.audit) in map(os.path.realpath, label_files.paths.values()):
         raise ConfigError("--output", args.labels, "is what is audited. Name another file: labels are never changed.")
-    door = label_door(args.port)
-    with label_files.held(), listening(door) as sockets:  # before images are read, which takes long
-        return _serve(args, label_files, door, sockets)
+    access = label_door(args.port)
+    with label_files.held(), listening(access) as sockets:  # before images are read, which takes long
+        return _serve(args, label_files, access, sockets)
 
 
-def _serve(args: argparse.Namespace, label_files, door, sockets: Sequence) -> int:
+def _serve(args: argparse.Namespace, label_files, access, sockets: Sequence) -> int:
     from aocr.folder.model_folder import MODEL, ModelFolder
     from aocr.serving.labelling.app import make_label_app
     from aocr.serving.labelling.labelling import Labelling
@@ -90,7 +90,7 @@ def _serve(args: argparse.Namespace, label_files, door, sockets: Sequence) -> in
     before = len(labelling.texts)
     log.info("%d images, %d of them labelled in %s", len(images), before, args.labels)
     retraining = Retraining(labelling, model, args.retrain, read)
-    run_app(make_label_app(door, labelling, retraining, bool(args.audit)), sockets)
+    run_app(make_label_app(access, labelling, retraining, bool(args.audit)), sockets)
     _tell_end(args, labelling, len(labelling.texts) - before, model)
     return 0
 
@@ -104,7 +104,7 @@ def _learnt_by(model: str) -> Callable[[str], bool]:
     if folder is None or not files.exists(folder.file(SEEN)):
         return lambda path: False
     machine.start_tensorflow()
-    from aocr.data.automatic import place_of
+    from aocr.data.automatic import split_key
     from aocr.data.images import image_to_bytes
     from aocr.training.seen import seen_by_reader
 
@@ -112,7 +112,7 @@ def _learnt_by(model: str) -> Callable[[str], bool]:
 
     def is_learnt(path: str) -> bool:
         try:
-            place = int(place_of(image_to_bytes(path).data))
+            place = int(split_key(image_to_bytes(path).data))
         except ImageError:  # it is gone meanwhile
             return False
         return bool(seen.is_known([place])[0])
@@ -173,13 +173,13 @@ def _audited(args: argparse.Namespace, model: str, label_files):
 
 def _tell_end(args: argparse.Namespace, labelling, new: int, model: str) -> None:
     """Say what was labelled, and what to type next."""
-    from aocr.report.lines import counted
+    from aocr.report.lines import pluralise
     from aocr.serving.labelling.label_files import Kind
 
     progress, paths = labelling.progress(), labelling.files.paths
-    print(f"{counted(new, 'new label')}; {progress.labelled} of {progress.total} images have one.")
+    print(f"{pluralise(new, 'new label')}; {progress.labelled} of {progress.total} images have one.")
     validation = paths[Kind.VALIDATION]
     if progress.labelled and os.path.exists(validation):
         start = [] if files.is_graph(model) else ["--init-from", model]  # an export cannot be trained
         command = shlex.join(["aocr", "train", args.labels, "--validation", validation, *start, "--model-dir", "DIR"])
-        print(shown(f"Next: {command}"))
+        print(escape_control(f"Next: {command}"))

@@ -16,7 +16,7 @@ import traceback
 
 from aocr import __version__
 from aocr.cli import dataset, export, import_model, label, legacy, options, predict, serve, synth, test, train
-from aocr.errors import AocrError, ConfigError, shown
+from aocr.errors import AocrError, ConfigError, escape_control
 from aocr.interrupts import EXIT_CODE, Interrupts
 from aocr.tf_config import current_task
 
@@ -70,7 +70,7 @@ class _Lines(logging.StreamHandler):
         from tqdm import tqdm
 
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        tqdm.write(prefix + shown(record.getMessage()), file=sys.stderr)
+        tqdm.write(prefix + escape_control(record.getMessage()), file=sys.stderr)
 
 
 class _LogFile(logging.FileHandler):
@@ -93,7 +93,7 @@ class _Shown(logging.Formatter):
     """Lines of the log file, hidden characters of names and texts escaped, without the token of `aocr serve`."""
 
     def formatMessage(self, record):
-        return re.sub("#token=.*", "#token=...", shown(super().formatMessage(record)))
+        return re.sub("#token=.*", "#token=...", escape_control(super().formatMessage(record)))
 
 
 def set_up_log(path: str | None) -> None:
@@ -136,7 +136,7 @@ def _log_path(args: argparse.Namespace) -> str | None:
 
 
 def _fail(message: str, code: int = 1) -> int:
-    print(f"aocr: {shown(message)}", file=sys.stderr)
+    print(f"aocr: {escape_control(message)}", file=sys.stderr)
     return code
 
 

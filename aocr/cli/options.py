@@ -14,7 +14,7 @@ from typing import Any
 
 from aocr import files, machine
 from aocr.config import ARCHS, HEIGHTS, MAX_BATCH, PRECISIONS, ModelConfig, ReadConfig
-from aocr.errors import ConfigError, DatasetError, shown
+from aocr.errors import ConfigError, DatasetError, escape_control
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
         close = difflib.get_close_matches(typed, known, 1) if typed and typed not in known else []
         hint = f" Did you mean {close[0]}?" if close else ""
         command = "aocr" if self.prog.endswith("--phase") else self.prog
-        self.exit(2, f"{self.prog}: {shown(message)}.{hint} {command} --help shows the usage.\n")
+        self.exit(2, f"{self.prog}: {escape_control(message)}.{hint} {command} --help shows the usage.\n")
 
 
 def _number(kind: type, allowed: Callable[[float], bool], rule: str) -> Callable[[str], float]:

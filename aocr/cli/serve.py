@@ -54,12 +54,12 @@ def run(args: argparse.Namespace) -> int:
         options.check_paths([], path, graph_too=True)
     with waiting("Starting"):
         from aocr.serving.app import serve
-        from aocr.serving.web import Door
+        from aocr.serving.web import ServerAccess
         from aocr.text.lexicon import read_words
 
         if args.gpu_id is not None and not all(map(files.is_graph, paths)):
             machine.start_tensorflow()
             machine.use_gpu(args.gpu_id)
     lexicons = {name: tuple(read_words(path)) for name, path in args.lexicons}
-    serve(paths, args.names, Door(args.host, args.port, args.token or ""), lexicons, args.batch_size)
+    serve(paths, args.names, ServerAccess(args.host, args.port, args.token or ""), lexicons, args.batch_size)
     return 0

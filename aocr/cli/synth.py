@@ -8,7 +8,7 @@ import sys
 import time
 
 from aocr.cli import options
-from aocr.errors import ConfigError, shown
+from aocr.errors import ConfigError, escape_control
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
@@ -116,7 +116,9 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
         there = draw(job, output, num_shards, workers, progress)
     seconds = time.perf_counter() - begin
     families, speed = len({face.family for face in job.faces}), (count - there) / seconds
-    print(shown(f"{count:,} images drawn in {output}; font families: {families}; images a second: {speed:.0f}"))
+    print(
+        escape_control(f"{count:,} images drawn in {output}; font families: {families}; images a second: {speed:.0f}")
+    )
 
 
 def _preview(job, path: str) -> None:
@@ -124,7 +126,7 @@ def _preview(job, path: str) -> None:
 
     painter, count = job.painter(), min(NUM_PREVIEW, job.options.count)
     save_png(images_sheet([painter.draw(number) for number in range(count)], job.faces), path)
-    print(shown(f"The first {count} images are shown in {path}."))
+    print(escape_control(f"The first {count} images are shown in {path}."))
 
 
 def _list_fonts(job, path: str) -> None:
@@ -134,6 +136,6 @@ def _list_fonts(job, path: str) -> None:
     if path:
         save_png(fonts_sheet(job.faces), path)
     for face in job.faces:
-        print(shown(f"{len(face.chars):6,}  {face.family}  {face.path}"))
+        print(escape_control(f"{len(face.chars):6,}  {face.family}  {face.path}"))
     families = len({face.family for face in job.faces})
     print(f"Fonts: {len(job.faces):,}; families: {families:,}; first column: the wanted characters that each has")

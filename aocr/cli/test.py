@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     keep = args.visualize or bool(args.report)
     with open_dataset(args.datasets, args.data_base_dir) as dataset:
         report, samples = evaluate(predictor, dataset, use_distance=args.use_distance, keep_source=keep)
-    _tell_learnt(args.model_dir, dataset.summary.places)
+    _tell_learnt(args.model_dir, dataset.summary.split_keys)
     foreign = sum(math.isnan(sample.log_likelihood) for sample in samples)
     if foreign:
         log.warning(

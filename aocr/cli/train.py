@@ -10,7 +10,7 @@ from aocr import machine
 from aocr.cli import options
 from aocr.cli.waiting import waiting
 from aocr.config import MAX_EPOCHS, OPTIMIZERS, TrainConfig
-from aocr.errors import ConfigError, shown
+from aocr.errors import ConfigError, escape_control
 from aocr.tf_config import current_task
 
 log = logging.getLogger("aocr")
@@ -148,5 +148,5 @@ def run(args: argparse.Namespace) -> int:
     log.info("test, predict and export will use %s, the %s.", chosen.prefix, chosen.why)
     flag = "" if args.model_dir == "checkpoints" else f" --model-dir {shlex.quote(args.model_dir)}"
     next_steps = f"Next: aocr test DATASET{flag}, aocr predict IMAGE...{flag}, aocr export{flag}"
-    print(shown(next_steps if outcome.begun else NOT_YET))
+    print(escape_control(next_steps if outcome.begun else NOT_YET))
     return 0

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from aocr.config import HEIGHTS, IMAGE_HEIGHT, Arch, ModelConfig, width_at
 from aocr.data.preprocess import decode_image
-from aocr.data.records import untuned
+from aocr.data.records import without_autotune
 
 WIDTH_CAP = 2560
 """Widest image in pixels at height 32 that the limits may ask for."""
@@ -32,11 +32,11 @@ BATCH_WIDTH = 512
 
 SMALL_SET = 200
 """Images up to which a set is small: more of them are held out, and are learnt from at the end."""
-NUM_PARTS, PLACES = 20, 2**32
+NUM_PARTS, KEYS_PER_PART = 20, 2**32
 """Equal parts into which a split puts the images of a set, and places in each part."""
 SMALLEST_SPLIT = 25
 """Images from which on some are held out."""
-LEAST_HELD_OUT = 5
+MIN_HELD_OUT = 5
 """Images from which on those that are left tell something, where most have been learnt from before."""
 HELD_SHARE_OF_SMALL = 0.2
 """Share of a small set that is held out for validation; of a larger one it is the first part."""
@@ -108,7 +108,7 @@ def share_with_colour(paths: Sequence[str], num_records: int) -> float:
     def look(serialized):
         return _lost_in_grey(tf.io.parse_single_example(serialized, feature)["image"])
 
-    lost = list(untuned(records.map(look, num_parallel_calls=tf.data.AUTOTUNE)).as_numpy_iterator())
+    lost = list(without_autotune(records.map(look, num_parallel_calls=tf.data.AUTOTUNE)).as_numpy_iterator())
     return sum(value > LOST_CONTRAST for value in lost) / max(1, len(lost))
 
 
@@ -144,26 +144,26 @@ def is_split(held_out: np.ndarray) -> bool:
     return len(held_out) >= SMALLEST_SPLIT and 0 < held_out.sum() < len(held_out)
 
 
-def held_out_of(places: np.ndarray) -> np.ndarray:
+def validation_mask(places: np.ndarray) -> np.ndarray:
     """Which records a split holds out for validation: those that stand first.
 
     Args:
-      places: (N,) of all records, by `place_of`.
+      places: (N,) of all records, by `split_key`.
 
     Returns:
       (N,) bool.
     """
     if not is_small(len(places)):
-        return places < PLACES
+        return places < KEYS_PER_PART
     held = math.ceil(HELD_SHARE_OF_SMALL * len(places))  # a part is a fifth of many, of few it may be a tenth
     return places <= np.sort(places)[held - 1] if held else np.zeros(0, bool)
 
 
-def place_of(image: tf.Tensor) -> tf.Tensor:
-    """Where in a split, from 0 to below `NUM_PARTS * PLACES`, records with these encoded images stand.
+def split_key(image: tf.Tensor) -> tf.Tensor:
+    """Where in a split, from 0 to below `NUM_PARTS * KEYS_PER_PART`, records with these encoded images stand.
 
     Equal images stand at the same place, and of a million others hardly one at the same. A part is where TensorFlow's
     hash has the same rest.
     """
-    number = tf.strings.to_hash_bucket_fast(image, NUM_PARTS * PLACES)
-    return number % NUM_PARTS * PLACES + number // NUM_PARTS
+    number = tf.strings.to_hash_bucket_fast(image, NUM_PARTS * KEYS_PER_PART)
+    return number % NUM_PARTS * KEYS_PER_PART + number // NUM_PARTS

@@ -13,8 +13,8 @@ import numpy as np
 from aocr import files
 from aocr.config import IMAGE_HEIGHT, width_at
 from aocr.data.records import Example
-from aocr.errors import DatasetError, shown
-from aocr.report.lines import counted
+from aocr.errors import DatasetError, escape_control
+from aocr.report.lines import pluralise
 from aocr.text.charset import Charset
 
 SHOWN = 3
@@ -86,14 +86,15 @@ class BuildReport:
         charset = Charset("".join(sorted(self.symbols))).shown(1000) if self.symbols else "empty"
         scaled = f"brought to height {IMAGE_HEIGHT}: {_spread(self.network_widths, 'pixel')}"
         lines = [
-            f"{counted(self.num_images, 'image')} from {self.source} written to {', '.join(self.paths[:SHOWN])}{more}",
+            f"{pluralise(self.num_images, 'image')} from {self.source} written to "
+            f"{', '.join(self.paths[:SHOWN])}{more}",
             f"Charset: {charset}",
             f"Label length: {_spread(self.lengths, 'character')}",
             f"Image width: {_spread(self.widths, 'pixel')}; {scaled}",
         ]
         if self.num_repeats:
             lines.append(
-                f"Repeated: {counted(self.num_repeats, 'image')}, each the same as an earlier one, with the same label"
+                f"Repeated: {pluralise(self.num_repeats, 'image')}, the same as an earlier one, with the same label"
             )
         for reason, count in self.num_dropped.items():
             lines.append(f"Left out: {count} ({reason})")
@@ -101,7 +102,7 @@ class BuildReport:
             lines += [f"  {drop.where}:{drop.number}: {drop.detail}" for drop in named]
             if count > SHOWN:
                 lines.append(f"  ... and {count - SHOWN} more")
-        return [shown(line) for line in lines]
+        return [escape_control(line) for line in lines]
 
     def warnings(self) -> list[str]:
         """Labels that are all empty; equal images with different labels, the first few."""
@@ -122,7 +123,7 @@ class BuildReport:
         """
         lines = [*map(str, self.drops), *self._conflict_lines()]
         with files.writing(path, partial(DatasetError, path)):
-            files.write(path, "".join(f"{shown(line)}\n" for line in lines).encode())
+            files.write(path, "".join(f"{escape_control(line)}\n" for line in lines).encode())
 
 
 def _spread(counts: Counter, unit: str) -> str:
@@ -132,8 +133,8 @@ def _spread(counts: Counter, unit: str) -> str:
     values = np.repeat(sorted(counts), [counts[v] for v in sorted(counts)])
     low, middle, high, top = np.percentile(values, (0, 50, 95, 100), method="nearest")
     if low == top:
-        return counted(low, unit)
-    return f"{low} to {counted(top, unit)} (median {middle}; 95 % have {high} or fewer)"
+        return pluralise(low, unit)
+    return f"{low} to {pluralise(top, unit)} (median {middle}; 95 % have {high} or fewer)"
 
 
 class Tally:

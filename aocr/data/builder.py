@@ -17,7 +17,7 @@ from aocr import files
 from aocr.config import LARGEST
 from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
 from aocr.data.build_report import BuildReport, Drop, Tally
-from aocr.data.images import MOST_BYTES, as_png, canonical_image
+from aocr.data.images import MAX_BYTES, as_png, canonical_image
 from aocr.data.record_files import RecordWriter, matching_files
 from aocr.data.records import Example, is_tfrecord, read_examples
 from aocr.errors import AnnotationError, CharsetError, ImageError
@@ -89,7 +89,7 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
             if options.written and os.path.realpath(path) in options.written:
                 raise AnnotationError(source, line.lineno, f"names {path!r}, which would be written over.")
             return Example(
-                files.read_plain(path, MOST_BYTES), line.label or "", line.path if options.save_filename else ""
+                files.read_plain(path, MAX_BYTES), line.label or "", line.path if options.save_filename else ""
             )
     except OSError as error:
         raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from aocr import files
 from aocr.config import LARGEST
-from aocr.data.automatic import held_out_of, place_of
+from aocr.data.automatic import split_key, validation_mask
 from aocr.data.builder import BuildOptions, BuildReport, build_records
 from aocr.data.record_files import expand_datasets
 from aocr.data.records import check_end, is_tfrecord, is_verified, whole_records
@@ -24,7 +24,7 @@ from aocr.errors import DatasetError
 
 log = logging.getLogger("aocr")
 
-MOST_PIXELS = 2**27
+MAX_PIXELS = 2**27
 """Of an image; Pillow takes fewer."""
 FEATURES = {
     "image": tf.io.FixedLenFeature((), tf.string),
@@ -42,7 +42,7 @@ class Summary(NamedTuple):
     Attributes:
       labels: N texts.
       sizes: (N, 2) int width and height in pixels.
-      places: (N,) int64, `place_of` each image.
+      split_keys: (N,) int64, `split_key` each image.
       held_out: (N,) bool, not to be trained on; at first those that the split holds out.
       num_bytes: bytes of all encoded images.
       files: (N,) int, number of the file each is in.
@@ -50,7 +50,7 @@ class Summary(NamedTuple):
 
     labels: list[str]
     sizes: np.ndarray
-    places: np.ndarray
+    split_keys: np.ndarray
     held_out: np.ndarray
     num_bytes: int
     files: np.ndarray
@@ -68,7 +68,7 @@ def summarise(paths: Sequence[str]) -> Summary:
         parsed = tf.io.parse_example(serialized, FEATURES)
         size = tf.stack([parsed["width"], parsed["height"]], 1)
         num_bytes = tf.reduce_sum(tf.strings.length(parsed["image"])), tf.reduce_sum(tf.strings.length(serialized))
-        return parsed["label"], size, place_of(parsed["image"]), *num_bytes
+        return parsed["label"], size, split_key(parsed["image"]), *num_bytes
 
     labels: list[str] = []
     sizes, places, numbers, num_bytes = [], [], [], 0
@@ -85,9 +85,9 @@ def summarise(paths: Sequence[str]) -> Summary:
             num_bytes += int(image_bytes)
             file_bytes += int(record_bytes)
         check_end(path, len(labels) - num_before, file_bytes)
-    all_places = np.concatenate(places)
-    held_out = held_out_of(all_places)
-    return Summary(labels, np.concatenate(sizes), all_places, held_out, num_bytes, np.concatenate(numbers))
+    all_keys = np.concatenate(places)
+    held_out = validation_mask(all_keys)
+    return Summary(labels, np.concatenate(sizes), all_keys, held_out, num_bytes, np.concatenate(numbers))
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def checked_summary(name: str, paths: Sequence[str]) -> Summary:
     try:
         summary = summarise(paths)
         sizes = summary.sizes.astype(float)
-        if sizes.min() < 1 or sizes.prod(1).max() > MOST_PIXELS:
+        if sizes.min() < 1 or sizes.prod(1).max() > MAX_PIXELS:
             reason = "has images of sizes that cannot be. Build it again with aocr dataset."
             raise DatasetError(name, reason)
         return summary

@@ -19,13 +19,13 @@ from aocr.report.pictures import encode_image, flat_image, open_image
 _PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
 """Formats and Pillow modes whose bytes TensorFlow decodes as Pillow does. Its readers of bmp and gif stop at files
 that Pillow takes, ignore a bmp's palette, and give a gif's frame where Pillow gives the canvas."""
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 """Of an image file; one of as many pixels as are read has a third less, at 64 bits a pixel."""
-MOST_WORK = 2**33
+MAX_WORK = 2**33
 """Pixels times passes over them of a progressive jpeg. A usual one has ten; each may take a few bytes of the file."""
-MOST_TILE = 2**24
+MAX_TILE = 2**24
 """Pixels of a tile of a tiff, which may be larger than the picture."""
-MOST_SIDE = 1_000_000
+MAX_SIDE = 1_000_000
 """Pixels of the longer side; TensorFlow decodes no png of more."""
 _EXIF_ORIENTATION = 0x0112
 _TILE_SIDES = 0x0142, 0x0143
@@ -90,8 +90,8 @@ def _open(data: bytes, name: str) -> Image.Image:
         image = open_image(data)
         if limit and image.width * image.height > limit:
             raise Image.DecompressionBombError
-        if max(image.size) > MOST_SIDE:
-            raise ImageError(name, f"is wider or higher than {MOST_SIDE:,} pixels. Crop it.")
+        if max(image.size) > MAX_SIDE:
+            raise ImageError(name, f"is wider or higher than {MAX_SIDE:,} pixels. Crop it.")
         _check_work(image, data)
         image.load()
     except ImageError:
@@ -112,11 +112,11 @@ def _check_work(image: Image.Image, data: bytes) -> None:
       ValueError: it is such a file.
     """
     num_pixels = image.width * image.height
-    if image.info.get("progressive") and data.count(b"\xff\xda") * num_pixels > MOST_WORK:
+    if image.info.get("progressive") and data.count(b"\xff\xda") * num_pixels > MAX_WORK:
         raise ValueError("a jpeg of too many passes")
     if image.format == "TIFF":
         width, height = (int(np.max(image.tag_v2.get(side, 0))) for side in _TILE_SIDES)  # type: ignore[attr-defined]
-        if width * height > max(MOST_TILE, num_pixels):
+        if width * height > max(MAX_TILE, num_pixels):
             raise ValueError("tiles larger than the picture")
 
 
@@ -224,7 +224,7 @@ def read_file(path: str | os.PathLike) -> bytes:
       ImageError: it is missing, a folder, or cannot be read.
     """
     try:
-        return read_plain(path, MOST_BYTES)
+        return read_plain(path, MAX_BYTES)
     except FileNotFoundError:
         raise ImageError(str(path), "there is no such file.") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have

@@ -10,11 +10,11 @@ import tensorflow as tf
 
 from aocr.config import ModelConfig
 from aocr.data.augment import augment
-from aocr.data.automatic import network_widths, place_of
+from aocr.data.automatic import network_widths, split_key
 from aocr.data.batching import WHOLE, BatchPlan, Share, share_of
 from aocr.data.datasets import FEATURES, Summary
 from aocr.data.preprocess import preprocess
-from aocr.data.records import untuned
+from aocr.data.records import without_autotune
 from aocr.text.charset import EOS, GO, NUM_SPECIALS, PAD
 
 CACHE_BYTES = 768 * 2**20
@@ -97,8 +97,8 @@ class Batches:
       part: `all`, `validation`, those that `summary` holds out, or `training`, the others.
       keep_source: whether batches carry comment and encoded image.
       drop_unknown: whether records whose label is outside the charset or too long are left out.
-      share: which part `endless` gives; `paths` and `summary` are those of the whole dataset.
-      eased: whether the variation of images grows; else it is there at once, for a network that can read already.
+      share: which part `training_batches` gives; `paths` and `summary` are those of the whole dataset.
+      warm_up_augmentation: whether augmentation grows from nothing at the start; a pretrained network needs no warm-up.
     """
 
     def __init__(
@@ -111,17 +111,17 @@ class Batches:
         keep_source: bool = False,
         drop_unknown: bool = False,
         share: Share = WHOLE,
-        eased: bool = True,
+        warm_up_augmentation: bool = True,
     ):
         self.config, self.plan, self._share = config, plan, share
-        self._ease_steps = EASE_STEPS if eased else 1
+        self._ease_steps = EASE_STEPS if warm_up_augmentation else 1
         self.num_records = len(summary.labels)
         if share.by_file:
             paths = paths[share.worker :: share.num_workers]
             self.num_records = int((summary.files % share.num_workers == share.worker).sum())
         self._paths = list(paths)
         records = tf.data.TFRecordDataset(self._paths).enumerate()
-        held_out = np.unique(summary.places[summary.held_out])
+        held_out = np.unique(summary.split_keys[summary.held_out])
         self._load = self._loader(part, held_out, keep_source, drop_unknown)
         pixels = int(network_widths(summary.sizes, config).sum()) * config.height * config.channels
         self._cached = pixels * 4 <= CACHE_BYTES and not keep_source
@@ -149,7 +149,7 @@ class Batches:
             parsed = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE)
             if part != "all":
                 is_held_out = _contains(held_out)
-                parsed = parsed.filter(lambda r: is_held_out(place_of(r["image"])) == (part == "validation"))
+                parsed = parsed.filter(lambda r: is_held_out(split_key(r["image"])) == (part == "validation"))
             loaded = parsed.map(load, num_parallel_calls=tf.data.AUTOTUNE)
             if drop_unknown:
                 loaded = loaded.filter(lambda known, _: known)
@@ -181,19 +181,19 @@ class Batches:
         tokens = tf.concat([tf.fill((tf.shape(ids)[0], 1), GO), ids[:, :-1]], 1)
         return Batch(images, widths, scales, tokens, ids, weights, index, label, comment, record)
 
-    def in_order(self, worker: int = 0, num_workers: int = 1) -> tf.data.Dataset:
+    def sorted_batches(self, worker: int = 0, num_workers: int = 1) -> tf.data.Dataset:
         """Every record once, grouped by width, nothing random; of several workers each takes some of the batches."""
         examples = self._examples if self._cached else self._load(self._examples)
-        return untuned(self._group(examples).shard(num_workers, worker).prefetch(2))
+        return without_autotune(self._group(examples).shard(num_workers, worker).prefetch(2))
 
     def window(self, start: tf.Tensor, count: int) -> tf.data.Dataset:
         """`count` loaded examples from number `start` on; after the last comes the first."""
         records = tf.data.TFRecordDataset(self._paths).repeat().skip(start).take(count)
         return self._load(records.enumerate())
 
-    def window_in_order(self, start: int, count: int) -> tf.data.Dataset:
+    def window_batches(self, start: int, count: int) -> tf.data.Dataset:
         """As `window`, in batches of similar width."""
-        return untuned(self._group(self.window(tf.constant(start, tf.int64), count)).prefetch(2))
+        return without_autotune(self._group(self.window(tf.constant(start, tf.int64), count)).prefetch(2))
 
     def _mixed(self, examples: tf.data.Dataset, extra: Batches | None, number: tf.Tensor) -> tf.data.Dataset:
         """The examples of an epoch, as many of `extra` among them where there are so many, else all of these."""
@@ -230,7 +230,7 @@ class Batches:
         files = files.shuffle(len(self._paths), seed=seed, reshuffle_each_iteration=False)
         return files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE, block_length=16).enumerate()
 
-    def endless(
+    def training_batches(
         self, epoch: int, skip: int, seed: int, strength: float, extra: Batches | None = None
     ) -> tf.data.Dataset:
         """Epoch after epoch, each in its own random order, without end and without a pause between them.
@@ -239,7 +239,7 @@ class Batches:
           epoch: number of the first epoch, from 0; with `seed` it fixes order and augmentation.
           skip: batches of the first epoch to leave out (they were trained on before a restart).
           seed: of the training.
-          strength: of the variation of images, reached after `EASE_STEPS` steps where it is eased; 0: none.
+          strength: of the augmentation, reached after `EASE_STEPS` steps with `warm_up_augmentation`; 0: none.
           extra: batches of other records, whose examples are mixed in among those of each epoch; of each as many as
             there are here, or all where they are fewer.
 
@@ -264,10 +264,12 @@ class Batches:
             batch = self._of_worker(batch)
             if strength:
                 seeds = tf.cast(tf.stack([mixed + self._share.worker, i]), tf.int32)
-                eased = tf.minimum(1.0, tf.cast(number * steps_per_epoch + i, tf.float32) / self._ease_steps)
-                varied = augment(batch.images, batch.widths, seeds, strength * eased)
+                warm_up_augmentation = tf.minimum(
+                    1.0, tf.cast(number * steps_per_epoch + i, tf.float32) / self._ease_steps
+                )
+                varied = augment(batch.images, batch.widths, seeds, strength * warm_up_augmentation)
                 batch = batch._replace(images=varied)
             return number, i, batch
 
         epochs = tf.data.Dataset.range(epoch, 2**31).flat_map(one_epoch)
-        return untuned(epochs.map(finish, num_parallel_calls=2).prefetch(2))
+        return without_autotune(epochs.map(finish, num_parallel_calls=2).prefetch(2))

@@ -77,7 +77,7 @@ def _cut_off(path: str, num_whole: int) -> DatasetError:
     return DatasetError(path, f"{reason} Build the file again with aocr dataset.")
 
 
-def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """As this, but not tuned by TensorFlow while it is read.
 
     What tunes is a thread that sleeps for up to a minute between its looks. At times it sleeps on when reading ends,
@@ -99,7 +99,7 @@ def whole_records(path: str, limit: int | None = None) -> tf.data.Dataset:
       DatasetError: the file cannot be read.
     """
     with reading(path):
-        return untuned(tf.data.TFRecordDataset(path).take(num_fitting(path, limit)))
+        return without_autotune(tf.data.TFRecordDataset(path).take(num_fitting(path, limit)))
 
 
 def check_end(path: str, num_records: int, num_bytes: int) -> None:

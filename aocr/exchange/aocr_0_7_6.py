@@ -14,7 +14,7 @@ from aocr.errors import CheckpointError, ConfigError
 from aocr.folder.bundle import Bundle
 from aocr.folder.checkpoints import check_free, write_weights
 from aocr.folder.compact import as_float32
-from aocr.folder.model_folder import MOST_POINTER_BYTES, ModelFolder
+from aocr.folder.model_folder import MAX_POINTER_BYTES, ModelFolder
 from aocr.folder.pointers import named
 from aocr.folder.typed import check_typed
 from aocr.folder.variables import weights_of
@@ -23,7 +23,7 @@ from aocr.text.charset import NUM_SPECIALS, Charset
 
 _DECODER = "embedding_attention_decoder/attention_decoder"
 _CELL = f"{_DECODER}/multi_rnn_cell/cell_0"
-MOST_STEPS = 2**40
+MAX_STEPS = 2**40
 """More than any training takes; they stand in the names of files."""
 
 
@@ -52,7 +52,7 @@ def _gru(gates: tuple, candidate: tuple, inputs: int) -> dict[str, np.ndarray]:
 
 def _newest(folder: str) -> str:
     """The checkpoint that a folder's file `checkpoint` names; wherever that says it lay, it lies in the folder now."""
-    names = named(files.read_plain(os.path.join(folder, "checkpoint"), MOST_POINTER_BYTES))
+    names = named(files.read_plain(os.path.join(folder, "checkpoint"), MAX_POINTER_BYTES))
     if not names:
         raise ValueError("the file names none")
     return os.path.join(folder, re.split(r"[/\\]", names[0])[-1])
@@ -104,7 +104,7 @@ class OldCheckpoint:
             return 0
         try:
             value = self._value("Variable")
-            if not value < MOST_STEPS:  # NaN too
+            if not value < MAX_STEPS:  # NaN too
                 raise ValueError("a number of steps that cannot be")
             return max(0, int(value))
         except (OSError, ValueError):

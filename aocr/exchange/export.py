@@ -30,7 +30,7 @@ from aocr.reading.predictor import Predictor
 TOLERANCE = 1e-3
 """Largest difference in probability between an export and the model."""
 
-MOST_LOSS = 0.01
+MAX_LOSS = 0.01
 """Largest share of the images of a dataset that a quantised export may read less than the model."""
 
 NUM_SAMPLES = 32
@@ -106,7 +106,7 @@ def compare(predictor: Predictor, folder: str, kind: str, dataset: Dataset) -> N
     """Check that a quantised export reads a dataset about as well as the model does, and tell how well both do.
 
     Raises:
-      ExportError: it cannot be loaded, or reads more than `MOST_LOSS` of the images less.
+      ExportError: it cannot be loaded, or reads more than `MAX_LOSS` of the images less.
     """
     report, samples = evaluate(predictor, dataset, keep_source=True)
     images = [image_to_bytes(sample.image).data for sample in samples]
@@ -115,8 +115,8 @@ def compare(predictor: Predictor, folder: str, kind: str, dataset: Dataset) -> N
     after = right / len(samples)
     before = report.word_accuracy
     told = f"word accuracy on {len(samples)} images of {dataset.name}: {before:.2%} before, {after:.2%} after"
-    if after < before - MOST_LOSS:
-        raise ExportError(f"The {kind} export loses more than {MOST_LOSS:.0%}: {told}. Nothing was kept.")
+    if after < before - MAX_LOSS:
+        raise ExportError(f"The {kind} export loses more than {MAX_LOSS:.0%}: {told}. Nothing was kept.")
     log.info("%s quantised: %s", kind, told)
 
 

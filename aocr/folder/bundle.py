@@ -17,13 +17,13 @@ from aocr.checksum import masked_crc32c
 from aocr.folder.pointers import INDEX, NUMBERS
 from aocr.protobuf import raw_fields, read_varint
 
-MOST_BYTES = 2**20
+MAX_BYTES = 2**20
 """Of an index, and of all names in it; those of the default network take 18,000 and 40,000."""
-MOST_NUMBER_BYTES = 2**31
+MAX_NUMBER_BYTES = 2**31
 """Of the arrays that are read, unless it is told otherwise: a file with holes is small on a disk."""
-MOST_KEY_BYTES = 1000
+MAX_KEY_BYTES = 1000
 """Of an array's name; the longest of the default network has 93."""
-MOST_SIDES = 8
+MAX_SIDES = 8
 _MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 _FOOTER_BYTES = 48
 _TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "u1", 6: "i1", 9: "<i8", 19: "<f2", 22: "<u4", 23: "<u8"}
@@ -56,10 +56,10 @@ class Bundle:
       ValueError: it is damaged, or names more than its file of numbers has.
     """
 
-    def __init__(self, prefix: str, most: int = MOST_NUMBER_BYTES):
+    def __init__(self, prefix: str, most: int = MAX_NUMBER_BYTES):
         self._left = most
         self._path = f"{prefix}{NUMBERS}"
-        self._entries = dict(_entries_of(files.read_plain(f"{prefix}{INDEX}", MOST_BYTES)))
+        self._entries = dict(_entries_of(files.read_plain(f"{prefix}{INDEX}", MAX_BYTES)))
         self.shapes = {name: entry.shape for name, entry in self._entries.items()}
         files.refuse_endless(self._path)
         end = files.size(self._path)
@@ -109,7 +109,7 @@ def _entries_of(index: bytes) -> Iterator[tuple[str, Entry]]:
         raise ValueError("the index is not a table")
     _, at = _handle(data[-_FOOTER_BYTES:], 0)
     blocks, _ = _handle(data[-_FOOTER_BYTES:], at)
-    left, names_left, before = len(data), MOST_BYTES, b""
+    left, names_left, before = len(data), MAX_BYTES, b""
     for _, block in _pairs(data, *blocks):
         (place, size), _ = _handle(block, 0)
         if (left := left - size) < 0:  # else a small file could name one block a million times
@@ -156,7 +156,7 @@ def _pairs(data: memoryview, place: int, size: int) -> Iterator[tuple[bytes, mem
             length, at = read_varint(block, at)
         except IndexError:
             raise ValueError("the index is cut off") from None
-        if shared > len(key) or shared + rest > MOST_KEY_BYTES or at + rest + length > end:
+        if shared > len(key) or shared + rest > MAX_KEY_BYTES or at + rest + length > end:
             raise ValueError("the index is damaged")
         key = key[:shared] + bytes(block[at : at + rest])
         at += rest + length
@@ -201,7 +201,7 @@ def _entry(value: memoryview) -> Entry | None:
         return None
     sides = tuple(_side(side) for number, side, _ in raw_fields(shape) if number == 2)
     dtype, size = np.dtype(kind), _number(message, 5)
-    if len(sides) > MOST_SIDES or math.prod(sides) * dtype.itemsize != size or _number(message, 3):
+    if len(sides) > MAX_SIDES or math.prod(sides) * dtype.itemsize != size or _number(message, 3):
         raise ValueError("the index has an array whose size is not that of its shape")
     return Entry(dtype, sides, _number(message, 4), size, _number(message, 6))
 

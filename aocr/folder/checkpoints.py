@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from aocr import files
 from aocr.errors import CheckpointError, TrainingError
-from aocr.folder.model_folder import MOST_POINTER_BYTES, NEWEST, POINTER, ModelFolder
+from aocr.folder.model_folder import MAX_POINTER_BYTES, NEWEST, POINTER, ModelFolder
 from aocr.folder.pointers import INDEX, NUMBERS, pointer_to
 from aocr.folder.variables import assign_all, weights_of
 from aocr.folder.weights import AVERAGED, WEIGHTS, read_groups
@@ -30,7 +30,7 @@ def check_free(folder: ModelFolder, step: int) -> None:
       CheckpointError: the folder holds files, of another program perhaps, that a model of aocr would write over.
     """
     name, pointer = f"{NEWEST}-{step}", folder.file(POINTER)
-    is_left = not files.exists(pointer) or files.read(pointer, MOST_POINTER_BYTES) == pointer_to(name)
+    is_left = not files.exists(pointer) or files.read(pointer, MAX_POINTER_BYTES) == pointer_to(name)
     folder.check_clear((f"{name}.*", POINTER) if is_left else ())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from aocr import files
 from aocr.errors import CheckpointError
 
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 """Bytes that the weights of a file may take in memory; the default network takes 7 million."""
 
 
@@ -43,13 +43,13 @@ def read_compact(path: str) -> dict[str, np.ndarray]:
     """The weights of a file by name, float32. Nothing in it can be executed.
 
     Raises:
-      CheckpointError: it is missing, damaged, or would take more than `MOST_BYTES`.
+      CheckpointError: it is missing, damaged, or would take more than `MAX_BYTES`.
     """
     try:
-        data = files.read_plain(path, MOST_BYTES)
+        data = files.read_plain(path, MAX_BYTES)
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES // 2:
-                raise CheckpointError(path, f"holds more than {MOST_BYTES >> 20} MiB of weights. It is not of aocr.")
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES // 2:
+                raise CheckpointError(path, f"holds more than {MAX_BYTES >> 20} MiB of weights. It is not of aocr.")
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
             return {name: as_float32(name, found[name]) for name in found.files}
     except CheckpointError:

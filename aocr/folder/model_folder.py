@@ -30,11 +30,11 @@ from aocr.errors import AocrError, CheckpointError, TrainingError
 from aocr.folder.pointers import INDEX, NUMBERS, check_names, named, read_best, read_temperature, why_best
 
 FORMAT = 1
-MOST_JSON_BYTES, MOST_HISTORY_BYTES = 2**22, 2**24
+MAX_JSON_BYTES, MAX_HISTORY_BYTES = 2**22, 2**24
 """Of a json file, which may take fifty times as many in memory; a charset of 100,000 symbols takes a million, the
 history of 100,000 checks fifteen."""
 
-MOST_POINTER_BYTES = 2**20
+MAX_POINTER_BYTES = 2**20
 """Of the file that names the newest checkpoints; two names take 100."""
 
 MODEL, TRAIN, BEST = "model.json", "train.json", "best.json"
@@ -117,7 +117,7 @@ class ModelFolder:
         """
         path = self.file(name)
         try:
-            most = MOST_HISTORY_BYTES if name == HISTORY else MOST_JSON_BYTES
+            most = MAX_HISTORY_BYTES if name == HISTORY else MAX_JSON_BYTES
             value = json.loads(files.read_plain(path, most))
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -255,7 +255,7 @@ class ModelFolder:
         """
         path = self.file(POINTER)
         try:
-            names = named(files.read_plain(path, MOST_POINTER_BYTES))
+            names = named(files.read_plain(path, MAX_POINTER_BYTES))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:

@@ -6,7 +6,7 @@ import numpy as np
 
 from aocr import files
 from aocr.errors import CheckpointError
-from aocr.folder.bundle import MOST_NUMBER_BYTES, Bundle
+from aocr.folder.bundle import MAX_NUMBER_BYTES, Bundle
 from aocr.folder.compact import as_float32, read_compact
 from aocr.folder.model_folder import COMPACT
 
@@ -37,7 +37,7 @@ def read_groups(prefix: str, *groups: str) -> dict[str, np.ndarray]:
       CheckpointError: it is missing or damaged.
     """
     try:
-        bundle = Bundle(prefix, len(groups) * MOST_NUMBER_BYTES)
+        bundle = Bundle(prefix, len(groups) * MAX_NUMBER_BYTES)
         keys = [key for key in bundle.shapes if key.endswith(_VALUE) and key.partition("/")[0] in groups]
         return {_name(key): array for key, array in bundle.read(keys).items()}
     except (OSError, ValueError) as error:

@@ -61,7 +61,7 @@ def write_graph(weights: Weights, config: ModelConfig, temperature: float) -> by
     return g.model("aocr", __version__, metadata)
 
 
-MOST_SETTINGS = 2**22
+MAX_SETTINGS = 2**22
 """Characters of the settings, which may take fifty times as many bytes in memory; usual ones take a thousand."""
 
 _OPERATIONS = """
@@ -144,7 +144,7 @@ def read_settings(data: bytes) -> tuple[ModelConfig, float]:
         raise ValueError("no settings of aocr in it")
     if int(metadata["format"]) > FORMAT:
         raise AocrError("was written by a newer aocr. Upgrade aocr.")
-    if len(metadata.get("model", "")) > MOST_SETTINGS:
+    if len(metadata.get("model", "")) > MAX_SETTINGS:
         raise ValueError("settings that cannot be")
     try:
         settings, temperature = json.loads(metadata.get("model", "")), float(metadata.get("temperature", ""))

@@ -65,7 +65,7 @@ class Evaluator:
         """(number of the record, scored image), in the order of the batches; this worker's part."""
         warm = False
         share = (self.workers.worker, self.workers.num_workers) if self.workers else ()
-        for batch in self.batches.in_order(*share):
+        for batch in self.batches.sorted_batches(*share):
             if not warm:
                 self.reader.read(batch.images, batch.widths)  # the first call builds the graph
                 warm = True

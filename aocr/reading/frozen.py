@@ -16,7 +16,7 @@ from aocr.config import ModelConfig
 from aocr.folder.model_folder import Chosen, ModelFolder
 from aocr.reading import cache
 from aocr.reading.freezing import Part, freeze
-from aocr.reading.network import NetworkReader, tolerant
+from aocr.reading.network import NetworkReader, decode_with_fallback
 from aocr.reading.reader import Pixels, Reader
 from aocr.results import Reading
 
@@ -82,7 +82,7 @@ class FrozenReader(Reader):
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
         """As `Reader.transform`."""
-        return tolerant(lambda data: self._run("transform", np.array(data, object)), images)
+        return decode_with_fallback(lambda data: self._run("transform", np.array(data, object)), images)
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
         """As `Reader.read`."""

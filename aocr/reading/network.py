@@ -17,7 +17,7 @@ from aocr.results import Reading
 from aocr.text.search import Constraint
 
 
-def tolerant(decode: Callable, images: Sequence[bytes]) -> Pixels:
+def decode_with_fallback(decode: Callable, images: Sequence[bytes]) -> Pixels:
     """`decode(images)`, where some may be files that Pillow reads and TensorFlow does not."""
     try:
         return Pixels(*map(np.asarray, decode(images)))
@@ -81,13 +81,13 @@ class NetworkReader(Reader):
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
         """As `Reader.transform`."""
-        return tolerant(self.functions["transform"], images)
+        return decode_with_fallback(self.functions["transform"], images)
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
         """As `Reader.read`."""
         return Reading(*map(np.asarray, self.functions["read"](images, widths)))
 
-    def otherwise(self, how: ReadConfig) -> NetworkReader:
+    def with_config(self, how: ReadConfig) -> NetworkReader:
         """As `Reader.otherwise`."""
         return NetworkReader(self.model, self.config, how, self.temperature)
 

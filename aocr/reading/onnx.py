@@ -22,7 +22,7 @@ from aocr.reading.onnx_search import OnnxSearch, Run
 from aocr.reading.reader import Pixels, Reader
 from aocr.results import Reading
 
-MOST_BYTES = 2**29
+MAX_BYTES = 2**29
 """Bytes that a file may have; the default network takes 6.5 million, the classic one 40."""
 
 _OUTPUTS = ["ids", "probabilities", "attention", "confidence", "log_probs"]
@@ -37,7 +37,7 @@ class OnnxReader(Reader):
       config: of the model.
       temperature: of the confidence.
       how: beam and constraints.
-      start: gives what runs a graph; None: sessions of its own. `otherwise` hands it on, so that they are shared.
+      start: gives what runs a graph; None: sessions of its own. `with_config` hands it on, so that they are shared.
 
     Raises:
       CheckpointError: ONNX Runtime cannot use the graph.
@@ -91,7 +91,7 @@ class OnnxReader(Reader):
             raise CheckpointError(self.path, "gives confidences that are no numbers. Export the model again.")
         return reading
 
-    def otherwise(self, how: ReadConfig) -> OnnxReader:
+    def with_config(self, how: ReadConfig) -> OnnxReader:
         """As `Reader.otherwise`."""
         return OnnxReader(self.path, self._data, self.config, self._temperature, how, self._start)
 
@@ -161,7 +161,7 @@ def open_graph(path: str, how: ReadConfig | None = None) -> OnnxReader:
       ConfigError, AocrError: as `OnnxReader`.
     """
     try:
-        data = files.read_plain(path, MOST_BYTES)
+        data = files.read_plain(path, MAX_BYTES)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read ({files.one_line(error)}).") from None
     try:

@@ -49,7 +49,7 @@ class Reader(Protocol):
         """Read a batch that `transform` gave."""
         ...
 
-    def otherwise(self, how: ReadConfig) -> Reader:
+    def with_config(self, how: ReadConfig) -> Reader:
         """A reader of the same model that reads another way.
 
         Raises:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from aocr.errors import HIDDEN, AocrError, shown
+from aocr.errors import HIDDEN, AocrError, escape_control
 from aocr.results import EvalReport, Prediction, Sample
 from aocr.text.metrics import upstream_score
 
@@ -16,7 +16,7 @@ NUM_NAMED = 5
 """Of what was left out, so many are named."""
 
 
-def counted(number: int, noun: str) -> str:
+def pluralise(number: int, noun: str) -> str:
     """`1 image`, `2 images`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -37,7 +37,7 @@ def warn_of(log: logging.Logger, reasons: Sequence[str], what: str) -> None:
 
 def _field(text: str) -> str:
     """`text` without what would break a line of fields; a backslash is doubled, so that it can be told back."""
-    return shown(text.replace("\\", "\\\\"))
+    return escape_control(text.replace("\\", "\\\\"))
 
 
 def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
@@ -92,14 +92,14 @@ def result_line(sample: Sample, use_distance: bool = True) -> str:
     """A scored image as aocr 0.7.6 printed it: ` 83% (read vs label) comment`, or `100% (label)`."""
     score = upstream_score(sample.prediction.text, sample.label, use_distance)
     told = sample.label if sample.correct else f"{sample.prediction.text} vs {sample.label}"
-    return shown(f"{score:>4.0%} ({told})" + ("" if sample.correct else f" {sample.name}"))
+    return escape_control(f"{score:>4.0%} ({told})" + ("" if sample.correct else f" {sample.name}"))
 
 
 def sample_lines(samples: Sequence[Sample]) -> list[str]:
     """Labels, texts and confidences in columns, each text in quotes."""
     rows = [(repr(s.label), repr(s.prediction.text), f"{s.prediction.confidence:.2f}") for s in samples]
     first, second = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
-    return [shown(f"{label:<{first}}  {text:<{second}}  {confidence}") for label, text, confidence in rows]
+    return [escape_control(f"{label:<{first}}  {text:<{second}}  {confidence}") for label, text, confidence in rows]
 
 
 def scores(report: EvalReport) -> list[tuple[str, str]]:

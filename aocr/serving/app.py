@@ -24,7 +24,7 @@ from aocr.serving import protocol, read_route
 from aocr.serving.batching import Batcher
 from aocr.serving.metrics import Metrics
 from aocr.serving.models import Model, Version
-from aocr.serving.web import Door, Refused, listening, make_app, read_page, run_app
+from aocr.serving.web import HTTPError, ServerAccess, listening, make_app, read_page, run_app
 
 log = logging.getLogger("aocr")
 
@@ -82,12 +82,12 @@ class Service:
         """The model that a request names; where one is served, any name is its.
 
         Raises:
-          Refused: there is none.
+          HTTPError: there is none.
         """
         if name is None or len(self.models) == 1:
             return next(iter(self.models.values()))
         if name not in self.models:
-            raise Refused(404, f"There is no model {name[:80]!r}; there are {', '.join(self.models)}.")
+            raise HTTPError(404, f"There is no model {name[:80]!r}; there are {', '.join(self.models)}.")
         return self.models[name]
 
     async def check(self, call: Callable, *args: Any) -> Any:
@@ -160,23 +160,23 @@ class Service:
         self.metrics.requests.add(resource.canonical if resource else "none", str(response.status))
 
 
-def _understood(body: bytes, channels: int) -> tuple[protocol.Asked, list[CanonicalImage]]:
+def _understood(body: bytes, channels: int) -> tuple[protocol.PredictRequest, list[CanonicalImage]]:
     """A request for predictions and its images, checked.
 
     Raises:
-      Refused, ImageError: it is none, or one of its images cannot be read.
+      HTTPError, ImageError: it is none, or one of its images cannot be read.
     """
     asked = protocol.parse_request(body)
     if asked.pixels is not None:
         if len(asked.shape) != 4 or asked.shape[3] != channels or asked.shape[1] * asked.shape[2] > MAX_PIXELS:
-            raise Refused(400, f"{asked.key}: pixels must be of the shape (batch, height, width, {channels}).")
+            raise HTTPError(400, f"{asked.key}: pixels must be of the shape (batch, height, width, {channels}).")
         return asked, []
     return asked, [canonical_image(image, asked.place(i)) for i, image in enumerate(asked.images)]
 
 
-def make_service(service: Service, door: Door) -> web.Application:
+def make_service(service: Service, access: ServerAccess) -> web.Application:
     """The server of `aocr serve`."""
-    app = make_app(door, read_page("read.html"), MAX_BYTES)
+    app = make_app(access, read_page("read.html"), MAX_BYTES)
     name, number = "{name:[^/:]+}", r"{number:\d{1,18}}"
     add = app.router
     for model in (f"/v1/models/{name}", f"/v1/models/{name}/versions/{number}"):
@@ -195,14 +195,18 @@ def make_service(service: Service, door: Door) -> web.Application:
 
 
 def serve(
-    paths: Sequence[str], names: Sequence[str], door: Door, lexicons: Mapping[str, tuple[str, ...]], batch_size: int
+    paths: Sequence[str],
+    names: Sequence[str],
+    access: ServerAccess,
+    lexicons: Mapping[str, tuple[str, ...]],
+    batch_size: int,
 ) -> None:
     """Serve models until Ctrl-C or SIGTERM.
 
     Args:
       paths: of the models.
       names: of the models in requests; empty: their folders'.
-      door: where to listen.
+      access: where to listen.
       lexicons: name -> words.
       batch_size: images read together at the most.
 
@@ -211,11 +215,11 @@ def serve(
       AocrError: a model cannot be loaded.
     """
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    with listening(door) as sockets:  # before models are loaded, which takes long
+    with listening(access) as sockets:  # before models are loaded, which takes long
         models = [Model(path, name, batch_size) for path, name in zip(paths, names or [""] * len(paths), strict=True)]
         taken = [model.name for model in models]
         if doubled := {name for name in taken if taken.count(name) > 1}:
             raise ConfigError("--name", sorted(doubled)[0], "two models have this name. Give each its own --name.")
         for model in models:
             log.info("%s, version %d: %s", model.name, model.version.number, model.version.about)
-        run_app(make_service(Service(models, lexicons, batch_size), door), sockets)
+        run_app(make_service(Service(models, lexicons, batch_size), access), sockets)

@@ -12,7 +12,7 @@ from typing import Any
 
 from aocr.results import Prediction
 from aocr.serving.metrics import Metrics
-from aocr.serving.web import Refused
+from aocr.serving.web import HTTPError
 
 CALL_PIXELS = 128
 """What a call of the reader costs, as the width of an image that takes as long to read."""
@@ -74,7 +74,7 @@ class Batcher:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         for waiting in self._queue:
-            _settle(waiting, Refused(503, "The server ends."))
+            _settle(waiting, HTTPError(503, "The server ends."))
         self._thread.shutdown(wait=False)
 
     async def read(self, items: Sequence[Any], widths: Sequence[int], read: Read) -> list[Prediction]:
@@ -87,12 +87,14 @@ class Batcher:
             what may be read together.
 
         Raises:
-          Refused: too many images wait (429), or these alone are too many (413).
+          HTTPError: too many images wait (429), or these alone are too many (413).
         """
         if len(items) > MAX_WAITING:
-            raise Refused(413, f"A request may hold {MAX_WAITING:,} images. Send the rest in another.")
+            raise HTTPError(413, f"A request may hold {MAX_WAITING:,} images. Send the rest in another.")
         if len(self._queue) + len(items) > MAX_WAITING:
-            raise Refused(429, f"{len(self._queue)} images wait to be read. Try again later, or send fewer at a time.")
+            raise HTTPError(
+                429, f"{len(self._queue)} images wait to be read. Try again later, or send fewer at a time."
+            )
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(*pair, read, loop.create_future()) for pair in zip(items, widths, strict=True)]
         self._queue.extend(waiting)

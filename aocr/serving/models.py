@@ -22,7 +22,7 @@ from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor, load
 from aocr.results import Prediction
 from aocr.serving.batching import Read
-from aocr.serving.web import Refused
+from aocr.serving.web import HTTPError
 
 log = logging.getLogger("aocr")
 
@@ -113,7 +113,7 @@ class Version:
         """
         if how == ReadConfig():
             return self._plain.read_encoded
-        predictor = self._ways.pop(how, None) or Predictor(self._plain.reader.otherwise(how), self._batch_size)
+        predictor = self._ways.pop(how, None) or Predictor(self._plain.reader.with_config(how), self._batch_size)
         self._ways[how] = predictor
         while len(self._ways) > MAX_WAYS:
             self._ways.popitem(last=False)
@@ -157,10 +157,10 @@ class Model:
         """The version that a request asks for.
 
         Raises:
-          Refused: it is not the one that is served.
+          HTTPError: it is not the one that is served.
         """
         if number is not None and int(number) != self.version.number:
-            raise Refused(404, f"{self.name} is served in version {self.version.number}.")
+            raise HTTPError(404, f"{self.name} is served in version {self.version.number}.")
         return self.version
 
     def look_for_newer(self) -> None:

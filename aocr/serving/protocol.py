@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from aocr.results import Prediction
-from aocr.serving.web import Refused
+from aocr.serving.web import HTTPError
 
 INPUT = "input"
 """Name of the one input of both signatures."""
@@ -28,7 +28,7 @@ SIGNATURES = {"serving_default": "DT_STRING", "pixels": "DT_FLOAT"}
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictRequest:
     """A request, understood.
 
     Attributes:
@@ -54,32 +54,32 @@ def parse_json(body: bytes) -> Any:
     """What a request's body says.
 
     Raises:
-      Refused: it is not JSON.
+      HTTPError: it is not JSON.
     """
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Refused(400, f"The body is not JSON: {error}.") from None
+        raise HTTPError(400, f"The body is not JSON: {error}.") from None
 
 
-def parse_request(body: bytes) -> Asked:
+def parse_request(body: bytes) -> PredictRequest:
     """Understand a request.
 
     Raises:
-      Refused: it is none; says what of it.
+      HTTPError: it is none; says what of it.
     """
     request = parse_json(body)
     if not isinstance(request, dict):
-        raise Refused(400, 'The body must be an object: {"instances": [...]} or {"inputs": ...}.')
+        raise HTTPError(400, 'The body must be an object: {"instances": [...]} or {"inputs": ...}.')
     signature = request.get("signature_name", "") or "serving_default"
     if signature not in list(SIGNATURES):
-        raise Refused(400, f"signature_name must be one of {', '.join(SIGNATURES)}.")
+        raise HTTPError(400, f"signature_name must be one of {', '.join(SIGNATURES)}.")
     given = [key for key in ("instances", "inputs") if key in request]
     if len(given) != 1:
-        raise Refused(400, "Give either instances or inputs" + (", not both." if given else "."))
+        raise HTTPError(400, "Give either instances or inputs" + (", not both." if given else "."))
     key = given[0]
     leaves, shape = _flattened(_rows(request[key]) if key == "instances" else _columns(request[key]), key)
-    asked = Asked(signature, key, shape)
+    asked = PredictRequest(signature, key, shape)
     if signature == "pixels":
         return replace(asked, pixels=_numbers(leaves, key).reshape(shape))
     return replace(asked, images=[_image(value, asked.place(i)) for i, value in enumerate(leaves)])
@@ -92,13 +92,13 @@ def _is_image(value: Any) -> bool:
 def _rows(instances: Any) -> list:
     """The values of rows: plain, or each an object with the one input."""
     if not isinstance(instances, list):
-        raise Refused(400, "instances must be a list.")
+        raise HTTPError(400, "instances must be a list.")
     named = [isinstance(row, dict) and not _is_image(row) for row in instances]
     for i, (row, is_named) in enumerate(zip(instances, named, strict=True)):
         if is_named != named[0]:
-            raise Refused(400, f"instances[{i}]: some instances name their input and some do not.")
+            raise HTTPError(400, f"instances[{i}]: some instances name their input and some do not.")
         if is_named and row.keys() != {INPUT}:
-            raise Refused(400, f'instances[{i}]: must be {{"{INPUT}": value}}, or the value alone.')
+            raise HTTPError(400, f'instances[{i}]: must be {{"{INPUT}": value}}, or the value alone.')
     return [row[INPUT] for row in instances] if instances and named[0] else instances
 
 
@@ -107,7 +107,7 @@ def _columns(inputs: Any) -> Any:
     if not isinstance(inputs, dict) or _is_image(inputs):
         return inputs
     if INPUT not in inputs:
-        raise Refused(400, f'inputs must be {{"{INPUT}": value}}, or the value alone.')
+        raise HTTPError(400, f'inputs must be {{"{INPUT}": value}}, or the value alone.')
     return inputs[INPUT]
 
 
@@ -116,21 +116,21 @@ def _flattened(value: Any, key: str) -> tuple[list, tuple[int, ...]]:
     level, shape = [value], []  # type: ignore[var-annotated]
     while isinstance(level[0], list):
         if len(shape) == MAX_DEPTH:
-            raise Refused(400, f"{key}: values may stand in {MAX_DEPTH} lists at the most.")
+            raise HTTPError(400, f"{key}: values may stand in {MAX_DEPTH} lists at the most.")
         if not all(isinstance(item, list) and len(item) == len(level[0]) for item in level):
-            raise Refused(400, f"{key}: lists that stand equally deep must be of one length.")
+            raise HTTPError(400, f"{key}: lists that stand equally deep must be of one length.")
         if not level[0]:
-            raise Refused(400, f"{key}: a list is empty.")
+            raise HTTPError(400, f"{key}: a list is empty.")
         shape.append(len(level[0]))
         level = [value for item in level for value in item]
     if any(isinstance(item, list) for item in level):
-        raise Refused(400, f"{key}: all values must stand equally deep in lists.")
+        raise HTTPError(400, f"{key}: all values must stand equally deep in lists.")
     return level, tuple(shape)
 
 
 def _image(value: Any, place: str) -> bytes:
     if not _is_image(value):
-        raise Refused(400, f'{place}: must be {{"b64": text}}, the file of an image in base64.')
+        raise HTTPError(400, f'{place}: must be {{"b64": text}}, the file of an image in base64.')
     text = value["b64"]
     try:
         return base64.b64decode(text, validate=True)
@@ -139,23 +139,23 @@ def _image(value: Any, place: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
-        raise Refused(400, f"{place}: its b64 is not base64.") from None
+        raise HTTPError(400, f"{place}: its b64 is not base64.") from None
 
 
 def _numbers(values: list, key: str) -> np.ndarray:
     if not all(type(value) in (int, float) for value in values):
-        raise Refused(400, f"{key}: pixels must be numbers from 0 to 255.")
+        raise HTTPError(400, f"{key}: pixels must be numbers from 0 to 255.")
     try:
         with np.errstate(over="ignore"):
             array = np.array(values, np.float32)
     except OverflowError:
         array = np.array([np.inf])
     if not np.isfinite(array).all():
-        raise Refused(400, f"{key}: pixels must be numbers from 0 to 255.")
+        raise HTTPError(400, f"{key}: pixels must be numbers from 0 to 255.")
     return array
 
 
-def answer(asked: Asked, predictions: Sequence[Prediction]) -> dict[str, Any]:
+def answer(asked: PredictRequest, predictions: Sequence[Prediction]) -> dict[str, Any]:
     """What is answered: rows for rows, columns for columns, of the input's shape."""
     shape = asked.shape[:1] if asked.signature == "pixels" else asked.shape
     columns = {

@@ -14,7 +14,7 @@ from aocr.config import ReadConfig
 from aocr.data.images import CanonicalImage, canonical_image
 from aocr.errors import ConfigError, ImageError
 from aocr.report.lines import prediction_json, refusal_json
-from aocr.serving.web import MAX_BYTES, Refused
+from aocr.serving.web import MAX_BYTES, HTTPError
 
 if TYPE_CHECKING:
     from aocr.serving.app import Service
@@ -52,7 +52,7 @@ def add(app: web.Application, service: Service) -> None:
         elif kind.startswith("image/") or kind == "application/octet-stream":
             form = Form([("image", await request.read())], None)
         else:
-            raise Refused(415, "Send an image (Content-Type: image/png ...), or a form with images.")
+            raise HTTPError(415, "Send an image (Content-Type: image/png ...), or a form with images.")
         how = _how(request.query, form.lexicon, service.lexicons)
         # one by one: those that wait when the deadline has passed are not looked at
         checked = await asyncio.gather(*(service.check(_checked, name, data) for name, data in form.images))
@@ -64,7 +64,7 @@ def add(app: web.Application, service: Service) -> None:
         try:
             found = iter(await service.read(version, good, how))
         except ConfigError as error:
-            raise Refused(400, str(error).removeprefix("--")) from None
+            raise HTTPError(400, str(error).removeprefix("--")) from None
         least = _number(request.query, "min_confidence", float, None, 1)
         attention = _number(request.query, "attention", int, 0, 1) == 1
         lines = [
@@ -97,16 +97,16 @@ async def _form(request: web.Request) -> Form:
     """The files of a form, and its field `lexicon`.
 
     Raises:
-      Refused: it is damaged, or has too many files.
+      HTTPError: it is damaged, or has too many files.
     """
     images: list[tuple[str, bytes]] = []
     words, size, num_parts = None, 0, 0
     try:
         async for part in await request.multipart():
             if (num_parts := num_parts + 1) > MAX_PARTS:
-                raise Refused(413, f"A form may hold {MAX_IMAGES} images. Send the rest in another.")
+                raise HTTPError(413, f"A form may hold {MAX_IMAGES} images. Send the rest in another.")
             if not isinstance(part, BodyPartReader):
-                raise Refused(400, "A form may not hold another.")
+                raise HTTPError(400, "A form may not hold another.")
             data = bytearray()
             while chunk := await part.read_chunk(CHUNK_BYTES):
                 data += chunk
@@ -116,10 +116,10 @@ async def _form(request: web.Request) -> Form:
                 images.append((part.filename or f"image {len(images)}", bytes(data)))
             elif part.name == "lexicon":
                 if len(data) > MAX_LEXICON_BYTES:
-                    raise Refused(413, "A lexicon of a form may have 1 MiB. Start the server with a larger one.")
+                    raise HTTPError(413, "A lexicon of a form may have 1 MiB. Start the server with a larger one.")
                 words = tuple(line for line in data.decode().splitlines() if line.strip())
             if len(images) > MAX_IMAGES:
-                raise Refused(413, f"A form may hold {MAX_IMAGES} images. Send the rest in another.")
+                raise HTTPError(413, f"A form may hold {MAX_IMAGES} images. Send the rest in another.")
     except (
         HttpProcessingError,
         ValueError,
@@ -127,9 +127,9 @@ async def _form(request: web.Request) -> Form:
         RuntimeError,
         LookupError,
     ):  # aiohttp's, of a form that is none
-        raise Refused(400, "The form is damaged.") from None
+        raise HTTPError(400, "The form is damaged.") from None
     if not images:
-        raise Refused(400, "The form holds no file. Send each image as a file of it.")
+        raise HTTPError(400, "The form holds no file. Send each image as a file of it.")
     return Form(images, words)
 
 
@@ -139,18 +139,18 @@ def _how(
     """How to read, of a request's parameters.
 
     Raises:
-      Refused: one of them cannot be.
+      HTTPError: one of them cannot be.
     """
     named = query.get("lexicon")
     if named is not None and named not in lexicons:
-        raise Refused(400, f"lexicon: there is no list {named[:80]!r}; there are {', '.join(lexicons) or 'none'}.")
+        raise HTTPError(400, f"lexicon: there is no list {named[:80]!r}; there are {', '.join(lexicons) or 'none'}.")
     if words is not None and not words:
-        raise Refused(400, "lexicon: has no word. Write one a line.")
+        raise HTTPError(400, "lexicon: has no word. Write one a line.")
     alternatives = _number(query, "alternatives", int, 0, MAX_BEAM - 1)
     lexicon = words if words is not None else lexicons.get(named or "")
     beam = _number(query, "beam", int, 1, MAX_BEAM)
     if beam < 1:
-        raise Refused(400, "beam must be 1 or more.")
+        raise HTTPError(400, "beam must be 1 or more.")
     return ReadConfig(beam, alternatives, query.get("pattern") or None, lexicon)
 
 
@@ -158,7 +158,7 @@ def _number(query: Mapping[str, str], name: str, kind: type, default, most):
     """A parameter that is a number from 0 to `most`.
 
     Raises:
-      Refused: it is none.
+      HTTPError: it is none.
     """
     text = query.get(name, "")
     if not text:
@@ -168,5 +168,5 @@ def _number(query: Mapping[str, str], name: str, kind: type, default, most):
     except ValueError:
         value = math.nan
     if not 0 <= value <= most:
-        raise Refused(400, f"{name} must be a number from 0 to {most}.")
+        raise HTTPError(400, f"{name} must be a number from 0 to {most}.")
     return value

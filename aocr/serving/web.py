@@ -1,9 +1,9 @@
 """The small web server under `aocr serve` and `aocr label`: who may ask, how a failure is told, how it starts and ends.
 
-    door = Door("127.0.0.1", 8501)
-    app = make_app(door, read_page("label.html"), max_bytes=1 << 20)
+    access = ServerAccess("127.0.0.1", 8501)
+    app = make_app(access, read_page("label.html"), max_bytes=1 << 20)
     app.router.add_post("/decision", decide)
-    with listening(door) as sockets:
+    with listening(access) as sockets:
         run_app(app, sockets)                      # until Ctrl-C or SIGTERM
 
 The page is whole in one file: the browser knows its style and its script by their digests, and runs nothing else.
@@ -30,7 +30,7 @@ from aiohttp import web
 from aiohttp.log import server_logger
 
 from aocr import files
-from aocr.errors import AocrError, ConfigError, shown
+from aocr.errors import AocrError, ConfigError, escape_control
 from aocr.interrupts import deferred
 
 log = logging.getLogger("aocr")
@@ -59,7 +59,7 @@ NOTHING = "default-src 'none'; frame-ancestors 'none'"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Refused(AocrError):
+class HTTPError(AocrError):
     """A request that is answered with an error.
 
     Args:
@@ -73,7 +73,7 @@ class Refused(AocrError):
 
 
 @dataclass(frozen=True)
-class Door:
+class ServerAccess:
     """Where the server listens and who may come in.
 
     Attributes:
@@ -99,15 +99,15 @@ class Door:
         or, where it pretends that its own name is this machine, in `Host`.
 
         Raises:
-          Refused: it does not bear the token, or a page of another site sent it.
+          HTTPError: it does not bear the token, or a page of another site sent it.
         """
         origin = request.headers.get("Origin")
         if origin is not None and _place_of(origin) != request.host:
-            raise Refused(403, "Pages of other sites may not ask this server.")
+            raise HTTPError(403, "Pages of other sites may not ask this server.")
         if self.is_loopback and not self.token and not _is_loopback(_host_name(request.host)):
-            raise Refused(403, "This server answers to the names of this machine only. --token opens it to others.")
+            raise HTTPError(403, "This server answers to the names of this machine only. --token opens it to others.")
         if self.token and not hmac.compare_digest(_bearer(request), self.token.encode()):
-            raise Refused(401, "Send the server's token: Authorization: Bearer TOKEN.")
+            raise HTTPError(401, "Send the server's token: Authorization: Bearer TOKEN.")
 
 
 def _is_loopback(host: str) -> bool:
@@ -138,7 +138,7 @@ def _bearer(request: web.Request) -> bytes:
     return token.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
 
 
-DOOR = web.AppKey("door", Door)
+ACCESS = web.AppKey("access", ServerAccess)
 MAX_BYTES = web.AppKey("max_bytes", int)
 
 
@@ -147,18 +147,18 @@ def read_page(name: str) -> bytes:
     return resources.files("aocr.serving").joinpath("pages", name).read_bytes()
 
 
-def make_app(door: Door, page: bytes, max_bytes: int) -> web.Application:
+def make_app(access: ServerAccess, page: bytes, max_bytes: int) -> web.Application:
     """A server that gives a page at `/` and answers in JSON. Errors are `{"error": text}`.
 
-    A handler raises `Refused` with a status, or any AocrError, which is told with 400.
+    A handler raises `HTTPError` with a status, or any AocrError, which is told with 400.
 
     Args:
-      door: where it listens and who may come in.
+      access: where it listens and who may come in.
       page: HTML, whole in itself.
       max_bytes: of a request's body; more is told with 413.
     """
     app = web.Application(client_max_size=max_bytes, middlewares=[_answered, _let_in])
-    app[DOOR], app[MAX_BYTES] = door, max_bytes
+    app[ACCESS], app[MAX_BYTES] = access, max_bytes
     headers = {"Content-Security-Policy": page_policy(page)}
 
     async def give_page(request: web.Request) -> web.Response:
@@ -199,8 +199,8 @@ def failure(status: int, message: str, headers: dict[str, str] | None = None) ->
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns errors into answers, and gives every answer the common headers."""
     try:
-        response = await asyncio.wait_for(handler(request), request.app[DOOR].deadline)
-    except Refused as error:
+        response = await asyncio.wait_for(handler(request), request.app[ACCESS].deadline)
+    except HTTPError as error:
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
         response = failure(error.status, str(error), headers)
     except AocrError as error:
@@ -208,7 +208,9 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except web.HTTPException as error:
         response = failure(error.status, _told(request, error), _kept(error))
     except TimeoutError:
-        response = failure(504, f"There was no answer within {request.app[DOOR].deadline:g} seconds. Try again later.")
+        response = failure(
+            504, f"There was no answer within {request.app[ACCESS].deadline:g} seconds. Try again later."
+        )
     except (ConnectionError, web.RequestPayloadError):
         response = failure(400, "The request ended before its time.")
     except Exception as error:
@@ -226,9 +228,10 @@ def _told(request: web.Request, error: web.HTTPException) -> str:
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return f"The request has more than {request.app[MAX_BYTES]:,} bytes. Send less at a time."
     if isinstance(error, web.HTTPNotFound):
-        return f"There is no {shown(request.path[:100])} here."
+        return f"There is no {escape_control(request.path[:100])} here."
     if isinstance(error, web.HTTPMethodNotAllowed):
-        return f"{shown(request.path[:100])} takes {', '.join(sorted(error.allowed_methods))}, not {error.method}."
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return f"{escape_control(request.path[:100])} takes {allowed}, not {error.method}."
     return error.text or error.reason
 
 
@@ -238,31 +241,33 @@ def _kept(error: web.HTTPException) -> dict[str, str]:
 
 @web.middleware
 async def _let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Keeps out whom the door keeps out. A route named `public-...` is no secret; the page asks for the token."""
+    """Keeps out whom the access keeps out. A route named `public-...` is no secret; the page asks for the token."""
     if not (request.match_info.route.name or "").startswith("public-"):
-        request.app[DOOR].check(request)
+        request.app[ACCESS].check(request)
     if (size := request.content_length or 0) > request.app[MAX_BYTES]:  # not worth taking in
         raise web.HTTPRequestEntityTooLarge(request.app[MAX_BYTES], size)
     return await handler(request)
 
 
 @contextmanager
-def listening(door: Door) -> Iterator[list[socket.socket]]:
-    """Sockets that listen at a door; who knocks waits for `run_app`.
+def listening(access: ServerAccess) -> Iterator[list[socket.socket]]:
+    """Sockets that listen at a access; who knocks waits for `run_app`.
 
     Raises:
       ConfigError: the server cannot listen there.
     """
-    if door.port > MAX_PORT:
-        raise ConfigError("--port", door.port, f"must be between 0 and {MAX_PORT}.")
+    if access.port > MAX_PORT:
+        raise ConfigError("--port", access.port, f"must be between 0 and {MAX_PORT}.")
     with ExitStack() as stack:
         try:
-            found = socket.getaddrinfo(door.host or None, door.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            found = socket.getaddrinfo(
+                access.host or None, access.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
             addresses = dict.fromkeys((family, address) for family, _, _, _, address in found)
             sockets = [stack.enter_context(socket.create_server(at[:2], family=family)) for family, at in addresses]
         except (OSError, UnicodeError) as error:  # a port in use, a name that is no address of this machine
             reason = f"the server cannot listen there ({files.one_line(error)}). Choose another."
-            raise ConfigError("host and port", f"{door.host}:{door.port}", reason) from None
+            raise ConfigError("host and port", f"{access.host}:{access.port}", reason) from None
         yield sockets
 
 
@@ -285,17 +290,17 @@ async def _serve(app: web.Application, sockets: Sequence[socket.socket], is_over
     try:
         for one in sockets:
             await web.SockSite(runner, one).start()
-        _tell_address(app[DOOR], *sockets[0].getsockname()[:2])
+        _tell_address(app[ACCESS], *sockets[0].getsockname()[:2])
         while not is_over():
             await asyncio.sleep(POLL_SECONDS)
     finally:
         await runner.cleanup()
 
 
-def _tell_address(door: Door, host: str, port: int) -> None:
+def _tell_address(access: ServerAccess, host: str, port: int) -> None:
     place = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-    log.info("Open %s%s", place, f"#token={door.token}" if door.token else "")  # log files leave it out
-    if door.is_loopback:
+    log.info("Open %s%s", place, f"#token={access.token}" if access.token else "")  # log files leave it out
+    if access.is_loopback:
         log.info("Only programs of this machine reach it.")
-    elif not door.token:
+    elif not access.token:
         log.warning("Whoever reaches this machine may use it. --token keeps others out.")

@@ -12,7 +12,7 @@ from PIL import Image
 from aocr.errors import ConfigError
 from aocr.synth.fonts.choice import FontSet
 from aocr.synth.fonts.survey import Face, is_simple, open_face
-from aocr.synth.looks.camera import LEAST_CHAR, contrast
+from aocr.synth.looks.camera import MIN_CHAR, contrast
 from aocr.synth.looks.colours import colour, near
 from aocr.synth.looks.stock import shared_stock
 from aocr.synth.looks.work import Work, dimmed, fill, take
@@ -26,7 +26,7 @@ from aocr.synth.styles import Style
 
 TRIES = 300
 """Attempts at one image before it is said that it cannot be drawn."""
-LEAST_CONTRAST = (13, 22)
+MIN_CONTRAST = (13, 22)
 """Difference between letters and what is round them, 0 to 255: for a quarter of the images, and for the rest."""
 STOCK_SEED = 20
 
@@ -174,7 +174,7 @@ class Painter:
             return None
         geometry, height = self._style.geometry, self._height(rng)
         view = look_at(rng, geometry, sheet.letters.size, sheet.box, sheet.limits, height, len(text))
-        if view.size[0] < LEAST_CHAR * len(text):
+        if view.size[0] < MIN_CHAR * len(text):
             return None
         ink, ground = self._style.colours(rng)
         letters = view.show(sheet.letters, sharp=True)
@@ -182,7 +182,7 @@ class Painter:
         board, behind = (view.show(mask) if mask else None for mask in (sheet.panel, sheet.behind))
         self._paint(rng, work, board, behind, sheet.faint)
         take(self._style.camera, work, rng, self._stock)
-        if contrast(work.picture, letters) < LEAST_CONTRAST[rng.random() > 0.25]:
+        if contrast(work.picture, letters) < MIN_CONTRAST[rng.random() > 0.25]:
             return None
         label = text if sheet.in_segments else "".join(face.shown_as.get(char, char) for char in text)
         return work, label

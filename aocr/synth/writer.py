@@ -22,7 +22,7 @@ from aocr.synth.records import example, framed
 ANNOTATIONS = "annotations.txt"
 RECORDS_ENDING = ".tfrecords"
 PER_FOLDER = 1000
-MOST_STATE_BYTES = 2**20
+MAX_STATE_BYTES = 2**20
 
 
 def _failed(path: str, error: OSError) -> DatasetError:
@@ -140,7 +140,7 @@ class Writer:
           DatasetError: a run of other settings was stopped here.
         """
         try:
-            state = json.loads(files.read_plain(self._state, MOST_STATE_BYTES))
+            state = json.loads(files.read_plain(self._state, MAX_STATE_BYTES))
             num_done, settings, sizes = state["num_done"], state["settings"], state["sizes"]
             whole = all(os.path.getsize(path) >= size for path, size in zip(self._temporary, sizes, strict=True))
             whole = whole and all(type(number) is int and number >= 0 for number in (num_done, *sizes))

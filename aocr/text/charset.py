@@ -17,7 +17,7 @@ PAD, GO, EOS = 0, 1, 2
 """Ids of the special symbols: padding, start of text, end of text. As in aocr 0.7.6."""
 NUM_SPECIALS = 3
 
-MOST_SYMBOLS = 100_000
+MAX_SYMBOLS = 100_000
 """Symbols of a charset at the most; Unicode has about 150,000 characters."""
 
 NAMES = {
@@ -74,8 +74,8 @@ class Charset:
     _ids: ClassVar[dict[str, int]]  # of the instance; a field would be compared and stored
 
     def __post_init__(self):
-        if len(self.symbols) > MOST_SYMBOLS:
-            reason = f"must be at most {MOST_SYMBOLS:,} (a limit of aocr)."
+        if len(self.symbols) > MAX_SYMBOLS:
+            reason = f"must be at most {MAX_SYMBOLS:,} (a limit of aocr)."
             raise ConfigError("charset", f"{len(self.symbols):,} symbols", reason)
         halves = [char for char in self.symbols if "\ud800" <= char <= "\udfff"]
         if halves:

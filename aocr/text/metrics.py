@@ -24,7 +24,7 @@ def normalised_edit_distance(text: str, label: str) -> float:
     return edit_distance(text, label) / longest if longest else 0.0
 
 
-def within_chance(rate: float, other: float, characters: int) -> bool:
+def not_significantly_worse(rate: float, other: float, characters: int) -> bool:
     """Whether one error rate is not above another of the same characters by more than chance explains.
 
     Errors are taken for rare events (Poisson); two standard errors of the difference are let pass.

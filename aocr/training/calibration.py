@@ -73,7 +73,7 @@ class TemperedReader:
     def calibrate(self, batches: Batches) -> Calibration:
         """Read a validation set and fit the temperature to it."""
         parts, texts, labels = [], [], []
-        for batch in batches.in_order():
+        for batch in batches.sorted_batches():
             found, log_probs = self.read(batch)
             parts.append(log_probs)
             texts += found

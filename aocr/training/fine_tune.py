@@ -42,14 +42,14 @@ def source_of(symbol: str, charset: Charset) -> str | None:
     return next((one for one in (symbol, symbol.swapcase(), base, base.swapcase()) if one in charset), None)
 
 
-def num_new(start: Charset, charset: Charset) -> int:
+def num_unknown_symbols(start: Charset, charset: Charset) -> int:
     """Symbols of `charset` that look like none of `start`, by `source_of`."""
     return sum(source_of(symbol, start) is None for symbol in charset.symbols)
 
 
-def knows(start: Charset, charset: Charset) -> bool:
+def covers_most_of(start: Charset, charset: Charset) -> bool:
     """Whether half of the symbols of `charset` look like some of `start`."""
-    return 2 * num_new(start, charset) <= len(charset.symbols)
+    return 2 * num_unknown_symbols(start, charset) <= len(charset.symbols)
 
 
 def _with_rows(value: np.ndarray, found: np.ndarray, axis: int, start: Charset, charset: Charset) -> np.ndarray:
@@ -141,4 +141,4 @@ def start_from(start: Start, model: Recognizer, config: ModelConfig) -> None:
         variable.assign(fitted)
     sizes = f"; parts that begin anew, for their size differs: {', '.join(dict.fromkeys(fresh))}" if fresh else ""
     log.info("Starting from %s (--init-from none starts from nothing)", start.name)
-    log.info("Symbols that are new to it: %d%s", num_new(start.charset, config.charset), sizes)
+    log.info("Symbols that are new to it: %d%s", num_unknown_symbols(start.charset, config.charset), sizes)

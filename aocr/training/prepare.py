@@ -19,7 +19,7 @@ from aocr.folder.checkpoints import is_closed
 from aocr.folder.model_folder import SEEN, ModelFolder
 from aocr.folder.typed import check_typed
 from aocr.folder.words import BOX, NAME, open_folder
-from aocr.report.lines import counted, warn_of
+from aocr.report.lines import pluralise, warn_of
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
 from aocr.training.progress import log
@@ -131,7 +131,7 @@ class Plan:
         shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())
         if shrunk:
             log.warning("%d of %d images are wider and are shrunk to fit, their proportions kept.", shrunk, len(sizes))
-        log.info("Training on %s, %s", counted(int(self.in_training.sum()), "image"), self._validation_in_words())
+        log.info("Training on %s, %s", pluralise(int(self.in_training.sum()), "image"), self._validation_in_words())
         self._tell_apart()
         unusable = [self._why_unusable(i) for i in np.flatnonzero(self.unusable).tolist()]
         warn_of(log, unusable, f"records of {self.data.name} left out because of their labels")
@@ -142,7 +142,7 @@ class Plan:
         if part != "all":
             return
         if count := int(self.split.held_out.sum()):
-            log.warning("%s of --validation too: not learnt from.", counted(count, "image") + f" of {self.data.name}")
+            log.warning("%s of --validation too: not learnt from.", pluralise(count, "image") + f" of {self.data.name}")
         if known := self.split.num_known:
             told = "%d of the %d validation images (%s) were learnt from before: the scores told are too good."
             log.warning(told, known, self.num_validation, dataset.name)
@@ -281,18 +281,23 @@ def make_plan(
         raise ConfigError(
             "--batch-size", batch_size, f"must be {cluster.num_replicas} or more: each of the replicas needs an image."
         )
-    eased = request.start_folder(config) is None
+    warm_up_augmentation = request.start_folder(config) is None
     part = "training" if split.held_out.any() else "all"
-    training, share = _training_batches(data, config, batch_size, in_training, part, cluster, eased)
+    training, share = _training_batches(data, config, batch_size, in_training, part, cluster, warm_up_augmentation)
     closing = None
     if held is None and part == "training" and automatic.is_small(len(summary.labels)):
-        closing, _ = _training_batches(data, config, batch_size, ~unusable, "all", cluster, eased)
+        closing, _ = _training_batches(data, config, batch_size, ~unusable, "all", cluster, warm_up_augmentation)
     validation_data = (held, "all") if held else (data, "validation") if part == "training" else None
     validation = _validation_batches(*validation_data, batch_size, config) if validation_data else None
     batches = share, training, validation, closing
     look_alikes = request.look_alikes
     if look_alikes is None:
-        mixes = automatic.is_small(len(summary.labels)) and validation and not eased and cluster.num_workers == 1
+        mixes = (
+            automatic.is_small(len(summary.labels))
+            and validation
+            and not warm_up_augmentation
+            and cluster.num_workers == 1
+        )
         look_alikes = LOOK_ALIKES * int(in_training.sum()) if mixes else 0
     return Plan(config, data, validation_data, in_training, unusable, batch_size, split, *batches, look_alikes)
 
@@ -319,14 +324,29 @@ def _nothing_to_learn(data: Dataset, label: str, config: ModelConfig) -> AocrErr
 
 
 def _training_batches(
-    data: Dataset, config: ModelConfig, size: int, taken: np.ndarray, part: str, cluster: Cluster, eased: bool
+    data: Dataset,
+    config: ModelConfig,
+    size: int,
+    taken: np.ndarray,
+    part: str,
+    cluster: Cluster,
+    warm_up_augmentation: bool,
 ) -> tuple[Batches, Share]:
     """The batches of this worker from a part of the data, of which (N,) bool `taken` are the usable ones."""
     summary = data.summary
     widths = automatic.network_widths(summary.sizes[taken], config)
     whole = plan_batches(widths, size, config)
     share, plan = share_work(whole, widths, summary.files[taken], cluster.worker, cluster.num_workers)
-    return Batches(data.paths, config, plan, summary, part, drop_unknown=True, share=share, eased=eased), share
+    return Batches(
+        data.paths,
+        config,
+        plan,
+        summary,
+        part,
+        drop_unknown=True,
+        share=share,
+        warm_up_augmentation=warm_up_augmentation,
+    ), share
 
 
 def _can_learn(label: str, config: ModelConfig) -> bool:

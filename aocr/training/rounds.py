@@ -39,7 +39,7 @@ from aocr.text.charset import Charset
 from aocr.training.calibration import TemperedReader, confidences_at
 from aocr.training.prepare import Plan, TrainRequest
 from aocr.training.progress import log
-from aocr.training.trust import MOST_WRONG, find_threshold
+from aocr.training.trust import MAX_WRONG, find_threshold
 
 CHECKS = 3
 """Validations from one round to the next."""
@@ -94,7 +94,7 @@ class Rounds:
       model: whose weights read.
 
     Attributes:
-      learnt: (N,) int64, `place_of` the images mixed in so far: a person may label the unlabelled ones later.
+      learnt: (N,) int64, `split_key` the images mixed in so far: a person may label the unlabelled ones later.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Rounds:
         try:
             if not is_verified(path):
                 return False
-            places = checked_summary(path, [path]).places
+            places = checked_summary(path, [path]).split_keys
             if np.isin(places, self._held_out()).any():  # read by an earlier run, and labelled since
                 return False
             return all(map(self._is_learnable, read_examples(path)))
@@ -182,7 +182,7 @@ class Rounds:
         """(N,) int64, places of what is validated on."""
         dataset, part = self._plan.validation_data or (self._plan.data, "validation")
         summary = dataset.summary
-        return summary.places if part == "all" else summary.places[summary.held_out]
+        return summary.split_keys if part == "all" else summary.split_keys[summary.held_out]
 
     def _is_learnable(self, example: Example) -> bool:
         image = canonical_image(example.image)
@@ -208,7 +208,7 @@ class Rounds:
         if not paths:
             return None
         plan, summary = self._plan, summarise(paths)
-        self.learnt = np.union1d(self.learnt, summary.places)
+        self.learnt = np.union1d(self.learnt, summary.split_keys)
         return Batches(paths, plan.config, plan.training.plan, summary, drop_unknown=True)
 
     def _look_alikes(self, step: int) -> tuple[Iterable[Example], int]:
@@ -262,7 +262,7 @@ class Rounds:
         told = (
             "Step %d: %d of %d unlabelled images are trusted, those of confidence %.3f or more: at most %.0f %% wrong."
         )
-        log.info(told, step, len(found), count, threshold, 100 * MOST_WRONG)
+        log.info(told, step, len(found), count, threshold, 100 * MAX_WRONG)
         return found, len(found)
 
     def _read(self, start: int, count: int, temperature: float) -> Iterator[tuple[int, bytes, str, float]]:
@@ -270,7 +270,7 @@ class Rounds:
         data, config = self._unlabelled, self._plan.config
         plan = plan_batches(self._widths(), 64, config)
         batches = Batches(data.paths, config, plan, data.summary, keep_source=True)  # type: ignore[union-attr]
-        for batch in batches.window_in_order(start, count):
+        for batch in batches.window_batches(start, count):
             texts, log_probs = self._tempered.read(batch)  # type: ignore[union-attr]
             numbers = (batch.index.numpy() + start) % len(data.summary.labels)  # type: ignore[union-attr]
             yield from zip(numbers, batch.record.numpy(), texts, confidences_at(temperature, log_probs), strict=True)

@@ -26,15 +26,15 @@ from aocr.folder.variables import load_weights
 from aocr.folder.weights import read_weights
 from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.reading.evaluator import Evaluator, evaluate
-from aocr.reading.network import NetworkReader, tolerant
+from aocr.reading.network import NetworkReader, decode_with_fallback
 from aocr.reading.predictor import load
-from aocr.report.lines import counted, sample_lines
+from aocr.report.lines import pluralise, sample_lines
 from aocr.report.page import write_html_report
 from aocr.results import Prediction, Sample
 from aocr.text.metrics import accuracy_interval, score
 from aocr.training.calibration import calibrate
 from aocr.training.cluster import Cluster, connect
-from aocr.training.fine_tune import knows, read_start, start_from
+from aocr.training.fine_tune import covers_most_of, read_start, start_from
 from aocr.training.prepare import Plan, TrainRequest, make_plan, resumed_config
 from aocr.training.progress import Progress, log
 from aocr.training.rounds import Rounds, Unlabelled, open_unlabelled
@@ -139,13 +139,13 @@ def _could_read(request: TrainRequest, config: ModelConfig) -> bool:
     source = request.start_folder(config)
     with contextlib.suppress(AocrError):  # a training that goes on does without the folder
         base = source[0].find_config() if source else None
-        return base is not None and knows(base.charset, config.charset)
+        return base is not None and covers_most_of(base.charset, config.charset)
     return False
 
 
 def _tell_network(request: TrainRequest, plan: Plan, cluster: Cluster, parameters: int, precision: str) -> None:
     """Say what is trained, and how."""
-    epoch = f"{counted(plan.share.num_batches, 'step')} an epoch"
+    epoch = f"{pluralise(plan.share.num_batches, 'step')} an epoch"
     if plan.look_alikes or request.unlabeled:
         epoch += ", what is mixed in not counted"
     log.info(
@@ -227,8 +227,8 @@ def _calibrate(folder: ModelFolder, model: Recognizer, plan: Plan) -> bool:
     right = sum(sample.prediction.text == sample.label for sample in samples)
     shares = (right / len(samples), *accuracy_interval(right, len(samples)))
     told = "It reads %d of %s: %.0f %%; of all such images between %.0f and %.0f %% (95 %% sure)."
-    log.info(told, right, counted(len(samples), "validation image"), *(100 * share for share in shares))
-    log.info("Confidence calibrated on %s: temperature %.2f.", counted(len(samples), "validation image"), temperature)
+    log.info(told, right, pluralise(len(samples), "validation image"), *(100 * share for share in shares))
+    log.info("Confidence calibrated on %s: temperature %.2f.", pluralise(len(samples), "validation image"), temperature)
     return _show(samples, "validation images") <= GUESSING_CER
 
 
@@ -241,7 +241,7 @@ def _look(folder: ModelFolder, model: Recognizer, plan: Plan) -> bool:
     load_weights(folder.choose().prefix, model)
     samples = []
     for example in read_examples(plan.data.paths[0], NUM_LOOKED_AT):  # one by one and eagerly: no graph is built
-        images, widths, _ = tolerant(lambda data: batched(tf.constant(data), plan.config), [example.image])
+        images, widths, _ = decode_with_fallback(lambda data: batched(tf.constant(data), plan.config), [example.image])
         reading = model.read(images, widths)
         text = plan.config.charset.decode(np.asarray(reading.ids)[0])
         samples.append(Sample("", example.label, Prediction(text, float(reading.confidence[0]))))

@@ -15,7 +15,7 @@ from typing import Any
 
 from aocr.config import TrainConfig
 from aocr.results import EvalReport
-from aocr.text.metrics import within_chance
+from aocr.text.metrics import not_significantly_worse
 
 log = logging.getLogger("aocr")
 
@@ -39,7 +39,7 @@ READ_ALL, STARTED_READ_ALL = 2, 4
 TELLING = 40
 """Images of a validation set from which on it tells much that all are read; of fewer the patience is not divided. Of
 all such images at most 3 / 40 = 7 % are misread then, 95 % sure (rule of three)."""
-MOST_STEPS = 2**30
+MAX_STEPS = 2**30
 """More than anything that a training counts."""
 
 
@@ -116,8 +116,8 @@ class TrainState:
         state = cls(**{name: values[STORED_NAMES.get(name, name)] for name in asdict(cls())})
         decays = state.decay_start >= 0
         counts = {name: value for name, value in asdict(state).items() if isinstance(value, int)}
-        can_be = {name: 0 <= value < MOST_STEPS for name, value in counts.items()}
-        can_be["decay_start"] = -1 <= state.decay_start < MOST_STEPS
+        can_be = {name: 0 <= value < MAX_STEPS for name, value in counts.items()}
+        can_be["decay_start"] = -1 <= state.decay_start < MAX_STEPS
         can_be["elapsed"] = 0 <= state.elapsed < math.inf
         can_be["decay_end"] &= not decays or state.decay_start <= min(state.step, state.decay_end)
         can_be["decay_reason"] = state.decay_reason in list(Reason)[decays:]
@@ -281,7 +281,7 @@ class Schedule:
         if better or (scores == best and report.perplexity <= PERPLEXITY_TOLERANCE * state.best_perplexity):
             kept = Kept.BEST
         # at the end the learning rate is zero, and such weights read new images better than others of the same score
-        elif self.ended and within_chance(report.cer, state.best_cer, characters):
+        elif self.ended and not_significantly_worse(report.cer, state.best_cer, characters):
             kept = Kept.AS_GOOD
         if better:
             state.best_cer, state.best_word_accuracy = report.cer, report.word_accuracy

@@ -15,12 +15,12 @@ import numpy as np
 
 from aocr import files
 from aocr.checksum import masked_crc32c
-from aocr.data.automatic import LEAST_HELD_OUT, held_out_of, is_small, is_split
+from aocr.data.automatic import MIN_HELD_OUT, is_small, is_split, validation_mask
 from aocr.data.datasets import Summary
 from aocr.errors import CheckpointError, TrainingError
 from aocr.folder.model_folder import SEEN, ModelFolder
 
-MOST_BYTES = 2**28
+MAX_BYTES = 2**28
 """Of the file, 8 for each image."""
 
 
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
     """The images that a model has seen.
 
     Attributes:
-      places: (N,) int64, sorted, `place_of` each.
+      places: (N,) int64, sorted, `split_key` each.
       roles: (N,) `Role` of each.
     """
 
@@ -92,7 +92,7 @@ def read_seen(folder: ModelFolder) -> Seen | None:
     """
     path = folder.file(SEEN)
     try:
-        data = files.read_plain(path, MOST_BYTES)
+        data = files.read_plain(path, MAX_BYTES)
         values = np.frombuffer(data, "<i8").astype(np.int64)
         if not len(values) or values[-1] != masked_crc32c(data[:-8]):
             raise ValueError("it is cut off, or not what its checksum says")
@@ -155,7 +155,7 @@ def own_split(summary: Summary, before: Seen | None, goes_on: bool) -> Split:
       before: what the model has seen; None: that is not known.
       goes_on: whether the training goes on; as long as it has the same images its split stays.
     """
-    places, ruled = summary.places, held_out_of(summary.places)
+    places, ruled = summary.split_keys, validation_mask(summary.split_keys)
     apart = Role.CLOSING if is_small(len(places)) else Role.HELD_OUT
     if before is None:
         before = NOTHING_SEEN.but(places, np.where(ruled, apart, Role.LEARNT)) if goes_on else NOTHING_SEEN
@@ -163,7 +163,7 @@ def own_split(summary: Summary, before: Seen | None, goes_on: bool) -> Split:
     stays = stays and (apart is Role.CLOSING or not (before.roles_of(places) == Role.CLOSING).any())
     is_known = (before if stays else before.closed()).is_known(places)
     held_out = ~is_known if stays else ruled & ~is_known
-    too_few = not stays and held_out.sum() < min(LEAST_HELD_OUT, ruled.sum())
+    too_few = not stays and held_out.sum() < min(MIN_HELD_OUT, ruled.sum())
     if too_few or not is_split(held_out):
         held_out = np.zeros_like(ruled)
     num_known = int((ruled & is_known).sum()) if is_split(ruled) else 0
@@ -180,11 +180,11 @@ def split_from(summary: Summary, validation: Summary, before: Seen | None, goes_
       before, goes_on: as of `own_split`.
     """
     if before is None and goes_on:
-        before = NOTHING_SEEN.but(summary.places, Role.LEARNT).but(validation.places, Role.VALIDATION)
+        before = NOTHING_SEEN.but(summary.split_keys, Role.LEARNT).but(validation.split_keys, Role.VALIDATION)
     before = (before or NOTHING_SEEN).closed()
-    roles, held_out = before.roles_of(validation.places), np.isin(summary.places, validation.places)
-    is_new = (roles == Role.NEW).any() or (before.roles_of(summary.places[~held_out]) != Role.LEARNT).any()
-    seen = before.but(summary.places[~held_out], Role.LEARNT)
+    roles, held_out = before.roles_of(validation.split_keys), np.isin(summary.split_keys, validation.split_keys)
+    is_new = (roles == Role.NEW).any() or (before.roles_of(summary.split_keys[~held_out]) != Role.LEARNT).any()
+    seen = before.but(summary.split_keys[~held_out], Role.LEARNT)
     is_known = np.isin(roles, KNOWN)
-    seen = seen.but(validation.places[~is_known], Role.VALIDATION)
+    seen = seen.but(validation.split_keys[~is_known], Role.VALIDATION)
     return Split(held_out, seen, goes_on and bool(is_new), int(is_known.sum()))

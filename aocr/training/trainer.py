@@ -202,7 +202,7 @@ class Trainer:
                 return
 
     def _batches(self, strength: float) -> Iterator[tuple]:
-        """As `Batches.endless`, from where training stands: round by round with what is mixed in, then to the end."""
+        """Yield batches from where training stands, with the extra images of each round mixed in."""
         state, seed = self.state, self.config.seed
         while True:
             extra, closed = None, self.is_closed
@@ -212,7 +212,7 @@ class Trainer:
                     extra = self.rounds.mixed_in(state.step, is_new=self._searches)
             self._progress.phase(f"training, step {state.step}" if self._first_seconds else "first step")
             batches = self._closing if closed else self.training
-            for batch in batches.endless(state.epoch, state.batch, seed, strength, extra):  # type: ignore[union-attr]
+            for batch in batches.training_batches(state.epoch, state.batch, seed, strength, extra):  # type: ignore[union-attr]
                 if self.is_closed != closed or (self._searches and self.rounds and self.rounds.is_due(state.step)):
                     break
                 yield batch

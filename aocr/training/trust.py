@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-MOST_WRONG = 0.1
+MAX_WRONG = 0.1
 """Share of the trusted readings that may be wrong."""
 MISS = 0.2
 """Probability that more of them are, over the choice of the held-out images."""
@@ -14,7 +14,7 @@ STEP = 1.5
 """Each number of held-out images that is tried is so many times the one before."""
 
 
-def at_most(wrong: int, total: int, share: float) -> float:
+def binomial_cdf(wrong: int, total: int, share: float) -> float:
     """Probability that of `total` readings at most `wrong` are wrong, where each is with probability `share`."""
     if not 0 < share < 1:
         return float(share <= 0)
@@ -27,7 +27,7 @@ def at_most(wrong: int, total: int, share: float) -> float:
 
 
 def find_threshold(confidences: np.ndarray, correct: np.ndarray) -> float | None:
-    """The lowest confidence from which on at most `MOST_WRONG` of all readings are wrong, but with probability `MISS`.
+    """The lowest confidence from which on at most `MAX_WRONG` of all readings are wrong, but with probability `MISS`.
 
     The surest readings are tried first, then more and more, until a test fails that the share of wrong ones among as
     sure readings is above the bound (Clopper and Pearson, 1934). As the order is fixed before, no test is paid for
@@ -42,12 +42,12 @@ def find_threshold(confidences: np.ndarray, correct: np.ndarray) -> float | None
       None: not even the surest can be trusted, or there are too few.
     """
     order = np.sort(confidences)[::-1]
-    count, found = math.ceil(math.log(MISS) / math.log1p(-MOST_WRONG)) + 1, None
+    count, found = math.ceil(math.log(MISS) / math.log1p(-MAX_WRONG)) + 1, None
     while count <= len(order):
         threshold = order[count - 1]
         surer = confidences >= threshold
         total = int(surer.sum()) - 1
-        if at_most(min(total, int((~correct[surer]).sum())), total, MOST_WRONG) > MISS:
+        if binomial_cdf(min(total, int((~correct[surer]).sum())), total, MAX_WRONG) > MISS:
             break
         found = float(threshold)
         if count == len(order):

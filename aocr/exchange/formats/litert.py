@@ -15,7 +15,7 @@ IS_FOLDER = False
 
 QUANTIZATIONS = ("float16", "int8")
 SETTINGS = "reader.json"
-MOST_STEPS = 300
+MAX_STEPS = 300
 """Columns of the memory and symbols of a text, all of which are written out, together at the most."""
 
 
@@ -54,8 +54,8 @@ def _function(predictor):
 
     config = predictor.config
     width = config.network_width if config.traits.fixed_width else padded_width(config.network_width)
-    if (steps := -(-width // COLUMN_PIXELS) + config.max_steps) > MOST_STEPS:
-        reason = f"this model takes {steps} steps, and the format, which has no loops, {MOST_STEPS} at the most."
+    if (steps := -(-width // COLUMN_PIXELS) + config.max_steps) > MAX_STEPS:
+        reason = f"this model takes {steps} steps, and the format, which has no loops, {MAX_STEPS} at the most."
         raise ExportError(f"A litert export cannot be made: {reason} Use --format onnx.")
     image = tf.TensorSpec((1, config.height, width, config.channels), tf.float32, "image")
 

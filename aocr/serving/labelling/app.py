@@ -15,28 +15,30 @@ from aocr.data.images import canonical_image, read_file
 from aocr.serving.labelling.labelling import Changed, Labelling
 from aocr.serving.labelling.queue import Shown
 from aocr.serving.labelling.retraining import Retraining
-from aocr.serving.web import Door, Refused, make_app, read_page
+from aocr.serving.web import HTTPError, ServerAccess, make_app, read_page
 
 MAX_BYTES = 1 << 16
 """Of a request: an index and a text."""
 USUAL_THRESHOLD = 0.98
 
 
-def label_door(port: int) -> Door:
+def label_door(port: int) -> ServerAccess:
     """Where `aocr label` listens: reached from this machine only."""
-    return Door("127.0.0.1", port)
+    return ServerAccess("127.0.0.1", port)
 
 
-def make_label_app(door: Door, labelling: Labelling, retraining: Retraining, is_audit: bool) -> web.Application:
+def make_label_app(
+    access: ServerAccess, labelling: Labelling, retraining: Retraining, is_audit: bool
+) -> web.Application:
     """The server of a labelling.
 
     Args:
-      door: of `label_door`.
+      access: of `label_door`.
       labelling: that is shown and changed.
       retraining: that is told of each decision, and stopped at the end.
       is_audit: whether labels that exist are looked at.
     """
-    app = make_app(door, read_page("label.html"), MAX_BYTES)
+    app = make_app(access, read_page("label.html"), MAX_BYTES)
     routes = _Routes(labelling, retraining, is_audit)
     app.router.add_get("/state", routes.state)
     app.router.add_get(r"/images/{index:\d{1,9}}", routes.image)
@@ -64,7 +66,7 @@ class _Routes:
             try:
                 change(values)
             except Changed as error:
-                raise Refused(409, str(error)) from None
+                raise HTTPError(409, str(error)) from None
             self.retraining.consider()
             return await self.state(request)
 
@@ -117,7 +119,7 @@ class _Routes:
         """An image by its number, as png or jpeg, upright."""
         index = int(request.match_info["index"])
         if index >= len(self.labelling.images):
-            raise Refused(404, f"There is no image {index}.")
+            raise HTTPError(404, f"There is no image {index}.")
         path = self.labelling.images[index]
         image = await asyncio.to_thread(lambda: canonical_image(read_file(path), path))
         kind = "image/png" if image.data.startswith(b"\x89PNG") else "image/jpeg"
@@ -126,13 +128,13 @@ class _Routes:
 
 async def _json_object(request: web.Request) -> dict[str, Any]:
     if request.content_type != "application/json":
-        raise Refused(415, "Send JSON (Content-Type: application/json).")
+        raise HTTPError(415, "Send JSON (Content-Type: application/json).")
     try:
         values = json.loads(await request.read())
     except (ValueError, RecursionError):
-        raise Refused(400, "The request is no JSON.") from None
+        raise HTTPError(400, "The request is no JSON.") from None
     if not isinstance(values, dict):
-        raise Refused(400, "The request must be a JSON object.")
+        raise HTTPError(400, "The request must be a JSON object.")
     return values
 
 
@@ -141,7 +143,7 @@ def _field(values: dict[str, Any], name: str, kind: type) -> Any:
     if kind is float and type(value) is int and abs(value) <= 1:
         return float(value)
     if type(value) is not kind:
-        raise Refused(400, f"The request needs {name!r}, of type {kind.__name__}.")
+        raise HTTPError(400, f"The request needs {name!r}, of type {kind.__name__}.")
     return value
 
 
@@ -151,5 +153,5 @@ def _threshold(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise Refused(400, "'above' must be a number.")
+        raise HTTPError(400, "'above' must be a number.")
     return value

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aocr import files
-from aocr.errors import AocrError, shown
-from aocr.report.lines import counted
+from aocr.errors import AocrError, escape_control
+from aocr.report.lines import pluralise
 from aocr.serving.labelling.guesses import Guess
 from aocr.serving.labelling.label_files import Kind
 from aocr.serving.labelling.labelling import Labelling
@@ -76,7 +76,7 @@ class Retraining:
             self._task = asyncio.create_task(self._run(num_labels))
 
     async def _run(self, num_labels: int) -> None:
-        labels = counted(num_labels, "label")
+        labels = pluralise(num_labels, "label")
         self._tell(f"Training on {labels} ...")
         try:
             model = await self._train()
@@ -157,4 +157,4 @@ class Retraining:
 def _reason(said: str, code: int) -> str:
     """The line in which a program of aocr told why it failed."""
     lines = [line.removeprefix("aocr: ") for line in said.splitlines() if line.startswith("aocr: ")]
-    return shown(lines[-1]) if lines else f"it ended with code {code}."
+    return escape_control(lines[-1]) if lines else f"it ended with code {code}."

@@ -11,13 +11,13 @@ from PIL import Image
 
 MEASURED_PIXELS = 20_000
 """Pixels, at the most, that the two colours are found in."""
-MOST_PIXELS = 2**17
+MAX_PIXELS = 2**17
 """Of an image: what is measured in one takes 18 bytes a pixel, of all at once, and no network sees so many."""
 SHARP = 1.3
 """Pixels that the edge of a letter just drawn takes."""
 INK_ROWS = 0.25
 """A row belongs to the text from this share of the ink of the fullest rows on."""
-LEAST_ROWS = 0.25
+MIN_ROWS = 0.25
 """A lower run of rows, as a share of the height, is a part of a text or a line near it; then `MIDDLE` is taken."""
 MIDDLE = (0.15, 0.85)
 """Rows, as shares of the height, where a text mostly stands."""
@@ -48,9 +48,9 @@ class Original:
         return self._open().convert("RGB")
 
     def shrunk(self) -> Original:
-        """The image with `MOST_PIXELS` at the most."""
+        """The image with `MAX_PIXELS` at the most."""
         width, height = self._open().size
-        if (share := MOST_PIXELS / (width * height)) >= 1:
+        if (share := MAX_PIXELS / (width * height)) >= 1:
             return self
         size = [max(1, int(side * share**0.5)) for side in (width, height)]
         picture = self.picture().resize(size, Image.Resampling.LANCZOS)
@@ -140,7 +140,7 @@ class Look:
         edges = np.flatnonzero(np.diff(np.concatenate([[0], full.astype(int), [0]])))
         starts, stops = edges[::2], edges[1::2]
         best = max(range(len(starts)), key=lambda i: ink[starts[i] : stops[i]].sum(), default=None)
-        if best is None or stops[best] - starts[best] < LEAST_ROWS * len(ink):
+        if best is None or stops[best] - starts[best] < MIN_ROWS * len(ink):
             return int(MIDDLE[0] * len(ink)), max(int(MIDDLE[1] * len(ink)), 1)
         return int(starts[best]), int(stops[best])
 

@@ -22,7 +22,7 @@ from aocr.synth.sheet.lettering import SIZE, Hand, write
 
 RECOMBINED = 0.75
 """Share of the images that are recombined, where all originals can be cut; the rest are written in fonts."""
-LEAST_CONTRAST = 12
+MIN_CONTRAST = 12
 """Difference of text and ground, 0 to 255, below which an original is not written on."""
 STRETCH = (0.55, 1.7)
 """How far letters of a font may be stretched to fill the place of a text."""
@@ -117,7 +117,7 @@ class LikePainter:
         stroke = rng.choice((0, 0, 1, 2))
         gap = 0.0 if face.joined or not is_simple(text) else rng.uniform(-2, 8)
         ink = write(text, Hand(open_face(face.path, face.index, SIZE, not is_simple(text)), gap, stroke), rng)
-        if not ink or look.contrast < LEAST_CONTRAST or lower - upper < 5 or right - left < 3 * len(text):
+        if not ink or look.contrast < MIN_CONTRAST or lower - upper < 5 or right - left < 3 * len(text):
             return None
         high = max(5, round((lower - upper) * rng.uniform(0.9, 1.05)))
         natural = ink.mask.width * high / ink.mask.height

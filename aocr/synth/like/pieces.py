@@ -14,14 +14,14 @@ from PIL import Image
 from aocr.synth.like.originals import Look, Original
 from aocr.synth.like.texts import clusters, kind_of
 
-LEAST_CELL = 3
+MIN_CELL = 3
 """Pixels that a character takes at the least; nearer ones are not told apart."""
 SEARCH = 0.3
 """Share of the way between two characters, either side of its middle, in which they may be parted."""
 ALIKE = 0.1
-"""Share of the images, the most alike first, that an image takes characters from, but `LEAST_ALIKE` at the least."""
-LEAST_ALIKE = 8
-LEAST_INK = 0.3
+"""Share of the images, the most alike first, that an image takes characters from, but `MIN_ALIKE` at the least."""
+MIN_ALIKE = 8
+MIN_INK = 0.3
 """Ink that a piece has at the least, as a share of what is usual in its image."""
 UNLIKE = 40
 """Mean difference of two thumbnails, 0 to 255, from which on images take nothing from each other."""
@@ -72,13 +72,13 @@ def cut(look: Look) -> list[Piece]:
     for part in parts:
         spans.append((centres[at], centres[at + len(part) - 1]) if part else (0.0, 0.0))
         at += len(part)
-    if at != len(label) or any(b[0] - a[1] < LEAST_CELL for a, b in pairwise(spans)) or "" in parts:
+    if at != len(label) or any(b[0] - a[1] < MIN_CELL for a, b in pairwise(spans)) or "" in parts:
         return []
     edges = [_parting(look, a[1], b[0]) for a, b in pairwise(spans)]
     char = (centres[-1] - centres[0]) / max(1, len(centres) - 1) if len(centres) > 1 else look.pixels.shape[0] / 2
     first, last = _parting(look, spans[0][0] - char, spans[0][0]), _parting(look, spans[-1][1], spans[-1][1] + char)
     edges = [first, *edges, last]
-    if any(right - left < LEAST_CELL for left, right in pairwise(edges)):
+    if any(right - left < MIN_CELL for left, right in pairwise(edges)):
         return []
     pieces = [Piece(look, part, i, *edge) for i, (part, edge) in enumerate(zip(parts, pairwise(edges), strict=True))]
     return pieces if _inked(look, [piece for piece in pieces if piece.text != " "]) else []
@@ -88,7 +88,7 @@ def _inked(look: Look, pieces: list[Piece]) -> bool:
     """Whether there is ink in every piece: the reader looks beside some characters that it reads rightly."""
     upper, lower = look.rows
     ink = [float(look.inkiness[upper:lower, piece.left : piece.right].mean()) for piece in pieces]
-    return min(ink) >= LEAST_INK * float(np.median(ink))
+    return min(ink) >= MIN_INK * float(np.median(ink))
 
 
 def _parting(look: Look, left: float, right: float) -> int:
@@ -118,7 +118,7 @@ class Recombiner:
         self._cut = [pieces for original in originals if (pieces := cut(Look(original)))]
         self.num_cut = len(self._cut)
         thumbnails = [pieces[0].look.thumbnail for pieces in self._cut]
-        count = max(LEAST_ALIKE, round(ALIKE * self.num_cut))
+        count = max(MIN_ALIKE, round(ALIKE * self.num_cut))
         self._stock = [self._alike(thumbnail, thumbnails, count) for thumbnail in thumbnails]
 
     def _alike(self, thumbnail: np.ndarray, others: list[np.ndarray], count: int) -> dict[tuple, list[Piece]]:

@@ -13,7 +13,7 @@ from aocr.synth.looks.stock import Stock
 from aocr.synth.looks.work import Work
 
 BILINEAR, BICUBIC, BOX = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.BOX
-LEAST_CHAR = 5
+MIN_CHAR = 5
 """Pixels of width that a character keeps at the lowest resolution."""
 
 
@@ -35,10 +35,10 @@ def tinted(work: Work, rng: Random, stock: Stock) -> None:
 
 
 def low_resolution(work: Work, rng: Random, stock: Stock) -> None:
-    """A word far away: few pixels, which the last step enlarges. No less than LEAST_CHAR pixels a character."""
+    """A word far away: few pixels, which the last step enlarges. No less than MIN_CHAR pixels a character."""
     width, height = work.size
     wanted = rng.randint(14, 30) if rng.random() < 0.8 else rng.randint(10, 16)
-    least = LEAST_CHAR * work.num_chars * height / width
+    least = MIN_CHAR * work.num_chars * height / width
     small = int(min(max(wanted, least), height))
     size = (max(4, round(width * small / height)), small)
     work.picture = work.picture.resize(size, BOX if rng.random() < 0.3 else BILINEAR)

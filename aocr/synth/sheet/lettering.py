@@ -78,7 +78,7 @@ def _one_by_one(text: str, hand: Hand, rng: Random) -> tuple[Image.Image, int]:
     return image, base
 
 
-LEAST_HEIGHT = 0.4
+MIN_HEIGHT = 0.4
 """Ink lower than this, in ems, is shown with the line it stands on: a lone full stop fills no picture."""
 LINE_HEIGHT = 0.72
 
@@ -91,7 +91,7 @@ def write(text: str, hand: Hand, rng: Random) -> Ink | None:
     if not box or box[2] - box[0] < 3 or box[3] - box[1] < 3:
         return None
     left, top, right, bottom = box
-    if bottom - top < LEAST_HEIGHT * SIZE:
+    if bottom - top < MIN_HEIGHT * SIZE:
         top, bottom = min(top, base - int(LINE_HEIGHT * SIZE)), max(bottom, base)
     return Ink(image.crop((left, top, right, bottom)), base - top)
 
