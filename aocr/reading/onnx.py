@@ -13,7 +13,7 @@ from aocr.config import ReadConfig
 from aocr.data import pixels
 from aocr.data.images import canonical_image
 from aocr.errors import AocrError, CheckpointError
-from aocr.folder.model_folder import ModelFolder
+from aocr.folder.model_folder import MODEL, WEIGHTS, ModelFolder
 from aocr.onnx.decoder import State
 from aocr.onnx.file import check_self_contained, decoder_weights, memory_parts, read_metadata, write_graph, write_step
 from aocr.onnx.network import Memory
@@ -64,7 +64,7 @@ class OnnxGraph:
         except AocrError:
             raise
         except Exception as error:
-            reason = f"cannot be read with ({files.one_line(error)}). Export the model again."
+            reason = f"ONNX Runtime cannot read it ({files.one_line(error)}). Export the model again."
             raise CheckpointError(self.path, reason) from None
 
     def _start_session(self, data: bytes) -> Any:
@@ -210,4 +210,9 @@ def open_weights(folder: ModelFolder) -> OnnxGraph:
       AocrError: onnxruntime is not installed.
     """
     weights = folder.read_weights()
-    return OnnxGraph(folder.path, write_graph(weights, folder.read_config(), folder.weights_info().temperature))
+    try:
+        data = write_graph(weights, folder.read_config(), folder.weights_info().temperature)
+    except (KeyError, ValueError, IndexError) as error:
+        reason = f"{WEIGHTS} does not match {MODEL} ({files.one_line(error)}). Restore the folder from a backup."
+        raise CheckpointError(folder.path, reason) from None
+    return OnnxGraph(folder.path, data)
