@@ -16,7 +16,7 @@ from aocr.folder.model_folder import ModelFolder
 from aocr.folder.variables import assign_weights
 from aocr.reading.evaluator import evaluate
 from aocr.reading.network import decode_with_fallback
-from aocr.reading.predictor import load
+from aocr.reading.predictor import load_network
 from aocr.report.lines import pluralise, sample_lines
 from aocr.report.page import write_html_report
 from aocr.results import Prediction, Sample
@@ -107,7 +107,7 @@ def _show(samples: Sequence[Sample], images: str) -> float:
 def _report_validation(request: TrainRequest, plan: Plan) -> None:
     """Read the validation set with the weights that reading uses, and write a page about it."""
     source, part = plan.validation_data  # type: ignore[misc]
-    predictor = load(request.model_dir)
+    predictor = load_network(request.model_dir)
     report, samples = evaluate(predictor, source, part=part, use_distance=request.use_distance, keep_source=True)
     path = os.path.join(request.output_dir, "report.html")  # type: ignore[arg-type]
     files.make_folder(request.output_dir)  # type: ignore[arg-type]
