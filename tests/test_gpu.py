@@ -1,5 +1,4 @@
-"""What would stop on the first touch of a GPU, asked of TensorFlow's own register of kernels: it knows those of GPUs
-on machines that have none."""
+"""What would fail on a GPU, according to TensorFlow's registry of kernels, which lists those of GPUs on any machine."""
 
 import subprocess
 from types import SimpleNamespace
@@ -16,30 +15,23 @@ from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import Charset
 from aocr.training.averaging import WeightAverage
 from aocr.training.cluster import Cluster
+from aocr.training.learner import Learner
 from aocr.training.optimizers import make_optimizer
+from aocr.training.schedule import TrainState
 from aocr.training.step import TrainStep
 
-REFUSING = {
-    "AdjustContrastv2",
-    "CropAndResizeGradBoxes",
-    "CropAndResizeGradImage",
-    "DepthwiseConv2dNativeBackpropFilter",
-    "FakeQuantWithMinMaxVarsGradient",
-    "FakeQuantWithMinMaxVarsPerChannelGradient",
-    "ResizeNearestNeighborGrad",
-    "SegmentProd",
-    "SoftmaxCrossEntropyWithLogits",
-    "SparseTensorDenseMatMul",
-    "UnsortedSegmentProd",
-}
-"""Operations of which TensorFlow has a kernel for GPUs that refuses, or once refused, under determinism."""
+NOT_DETERMINISTIC = {
+    "AdjustContrastv2", "CropAndResizeGradBoxes", "CropAndResizeGradImage", "DepthwiseConv2dNativeBackpropFilter",
+    "FakeQuantWithMinMaxVarsGradient", "FakeQuantWithMinMaxVarsPerChannelGradient", "ResizeNearestNeighborGrad",
+    "SegmentProd", "SoftmaxCrossEntropyWithLogits", "SparseTensorDenseMatMul", "UnsortedSegmentProd",
+}  # fmt: skip
+"""Operations whose kernel for GPUs refuses, or once refused, to run under determinism."""
 
-CHOOSES = """
+SPLIT_CPU = """
 import sys
 import tensorflow as tf
 from aocr import machine
 from aocr.cli.main import main
-from aocr.training import run
 
 def choose(gpu_id):
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -50,19 +42,19 @@ status = main(sys.argv[1:])
 print(len(tf.config.list_logical_devices("CPU")), "devices")
 sys.exit(status)
 """
-"""Trains; where a GPU would be chosen, splits the CPU: refused, as that would be, once an operation has run."""
+"""Trains, but splits the CPU instead of choosing a GPU: TensorFlow refuses both once an operation has run."""
 
 
-def nodes(function) -> list:
-    """Every node of a function and of those that it calls, the calls themselves left out."""
+def nodes_of(function) -> list:
+    """Return every node of a function and of the functions that it calls, without the calls themselves."""
     graph = function.graph.as_graph_def()
     called = {f.signature.name for f in graph.library.function} | {"PartitionedCall", "StatefulPartitionedCall"}
     bodies = (graph.node, *(f.node_def for f in graph.library.function))
     return [node for body in bodies for node in body if node.op not in called]
 
 
-def runs_on_a_gpu(node) -> bool:
-    """Whether a kernel for GPUs, or for any device, takes the types of this node."""
+def runs_on_gpu(node) -> bool:
+    """Return whether a kernel for GPUs, or for any device, takes the types of a node."""
     return any(
         kernel.device_type in ("GPU", "DEFAULT")
         and all(node.attr[c.name].type in c.allowed_values.list.type for c in kernel.constraint)
@@ -75,27 +67,27 @@ def test_every_operation_of_the_training_step_runs_on_a_gpu(arch, precision):
     network = ModelConfig(Charset("0123"), arch=arch, **{**ARCHS[arch].defaults, "attn_num_hidden": 8})
     model = build_recognizer(network, machine.POLICIES[precision])
     config, cluster = TrainConfig(), Cluster(tf.distribute.get_strategy())
-    step = TrainStep(model, make_optimizer(config, model), config, cluster, WeightAverage(weights_of(model)))
-    found = nodes(step._run.get_concrete_function())
-    assert {"Conv2DBackpropFilter", "FusedBatchNormGradV3"} <= {node.op for node in found}
-    homeless = [node for node in found if not runs_on_a_gpu(node)]
-    assert not [str(node) for node in homeless if node.attr["T"].type != tf.bool.as_datatype_enum]
-    assert not REFUSING & {node.op for node in found}
-    training = [node.attr["is_training"].b for node in found if node.op == "FusedBatchNormGradV3"]
+    learner = Learner(model, make_optimizer(config, model), WeightAverage(weights_of(model)), TrainState())
+    nodes = nodes_of(TrainStep(learner, config, cluster)._run.get_concrete_function())
+    operations = {node.op for node in nodes}
+    assert {"Conv2DBackpropFilter", "FusedBatchNormGradV3"} <= operations
+    assert not NOT_DETERMINISTIC & operations
+    # booleans: float16's loss scaling gathers one per gradient, which TensorFlow itself runs on the CPU
+    on_cpu = [node for node in nodes if not runs_on_gpu(node)]
+    assert not [str(node) for node in on_cpu if node.attr["T"].type != tf.bool.as_datatype_enum]
+    training = [node.attr["is_training"].b for node in nodes if node.op == "FusedBatchNormGradV3"]
     assert all(training)  # TensorFlow: "A deterministic GPU implementation ... is not currently available" for False
 
 
-# booleans: float16's scaling of the loss gathers one a gradient; TensorFlow runs that operation on the CPU by itself
+def test_an_operation_without_a_gpu_kernel():
+    assert not runs_on_gpu(SimpleNamespace(op="DecodeJpeg", attr={}))
 
 
-def test_the_check_knows_an_operation_without_such_a_kernel():
-    assert not runs_on_a_gpu(SimpleNamespace(op="DecodeJpeg", attr={}))
-
-
+@pytest.mark.slow
 def test_devices_are_chosen_before_any_operation_runs(numbers, tmp_path):
     args = ("train", numbers, "--model-dir", tmp_path / "m", "--gpu-id", "0", "--num-epoch", "1", "--batch-size", "64")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = start_aocr(*args, program=("-c", CHOOSES), **pipes)
+    process = start_aocr(*args, program=("-c", SPLIT_CPU), **pipes)
     out, log = process.communicate(timeout=600)
     assert process.returncode == 0, log
     assert out.splitlines()[-1] == "2 devices"
