@@ -244,7 +244,7 @@ def test_pseudo_labels_replace_look_alikes_by_default(typed, num_trusted, mixed,
         return Example(label.encode(), label, "", 8, 8)
 
     monkeypatch.setattr(ExtraImages, "_look_alikes", lambda self, step: (1, iter([example("drawn")])))
-    monkeypatch.setattr(ExtraImages, "_trusted", lambda self, step: [example("read")] * num_trusted)
+    monkeypatch.setattr(ExtraImages, "_pseudo_labelled", lambda self, step: [example("read")] * num_trusted)
     monkeypatch.setattr(extra, "faces_for", lambda *_: [])
     monkeypatch.setattr(ExtraImages, "_open", lambda self, path: sorted(r.label for r in read_examples(path)))
     images = ExtraImages(TrainRequest(["x"], look_alikes=typed), a_plan(), Unlabelled(), ModelFolder(tmp_path), None)

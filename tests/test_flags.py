@@ -187,7 +187,7 @@ def test_limits_shrink_and_leave_out_and_say_so(run, tmp_path):
     data = draw_numbers(tmp_path / "n", 40)
     common = ("--model-dir", tmp_path / "m", "--num-epoch", "1", "--attn-num-hidden", "8")
     _, err = run("train", data, *common, "--max-width", "40", "--max-height", "32", "--max-prediction", "2")
-    assert re.search(r"(\d+) of 40 images are wider and are shrunk to fit", err)
+    assert re.search(r"(\d+) of 40 images are wider and are scaled down to fit", err)
     assert re.search(r"record \d+ is left out: its label '\d{3}' is longer than 2", err)
     assert "--full-ascii" not in err
     _, err = run("train", data, *common, "--full-ascii", "--no-resume")

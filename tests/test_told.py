@@ -74,7 +74,7 @@ def test_a_training_without_validation_says_that_it_reads_nothing_yet(few, tmp_p
     )
     assert done.returncode == 0, done.stderr
     assert "Training on 1 image, without" in done.stderr and ", 1 step an epoch" in done.stderr
-    shown = done.stderr.partition("What the model reads now, on images that it has learnt from")[2]
+    shown = done.stderr.partition("What the model reads now in training images")[2]
     assert sum(line.startswith("  '") for line in shown.splitlines()) == 1
     assert "The model cannot read yet" in done.stdout
     assert "Next: aocr test" not in done.stdout
