@@ -44,11 +44,9 @@ def test_ten_correct_texts_are_not_enough_for_certainty():
     temperature = fit_temperature(log_probs, np.ones(10, bool))
     assert temperature > TEMPERATURES[0]  # at which they are the most likely
     assert 0.5 < np.mean(confidences_at(temperature, log_probs)) < 0.8
-
-
-def test_the_temperature_moves_less_with_few_texts():
-    few, more, many = (math.log(fit_temperature(*readings(num, 3.0, seed=3))) for num in (3, 30, 3000))
-    assert 0 < few < 0.2 < more < 1.0 < many
+    certain = np.zeros((1, len(TEMPERATURES)))
+    assert fit_temperature(certain, np.array([True])) in TEMPERATURES
+    assert fit_temperature(certain, np.array([False])) in TEMPERATURES
 
 
 @pytest.mark.parametrize("truth", [0.7, 1.4])
@@ -56,12 +54,6 @@ def test_ten_texts_give_a_temperature_near_the_truth(truth):
     """Without a prior the error is 0.52 to 0.73."""
     errors = [math.log(fit_temperature(*readings(10, truth, seed)) / truth) for seed in range(40)]
     assert np.sqrt(np.mean(np.square(errors))) < 0.4
-
-
-def test_a_single_certain_text():
-    certain = np.zeros((1, len(TEMPERATURES)))
-    assert fit_temperature(certain, np.array([True])) in TEMPERATURES
-    assert fit_temperature(certain, np.array([False])) in TEMPERATURES
 
 
 def test_calibration_error_by_hand():

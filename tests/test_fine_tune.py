@@ -11,7 +11,7 @@ from aocr.folder.model_folder import ModelFolder
 from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset
-from aocr.training.fine_tune import PIXELS, ROWS, VOCABULARY_AXES, InitialWeights, covers_most_of, source_of, start_from
+from aocr.training.fine_tune import PIXELS, ROWS, VOCABULARY_AXES, InitialWeights, covers_most_of, start_from
 
 BASE = ModelConfig(Charset("012abÉ"), channels=3, attn_num_hidden=16, target_embedding_size=8)
 
@@ -73,13 +73,6 @@ def test_stretched_rows_give_the_same_as_the_original_4(initial, num_rows, num_d
 
 
 @pytest.mark.parametrize(
-    ("symbol", "source"), [("a", "a"), ("B", "b"), ("á", "a"), ("Ä", "a"), ("é", "É"), ("c", None), ("ಕ", None)]
-)
-def test_most_similar_symbol(symbol, source):
-    assert source_of(symbol, BASE.charset) == source
-
-
-@pytest.mark.parametrize(
     ("known", "symbols", "covered"),
     [("abc012", "abc", True), ("abc012", "ABCÄ", True), ("abc012", "ಅಆಇ01", False), ("abc012", "ಅ0", True)],
 )
@@ -88,17 +81,17 @@ def test_half_of_the_symbols_is_most_of_a_charset(known, symbols, covered):
 
 
 def test_rows_of_similar_symbols_are_taken_over(initial):
-    charset = Charset("2Aäxé0")
+    charset = Charset("2ABäxé0ಕ")
     for name, axis in VOCABULARY_AXES.items():
         shape = list(initial.weights[name].shape)
         shape[axis] = charset.vocabulary_size
         fitted = initial.fitted(name, np.full(shape, 9, np.float32), charset)
         rows, initial_rows = np.moveaxis(fitted, axis, 0), np.moveaxis(initial.weights[name], axis, 0)
         np.testing.assert_array_equal(rows[:NUM_SPECIALS], initial_rows[:NUM_SPECIALS])
-        for symbol, source in zip("2Aäé0", "2aaÉ0", strict=True):
+        for symbol, source in zip("2ABäé0", "2abaÉ0", strict=True):
             row = initial_rows[BASE.charset.encode(source)[0]]
             np.testing.assert_array_equal(rows[charset.encode(symbol)[0]], row, f"{name} {symbol}")
-        assert (rows[charset.encode("x")[0]] == 9).all()
+        assert (rows[charset.encode("xಕ")] == 9).all()
 
 
 def test_another_memory_size_keeps_the_cnn(initial, caplog):
@@ -111,10 +104,8 @@ def test_another_memory_size_keeps_the_cnn(initial, caplog):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "wanted"),
-    [("ctc/bias", (2,), (13,)), ("decoder/output_projection/kernel", (32, 5), (32, 13)),
-     ("cnn/stem/kernel", (3, 3, 7, 16), (3, 3, 3, 16))],
-)  # fmt: skip
+    ("name", "shape", "wanted"), [("ctc/bias", (2,), (13,)), (PIXELS, (3, 3, 7, 16), (3, 3, 3, 16))]
+)
 def test_weights_that_fit_no_network_are_ignored(name, shape, wanted):
     """Fewer rows than the charset has symbols, or images of seven channels, in a stranger's model."""
     initial = InitialWeights("base", Charset("0123456789"), {name: np.ones(shape, np.float32)})
