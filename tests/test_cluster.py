@@ -83,7 +83,7 @@ def test_every_record_is_in_one_share(shards, num_workers):
     for worker in range(num_workers):
         share, batches = first_epoch(paths, config, worker, num_workers)
         assert share.by_file == (num_workers <= len(paths)) and share.num_batches == len(batches)
-        labels += sum(batches, [])
+        labels += [label for batch in batches for label in batch]
         num_batches.add(len(batches))
     assert sorted(labels) == sorted(label.encode() for label in summarise(paths).labels)
     assert len(num_batches) == 1, "workers would wait for each other for ever"

@@ -77,7 +77,7 @@ class Plan:
         shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())
         if shrunk:
             log.warning("%d of %d images are wider and are scaled down to fit.", shrunk, len(sizes))
-        log.info("Training on %s, %s", pluralise(int(self.in_training.sum()), "image"), self._validation_in_words())
+        log.info("Training on %s, %s", pluralise(int(self.in_training.sum()), "image"), self._describe_validation())
         self._warn_of_overlap()
         unusable = [self._why_unusable(i) for i in np.flatnonzero(self.unusable).tolist()]
         warn_of(log, unusable, f"records of {self.data.name} left out because of their labels")
@@ -99,7 +99,7 @@ class Plan:
         reason = f"has characters outside the charset: {missing}" if missing else longer
         return f"{self.data.name}: record {number + 1} is left out: its label {label!r} {reason}"
 
-    def _validation_in_words(self) -> str:
+    def _describe_validation(self) -> str:
         seen = self.split.num_seen
         if self.validation_data is None:
             why = "every image that could be used was trained on before; " if seen else ""
