@@ -1,4 +1,4 @@
-"""One image of one text: `Painter.draw(i)` depends on the seed and on i, on nothing else."""
+"""Drawing an image of a text: `Painter.draw(i)` depends only on the seed and i."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from PIL import Image
 from aocr.errors import ConfigError
 from aocr.synth.fonts.choice import FontSet
 from aocr.synth.fonts.survey import Face, is_simple, open_face
-from aocr.synth.looks.camera import MIN_CHAR, contrast
+from aocr.synth.looks.camera import MIN_CHAR_WIDTH, contrast
 from aocr.synth.looks.colours import colour, near
 from aocr.synth.looks.stock import shared_stock
-from aocr.synth.looks.work import Work, dimmed, fill, take
+from aocr.synth.looks.work import Work, apply_groups, choose, dimmed, rounded
 from aocr.synth.sheet import layout
 from aocr.synth.sheet.displays import Segments, dot_matrix, has_segments
-from aocr.synth.sheet.geometry import look_at
-from aocr.synth.sheet.ink import Ink
+from aocr.synth.sheet.geometry import random_view
 from aocr.synth.sheet.layout import Sheet
-from aocr.synth.sheet.lettering import SIZE, Hand, ripple, write
+from aocr.synth.sheet.lettering import SIZE, Hand, Ink, ripple, write
 from aocr.synth.styles import Style
 
-TRIES = 300
-"""Attempts at one image before it is said that it cannot be drawn."""
+MAX_TRIES = 300
+"""Attempts at an image."""
 MIN_CONTRAST = (13, 22)
-"""Difference between letters and what is round them, 0 to 255: for a quarter of the images, and for the rest."""
+"""Minimum contrast of the letters, 0 to 255: for a quarter of the images, and for the rest."""
 STOCK_SEED = 20
 
 
@@ -35,27 +34,23 @@ class Texts(Protocol):
     """A source of texts."""
 
     def draw(self, rng: Random) -> str:
-        """A text."""
+        """Draw a text."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """An image drawn.
-
-    Attributes:
-      data: encoded jpeg or png.
-      label: the text in it; empty: there is none.
-      width, height: in pixels.
-    """
+    """A finished image."""
 
     data: bytes
+    """Encoded JPEG or PNG."""
     label: str
+    """Its text, perhaps empty."""
     width: int
     height: int
 
     @property
-    def ending(self) -> str:
-        """Of the name of a file with this data."""
+    def extension(self) -> str:
+        """The extension of its file name."""
         return "png" if self.data.startswith(b"\x89PNG") else "jpg"
 
 
@@ -64,9 +59,9 @@ class Painter:
 
     Args:
       texts: source of the texts.
-      faces: fonts to draw them in.
+      faces: fonts.
       style: the kind of images.
-      seed: of all chance.
+      seed: random seed.
       empty: share of images without text.
     """
 
@@ -76,7 +71,7 @@ class Painter:
         self._stock = shared_stock(STOCK_SEED)
 
     def draw(self, number: int) -> Drawn:
-        """Image `number`.
+        """Draw image `number`.
 
         Raises:
           ConfigError: no image can be made of these texts and fonts.
@@ -85,24 +80,24 @@ class Painter:
         if rng.random() < self._empty:
             work, label = self._blank(rng), ""
         else:
-            work, label = self._seen(rng)
+            work, label = self._readable(rng)
         file = io.BytesIO()
         work.picture.save(file, "JPEG", quality=rng.randint(45, 95))
         return Drawn(file.getvalue(), label, *work.size)
 
-    def _seen(self, rng: Random) -> tuple[Work, str]:
-        """An image in which the text can be seen, and its label."""
-        for _ in range(TRIES):
+    def _readable(self, rng: Random) -> tuple[Work, str]:
+        """Draw an image in which the text is visible, and return its label too."""
+        for _ in range(MAX_TRIES):
             text = self._texts.draw(rng)
-            if (face := self._fonts.pick(rng, text)) and (found := self._attempt(rng, face, text)):
-                return found
-        reason = "no font has all its characters" if face is None else "it cannot be seen in any font tried"
+            if (face := self._fonts.pick(rng, text)) and (result := self._attempt(rng, face, text)):
+                return result
+        reason = "no font has all its characters" if face is None else "it is not visible in any font tried"
         raise ConfigError("--fonts", text, f"this text cannot be drawn: {reason}. Name other fonts.")
 
     # Sheets
 
     def _hand(self, rng: Random, face: Face, text: str) -> Hand:
-        """How to write a text in a font."""
+        """Draw the way a text is written in a font."""
         style, simple = self._style, is_simple(text)
         font = open_face(face.path, face.index, SIZE, not simple)
         stroke = rng.choice((1, 1, 2)) if rng.random() < style.bold else 0
@@ -119,20 +114,21 @@ class Painter:
             hand = replace(hand, bounce=rng.uniform(0, style.bounce), tilt=rng.uniform(0, style.tilt))
         return hand
 
-    def _other(self, rng: Random, face: Face, hand: Hand, text: str) -> Ink | None:
-        """Another text for beside the word, mostly in the same hand and case."""
+    def _neighbour(self, rng: Random, face: Face, hand: Hand, text: str) -> Ink | None:
+        """Write another text, mostly in the word's hand and case."""
         other = self._texts.draw(rng)
         if rng.random() < 0.7:
             other = other.upper() if text.isupper() else other.lower() if text.islower() else other
         same = rng.random() < self._style.same_hand and face.chars.issuperset(other)
         if same and is_simple(text) == is_simple(other):
             return write(other, Hand(hand.font, hand.gap, hand.stroke), rng)
-        if not (found := self._fonts.pick(rng, other)):
-            return None
-        return write(other, Hand(open_face(found.path, found.index, SIZE, not is_simple(other))), rng)
+        if other_face := self._fonts.pick(rng, other):
+            font = open_face(other_face.path, other_face.index, SIZE, not is_simple(other))
+            return write(other, Hand(font), rng)
+        return None
 
     def _sheet(self, rng: Random, face: Face, text: str) -> Sheet | None:
-        """The text with all that stands round it."""
+        """Lay out the text and its surroundings; None if the text has no ink."""
         style, hand = self._style, self._hand(rng, face, text)
         segments = Segments.random(rng) if has_segments(text) and rng.random() < style.segments else None
         ink: Ink | None
@@ -146,18 +142,15 @@ class Painter:
             return None
         if rng.random() < style.rippled:
             ink = ripple(ink, rng)
-        sheet = layout.lay(ink)
+        sheet = layout.new_sheet(ink)
         sheet.in_segments = segments is not None
         if not hand.curve and rng.random() < style.neighbours:
-            layout.add_neighbours(sheet, rng, ink.ascent, lambda: self._other(rng, face, hand, text), style.sides)
-        kind = rng.random()
-        for share, add in style.panels:
-            if 0 <= kind < share:
-                add(sheet, rng)
-            kind -= share
+            layout.add_neighbours(sheet, rng, ink.ascent, lambda: self._neighbour(rng, face, hand, text), style.sides)
+        if panel := choose(style.panels, rng):
+            panel(sheet, rng)
         if segments and rng.random() < 0.5:
             layout.show_unlit(sheet, segments.write(text, unlit=True))
-        elif rng.random() < style.written_on and (other := self._other(rng, face, hand, text)):
+        elif rng.random() < style.written_on and (other := self._neighbour(rng, face, hand, text)):
             layout.write_behind(sheet, rng, other)
         return sheet
 
@@ -168,47 +161,45 @@ class Painter:
         return rng.randint((3 * low + high) // 4 if rng.random() < 0.85 else low, high)
 
     def _attempt(self, rng: Random, face: Face, text: str) -> tuple[Work, str] | None:
-        """An image and its label; None: the text could not be seen in it."""
+        """Draw an image, and return its label too; None if the text is not visible."""
         sheet = self._sheet(rng, face, text)
         if not sheet:
             return None
-        geometry, height = self._style.geometry, self._height(rng)
-        view = look_at(rng, geometry, sheet.letters.size, sheet.box, sheet.limits, height, len(text))
-        if view.size[0] < MIN_CHAR * len(text):
+        height, geometry = self._height(rng), self._style.geometry
+        view = random_view(rng, geometry, sheet.letters.size, sheet.box, sheet.max_margins, height, len(text))
+        if view.size[0] < MIN_CHAR_WIDTH * len(text):
             return None
         ink, ground = self._style.colours(rng)
         letters = view.show(sheet.letters, sharp=True)
         work = Work(Image.new("RGB", view.size), letters, view.size, ink, ground, len(text))
-        board, behind = (view.show(mask) if mask else None for mask in (sheet.panel, sheet.behind))
-        self._paint(rng, work, board, behind, sheet.faint)
-        take(self._style.camera, work, rng, self._stock)
+        panel, behind = (view.show(mask) if mask else None for mask in (sheet.panel, sheet.behind))
+        self._paint(rng, work, panel, behind, sheet.faint)
+        apply_groups(self._style.camera, work, rng, self._stock)
         if contrast(work.picture, letters) < MIN_CONTRAST[rng.random() > 0.25]:
             return None
         label = text if sheet.in_segments else "".join(face.shown_as.get(char, char) for char in text)
         return work, label
 
     def _paint(
-        self, rng: Random, work: Work, board: Image.Image | None, behind: Image.Image | None, faint: bool
+        self, rng: Random, work: Work, panel: Image.Image | None, behind: Image.Image | None, faint: bool
     ) -> None:
-        """Ground, boards, what is behind, letters, and what is over them."""
+        """Paint the ground, the panel, what is behind the letters, the letters, and what is over them."""
         style = self._style
-        take(style.ground, work, rng, self._stock)
-        if board:
-            work.picture.paste(fill(colour(rng) if rng.random() < 0.7 else work.ink), mask=board)
+        apply_groups(style.ground, work, rng, self._stock)
+        if panel:
+            work.picture.paste(rounded(colour(rng) if rng.random() < 0.7 else work.ink), mask=panel)
         if behind and faint:
-            work.picture.paste(fill(work.ink), mask=dimmed(behind, rng.uniform(0.03, 0.15)))
+            work.picture.paste(rounded(work.ink), mask=dimmed(behind, rng.uniform(0.03, 0.15)))
         elif behind:
             shade = colour(rng) if rng.random() < 0.5 else near(rng, work.ground, 40)
-            work.picture.paste(fill(shade), mask=dimmed(behind, rng.uniform(0.15, 0.7)))
-        for groups in (style.behind, style.letters, style.over):
-            take(groups, work, rng, self._stock)
+            work.picture.paste(rounded(shade), mask=dimmed(behind, rng.uniform(0.15, 0.7)))
+        apply_groups((*style.behind, *style.letters, *style.over), work, rng, self._stock)
 
     def _blank(self, rng: Random) -> Work:
-        """A picture without text: a ground as words have it."""
+        """Draw an image without text."""
         height = self._height(rng)
         size = (int(height * rng.uniform(0.6, 6)), height)
         ink, ground = self._style.colours(rng)
         work = Work(Image.new("RGB", size), Image.new("L", size), size, ink, ground, 1)
-        for groups in (self._style.ground, self._style.over, self._style.camera):
-            take(groups, work, rng, self._stock)
+        apply_groups((*self._style.ground, *self._style.over, *self._style.camera), work, rng, self._stock)
         return work

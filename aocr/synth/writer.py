@@ -1,7 +1,7 @@
-"""Where drawn images go: a folder with annotations, or TFRecord files; in blocks, so that a killed run goes on.
+"""Writing images to a folder with annotations, or to TFRecord files, so that a stopped run can resume.
 
-Everything is written under temporary names first. After each block a small state beside them says how far they are
-whole; a run with the same settings cuts them there and goes on. The last step gives them their names.
+Files have temporary names until the end. After each block of images a state file records their valid sizes; a run
+with the same settings truncates them to these and continues.
 """
 
 from __future__ import annotations
@@ -10,54 +10,48 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import struct
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from aocr import files
-from aocr.checksum import HEAD_BYTES, is_head
+from aocr.checksum import HEAD_BYTES, is_head, masked_crc32c
 from aocr.errors import DatasetError
+from aocr.protobuf import field, varint
 from aocr.synth.drawing import Drawn
-from aocr.synth.records import example, framed
 
 ANNOTATIONS = "annotations.txt"
 RECORDS_ENDING = ".tfrecords"
-PER_FOLDER = 1000
-MAX_STATE_BYTES = 2**20
+IMAGES_PER_FOLDER = 1000
 
 
-def _failed(path: str, error: OSError) -> DatasetError:
-    reason = error.strerror or str(error)
-    return DatasetError(
-        path,
-        f"cannot be written ({reason}). Free space or check rights, then give the same command: it goes on from here.",
-    )
+def make_record(drawn: Drawn) -> bytes:
+    """Serialize an image as a TFRecord with the features that `aocr dataset` writes, without TensorFlow.
+
+    A record is the length of its data (8 bytes, little-endian), the length's checksum, the data, the data's checksum.
+    """
+    texts = {"image": drawn.data, "label": drawn.label, "comment": b""}
+    numbers = {"width": drawn.width, "height": drawn.height}
+    values = {name: field(1, field(1, value)) for name, value in texts.items()}
+    values |= {name: field(3, field(1, varint(number))) for name, number in numbers.items()}
+    data = field(1, b"".join(field(1, field(1, name) + field(2, values[name])) for name in sorted(values)))
+    length = struct.pack("<Q", len(data))
+    return b"".join(part + masked_crc32c(part).to_bytes(4, "little") for part in (length, data))
 
 
-def _open_or_make(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-
-
-def _odd_in(folder: str) -> Iterator[str]:
-    """Links, which may lead anywhere, pipes and devices in a folder and the folders in it."""
-    folders = [folder]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif not entry.is_file(follow_symlinks=False):
-                    yield entry.path
+def _write_error(path: str, error: OSError) -> DatasetError:
+    advice = "Free disk space or check permissions, then repeat the command to resume."
+    return DatasetError(path, f"cannot be written ({error.strerror or error}). {advice}")
 
 
 class Writer:
-    """Appends blocks of images to files, and remembers how far they are whole: a context manager.
-
-    Another run is kept off the same files; not so on Windows.
+    """Appends blocks of images to files and records progress; a context manager.
 
     Args:
       output: the folder or the stem of the records.
-      names: of the files at the end.
-      settings: whatever decides the images; work of other settings is not gone on with.
+      names: final names of the files.
+      settings: identifies the images; a run with other settings cannot be resumed.
     """
 
     def __init__(self, output: str, names: Sequence[str], settings: str):
@@ -66,7 +60,6 @@ class Writer:
         self._state = f"{names[0]}.synth.json"
         self._files: list[BinaryIO] = []
         self._lock: int | None = None
-        self._entered = False
         self.num_done = 0
         self.resumed = 0
 
@@ -74,128 +67,104 @@ class Writer:
         try:
             self._check()
             os.makedirs(os.path.dirname(self._names[0]) or ".", exist_ok=True)
-            self._open(0)
-            self._hold()
-            sizes = self._read_state()
-            self._entered = True
-            for number, size in enumerate(sizes):
-                file = self._open(number)
+            self._take_lock()
+            for path, size in zip(self._temporary, self._read_state(), strict=True):
+                file = open(path, "r+b", opener=_open_or_create)
+                self._files.append(file)
                 file.truncate(size)
                 file.seek(size)
             self.resumed = self.num_done
         except OSError as error:
             self.__exit__()
-            raise _failed(self._output, error) from None
+            raise _write_error(self._output, error) from None
         except DatasetError:
             self.__exit__()
             raise
         return self
 
-    def _open(self, number: int) -> BinaryIO:
-        """A temporary file, opened once."""
-        if number == len(self._files):
-            file = open(self._temporary[number], "r+b", opener=_open_or_make)  # noqa: SIM115 (closed on leaving)
-            self._files.append(file)
-        return self._files[number]
-
-    def _hold(self) -> None:
-        """Keep others off the files, until the end of this run.
+    def _take_lock(self) -> None:
+        """Lock the first temporary file, so that a second run of the command does not write to it too.
 
         Raises:
-          DatasetError: another is at work on them.
+          DatasetError: another run holds it.
         """
-        lock = os.dup(self._files[0].fileno())  # it holds when the file is closed, to be renamed
-        if not files.lock(lock) or self._has_ended(lock):
+        lock = _open_or_create(self._temporary[0], os.O_RDWR)
+        if not files.lock(lock):
             os.close(lock)
-            reason = "another aocr synth is at work on it. Wait for it, or name another output."
-            raise DatasetError(self._output, reason)
+            raise DatasetError(self._output, "another aocr synth is writing here. Wait for it, or name another output.")
         self._lock = lock
-
-    def _has_ended(self, handle: int) -> bool:
-        """Whether another run has just given the file of a handle its last name."""
-        try:
-            return not os.path.samestat(os.fstat(handle), os.stat(self._temporary[0]))
-        except FileNotFoundError:
-            return True
 
     def __exit__(self, *error) -> None:
         for file in self._files:
             with contextlib.suppress(OSError):
                 file.close()
-        if self._entered and self.num_done == 0:  # nothing to go on with
-            self._clear()
         if self._lock is not None:
+            if self.num_done == 0 and len(self._files) == len(self._names):
+                self._remove_all()
             os.close(self._lock)
 
-    def _clear(self) -> None:
-        """Remove all that this run has written."""
+    def _remove_all(self) -> None:
+        """Remove everything this run has written."""
         for path in self._temporary:
             with contextlib.suppress(OSError):
                 os.remove(path)
 
     def _read_state(self) -> list[int]:
-        """Sizes up to which the temporary files are whole; sets `num_done`.
+        """Return the valid sizes of the temporary files, and set `num_done`.
 
         Raises:
-          DatasetError: a run of other settings was stopped here.
+          DatasetError: the stopped run had other settings.
         """
         try:
-            state = json.loads(files.read_plain(self._state, MAX_STATE_BYTES))
+            with open(self._state, encoding="utf-8") as file:
+                state = json.load(file)
             num_done, settings, sizes = state["num_done"], state["settings"], state["sizes"]
-            whole = all(os.path.getsize(path) >= size for path, size in zip(self._temporary, sizes, strict=True))
-            whole = whole and all(type(number) is int and number >= 0 for number in (num_done, *sizes))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return [0] * len(self._names)
-        if not whole:
+            paths = zip(self._temporary, sizes, strict=True)
+            if any(os.path.getsize(path) < size for path, size in paths):
+                raise ValueError("a temporary file is too short")
+        except (OSError, ValueError, KeyError, TypeError):
             return [0] * len(self._names)
         if settings != self._settings:
-            raise DatasetError(
-                self._output,
-                f"holds {num_done:,} images of a stopped run with other settings. Give its command again to go on, "
-                f"or remove {self._leftover()}.",
-            )
+            reason = f"contains {num_done:,} images of a stopped run with other settings."
+            advice = f"Repeat its command to resume it, or remove {self._leftover()}."
+            raise DatasetError(self._output, f"{reason} {advice}")
         self.num_done = num_done
         return sizes
 
     def _leftover(self) -> str:
-        """What to remove so as to begin anew."""
+        """Return the path to remove in order to start over."""
         return self._state
 
     def _check(self) -> None:
-        """Refuse to write over what is not ours."""
+        """Refuse to overwrite files that are not ours."""
 
-    def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        """Which file image `number` goes to, and its bytes there."""
+    def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+        """Return the index of the file that image `number` belongs to, and the bytes to append."""
         raise NotImplementedError
 
     def write(self, block: Sequence[Drawn]) -> None:
-        """Append images and note how far the files are whole.
+        """Append images and save the state.
 
         Raises:
           DatasetError: the disk is full, or the files cannot be written.
         """
         try:
-            pieces: dict[int, list[bytes]] = {}
+            parts: defaultdict[int, list[bytes]] = defaultdict(list)
             for number, drawn in enumerate(block, self.num_done):
-                place, data = self._pieces(number, drawn)
-                pieces.setdefault(place, []).append(data)
-            for place, parts in pieces.items():
-                self._files[place].write(b"".join(parts))
-            for file in self._files:
+                index, data = self._encode(number, drawn)
+                parts[index].append(data)
+            for index, file in enumerate(self._files):
+                file.write(b"".join(parts[index]))
                 file.flush()
-            done = self.num_done + len(block)
-            state = {"settings": self._settings, "num_done": done, "sizes": [file.tell() for file in self._files]}
-            with open(self._state + ".tmp", "w", encoding="utf-8", opener=_open_or_make) as kept:
-                json.dump(state, kept)
-            os.replace(self._state + ".tmp", self._state)
-            self.num_done = done
+            num_done = self.num_done + len(block)
+            state = {"settings": self._settings, "num_done": num_done, "sizes": [file.tell() for file in self._files]}
+            files.write(self._state, json.dumps(state).encode())
+            self.num_done = num_done
         except OSError as error:
-            with contextlib.suppress(OSError):
-                os.remove(self._state + ".tmp")
-            raise _failed(self._output, error) from None
+            raise _write_error(self._output, error) from None
 
     def finish(self) -> None:
-        """Give the files their names."""
+        """Rename the files to their final names."""
         try:
             for file, temporary, name in zip(self._files, self._temporary, self._names, strict=True):
                 file.close()
@@ -203,19 +172,23 @@ class Writer:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self._state)
         except OSError as error:
-            raise _failed(self._output, error) from None
+            raise _write_error(self._output, error) from None
+
+
+def _open_or_create(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 class RecordWriter(Writer):
-    """TFRecord files; images are dealt to the shards in turn.
+    """Writes TFRecord files; images are distributed to the shards in turn.
 
     Args:
       output: the file, or the stem of the shards.
       num_shards: number of files.
-      settings: as in Writer.
+      settings: as for Writer.
 
     Raises:
-      DatasetError: something that holds no records has the name.
+      DatasetError: a file of another type has the name.
     """
 
     def __init__(self, output: str, num_shards: int, settings: str):
@@ -226,27 +199,22 @@ class RecordWriter(Writer):
         for name in self._names:
             if os.path.isdir(name):
                 raise DatasetError(name, "is a folder. Name a file to write.")
-            if os.path.exists(name) and os.path.getsize(name):
-                with open(name, "rb") as file:
-                    if not is_head(file.read(HEAD_BYTES)):
-                        raise DatasetError(
-                            name, "already exists and holds no records. Name another output, or remove it."
-                        )
+            if os.path.exists(name) and os.path.getsize(name) and not is_head(files.read(name, HEAD_BYTES)):
+                raise DatasetError(name, "already exists and is not a TFRecord file. Name another file, or remove it.")
 
-    def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        record = framed(example(drawn.data, drawn.label, drawn.width, drawn.height))
-        return number % len(self._names), record
+    def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+        return number % len(self._names), make_record(drawn)
 
 
 class FolderWriter(Writer):
-    """A folder of images, and `annotations.txt` with a `path label` a line.
+    """Writes a folder of images, and `annotations.txt` with a line `path label` for each.
 
     Args:
       output: the folder.
-      settings: as in Writer.
+      settings: as for Writer.
 
     Raises:
-      DatasetError: the folder holds other things.
+      DatasetError: the folder contains other files.
     """
 
     def __init__(self, output: str, settings: str):
@@ -257,29 +225,27 @@ class FolderWriter(Writer):
             raise DatasetError(self._output, f"is a file. Name a folder, or a file that ends in {RECORDS_ENDING}.")
         if os.path.isdir(self._output) and os.listdir(self._output) and not os.path.exists(self._state):
             raise DatasetError(self._output, "is not empty. Name another folder, or remove this one.")
-        if os.path.isdir(self._output) and (odd := next(_odd_in(self._output), None)):
-            raise DatasetError(odd, "is neither file nor folder, and of no stopped run. Name another folder.")
 
     def _leftover(self) -> str:
         return self._output
 
-    def _clear(self) -> None:
-        super()._clear()
+    def _remove_all(self) -> None:
+        super()._remove_all()
         shutil.rmtree(os.path.join(self._output, "images"), ignore_errors=True)
         with contextlib.suppress(OSError):
             os.rmdir(self._output)
 
-    def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        folder, name = f"images/{number // PER_FOLDER:04d}", f"{number:07d}.{drawn.ending}"
-        if number % PER_FOLDER == 0 or number == self.resumed:
-            os.makedirs(os.path.join(self._output, folder), exist_ok=True)
-        with open(os.path.join(self._output, folder, name), "wb") as file:
+    def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+        path = f"images/{number // IMAGES_PER_FOLDER:04d}/{number:07d}.{drawn.extension}"
+        if number % IMAGES_PER_FOLDER == 0 or number == self.resumed:
+            os.makedirs(os.path.dirname(os.path.join(self._output, path)), exist_ok=True)
+        with open(os.path.join(self._output, path), "wb") as file:
             file.write(drawn.data)
-        return 0, f"{folder}/{name} {drawn.label}\n".encode()
+        return 0, f"{path} {drawn.label}\n".encode()
 
 
 def open_writer(output: str, num_shards: int, settings: str) -> Writer:
-    """The writer that an output's ending asks for."""
+    """Create a writer of records or of a folder, by the output's extension."""
     if output.endswith(RECORDS_ENDING):
         return RecordWriter(output, num_shards, settings)
     return FolderWriter(output, settings)

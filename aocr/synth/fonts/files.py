@@ -1,4 +1,4 @@
-"""Font files of folders and of the system."""
+"""Font files in folders and of the system."""
 
 from __future__ import annotations
 
@@ -7,56 +7,46 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-from aocr import files
 from aocr.errors import ConfigError
 
-ENDINGS = (".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2")
-FOLDERS = (
-    "/usr/share/fonts",
-    "/usr/local/share/fonts",
-    "~/.local/share/fonts",
-    "~/.fonts",
-    "/Library/Fonts",
-    "/System/Library/Fonts",
-    "~/Library/Fonts",
-    "C:/Windows/Fonts",
-    "~/AppData/Local/Microsoft/Windows/Fonts",
-)
-"""Where systems keep fonts."""
+EXTENSIONS = (".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2")
+SYSTEM_FOLDERS = (
+    "/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts",
+    "/Library/Fonts", "/System/Library/Fonts", "~/Library/Fonts",
+    "C:/Windows/Fonts", "~/AppData/Local/Microsoft/Windows/Fonts",
+)  # fmt: skip
 
 
-def _default_places() -> list[str]:
-    """Files that fontconfig knows, and the folders of FOLDERS that are there."""
-    places = [folder for folder in map(os.path.expanduser, FOLDERS) if os.path.isdir(folder)]
+def _system_paths() -> list[str]:
+    """Return the system's folders of fonts, and the files that fontconfig lists."""
+    paths = [folder for folder in map(os.path.expanduser, SYSTEM_FOLDERS) if os.path.isdir(folder)]
     if shutil.which("fc-list"):
         done = subprocess.run(["fc-list", "--format", "%{file}\n"], capture_output=True, check=False)
-        places += os.fsdecode(done.stdout).split("\n")[:-1]  # a name need not be UTF-8
-    return places
+        paths += os.fsdecode(done.stdout).split("\n")[:-1]  # a name need not be UTF-8
+    return [path for path in paths if os.path.isdir(path) or path.lower().endswith(EXTENSIONS)]
 
 
-def font_files(places: Sequence[str] | None) -> list[str]:
-    """Font files in folders and the folders in them, sorted, each once.
+def font_files(paths: Sequence[str] | None) -> list[str]:
+    """List the font files in folders, recursively, sorted and without duplicates.
 
     Args:
-      places: folders and files; None: what the system has.
+      paths: folders and files; by default the system's.
 
     Raises:
-      ConfigError: a place does not exist, or there is no font in any.
+      ConfigError: a path does not exist, or there is no font.
     """
-    found: dict[str, None] = {}
-    for place in _default_places() if places is None else places:
-        if os.path.isdir(place):
-            names = (os.path.join(base, name) for base, _, names in os.walk(place) for name in names)
-            fonts = (name for name in names if name.lower().endswith(ENDINGS) and not files.is_endless(name))
-            found.update(dict.fromkeys(sorted(fonts)))
-        elif os.path.isfile(place):
-            if places is not None or place.lower().endswith(ENDINGS):
-                found[place] = None
-        elif places is not None:
-            raise ConfigError("--fonts", place, "there is no such file or folder. Check the path.")
-    if not found:
-        where = "this system" if places is None else " ".join(places)
-        raise ConfigError("--fonts", where, f"holds no font ({' '.join(ENDINGS)}). Name a folder that has some.")
-    real = {os.path.realpath(path): path for path in reversed(found)}
-    stems = {path.rpartition(".")[0] for path in found if not path.lower().endswith(".woff2")}
+    fonts: list[str] = []
+    for path in _system_paths() if paths is None else paths:
+        if os.path.isdir(path):
+            names = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+            fonts += sorted(n for n in names if n.lower().endswith(EXTENSIONS) and os.path.isfile(n))
+        elif os.path.isfile(path):
+            fonts.append(path)
+        elif paths is not None:
+            raise ConfigError("--fonts", path, "there is no such file or folder. Check the path.")
+    if not fonts:
+        source = "this system" if paths is None else " ".join(paths)
+        raise ConfigError("--fonts", source, f"contains no fonts ({' '.join(EXTENSIONS)}). Name a folder of fonts.")
+    real = {os.path.realpath(path): path for path in reversed(fonts)}
+    stems = {path.rpartition(".")[0] for path in fonts if not path.lower().endswith(".woff2")}
     return sorted(path for path in real.values() if not (path.endswith(".woff2") and path[:-6] in stems))

@@ -1,4 +1,4 @@
-"""Surfaces and noise kept ready, so that an image need only cut a piece out of them."""
+"""Prepared surfaces and noise, from which an image takes random pieces."""
 
 from __future__ import annotations
 
@@ -12,44 +12,43 @@ from aocr.synth.looks.textures import photo, texture
 
 HEIGHT, WIDTH = 160, 704
 NUM_TEXTURES, NUM_PHOTOS = 200, 80
-_BILINEAR = Image.Resampling.BILINEAR
 
 
 class Stock:
-    """Pieces of surfaces and of noise. All are made of `seed`, each when it is first asked for, and then kept.
+    """Surfaces, created on first use and cached, and noise.
 
     Args:
-      seed: of the surfaces: with the same one every worker has the same stock.
+      seed: of the surfaces; workers with the same seed have the same stock.
     """
 
     def __init__(self, seed: int):
         self._seed = seed
-        self._made: dict[tuple[int, int], Image.Image] = {}
+        self._surfaces: dict[tuple[int, int], Image.Image] = {}
         self._noise = np.random.default_rng((seed, 0)).standard_normal(1 << 20).astype(np.float32)
 
     def _piece(self, rng: Random, kind: int, number: int, size: tuple[int, int]) -> Image.Image:
-        """A piece of a surface, enlarged or made smaller, turned round or not."""
-        if (kind, number) not in self._made:
+        """Cut a piece out of a surface, perhaps zoomed or mirrored."""
+        if (kind, number) not in self._surfaces:
             generator = np.random.default_rng((self._seed, kind, number))
             make = photo if kind == 2 else texture
-            self._made[kind, number] = Image.fromarray(make(generator, HEIGHT, WIDTH))
-        width, height = size
+            self._surfaces[kind, number] = Image.fromarray(make(generator, HEIGHT, WIDTH))
         zoom = rng.choice((1, 1, 1, 2, 0.5))
-        wide, tall = min(width * zoom, WIDTH), min(height * zoom, HEIGHT)
-        left, top = rng.uniform(0, WIDTH - wide), rng.uniform(0, HEIGHT - tall)
-        piece = self._made[kind, number].resize(size, _BILINEAR, (left, top, left + wide, top + tall))
+        width, height = min(size[0] * zoom, WIDTH), min(size[1] * zoom, HEIGHT)
+        left, top = rng.uniform(0, WIDTH - width), rng.uniform(0, HEIGHT - height)
+        box = (left, top, left + width, top + height)
+        piece = self._surfaces[kind, number].resize(size, Image.Resampling.BILINEAR, box)
         return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else piece
 
     def texture(self, rng: Random, size: tuple[int, int]) -> Image.Image:
-        """A grey piece of `size` = (width, height) pixels."""
+        """Return a grey piece of `size` = (width, height) pixels."""
         return self._piece(rng, 1, rng.randrange(NUM_TEXTURES), size)
 
     def photo(self, rng: Random, size: tuple[int, int]) -> Image.Image:
-        """A colour piece of `size` = (width, height) pixels."""
+        """Return an RGB piece of `size` = (width, height) pixels."""
         return self._piece(rng, 2, rng.randrange(NUM_PHOTOS), size)
 
     def noise(self, rng: Random, shape: tuple[int, ...]) -> np.ndarray:
-        """Normal noise of deviation 1, float32, of any shape up to a million values."""
+        """Return standard normal noise, float32, up to a million values."""
         size = int(np.prod(shape))
         start = rng.randrange(self._noise.size - size)
         return self._noise[start : start + size].reshape(shape)
@@ -57,5 +56,5 @@ class Stock:
 
 @functools.cache
 def shared_stock(seed: int) -> Stock:
-    """The one stock of this process that is made of `seed`."""
+    """Return this process's stock for a seed."""
     return Stock(seed)

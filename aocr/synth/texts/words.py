@@ -1,4 +1,4 @@
-"""The English words in the box, by how common they are. The list is SCOWL's: see words-copyright.txt."""
+"""The built-in list of English words by frequency class, from SCOWL: see words-copyright.txt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import lzma
 from pathlib import Path
 
 CLASSES = {"top": 36, "common": 28, "mid": 14, "rare": 5, "names": 14, "abbreviations": 3}
-"""Classes of the list, and how many of 100 words drawn are of each."""
+"""Classes of the list and their percentage of the words drawn."""
 
 _SIGNS = """
 the of and to a in for is on at by with from or you we our your all new no not be it this that are as
@@ -23,12 +23,12 @@ Dental Clinic Doctor Optical Optician Theatre Cinema Films Live Dance Studio Gal
 Mail Express Delivery Cash Credit Cards ATM
 """
 SIGNS = _SIGNS.split()
-"""Words of shops and streets, which a photograph shows more often than a book does."""
+"""Words of shops and streets, more frequent in photographs than in books."""
 
 
 @functools.cache
 def words_by_length() -> dict[str, dict[int, list[str]]]:
-    """The list in the box: class -> length in characters -> words."""
+    """Load the list: class -> length in characters -> words."""
     text = lzma.decompress(Path(__file__).with_name("words.txt.xz").read_bytes()).decode()
     classes: dict[str, dict[int, list[str]]] = {}
     for line in text.splitlines():
