@@ -12,7 +12,7 @@ from synth_fonts import ASCII, Altered, font_bytes, write_font
 
 from aocr.errors import ConfigError
 from aocr.synth.fonts.choice import FontSet, find_faces
-from aocr.synth.fonts.files import font_files
+from aocr.synth.fonts.choice import font_files
 from aocr.synth.fonts.survey import Face, _drawn_chars, _is_joined, _is_latin, _shown_as, is_simple, survey
 
 CAPITALS = {ord(char): char.upper() for char in string.ascii_lowercase}

@@ -10,7 +10,7 @@ from synth_fonts import font_bytes
 
 from aocr.synth.looks import camera, colours, surface, textures
 from aocr.synth.looks.camera import contrast
-from aocr.synth.looks.stock import Stock
+from aocr.synth.looks.textures import Stock
 from aocr.synth.looks.work import Work, take
 from aocr.synth.sheet import displays, layout
 from aocr.synth.sheet.geometry import Geometry, look_at

@@ -30,7 +30,7 @@ from aocr.folder.weights import read_weights
 from aocr.model.recognizer import build_recognizer
 from aocr.report.pictures import load_image
 from aocr.serving.labelling.retraining import _start_of
-from aocr.synth.fonts.files import font_files
+from aocr.synth.fonts.choice import font_files
 from aocr.text.charset import MAX_SYMBOLS, Charset
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Protocol
 
 from PIL import Image
 
@@ -14,11 +14,11 @@ from aocr.synth.fonts.choice import FontSet
 from aocr.synth.fonts.survey import Face, is_simple, open_face
 from aocr.synth.looks.camera import MIN_CHAR_WIDTH, contrast
 from aocr.synth.looks.colours import colour, near
-from aocr.synth.looks.stock import shared_stock
+from aocr.synth.looks.textures import shared_stock
 from aocr.synth.looks.work import Work, apply_groups, choose, dimmed, rounded
 from aocr.synth.sheet import layout
 from aocr.synth.sheet.displays import Segments, dot_matrix, has_segments
-from aocr.synth.sheet.geometry import random_view
+from aocr.synth.sheet.geometry import View, random_view
 from aocr.synth.sheet.layout import Sheet
 from aocr.synth.sheet.lettering import SIZE, Hand, Ink, ripple, write
 from aocr.synth.styles import Style
@@ -27,14 +27,6 @@ MAX_TRIES = 300
 """Attempts at an image."""
 MIN_CONTRAST = (13, 22)
 """Minimum contrast of the letters, 0 to 255: for a quarter of the images, and for the rest."""
-STOCK_SEED = 20
-
-
-class Texts(Protocol):
-    """A source of texts."""
-
-    def draw(self, rng: Random) -> str:
-        """Draw a text."""
 
 
 @dataclass(frozen=True)
@@ -48,27 +40,14 @@ class Drawn:
     width: int
     height: int
 
-    @property
-    def extension(self) -> str:
-        """The extension of its file name."""
-        return "png" if self.data.startswith(b"\x89PNG") else "jpg"
-
 
 class Painter:
-    """Draws images.
+    """Draws images of a style; `empty` is the share of images without text."""
 
-    Args:
-      texts: source of the texts.
-      faces: fonts.
-      style: the kind of images.
-      seed: random seed.
-      empty: share of images without text.
-    """
-
-    def __init__(self, texts: Texts, faces: list[Face], style: Style, seed: int, empty: float):
-        self._texts, self._fonts, self._style = texts, FontSet(faces), style
+    def __init__(self, draw_text: Callable[[Random], str], faces: list[Face], style: Style, seed: int, empty: float):
+        self._draw_text, self._fonts, self._style = draw_text, FontSet(faces), style
         self._seed, self._empty = seed, empty
-        self._stock = shared_stock(STOCK_SEED)
+        self._stock = shared_stock()
 
     def draw(self, number: int) -> Drawn:
         """Draw image `number`.
@@ -88,13 +67,11 @@ class Painter:
     def _readable(self, rng: Random) -> tuple[Work, str]:
         """Draw an image in which the text is visible, and return its label too."""
         for _ in range(MAX_TRIES):
-            text = self._texts.draw(rng)
+            text = self._draw_text(rng)
             if (face := self._fonts.pick(rng, text)) and (result := self._attempt(rng, face, text)):
                 return result
         reason = "no font has all its characters" if face is None else "it is not visible in any font tried"
         raise ConfigError("--fonts", text, f"this text cannot be drawn: {reason}. Name other fonts.")
-
-    # Sheets
 
     def _hand(self, rng: Random, face: Face, text: str) -> Hand:
         """Draw the way a text is written in a font."""
@@ -116,7 +93,7 @@ class Painter:
 
     def _neighbour(self, rng: Random, face: Face, hand: Hand, text: str) -> Ink | None:
         """Write another text, mostly in the word's hand and case."""
-        other = self._texts.draw(rng)
+        other = self._draw_text(rng)
         if rng.random() < 0.7:
             other = other.upper() if text.isupper() else other.lower() if text.islower() else other
         same = rng.random() < self._style.same_hand and face.chars.issuperset(other)
@@ -154,8 +131,6 @@ class Painter:
             layout.write_behind(sheet, rng, other)
         return sheet
 
-    # Pictures
-
     def _height(self, rng: Random) -> int:
         low, high = self._style.heights
         return rng.randint((3 * low + high) // 4 if rng.random() < 0.85 else low, high)
@@ -172,27 +147,26 @@ class Painter:
         ink, ground = self._style.colours(rng)
         letters = view.show(sheet.letters, sharp=True)
         work = Work(Image.new("RGB", view.size), letters, view.size, ink, ground, len(text))
-        panel, behind = (view.show(mask) if mask else None for mask in (sheet.panel, sheet.behind))
-        self._paint(rng, work, panel, behind, sheet.faint)
+        self._paint(rng, work, sheet, view)
         apply_groups(self._style.camera, work, rng, self._stock)
         if contrast(work.picture, letters) < MIN_CONTRAST[rng.random() > 0.25]:
             return None
         label = text if sheet.in_segments else "".join(face.shown_as.get(char, char) for char in text)
         return work, label
 
-    def _paint(
-        self, rng: Random, work: Work, panel: Image.Image | None, behind: Image.Image | None, faint: bool
-    ) -> None:
+    def _paint(self, rng: Random, work: Work, sheet: Sheet, view: View) -> None:
         """Paint the ground, the panel, what is behind the letters, the letters, and what is over them."""
         style = self._style
         apply_groups(style.ground, work, rng, self._stock)
-        if panel:
-            work.picture.paste(rounded(colour(rng) if rng.random() < 0.7 else work.ink), mask=panel)
-        if behind and faint:
-            work.picture.paste(rounded(work.ink), mask=dimmed(behind, rng.uniform(0.03, 0.15)))
-        elif behind:
-            shade = colour(rng) if rng.random() < 0.5 else near(rng, work.ground, 40)
-            work.picture.paste(rounded(shade), mask=dimmed(behind, rng.uniform(0.15, 0.7)))
+        if sheet.panel:
+            shade = colour(rng) if rng.random() < 0.7 else work.ink
+            work.picture.paste(rounded(shade), mask=view.show(sheet.panel))
+        if sheet.behind:
+            shade, opacity = work.ink, (0.03, 0.15)
+            if not sheet.faint:
+                shade = colour(rng) if rng.random() < 0.5 else near(rng, work.ground, 40)
+                opacity = (0.15, 0.7)
+            work.picture.paste(rounded(shade), mask=dimmed(view.show(sheet.behind), rng.uniform(*opacity)))
         apply_groups((*style.behind, *style.letters, *style.over), work, rng, self._stock)
 
     def _blank(self, rng: Random) -> Work:

@@ -1,7 +1,4 @@
-"""`aocr synth`: images in order, drawn by any number of processes.
-
-Image i depends only on the settings, the seed and i, so blocks of images can be drawn anywhere and written in order.
-"""
+"""`aocr synth`: processes draw blocks of images in any order, since image i depends only on the settings and i."""
 
 from __future__ import annotations
 
@@ -17,12 +14,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from PIL import features
-
 from aocr.errors import ConfigError, DatasetError
-from aocr.synth.drawing import Drawn, Painter, Texts
-from aocr.synth.fonts.choice import find_faces
-from aocr.synth.fonts.survey import Face, is_simple
+from aocr.synth.drawing import Drawn, Painter
+from aocr.synth.fonts.choice import faces_for
+from aocr.synth.fonts.survey import Face
 from aocr.synth.like.painter import LikeJob, LikePainter
 from aocr.synth.styles import STYLES
 from aocr.synth.texts.english import EnglishTexts
@@ -37,6 +32,7 @@ BLOCKS_AHEAD = 3
 ASCII = "".join(map(chr, range(32, 127)))
 VERSION = 1
 """Increased whenever the same settings give other images."""
+Texts = EnglishTexts | LineTexts | PatternTexts
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class Job:
     def painter(self) -> Painter:
         """Create a painter of the images."""
         options = self.options
-        return Painter(self.texts, self.faces, STYLES[options.style], options.seed, options.empty)
+        return Painter(self.texts.draw, self.faces, STYLES[options.style], options.seed, options.empty)
 
 
 AnyJob = Job | LikeJob
@@ -95,12 +91,7 @@ def _open_texts(options: SynthOptions) -> tuple[Texts, str, str]:
 
 
 def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Job:
-    """Read the texts and find the fonts.
-
-    Args:
-      options: what to draw.
-      fonts: folders and files; by default the system's fonts.
-      workers: processes that inspect fonts.
+    """Read the texts and find the fonts, in files, folders or (None) the system.
 
     Raises:
       ConfigError: no font can be used, or the pattern is invalid.
@@ -112,24 +103,6 @@ def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Jo
     faces = faces_for(charset, fonts, workers, as_written=not isinstance(texts, EnglishTexts))
     parts = (VERSION, dataclasses.astuple(options), source, [(face.path, face.index) for face in faces])
     return Job(options, texts, faces, hashlib.sha256(repr(parts).encode()).hexdigest()[:20])
-
-
-def faces_for(charset: str, fonts: list[str] | None, workers: int, as_written: bool = True) -> list[Face]:
-    """Find the fonts for texts of these symbols.
-
-    Args:
-      charset: the symbols.
-      fonts: folders and files; by default the system's fonts.
-      workers: processes that inspect fonts.
-      as_written: leave out lower-case letters that a font draws as capitals.
-
-    Raises:
-      ConfigError: there are none.
-    """
-    if not is_simple(charset) and not features.check("raqm"):
-        reason = "Pillow needs Raqm to draw this script. Install libraqm, or a Pillow wheel."
-        raise ConfigError("--fonts", charset[:20], reason)
-    return find_faces(fonts, charset, as_written, workers)
 
 
 _painter: Painter | LikePainter
@@ -184,14 +157,9 @@ def num_cores() -> int:
 def draw(
     job: AnyJob, output: str, num_shards: int, workers: int, progress: Callable[[int], None] = lambda count: None
 ) -> int:
-    """Draw all images into a folder or records.
+    """Draw all images into a folder, or into records if `output` ends in .tfrecords.
 
-    Args:
-      job: what to draw.
-      output: a folder, or a file name that ends in .tfrecords.
-      num_shards: number of record files.
-      workers: number of processes.
-      progress: called with the number of finished images, at the start and after each block.
+    `progress` is called with the number of finished images, at the start and after each block.
 
     Returns:
       The number of images that an earlier run had finished.

@@ -23,11 +23,7 @@ SAMPLE = "Hamburg STREET 0123456789"
 
 
 def save_png(image: Image.Image, path: str) -> None:
-    """Write a sheet.
-
-    Raises:
-      DatasetError: it cannot be written.
-    """
+    """Write a sheet as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     with files.writing(path, partial(DatasetError, path)):

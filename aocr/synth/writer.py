@@ -11,8 +11,8 @@ import json
 import os
 import shutil
 import struct
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import BinaryIO
 
 from aocr import files
@@ -24,14 +24,12 @@ from aocr.synth.drawing import Drawn
 ANNOTATIONS = "annotations.txt"
 RECORDS_ENDING = ".tfrecords"
 IMAGES_PER_FOLDER = 1000
+RESUME = "Free disk space or check permissions, then repeat the command to resume."
 
 
 def make_record(drawn: Drawn) -> bytes:
-    """Serialize an image as a TFRecord with the features that `aocr dataset` writes, without TensorFlow.
-
-    A record is the length of its data (8 bytes, little-endian), the length's checksum, the data, the data's checksum.
-    """
-    texts = {"image": drawn.data, "label": drawn.label, "comment": b""}
+    """Serialize an image as a TFRecord with the features that `aocr dataset` writes, without TensorFlow."""
+    texts: dict[str, str | bytes] = {"image": drawn.data, "label": drawn.label, "comment": b""}
     numbers = {"width": drawn.width, "height": drawn.height}
     values = {name: field(1, field(1, value)) for name, value in texts.items()}
     values |= {name: field(3, field(1, varint(number))) for name, number in numbers.items()}
@@ -40,100 +38,62 @@ def make_record(drawn: Drawn) -> bytes:
     return b"".join(part + masked_crc32c(part).to_bytes(4, "little") for part in (length, data))
 
 
-def _write_error(path: str, error: OSError) -> DatasetError:
-    advice = "Free disk space or check permissions, then repeat the command to resume."
-    return DatasetError(path, f"cannot be written ({error.strerror or error}). {advice}")
-
-
 class Writer:
-    """Appends blocks of images to files and records progress; a context manager.
-
-    Args:
-      output: the folder or the stem of the records.
-      names: final names of the files.
-      settings: identifies the images; a run with other settings cannot be resumed.
-    """
+    """Appends blocks of images to files and records progress; resumes only a run with the same `settings`."""
 
     def __init__(self, output: str, names: Sequence[str], settings: str):
         self._output, self._names, self._settings = output, list(names), settings
         self._temporary = [f"{name}.0.tmp" for name in names]
         self._state = f"{names[0]}.synth.json"
         self._files: list[BinaryIO] = []
-        self._lock: int | None = None
+        self._is_open = False
         self.num_done = 0
         self.resumed = 0
 
-    def __enter__(self) -> Writer:
-        try:
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return files.writing(self._output, partial(DatasetError, self._output), RESUME)
+
+    def open(self) -> None:
+        """Open the files, at the end of what a stopped run has written."""
+        with self._errors():
             self._check()
             os.makedirs(os.path.dirname(self._names[0]) or ".", exist_ok=True)
-            self._take_lock()
-            for path, size in zip(self._temporary, self._read_state(), strict=True):
-                file = open(path, "r+b", opener=_open_or_create)
-                self._files.append(file)
+            for path in self._temporary:
+                self._files.append(open(path, "ab"))  # noqa: SIM115 (closed in `close`)
+            if not files.lock(self._files[0].fileno()):
+                raise DatasetError(self._output, "another aocr synth is writing here. Wait, or name another output.")
+            for file, size in zip(self._files, self._read_state(), strict=True):
                 file.truncate(size)
                 file.seek(size)
-            self.resumed = self.num_done
-        except OSError as error:
-            self.__exit__()
-            raise _write_error(self._output, error) from None
-        except DatasetError:
-            self.__exit__()
-            raise
-        return self
+        self.resumed, self._is_open = self.num_done, True
 
-    def _take_lock(self) -> None:
-        """Lock the first temporary file, so that a second run of the command does not write to it too.
-
-        Raises:
-          DatasetError: another run holds it.
-        """
-        lock = _open_or_create(self._temporary[0], os.O_RDWR)
-        if not files.lock(lock):
-            os.close(lock)
-            raise DatasetError(self._output, "another aocr synth is writing here. Wait for it, or name another output.")
-        self._lock = lock
-
-    def __exit__(self, *error) -> None:
+    def close(self) -> None:
+        """Close the files; remove them if there is nothing to resume."""
         for file in self._files:
             with contextlib.suppress(OSError):
                 file.close()
-        if self._lock is not None:
-            if self.num_done == 0 and len(self._files) == len(self._names):
-                self._remove_all()
-            os.close(self._lock)
+        if self._is_open and self.num_done == 0:
+            self._remove_all()
 
     def _remove_all(self) -> None:
-        """Remove everything this run has written."""
         for path in self._temporary:
             with contextlib.suppress(OSError):
                 os.remove(path)
 
     def _read_state(self) -> list[int]:
-        """Return the valid sizes of the temporary files, and set `num_done`.
-
-        Raises:
-          DatasetError: the stopped run had other settings.
-        """
+        """Return the valid sizes of the temporary files, and set `num_done`."""
         try:
-            with open(self._state, encoding="utf-8") as file:
-                state = json.load(file)
+            state = json.loads(files.read(self._state))
             num_done, settings, sizes = state["num_done"], state["settings"], state["sizes"]
-            paths = zip(self._temporary, sizes, strict=True)
-            if any(os.path.getsize(path) < size for path, size in paths):
-                raise ValueError("a temporary file is too short")
+            if any(os.path.getsize(path) < size for path, size in zip(self._temporary, sizes, strict=True)):
+                raise ValueError("a file is shorter than it was")
         except (OSError, ValueError, KeyError, TypeError):
             return [0] * len(self._names)
         if settings != self._settings:
             reason = f"contains {num_done:,} images of a stopped run with other settings."
-            advice = f"Repeat its command to resume it, or remove {self._leftover()}."
-            raise DatasetError(self._output, f"{reason} {advice}")
+            raise DatasetError(self._output, f"{reason} Repeat its command to resume it, or name another output.")
         self.num_done = num_done
         return sizes
-
-    def _leftover(self) -> str:
-        """Return the path to remove in order to start over."""
-        return self._state
 
     def _check(self) -> None:
         """Refuse to overwrite files that are not ours."""
@@ -143,53 +103,30 @@ class Writer:
         raise NotImplementedError
 
     def write(self, block: Sequence[Drawn]) -> None:
-        """Append images and save the state.
-
-        Raises:
-          DatasetError: the disk is full, or the files cannot be written.
-        """
-        try:
-            parts: defaultdict[int, list[bytes]] = defaultdict(list)
+        """Append images and save the state."""
+        with self._errors():
             for number, drawn in enumerate(block, self.num_done):
                 index, data = self._encode(number, drawn)
-                parts[index].append(data)
-            for index, file in enumerate(self._files):
-                file.write(b"".join(parts[index]))
+                self._files[index].write(data)
+            for file in self._files:
                 file.flush()
             num_done = self.num_done + len(block)
             state = {"settings": self._settings, "num_done": num_done, "sizes": [file.tell() for file in self._files]}
             files.write(self._state, json.dumps(state).encode())
             self.num_done = num_done
-        except OSError as error:
-            raise _write_error(self._output, error) from None
 
     def finish(self) -> None:
         """Rename the files to their final names."""
-        try:
+        with self._errors():
             for file, temporary, name in zip(self._files, self._temporary, self._names, strict=True):
                 file.close()
                 os.replace(temporary, name)
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self._state)
-        except OSError as error:
-            raise _write_error(self._output, error) from None
-
-
-def _open_or_create(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 class RecordWriter(Writer):
-    """Writes TFRecord files; images are distributed to the shards in turn.
-
-    Args:
-      output: the file, or the stem of the shards.
-      num_shards: number of files.
-      settings: as for Writer.
-
-    Raises:
-      DatasetError: a file of another type has the name.
-    """
+    """Writes TFRecord files; images are distributed to the shards in turn."""
 
     def __init__(self, output: str, num_shards: int, settings: str):
         shards = [f"{output}-{i:05d}-of-{num_shards:05d}" for i in range(num_shards)]
@@ -207,15 +144,7 @@ class RecordWriter(Writer):
 
 
 class FolderWriter(Writer):
-    """Writes a folder of images, and `annotations.txt` with a line `path label` for each.
-
-    Args:
-      output: the folder.
-      settings: as for Writer.
-
-    Raises:
-      DatasetError: the folder contains other files.
-    """
+    """Writes a folder of images, and `annotations.txt` with a line `path label` for each."""
 
     def __init__(self, output: str, settings: str):
         super().__init__(output, [os.path.join(output, ANNOTATIONS)], settings)
@@ -226,9 +155,6 @@ class FolderWriter(Writer):
         if os.path.isdir(self._output) and os.listdir(self._output) and not os.path.exists(self._state):
             raise DatasetError(self._output, "is not empty. Name another folder, or remove this one.")
 
-    def _leftover(self) -> str:
-        return self._output
-
     def _remove_all(self) -> None:
         super()._remove_all()
         shutil.rmtree(os.path.join(self._output, "images"), ignore_errors=True)
@@ -236,7 +162,8 @@ class FolderWriter(Writer):
             os.rmdir(self._output)
 
     def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        path = f"images/{number // IMAGES_PER_FOLDER:04d}/{number:07d}.{drawn.extension}"
+        extension = "png" if drawn.data.startswith(files.PNG) else "jpg"
+        path = f"images/{number // IMAGES_PER_FOLDER:04d}/{number:07d}.{extension}"
         if number % IMAGES_PER_FOLDER == 0 or number == self.resumed:
             os.makedirs(os.path.dirname(os.path.join(self._output, path)), exist_ok=True)
         with open(os.path.join(self._output, path), "wb") as file:
@@ -244,8 +171,17 @@ class FolderWriter(Writer):
         return 0, f"{path} {drawn.label}\n".encode()
 
 
-def open_writer(output: str, num_shards: int, settings: str) -> Writer:
-    """Create a writer of records or of a folder, by the output's extension."""
-    if output.endswith(RECORDS_ENDING):
-        return RecordWriter(output, num_shards, settings)
-    return FolderWriter(output, settings)
+@contextlib.contextmanager
+def open_writer(output: str, num_shards: int, settings: str) -> Iterator[Writer]:
+    """Open a writer of records or of a folder, by the output's extension, and close it after the block.
+
+    Raises:
+      DatasetError: the files cannot be written, are not ours, or are of a run with other settings.
+    """
+    is_records = output.endswith(RECORDS_ENDING)
+    writer = RecordWriter(output, num_shards, settings) if is_records else FolderWriter(output, settings)
+    try:
+        writer.open()
+        yield writer
+    finally:
+        writer.close()

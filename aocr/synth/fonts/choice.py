@@ -1,45 +1,40 @@
-"""Choosing a font for a text."""
+"""Finding font files, and choosing a font for a text."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import multiprocessing
+import os
 import re
+import shutil
 import signal
+import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from pathlib import Path
 from random import Random
 
-from aocr.errors import ConfigError
-from aocr.synth.fonts.files import font_files
-from aocr.synth.fonts.survey import Face, survey
+from PIL import features
 
-_EVERYDAY = """
-roboto robotocondensed opensans lato montserrat oswald raleway poppins merriweather ptsans ptserif ubuntu worksans
-sourcesans3 sourcesanspro librefranklin librebaskerville playfairdisplay anton bebasneue leaguegothic archivo
-archivonarrow archivoblack fjallaone barlowcondensed inter titilliumweb dosis tinos arimo ebgaramond
-cormorantgaramond arvo rokkitt robotoslab alfaslabone firasans firasanscondensed josefinsans quicksand nunito
-varelaround lobster pacifico cooperhewitt sairaextracondensed encodesanscondensed bodonimoda gelasio jost
-liberationsans liberationserif liberationsansnarrow nimbussans nimbusroman nimbussansnarrow urwgothic urwbookman
-c059 p052 texgyreheros texgyretermes texgyreadventor texgyrebonum texgyreschola texgyrepagella texgyreheroscn
-dejavusans dejavuserif dejavusanscondensed freesans freeserif gillius gilliusno2 overpass arial arialblack
-helvetica helveticaneue timesnewroman georgia verdana tahoma trebuchetms impact calibri cambria segoeui futura
-gillsans franklingothic garamond rockwell din1451 interstate highwaygothic
-"""
-EVERYDAY = frozenset(_EVERYDAY.split())
+from aocr.errors import ConfigError
+from aocr.synth.fonts.survey import Face, is_simple, survey
+
+EXTENSIONS = (".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2")
+SYSTEM_FOLDERS = (
+    "/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts",
+    "/Library/Fonts", "/System/Library/Fonts", "~/Library/Fonts",
+    "C:/Windows/Fonts", "~/AppData/Local/Microsoft/Windows/Fonts",
+)  # fmt: skip
+EVERYDAY = frozenset(Path(__file__).with_name("everyday.txt").read_text("utf-8").split())
 """Families that are common on signs and labels, in lower case without spaces."""
 MIN_FILES_FOR_POOL = 200
 """Font files from which several processes inspect them."""
 
 
 class FontSet:
-    """Fonts to choose from at random: every family equally often, everyday ones four times as often.
-
-    Args:
-      faces: to choose from.
-    """
+    """Fonts to choose from at random: every family equally often, everyday ones four times as often."""
 
     JOINED_CAPITALS = 0.15
     """How often joined handwriting is accepted for a text in capitals."""
@@ -76,6 +71,38 @@ class FontSet:
         return self.faces[rng.choices(fitting, weights)[0]] if fitting else None
 
 
+def _system_paths() -> list[str]:
+    """Return the system's folders of fonts, and the files that fontconfig lists."""
+    paths = [folder for folder in map(os.path.expanduser, SYSTEM_FOLDERS) if os.path.isdir(folder)]
+    if shutil.which("fc-list"):
+        done = subprocess.run(["fc-list", "--format", "%{file}\n"], capture_output=True, check=False)
+        paths += os.fsdecode(done.stdout).split("\n")[:-1]  # a name need not be UTF-8
+    return [path for path in paths if os.path.isdir(path) or path.lower().endswith(EXTENSIONS)]
+
+
+def font_files(paths: Sequence[str] | None) -> list[str]:
+    """List the font files in files and folders (None: the system's), sorted and without duplicates.
+
+    Raises:
+      ConfigError: a path does not exist, or there is no font.
+    """
+    fonts: list[str] = []
+    for path in _system_paths() if paths is None else paths:
+        if os.path.isdir(path):
+            names = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+            fonts += sorted(n for n in names if n.lower().endswith(EXTENSIONS) and os.path.isfile(n))
+        elif os.path.isfile(path):
+            fonts.append(path)
+        elif paths is not None:
+            raise ConfigError("--fonts", path, "there is no such file or folder. Check the path.")
+    if not fonts:
+        source = "this system" if paths is None else " ".join(paths)
+        raise ConfigError("--fonts", source, f"contains no fonts ({' '.join(EXTENSIONS)}). Name a folder of fonts.")
+    real = {os.path.realpath(path): path for path in reversed(fonts)}
+    stems = {path.rpartition(".")[0] for path in fonts if not path.lower().endswith(".woff2")}
+    return sorted(path for path in real.values() if not (path.endswith(".woff2") and path[:-6] in stems))
+
+
 def _map(function: Callable[[str], list[Face]], paths: list[str], workers: int) -> list[list[Face]]:
     """Map a function over files, in several processes if they are many."""
     if workers == 1 or len(paths) < MIN_FILES_FOR_POOL:
@@ -85,18 +112,21 @@ def _map(function: Callable[[str], list[Face]], paths: list[str], workers: int) 
         return list(pool.imap(function, paths, chunksize=32))
 
 
-def find_faces(paths: Sequence[str] | None, charset: str, as_written: bool = False, workers: int = 1) -> list[Face]:
+def faces_for(charset: str, paths: Sequence[str] | None, workers: int = 1, as_written: bool = True) -> list[Face]:
     """Find the faces that can draw symbols of a charset, sorted by path.
 
     Args:
-      paths: folders and files; by default the system's fonts.
       charset: the symbols to draw.
-      as_written: leave out lower-case letters that a font draws as capitals.
+      paths: folders and files; None: the system's fonts.
       workers: processes that inspect the files.
+      as_written: leave out lower-case letters that a font draws as capitals.
 
     Raises:
       ConfigError: there is no font, none has enough of the charset, or a symbol is in none.
     """
+    if not is_simple(charset) and not features.check("raqm"):
+        reason = "Pillow needs Raqm to draw this script. Install libraqm, or a Pillow wheel."
+        raise ConfigError("--fonts", charset[:20], reason)
     files = font_files(paths)
     shared: dict[frozenset[str], frozenset[str]] = {}  # equal sets are stored once
     faces = []

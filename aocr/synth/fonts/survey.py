@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import string
@@ -57,13 +58,7 @@ class Face:
 
 @functools.lru_cache(maxsize=1500)
 def open_face(path: str, index: int, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
-    """Open a font at a size in pixels per em.
-
-    `shaped` lays out text by Raqm, for scripts with joined or combining characters.
-
-    Raises:
-      OSError: it is not a font.
-    """
+    """Open a font at a size in pixels per em; `shaped` lays out text by Raqm, for scripts that need it."""
     engine = ImageFont.Layout.RAQM if shaped else ImageFont.Layout.BASIC
     return ImageFont.truetype(path, size, index, layout_engine=engine)
 
@@ -161,8 +156,7 @@ def _is_joined(font: ImageFont.FreeTypeFont, chars: frozenset[str]) -> bool:
 LATIN = (string.ascii_uppercase, string.ascii_letters, string.digits)
 """Groups of characters that are compared with each other."""
 MIN_RECOGNISED = 0.13
-"""Share of Latin characters most similar to themselves in a plain font, from which a font counts as Latin: 0.04 by
-chance, 0.15 in wild handwriting."""
+"""Minimum share of characters most like themselves in a plain font: 0.04 by chance, 0.15 in wild handwriting."""
 
 
 @functools.cache
@@ -196,9 +190,7 @@ def _face(path: str, index: int, font: ImageFont.FreeTypeFont, charset: str) -> 
     min_symbols = min(MIN_SYMBOLS, len(set(charset) - {" "}))
     if len(chars - {" "}) < min_symbols or SYMBOLS.search(family) or not _is_latin(font, drawn):
         return None
-    weight = 1.0
-    for pattern, factor in WEIGHTS:
-        weight *= factor if pattern.search(f"{path} {style}".lower()) else 1
+    weight = math.prod((factor for pattern, factor in WEIGHTS if pattern.search(f"{path} {style}".lower())), start=1.0)
     joined = bool(BLACKLETTER.search(family)) or (not shown_as and _is_joined(font, drawn))
     shown_as = {char: shown for char, shown in shown_as.items() if char in chars}
     return Face(path, index, WEIGHT_NAMES.sub("", family or os.path.basename(path)), chars, shown_as, joined, weight)

@@ -22,6 +22,7 @@ MIN_ROWS = 0.25
 MIDDLE = (0.15, 0.85)
 """Rows of a typical text, as shares of the height."""
 THUMBNAIL = (24, 8)
+LUMA = (0.3, 0.59, 0.11)
 MIN_IMBALANCE = 0.1
 """If the two colours' shares are closer to a half than this, the edges decide which one is the ground."""
 
@@ -69,7 +70,7 @@ class Original:
 
 def two_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find the two main colours of pixels by 2-means: (N, 3) -> (3,), (3,), the darker first."""
-    grey = pixels @ (0.3, 0.59, 0.11)
+    grey = pixels @ LUMA
     low, high = np.percentile(grey, (5, 95))
     dark, light = (pixels[abs(grey - level) <= abs(grey - level).min() + 4].mean(0) for level in (low, high))
     for _ in range(12):
@@ -88,10 +89,8 @@ def _share_nearer(pixels: np.ndarray, first: np.ndarray, second: np.ndarray) -> 
 class Look:
     """Measurements of an image.
 
-    Attributes:
-      pixels: (H, W, 3) float32, 0 to 255.
-      ink, ground: (3,), the main colours of the text and its background.
-      thumbnail: (8, 24, 3), for comparing images.
+    `pixels`: (H, W, 3) float32, 0 to 255. `ink`, `ground`: (3,), the main colours of the text and its background.
+    `thumbnail`: (8, 24, 3), for comparing images.
     """
 
     def __init__(self, original: Original):
@@ -113,11 +112,6 @@ class Look:
         """Position of each pixel between the ground's colour, 0, and the ink's, 1: (H, W)."""
         line = self.ink - self.ground
         return np.clip((self.pixels - self.ground) @ line / max(float(line @ line), 1.0), 0, 1)
-
-    @property
-    def contrast(self) -> float:
-        """Difference in brightness of the two colours, 0 to 255."""
-        return abs(float((self.ink - self.ground) @ (0.3, 0.59, 0.11)))
 
     @cached_property
     def columns(self) -> tuple[int, int]:
@@ -154,7 +148,7 @@ class Look:
     @cached_property
     def noise(self) -> float:
         """Standard deviation of the grain (Immerkaer, 1996), by the median so that letters have no influence."""
-        grey = self.pixels @ np.array((0.3, 0.59, 0.11), np.float32)
+        grey = self.pixels @ np.array(LUMA, np.float32)
         if min(grey.shape) < 3:
             return 0.0
         second = grey[:-2] - 2 * grey[1:-1] + grey[2:]

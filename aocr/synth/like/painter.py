@@ -14,8 +14,7 @@ from aocr.errors import ConfigError
 from aocr.synth.drawing import MAX_TRIES, Drawn
 from aocr.synth.fonts.choice import FontSet
 from aocr.synth.fonts.survey import Face, is_simple, open_face
-from aocr.synth.like.ground import bare_ground
-from aocr.synth.like.originals import Look, Original
+from aocr.synth.like.originals import LUMA, Look, Original
 from aocr.synth.like.pieces import Recombiner
 from aocr.synth.like.texts import ShapeTexts
 from aocr.synth.sheet.lettering import SIZE, Hand, write
@@ -28,6 +27,10 @@ STRETCH = (0.55, 1.7)
 """Limits of horizontal stretch of a font's letters to fill a text's space."""
 MAX_SLOPE = 0.03
 """Of a written text, vertical per horizontal pixels."""
+MIN_INKINESS = 0.3
+"""Inkiness of pixels that are removed."""
+BLUR = 0.35
+"""Blur that leaves only broad shades: standard deviation as a share of the height."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,7 @@ class LikeJob:
 
 
 class LikePainter:
-    """Draws images that look like others.
-
-    Args:
-      originals: the images to imitate.
-      faces: fonts; if empty, all images are recombined from the originals' characters.
-      seed: random seed.
-
-    Attributes:
-      num_cut: originals whose characters are used.
+    """Draws images like the originals, written in fonts or recombined from the characters of `num_cut` originals.
 
     Raises:
       ConfigError: no original can be cut, and there is no font either.
@@ -115,7 +110,8 @@ class LikePainter:
         stroke = rng.choice((0, 0, 1, 2))
         gap = 0.0 if face.joined or not is_simple(text) else rng.uniform(-2, 8)
         ink = write(text, Hand(open_face(face.path, face.index, SIZE, not is_simple(text)), gap, stroke), rng)
-        if not ink or look.contrast < MIN_CONTRAST or lower - upper < 5 or right - left < 3 * len(text):
+        contrast = abs(float((look.ink - look.ground) @ LUMA))
+        if not ink or contrast < MIN_CONTRAST or lower - upper < 5 or right - left < 3 * len(text):
             return None
         height = max(5, round((lower - upper) * rng.uniform(0.9, 1.05)))
         natural_width = ink.mask.width * height / ink.mask.height
@@ -147,3 +143,44 @@ class LikePainter:
         grain = generator.normal(0, 1, (height, width, 1)).astype(np.float32) * np.float32(look.noise)
         pixels = ground + weight * (ink + grain - ground)
         return Image.fromarray(np.clip(pixels, 0, 255).round().astype(np.uint8))
+
+
+def _shrunk(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Halve the size: return the means of each four pixels, weighted by `known`, and their total weight up to 1."""
+    high, wide = known.shape
+    pad = ((0, high % 2), (0, wide % 2))
+    values, known = np.pad(values * known[..., None], (*pad, (0, 0))), np.pad(known, pad)
+    total = sum(values[i::2, j::2] for i in (0, 1) for j in (0, 1))
+    count = sum(known[i::2, j::2] for i in (0, 1) for j in (0, 1))
+    return total / np.maximum(count, 1e-6)[..., None], np.minimum(count, 1.0)
+
+
+def filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Fill unknown pixels of (H, W, 3) from their surroundings by a pyramid of means; `known` is (H, W), 0 to 1."""
+    if min(known.shape) == 1 or known.min() > 0.99:
+        mean = (values * known[..., None]).sum((0, 1)) / max(float(known.sum()), 1e-6)
+        return values * known[..., None] + mean * (1 - known[..., None])
+    smaller = filled(*_shrunk(values, known))
+    size = (known.shape[1], known.shape[0])
+    planes = [Image.fromarray(smaller[..., c].astype(np.float32)) for c in range(3)]
+    enlarged = [np.asarray(plane.resize(size, Image.Resampling.BILINEAR)) for plane in planes]
+    return values * known[..., None] + np.stack(enlarged, -1) * (1 - known[..., None])
+
+
+def bare_ground(look: Look, rng: np.random.Generator) -> np.ndarray:
+    """Return the image without its text, (H, W, 3), with its usual grain.
+
+    If the text's location is unknown, only broad shades are kept, since remains of the text could be readable.
+    """
+    left, right = look.columns
+    located = look.original.centres is not None
+    inked = np.zeros(look.inkiness.shape, np.uint8)
+    inked[:, left:right] = 255 * (look.inkiness[:, left:right] > MIN_INKINESS)
+    size = 3 if len(inked) < 32 else 5
+    inked = np.asarray(Image.fromarray(inked).filter(ImageFilter.MaxFilter(size)))
+    ground = filled(look.pixels, 1 - inked.astype(np.float32) / 255)
+    if not located:
+        picture = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
+        ground = np.asarray(picture.filter(ImageFilter.GaussianBlur(BLUR * len(inked))), np.float32)
+    grain = rng.normal(0, 1, (*inked.shape, 1)).astype(np.float32) * np.float32(look.noise)
+    return ground + grain * ((inked[..., None] > 0) | (not located))

@@ -37,8 +37,8 @@ class Piece(NamedTuple):
 
     look: Look
     text: str
-    index: int
-    """Of the piece in its text."""
+    number: int
+    """Of the piece in its text, from 0."""
     left: int
     right: int
     """Edges in pixels."""
@@ -99,14 +99,7 @@ def _cut_column(look: Look, left: float, right: float) -> int:
 
 
 class Recombiner:
-    """Composes new texts from the images' own characters.
-
-    Args:
-      originals: those without known characters are left out.
-
-    Attributes:
-      num_cut: images that are used.
-    """
+    """Composes new texts from the characters of `num_cut` images, those whose characters are located."""
 
     def __init__(self, originals: Sequence[Original]):
         self._cut = [pieces for original in originals if (pieces := cut(Look(original)))]
@@ -141,16 +134,16 @@ class Recombiner:
         return look.original, Image.fromarray(np.clip(pixels, 0, 255).round().astype(np.uint8)), text
 
     def _replacement(self, rng: Random, piece: Piece, stock: dict[tuple, list[Piece]]) -> Piece | None:
-        """Choose a piece of similar width, preferably with the same index in its text."""
+        """Choose a piece of similar width, preferably with the same number in its text."""
         width, height = piece.right - piece.left, piece.look.pixels.shape[0]
         fitting = []
         for other in stock[piece.kind]:
             other_width = (other.right - other.left) * height / other.look.pixels.shape[0]
             if STRETCH[0] <= width / other_width <= STRETCH[1]:
                 fitting.append(other)
-        same_index = [other for other in fitting if other.index == piece.index]
-        if same_index and rng.random() < 0.7:
-            fitting = same_index
+        same_number = [other for other in fitting if other.number == piece.number]
+        if same_number and rng.random() < 0.7:
+            fitting = same_number
         return rng.choice(fitting) if fitting else None
 
 

@@ -42,11 +42,7 @@ def kind_of(piece: str) -> str:
 
 
 class ShapeTexts:
-    """Draws random texts of the shape of some labels, composed of their symbols.
-
-    Args:
-      labels: at least one is not empty.
-    """
+    """Draws random texts of the shape of labels, composed of their symbols; one label must not be empty."""
 
     def __init__(self, labels: Sequence[str]):
         self._labels = [clusters(label) for label in labels if label]

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageFilter
 
-from aocr.synth.looks.stock import Stock
+from aocr.synth.looks.textures import Stock
 from aocr.synth.looks.work import Work
 
 MIN_CHAR_WIDTH = 5
@@ -118,13 +118,9 @@ def enlarged(work: Work, rng: Random, stock: Stock) -> None:
 
 
 def contrast(picture: Image.Image, mask: Image.Image) -> float:
-    """Measure how much letters differ from the pixels next to them, 0 to 255.
+    """Measure how much letters, given by a grey mask, differ from the pixels next to them, 0 to 255.
 
     It is the difference in brightness, or 0.7 of that in one colour channel; 0 if there is almost no ink.
-
-    Args:
-      picture: RGB.
-      mask: grey mask of the letters, of the same size.
     """
     mask, picture = mask.reduce(2), picture.reduce(2)
     letters = np.asarray(mask, np.float32) * np.float32(1 / 255)

@@ -1,4 +1,4 @@
-"""Appearance of letters and ground: each step (work, rng, stock) makes one small change to `work`."""
+"""Steps (work, rng, stock) that each change `work` a little: the ground, behind, in and over the letters."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from aocr.synth.looks.colours import apart, colour, darker, near
-from aocr.synth.looks.stock import Stock
+from aocr.synth.looks.textures import Stock
 from aocr.synth.looks.work import Work, blend, dimmed, rounded
-
-# Ground
 
 
 def plain_ground(work: Work, rng: Random, stock: Stock) -> None:
@@ -37,9 +35,6 @@ def photo_ground(work: Work, rng: Random, stock: Stock) -> None:
     """Use a clutter of surfaces, blended with the ground's colour for contrast."""
     plain = Image.new("RGB", work.size, rounded(work.ground))
     work.picture = Image.blend(stock.photo(rng, work.size), plain, rng.uniform(0.25, 0.85))
-
-
-# Behind the letters
 
 
 def shadow(work: Work, rng: Random, stock: Stock) -> None:
@@ -91,9 +86,6 @@ def halo(work: Work, rng: Random, stock: Stock) -> None:
     work.picture.paste(rounded(glow), mask=dimmed(mask, rng.uniform(0.3, 0.9)))
 
 
-# The letters
-
-
 def hollow(work: Work, rng: Random, stock: Stock) -> None:
     """Keep only the outlines of the letters."""
     if work.size[1] < 44:
@@ -124,9 +116,6 @@ def textured_ink(work: Work, rng: Random, stock: Stock) -> None:
     """Paint letters with a texture."""
     texture = stock.texture(rng, work.size)
     work.picture.paste(blend(work.ink, near(rng, work.ink, 45), texture), mask=work.letters)
-
-
-# Over the whole image
 
 
 def lighting(work: Work, rng: Random, stock: Stock) -> None:

@@ -1,14 +1,19 @@
-"""Procedural surfaces: (height, width) float32 of any range."""
+"""Procedural surfaces, (height, width) float32 of any range, and the stock of pieces that images are made of."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from random import Random
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 Rng = np.random.Generator
 BICUBIC = Image.Resampling.BICUBIC
+HEIGHT, WIDTH = 160, 704
+NUM_TEXTURES, NUM_PHOTOS = 200, 80
+STOCK_SEED = 20
 
 
 def smooth(rng: Rng, height: int, width: int, cell: int) -> np.ndarray:
@@ -116,3 +121,45 @@ def photo(rng: Rng, height: int, width: int) -> np.ndarray:
         shade = palette[i] + (texture(rng, height, width)[..., None] / 255.0 - 0.5) * rng.uniform(10, 80)
         picture = picture + mask * (shade - picture)
     return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+class Stock:
+    """Surfaces, created on first use and cached, and noise; the same in every process with this seed."""
+
+    def __init__(self, seed: int):
+        self._seed = seed
+        self._surfaces: dict[tuple[int, int], Image.Image] = {}
+        self._noise = np.random.default_rng((seed, 0)).standard_normal(1 << 20).astype(np.float32)
+
+    def _piece(self, rng: Random, kind: int, number: int, size: tuple[int, int]) -> Image.Image:
+        """Cut a piece out of a surface, perhaps zoomed or mirrored."""
+        if (kind, number) not in self._surfaces:
+            generator = np.random.default_rng((self._seed, kind, number))
+            make = photo if kind == 2 else texture
+            self._surfaces[kind, number] = Image.fromarray(make(generator, HEIGHT, WIDTH))
+        zoom = rng.choice((1, 1, 1, 2, 0.5))
+        width, height = min(size[0] * zoom, WIDTH), min(size[1] * zoom, HEIGHT)
+        left, top = rng.uniform(0, WIDTH - width), rng.uniform(0, HEIGHT - height)
+        box = (left, top, left + width, top + height)
+        piece = self._surfaces[kind, number].resize(size, Image.Resampling.BILINEAR, box)
+        return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else piece
+
+    def texture(self, rng: Random, size: tuple[int, int]) -> Image.Image:
+        """Return a grey piece of `size` = (width, height) pixels."""
+        return self._piece(rng, 1, rng.randrange(NUM_TEXTURES), size)
+
+    def photo(self, rng: Random, size: tuple[int, int]) -> Image.Image:
+        """Return an RGB piece of `size` = (width, height) pixels."""
+        return self._piece(rng, 2, rng.randrange(NUM_PHOTOS), size)
+
+    def noise(self, rng: Random, shape: tuple[int, ...]) -> np.ndarray:
+        """Return standard normal noise, float32, up to a million values."""
+        size = int(np.prod(shape))
+        start = rng.randrange(self._noise.size - size)
+        return self._noise[start : start + size].reshape(shape)
+
+
+@functools.cache
+def shared_stock() -> Stock:
+    """Return the stock of this process."""
+    return Stock(STOCK_SEED)

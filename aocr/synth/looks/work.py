@@ -10,7 +10,7 @@ from typing import TypeVar
 from PIL import Image
 
 from aocr.synth.looks.colours import Colour
-from aocr.synth.looks.stock import Stock
+from aocr.synth.looks.textures import Stock
 
 
 @dataclass

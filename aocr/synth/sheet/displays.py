@@ -41,24 +41,22 @@ class Segments:
 
     def _polygons(self, left: float) -> dict[str, list[tuple[float, float]]]:
         """Return the corners of each segment of a character at `left`."""
-        half, width = self.thickness / 2, self.width
-        rows, columns = (half, HEIGHT / 2, HEIGHT - half), (left + half, left + width - half)
+        half = self.thickness / 2
+        top, middle, bottom = half, HEIGHT / 2, HEIGHT - half
+        left, right = left + half, left + self.width - half
 
-        def flat(y: float) -> list[tuple[float, float]]:
-            x0, x1 = columns[0] + self.gap, columns[1] - self.gap
+        def flat(y: float, start: float, stop: float) -> list[tuple[float, float]]:
+            x0, x1 = start + self.gap, stop - self.gap
             upper, lower = y - half, y + half
             return [(x0, y), (x0 + half, upper), (x1 - half, upper), (x1, y), (x1 - half, lower), (x0 + half, lower)]
 
-        def upright(x: float, upper: float, lower: float) -> list[tuple[float, float]]:
-            y0, y1 = upper + self.gap, lower - self.gap
-            left, right = x - half, x + half
-            return [(x, y0), (right, y0 + half), (right, y1 - half), (x, y1), (left, y1 - half), (left, y0 + half)]
+        def upright(x: float, start: float, stop: float) -> list[tuple[float, float]]:
+            return [(x, y) for y, x in flat(x, start, stop)]
 
-        top, middle, bottom = rows
         return {
-            "a": flat(top), "g": flat(middle), "d": flat(bottom),
-            "f": upright(columns[0], top, middle), "b": upright(columns[1], top, middle),
-            "e": upright(columns[0], middle, bottom), "c": upright(columns[1], middle, bottom),
+            "a": flat(top, left, right), "g": flat(middle, left, right), "d": flat(bottom, left, right),
+            "f": upright(left, top, middle), "b": upright(right, top, middle),
+            "e": upright(left, middle, bottom), "c": upright(right, middle, bottom),
         }  # fmt: skip
 
     def write(self, text: str, unlit: bool = False) -> Ink:
@@ -85,13 +83,7 @@ def has_segments(text: str) -> bool:
 
 
 def dot_matrix(text: str, font: ImageFont.FreeTypeFont, rng: Random) -> Ink | None:
-    """Write a text as a dot for each inked pixel of a small font; None if it has no ink.
-
-    Args:
-      text: to write.
-      font: its size in pixels is about the dots per character height.
-      rng: chooses the dots' size and shape.
-    """
+    """Write a text with a dot for each inked pixel of a small font; None if it has no ink."""
     mask = font.getmask(text, mode="1")
     cells = np.frombuffer(bytes(mask), np.uint8).reshape(mask.size[1], mask.size[0]) > 0
     if not cells.any():

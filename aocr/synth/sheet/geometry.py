@@ -84,17 +84,7 @@ def random_view(
     rng: Random, geometry: Geometry, sheet_size: tuple[int, int], box: Box, max_margins: Sequence[float],
     height: int, num_chars: int,
 ) -> View:  # fmt: skip
-    """Draw a view of a word.
-
-    Args:
-      rng: source of randomness.
-      geometry: how far the view may deviate from a frontal one.
-      sheet_size: (width, height) in pixels.
-      box: left, top, right, bottom of the word on the sheet.
-      max_margins: largest margins at these sides, in pixels of the sheet.
-      height: of the image in pixels.
-      num_chars: of the word.
-    """
+    """Draw a view, `height` pixels high, of the word in `box`; `max_margins` are in pixels of the sheet."""
     left, top, right, bottom = box
     centre = np.array([[1, 0, -sheet_size[0] / 2], [0, 1, -sheet_size[1] / 2], [0, 0, 1.0]])
     matrix = _matrix(rng, geometry, right - left, bottom - top) @ centre

@@ -46,12 +46,7 @@ def new_sheet(ink: Ink) -> Sheet:
 def add_neighbours(sheet: Sheet, rng: Random, ascent: int, write: Callable[[], Ink | None], sides: float) -> None:
     """Write other words around the word, and limit the margins so that little of them is visible.
 
-    Args:
-      sheet: to write on.
-      rng: source of randomness.
-      ascent: of the word, in pixels.
-      write: returns another word's ink.
-      sides: share of sides that have a neighbour.
+    `ascent` is the word's, in pixels; `write` returns another word's ink; `sides` is the share of sides that get one.
     """
     left, top, right, bottom = (int(edge) for edge in sheet.box)
     space, lead = SIZE * rng.uniform(0.25, 0.55), max(SIZE * rng.uniform(0.05, 0.6), 4)
@@ -68,9 +63,6 @@ def add_neighbours(sheet: Sheet, rng: Random, ascent: int, write: Callable[[], I
             corner = (x, int(top - lead - height if side == "above" else bottom + lead))
             sheet.max_margins[number] = lead + 0.4 * height
         sheet.letters.paste(255, corner, ink.mask)
-
-
-# Panels
 
 
 def sign(sheet: Sheet, rng: Random) -> None:

@@ -1,28 +1,41 @@
-"""The built-in mix of English texts."""
+"""The built-in mix of English texts. Its word list is from SCOWL: see words-copyright.txt."""
 
 from __future__ import annotations
 
+import functools
+import lzma
 import string
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
-
-from aocr.synth.texts.words import CLASSES, SIGNS, words_by_length
 
 LENGTHS = (0, 1.2, 4.5, 14, 18, 15, 13, 11, 8, 6, 4, 2.6, 1.6, 1.0, 0.7, 0.5, 0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05)
 """Relative frequency of word lengths 0, 1, 2, ... in characters, similar to street photographs."""
-PUNCTUATION = string.punctuation
 SERIAL = string.ascii_uppercase + 2 * string.digits
 UNITS = ("st", "nd", "rd", "th", "am", "pm", "kg", "g", "ml", "m", "km", "cm", "mm", "A", "B", "x", "+", "L", '"', "C")
+CLASSES = {"top": 36, "common": 28, "mid": 14, "rare": 5, "names": 14, "abbreviations": 3}
+"""Classes of the list and their percentage of the words drawn."""
+SIGNS = Path(__file__).with_name("signs.txt").read_text("utf-8").split()
+"""Words of shops and streets, more frequent in photographs than in books."""
 
 
-def _digits(rng: Random, length: int) -> str:
-    return "".join(rng.choices(string.digits, k=length))
+@functools.cache
+def words_by_length() -> dict[str, dict[int, list[str]]]:
+    """Load the list: class -> length in characters -> words."""
+    text = lzma.decompress(Path(__file__).with_name("words.txt.xz").read_bytes()).decode()
+    classes: dict[str, dict[int, list[str]]] = {}
+    for line in text.splitlines():
+        name, *words = line.split(" ")
+        lengths = classes.setdefault(name, {})
+        for word in words:
+            lengths.setdefault(len(word), []).append(word)
+    return classes
 
 
 def number(rng: Random) -> str:
     """Draw a count, year, price, percentage, time, date, telephone number or size."""
     kind = rng.random()
-    digits = _digits(rng, rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 10)))
+    digits = "".join(rng.choices(string.digits, k=rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 10))))
     if kind < 0.42:
         return digits
     if kind < 0.50:
@@ -61,7 +74,7 @@ def letters(rng: Random) -> str:
 
 def symbols(rng: Random) -> str:
     """Draw random printable ASCII."""
-    return "".join(rng.choices(string.ascii_letters + string.digits + PUNCTUATION, k=rng.randint(1, 7)))
+    return "".join(rng.choices(string.ascii_letters + string.digits + string.punctuation, k=rng.randint(1, 7)))
 
 
 def word(rng: Random) -> str:
@@ -88,6 +101,11 @@ def cased(rng: Random, text: str) -> str:
     return "".join(char.upper() if rng.random() < 0.5 else char.lower() for char in text)
 
 
+def cased_word(rng: Random) -> str:
+    """Draw a word in capitals, with a first capital, or in lower case."""
+    return cased(rng, word(rng))
+
+
 def address(rng: Random) -> str:
     """Draw the address of a web page, a mailbox or an account."""
     name = "".join(char for char in word(rng).lower() if char.isalpha())
@@ -111,7 +129,7 @@ def phrase(rng: Random) -> str:
 
 def joined(rng: Random) -> str:
     """Draw two words joined by a sign."""
-    return cased(rng, word(rng)) + rng.choice("-&/+-") + cased(rng, word(rng))
+    return cased_word(rng) + rng.choice("-&/+-") + cased_word(rng)
 
 
 def punctuated(rng: Random, text: str) -> str:
@@ -146,24 +164,19 @@ def reading(rng: Random) -> str:
     """Draw the reading of a display: a count, an amount, a time, a temperature, rarely a word."""
     kind = rng.random()
     if kind < 0.55:
-        digits = _digits(rng, rng.choice((1, 2, 3, 3, 4, 4, 5, 6, 8)))
+        digits = "".join(rng.choices(string.digits, k=rng.choice((1, 2, 3, 3, 4, 4, 5, 6, 8))))
         return digits if rng.random() < 0.55 else f"{digits[:-2] or 0}.{digits[-2:]}"
     if kind < 0.7:
         return f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}"
     if kind < 0.8:
         return f"-{rng.randint(0, 99)}.{rng.randint(0, 9)}"
-    return number(rng) if kind < 0.9 else cased(rng, word(rng))
+    return number(rng) if kind < 0.9 else cased_word(rng)
 
 
 def scramble(rng: Random) -> str:
     """Draw random letters and digits, as in captchas."""
     symbols = rng.choice((string.ascii_uppercase + string.digits, string.ascii_letters + string.digits, string.digits))
     return "".join(rng.choices(symbols, k=rng.randint(4, 7)))
-
-
-def cased_word(rng: Random) -> str:
-    """Draw a word in capitals, with a first capital, or in lower case."""
-    return cased(rng, word(rng))
 
 
 MIXES: dict[str, dict[Callable[[Random], str], float]] = {
@@ -181,20 +194,14 @@ PUNCTUATED = {"scene": 0.06, "print": 0.15}
 
 
 class EnglishTexts:
-    """The built-in mix: words, names, numbers, prices, codes, random letters, punctuation, two or three words.
-
-    Args:
-      charset: allowed symbols.
-      max_length: maximum characters of a text.
-      style: of the images; each has its own mix.
-    """
+    """The built-in mix of the images' style, in the symbols of `charset` and up to `max_length` characters."""
 
     def __init__(self, charset: str, max_length: int, style: str = "scene"):
         self._charset, self._max_length, self._style = frozenset(charset), max_length, style
         self._symbols = charset.replace(" ", "")
 
     def draw(self, rng: Random) -> str:
-        """Draw a text of 1 to `max_length` symbols of the charset: random ones if no text of the mix fits."""
+        """Draw a text of the mix, or of random symbols if none fits."""
         mix = MIXES[self._style]
         for _ in range(20):
             kind = rng.choices(list(mix), list(mix.values()))[0]

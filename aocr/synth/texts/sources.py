@@ -33,13 +33,7 @@ def read_lines(path: str) -> list[str]:
 
 
 class LineTexts:
-    """Draws lines at random, or some consecutive words of a line that is too long.
-
-    Args:
-      lines: the lines.
-      charset: allowed symbols.
-      max_length: maximum characters of a text.
-      path: of the file, for messages.
+    """Draws lines at random, or some consecutive words of a line longer than `max_length`.
 
     Raises:
       DatasetError: no line can be written in the charset, or all words are too long.
@@ -53,8 +47,7 @@ class LineTexts:
         self._lines = [line for line in writable if any(len(word) <= max_length for word in line.split())]
         if not self._lines:
             shortest = min(len(word) for line in writable for word in line.split())
-            reason = f"every text is longer than {max_length} characters. Set --max-length {shortest} or more."
-            raise DatasetError(path, reason)
+            raise DatasetError(path, f"every text is too long. Set --max-length {shortest} or more.")
         self._max_length = max_length
 
     def draw(self, rng: Random) -> str:
@@ -73,12 +66,7 @@ class LineTexts:
 
 
 class PatternTexts:
-    """Draws random texts that match a pattern: first a length, then one symbol after another.
-
-    Args:
-      pattern: regular expression that the whole text must match.
-      charset: allowed symbols.
-      max_length: maximum characters of a text.
+    """Draws random texts that match a regular expression: first a length, then one symbol after another.
 
     Raises:
       ConfigError: the pattern is invalid, or matches only blank or longer texts.
@@ -105,11 +93,7 @@ class PatternTexts:
         return "".join(self._charset.symbols[i - NUM_SPECIALS] for i in np.unique(self._ids))
 
     def draw(self, rng: Random) -> str:
-        """Draw a matching text without white space at its ends.
-
-        Raises:
-          ConfigError: no text was found without it.
-        """
+        """Draw a matching text without white space at its ends."""
         for _ in range(self.MAX_TRIES):
             state, symbols = 0, []
             for remaining in range(rng.choice(self._lengths) - 1, -1, -1):
