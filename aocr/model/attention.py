@@ -19,11 +19,7 @@ class AdditiveAttention(layers.Layer):
 
     Guided attention adds to e a learned function of each column's distance, in symbols, from the expected position
     (see `symbol_counts`). Initially it prefers the next symbol. This resembles location-aware attention (Chorowski et
-    al., 2015), but a distance in symbols is the same for narrow and wide letters.
-
-    Args:
-      units: attention width (A).
-      ctc_guided: add the bias by symbol counts.
+    al., 2015), but a distance in symbols is the same for narrow and wide letters. `units` is A.
     """
 
     def __init__(self, units: int, ctc_guided: bool = False, **kwargs):

@@ -12,11 +12,7 @@ class ClassicCNN(layers.Layer):
     """The seven convolutions of Attention-OCR, as in aocr 0.7.6.
 
     (B, H, W, C) images in about [-1, 1] -> (B, ceil(W / 4), 512) float32 features. It has no masks: padding on the
-    right counts as image.
-
-    Args:
-      height: H, 32.
-      cnn_dtype: dtype policy of the convolutions.
+    right counts as image. H is 32.
     """
 
     features = 512
@@ -24,14 +20,9 @@ class ClassicCNN(layers.Layer):
     def __init__(self, height: int, cnn_dtype="float32", **kwargs):
         super().__init__(**kwargs)
         plan = (  # filters, kernel size, batch normalisation, pooling
-            (64, 3, False, (2, 2)),
-            (128, 3, False, (2, 2)),
-            (256, 3, True, None),
-            (256, 3, False, (2, 1)),
-            (512, 3, True, None),
-            (512, 3, False, (2, 1)),
-            (512, 2, True, (2, 1)),
-        )
+            (64, 3, False, (2, 2)), (128, 3, False, (2, 2)), (256, 3, True, None), (256, 3, False, (2, 1)),
+            (512, 3, True, None), (512, 3, False, (2, 1)), (512, 2, True, (2, 1)),
+        )  # fmt: skip
         self.convs, self.norms, self.pools = [], [], []
         for i, (filters, kernel, has_norm, pool) in enumerate(plan, 1):
             self.convs.append(convolution(filters, kernel, 1, f"conv{i}", cnn_dtype))

@@ -27,10 +27,7 @@ def column_mask(widths, num: int, pixels: int):
 class ResidualBlock(layers.Layer):
     """Two 3x3 convolutions with a shortcut (He et al., 2016); padding columns stay zero.
 
-    Args:
-      filters: output channels.
-      strides: of the first convolution, (rows, columns).
-      cnn_dtype: dtype policy of the convolutions.
+    `strides` are those of the first convolution, (rows, columns).
     """
 
     def __init__(self, filters: int, strides=(1, 1), cnn_dtype="float32", **kwargs):
@@ -64,10 +61,6 @@ class ResidualCNN(layers.Layer):
 
     The last H / 8 rows are reduced to one: a convolution over all rows, which depends on vertical position, plus a
     maximum over rows, which does not. So small text reads the same at any height in a tall image.
-
-    Args:
-      height: H, a multiple of 8.
-      cnn_dtype: dtype policy of the convolutions.
     """
 
     features = 256

@@ -31,11 +31,7 @@ class Decoder(layers.Layer):
     """LSTM or GRU layers that attend to the memory after each step and take the context as input to the next.
 
     x = [embedding, context] W + b; cells; context, weights = attention(all states); logits = [output,
-    context] W + b (Vinyals et al., 2015, "Grammar as a foreign language").
-
-    Args:
-      config: sizes, cell type, architecture.
-      attention_units: A.
+    context] W + b (Vinyals et al., 2015, "Grammar as a foreign language"). `attention_units` is A.
     """
 
     def __init__(self, config: ModelConfig, attention_units: int, **kwargs):

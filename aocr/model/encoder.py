@@ -11,11 +11,7 @@ class Encoder(layers.Layer):
     """Bidirectional LSTM (Hochreiter and Schmidhuber, 1997) over the feature columns.
 
     The variables are those of Keras's layers. For speed the input's part of the gates is one product for all columns,
-    and both directions share a loop.
-
-    Args:
-      units: width of each direction (U); the memory is 2 * units wide (M).
-      unit_forget_bias: initialise the forget gate's bias to 1; aocr 0.7.6 used 0.
+    and both directions share a loop. `units` is the width of each direction (U); the memory is 2 * units wide (M).
     """
 
     def __init__(self, units: int, unit_forget_bias: bool = True, **kwargs):

@@ -112,6 +112,5 @@ def collect_steps(
     def unfinished(i, arrays, state):
         return ops.logical_and(i < max_steps, should_continue(state))
 
-    i = ops.convert_to_tensor(1, dtype="int32")
-    _, arrays, state = ops.while_loop(unfinished, body, (i, arrays, state))
+    _, arrays, state = ops.while_loop(unfinished, body, (ops.convert_to_tensor(1, dtype="int32"), arrays, state))
     return tuple(stack(array) for array in arrays), state
