@@ -37,16 +37,10 @@ def test_english_is_printable_and_within_the_limit(style):
 
 def test_mix_has_every_kind_and_character():
     texts = draw(EnglishTexts(ASCII, 25), 20_000)
-    min_shares = {
-        str.isupper: 0.3,
-        str.istitle: 0.15,
-        str.islower: 0.12,
-        str.isdigit: 0.02,
-        (lambda text: " " in text): 0.05,
-        (lambda text: bool({*text} & {*string.punctuation})): 0.07,
-    }
-    for is_kind, share in min_shares.items():
+    for is_kind, share in ((str.isupper, 0.3), (str.istitle, 0.15), (str.islower, 0.12), (str.isdigit, 0.02)):
         assert sum(map(is_kind, texts)) >= share * len(texts), is_kind
+    assert sum(" " in text for text in texts) >= 0.05 * len(texts)
+    assert sum(not {*text}.isdisjoint(string.punctuation) for text in texts) >= 0.07 * len(texts)
     assert set("".join(texts)) == set(ASCII)
 
 
