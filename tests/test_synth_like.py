@@ -178,7 +178,7 @@ def test_images_do_not_depend_on_workers(synth_like, tmp_path, numbers, monkeypa
 
 
 def test_one_usable_image_is_enough(synth_like, tmp_path, numbers):
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG truncated")
     annotations = tmp_path / "annotations.txt"
     annotations.write_text(f"broken.png 12\n{numbers.parent}/0.png 1\n")
     done = synth_like(tmp_path / "drawn", "--count", 3, like=annotations)

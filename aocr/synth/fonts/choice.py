@@ -135,7 +135,7 @@ def faces_for(charset: str, paths: Sequence[str] | None, workers: int = 1, as_wr
             chars = face.chars.difference(face.shown_as) if as_written else face.chars
             if chars:
                 faces.append(dataclasses.replace(face, chars=shared.setdefault(chars, chars)))
-    source = "of this system" if paths is None else " ".join(paths)
+    source = "this system" if paths is None else " ".join(paths)
     if not faces:
         reason = f"none of {len(files)} font files supports the charset ({charset[:20]!r}). Name fonts for this script."
         raise ConfigError("--fonts", source, reason)

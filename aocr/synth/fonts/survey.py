@@ -131,15 +131,15 @@ def _shown_as(font: ImageFont.FreeTypeFont, chars: frozenset[str]) -> dict[str, 
     if not small >= set("aenrmbdhlpqgy"):
         return {}
     if _are_capitals(font, "aenrm", "bdhl", "pqgy"):
-        shown = {}
+        capitals = {}
         for char in small:
             shape, capital = _shape(font, char), _shape(font, char.upper())
             plain_small, plain_capital = _latin_shapes(char + char.upper())
             own_form = _similarity(shape, plain_small) > max(_similarity(shape, plain_capital) + 0.15, 0.6)
             if _similarity(shape, capital) > 0.7 or not own_form:
-                shown[char] = char.upper()
+                capitals[char] = char.upper()
         accented = (char for char in chars - small if char.islower() and char.upper() in chars and not char.isascii())
-        return shown | {char: char.upper() for char in accented} if len(shown) > 20 else shown
+        return capitals | {char: char.upper() for char in accented} if len(capitals) > 20 else capitals
     same = [char for char in small if _glyph(font, char) == _glyph(font, char.upper())]
     return {char: char.upper() for char in same} if len(same) > 13 else {}
 
@@ -192,7 +192,7 @@ def _face(path: str, index: int, font: ImageFont.FreeTypeFont, charset: str) -> 
         return None
     weight = math.prod((factor for pattern, factor in WEIGHTS if pattern.search(f"{path} {style}".lower())), start=1.0)
     joined = bool(BLACKLETTER.search(family)) or (not shown_as and _is_joined(font, drawn))
-    shown_as = {char: shown for char, shown in shown_as.items() if char in chars}
+    shown_as = {char: capital for char, capital in shown_as.items() if char in chars}
     return Face(path, index, WEIGHT_NAMES.sub("", family or os.path.basename(path)), chars, shown_as, joined, weight)
 
 
