@@ -96,25 +96,22 @@ def _serve(args: argparse.Namespace, label_files, access, sockets: Sequence) -> 
 
 def _training_images(model: str) -> Callable[[str], bool]:
     """Return a function: path of an image -> whether the model was trained on it, as far as its folder records."""
-    from aocr.folder.model_folder import SEEN
     from aocr.folder.words import open_folder
 
-    folder = None if files.is_graph(model) else open_folder(model)
-    if folder is None or not files.exists(folder.file(SEEN)):
+    learnt = None if files.is_graph(model) else open_folder(model).read_learnt()
+    if learnt is None:
         return lambda path: False
     machine.start_tensorflow()
     from aocr.data.automatic import split_key
     from aocr.data.images import image_to_bytes
-    from aocr.training.seen import seen_by_reader
 
-    seen = seen_by_reader(folder)
+    digests = set(learnt.tolist())
 
     def was_trained_on(path: str) -> bool:
         try:
-            key = int(split_key(image_to_bytes(path).data))
+            return int(split_key(image_to_bytes(path).data)) in digests
         except ImageError:  # it was removed meanwhile
             return False
-        return bool(seen.is_known([key])[0])
 
     return was_trained_on
 

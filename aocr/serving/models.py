@@ -79,18 +79,17 @@ class Version:
 
     def __init__(self, number: int, path: str, batch_size: int):
         self.number, self._batch_size = number, batch_size
-        quick = machine.has_package("onnxruntime") and not machine.has_gpu()
-        self._predictor = load(path, batch_size=batch_size, quick=quick)
+        self._predictor = load(path, batch_size=batch_size)
         self.config: ModelConfig = self._predictor.config
-        self.description = str(self._predictor.chosen)
+        self.description = self._predictor.source
         self._others: OrderedDict[ReadConfig, Predictor] = OrderedDict()
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Read an empty image, so that the first request is fast and a model that cannot read fails here."""
+        """Read two empty images: TensorFlow traces its graph, and a model that cannot read fails here."""
         blank = io.BytesIO()
         Image.new("L", (2 * self.config.height, self.config.height), 255).save(blank, "PNG")
-        self._predictor.read_encoded([blank.getvalue()])
+        self._predictor.read_encoded(2 * [blank.getvalue()])
 
     def width(self, width: int, height: int) -> int:
         """Return the width of an image at the network's height, in pixels."""
