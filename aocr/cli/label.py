@@ -66,14 +66,14 @@ def _serve(args: argparse.Namespace, label_files, access, sockets: Sequence) -> 
     from aocr.folder.model_folder import MODEL
     from aocr.serving.labelling.app import make_label_app
     from aocr.serving.labelling.labelling import Labelling
-    from aocr.serving.labelling.retraining import Retraining, retrained_model, unfinished_model
+    from aocr.serving.labelling.retraining import Retraining, retrained_model
     from aocr.serving.web import run_app
 
     retrained = retrained_model(args.labels)
     model = options.model_at_hand(args.model_dir or (retrained if os.path.isdir(retrained) else None))
     if args.retrain and files.is_graph(model):
         raise ConfigError("--retrain", args.retrain, "an ONNX export cannot be trained. Use the model folder.")
-    for folder in (retrained, unfinished_model(args.labels)) if args.retrain else ():
+    for folder in (retrained, f"{retrained}.new") if args.retrain else ():
         if os.path.isdir(folder) and not os.path.exists(os.path.join(folder, MODEL)):
             raise ConfigError("--retrain", folder, "would be overwritten, and is not a model folder. Move it away.")
     if args.gpu_id is not None:

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     # fmt: off
     add("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", action="append",
-        help="a model folder or an ONNX export; a folder with 1/, 2/, ... serves the highest number. Repeat it to serve "
+        help="a model folder or an ONNX export; a folder with 1/, 2/, ... serves the highest number. Repeat it for "
              "several models (default: as aocr predict)")
     add("--name", dest="names", metavar="NAME", action="append", default=[],
         help="name of the model in requests; repeat it for several models (default: name of the folder)")

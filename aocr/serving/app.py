@@ -37,13 +37,7 @@ RELOAD_SECONDS = 2.0
 
 
 class Service:
-    """The models and the handlers of `aocr serve`.
-
-    Args:
-      models: models to read with; the first is the default.
-      lexicons: name -> texts, lists that a request may name.
-      batch_size: largest batch.
-    """
+    """The models (the first is the default), lexicons by name, and handlers of `aocr serve`."""
 
     def __init__(self, models: Sequence[Model], lexicons: Mapping[str, tuple[str, ...]], batch_size: int):
         self.models, self.lexicons = {model.name: model for model in models}, lexicons
@@ -92,11 +86,7 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
 
     def model(self, name: str | None) -> Model:
-        """Return the model that a request names; if only one is served, any name will do.
-
-        Raises:
-          HTTPError: no such model is served.
-        """
+        """Return the model that a request names; if only one is served, any name will do."""
         if name is None or len(self.models) == 1:
             return next(iter(self.models.values()))
         if name not in self.models:
@@ -145,7 +135,7 @@ class Service:
         return web.json_response(protocol.status(self._version(request).number))
 
     async def _metadata(self, request: web.Request) -> web.Response:
-        version, model = self._version(request), self.model(request.match_info["name"])
+        model, version = self.model(request.match_info["name"]), self._version(request)
         return web.json_response(protocol.metadata(model.name, version.number, version.config.channels))
 
     async def _live(self, request: web.Request) -> web.Response:
@@ -167,11 +157,7 @@ class Service:
 
 
 def _parse(body: bytes, channels: int) -> tuple[protocol.PredictRequest, list[CanonicalImage]]:
-    """Parse a request for predictions and check its images.
-
-    Raises:
-      HTTPError, ImageError: the request is invalid, or an image cannot be read.
-    """
+    """Parse a request for predictions and check its images."""
     parsed = protocol.parse_request(body)
     if parsed.pixels is None:
         return parsed, [canonical_image(image, parsed.name_of(i)) for i, image in enumerate(parsed.images)]
@@ -195,7 +181,7 @@ def serve(
       paths: of the models.
       names: of the models in requests; empty: those of their folders.
       access: where to listen and who may use the server.
-      lexicons: name -> texts.
+      lexicons: name -> texts that a request may select.
       batch_size: largest batch.
 
     Raises:

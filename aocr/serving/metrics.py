@@ -51,7 +51,7 @@ class Metrics:
         name = "aocr_requests_total"
         lines = _header(name, "counter", "Requests answered.")
         for (route, status), count in sorted(self.requests.items()):
-            lines.append(f'{name}{{route="{_escape(route)}",status="{status}"}} {count}')
+            lines.append(f'{name}{{route="{route}",status="{status}"}} {count}')
         name = "aocr_images_total"
         lines += _header(name, "counter", "Images received, by result: read or refused.")
         lines += [f'{name}{{result="{result}"}} {count}' for result, count in sorted(self.images.items())]
@@ -66,7 +66,3 @@ class Metrics:
 
 def _header(name: str, kind: str, help: str) -> list[str]:
     return [f"# HELP {name} {help}", f"# TYPE {name} {kind}"]
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

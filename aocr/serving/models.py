@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -66,50 +66,35 @@ def _model_in(folder: str) -> str | None:
 
 
 class Version:
-    """One version of a model, loaded and ready to read.
-
-    Args:
-      number: of the version.
-      path: of the model.
-      batch_size: largest batch.
+    """One version of a model, loaded and ready to read in batches of up to `batch_size` images.
 
     Raises:
       AocrError: the model cannot be loaded or cannot read.
     """
 
     def __init__(self, number: int, path: str, batch_size: int):
-        self.number, self._batch_size = number, batch_size
-        self._predictor = load(path, batch_size=batch_size)
-        self.config: ModelConfig = self._predictor.config
-        self.description = self._predictor.source
-        self._others: OrderedDict[ReadConfig, Predictor] = OrderedDict()
-        self._warm_up()
+        self.number = number
+        predictor = self._predictor = load(path, batch_size=batch_size)
+        self.config: ModelConfig = predictor.config
+        self.description = predictor.source
 
-    def _warm_up(self) -> None:
-        """Read two empty images: TensorFlow traces its graph, and a model that cannot read fails here."""
-        blank = io.BytesIO()
+        def make_reader(read_config: ReadConfig) -> Read:
+            if read_config == ReadConfig():
+                return predictor.read_encoded
+            return Predictor(predictor.reader.with_config(read_config), batch_size).read_encoded
+
+        self._reader = lru_cache(MAX_READERS)(make_reader)
+        blank = io.BytesIO()  # a first batch makes TensorFlow trace its graph, and shows whether the model can read
         Image.new("L", (2 * self.config.height, self.config.height), 255).save(blank, "PNG")
-        self._predictor.read_encoded(2 * [blank.getvalue()])
+        predictor.read_encoded(2 * [blank.getvalue()])
 
     def width(self, width: int, height: int) -> int:
         """Return the width of an image at the network's height, in pixels."""
         return min(int(width_at(self.config.height, width, height)), self.config.network_width)
 
     def reader(self, read_config: ReadConfig) -> Read:
-        """Return the function that reads encoded images with `read_config`. May take seconds: call it in a thread.
-
-        Raises:
-          ConfigError: the pattern or lexicon cannot be used with this model.
-        """
-        if read_config == ReadConfig():
-            return self._predictor.read_encoded
-        predictor = self._others.pop(read_config, None)
-        if predictor is None:
-            predictor = Predictor(self._predictor.reader.with_config(read_config), self._batch_size)
-        self._others[read_config] = predictor
-        while len(self._others) > MAX_READERS:
-            self._others.popitem(last=False)
-        return predictor.read_encoded
+        """Return the function that reads encoded images with `read_config`. May take seconds: call it in a thread."""
+        return self._reader(read_config)
 
     def read_pixels(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Read a batch of decoded images, each (H, W, C) with values from 0 to 255."""
@@ -119,15 +104,9 @@ class Version:
 
 
 class Model:
-    """A served model: the newest of its versions that can be loaded.
+    """A model folder, an ONNX export, or a folder of numbered ones, of which the newest is served.
 
-    Args:
-      path: a model folder, an ONNX export, or a folder of numbered ones.
-      name: in requests; empty: `name_of(path)`.
-      batch_size: largest batch.
-
-    Raises:
-      AocrError: the model cannot be loaded.
+    If `name` is empty, it is `name_of(path)`.
     """
 
     def __init__(self, path: str, name: str, batch_size: int):
@@ -141,11 +120,7 @@ class Model:
         self.version = Version(number, versions[number], batch_size)
 
     def find(self, number: str | None) -> Version:
-        """Return the version that a request names; None: the current one.
-
-        Raises:
-          HTTPError: that version is not served.
-        """
+        """Return the current version; raise an HTTPError if a request names another."""
         if number is not None and int(number) != self.version.number:
             raise HTTPError(404, f"{self.name} is served in version {self.version.number}.")
         return self.version

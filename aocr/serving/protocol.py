@@ -67,7 +67,14 @@ def parse_request(body: bytes) -> PredictRequest:
     if len(keys) != 1:
         raise HTTPError(400, "Send either instances or inputs" + (", not both." if keys else "."))
     key = keys[0]
-    values, shape = _flatten(_rows(request[key]) if key == "instances" else _columns(request[key]), key)
+    value = request[key]
+    if key == "inputs":
+        value = _input_value(value, key)
+    elif isinstance(value, list):
+        value = [_input_value(row, f"{key}[{i}]") for i, row in enumerate(value)]
+    else:
+        raise HTTPError(400, "instances must be a list.")
+    values, shape = _flatten(value, key)
     parsed = PredictRequest(signature, key, shape)
     if signature == "pixels":
         return replace(parsed, pixels=_pixels(values, key).reshape(shape))
@@ -78,26 +85,13 @@ def _is_image(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
-def _rows(instances: Any) -> list:
-    """Return the values of `instances`, each given alone or as {"input": value}."""
-    if not isinstance(instances, list):
-        raise HTTPError(400, "instances must be a list.")
-    named = [isinstance(row, dict) and not _is_image(row) for row in instances]
-    for i, (row, is_named) in enumerate(zip(instances, named, strict=True)):
-        if is_named != named[0]:
-            raise HTTPError(400, f"instances[{i}]: some instances name their input and some do not.")
-        if is_named and row.keys() != {INPUT}:
-            raise HTTPError(400, f'instances[{i}]: must be {{"{INPUT}": value}}, or the value alone.')
-    return [row[INPUT] for row in instances] if instances and named[0] else instances
-
-
-def _columns(inputs: Any) -> Any:
-    """Return the value of `inputs`, given alone or as {"input": value}."""
-    if not isinstance(inputs, dict) or _is_image(inputs):
-        return inputs
-    if INPUT not in inputs:
-        raise HTTPError(400, f'inputs must be {{"{INPUT}": value}}, or the value alone.')
-    return inputs[INPUT]
+def _input_value(value: Any, name: str) -> Any:
+    """Return the value of the input, given alone or as {"input": value}."""
+    if not isinstance(value, dict) or _is_image(value):
+        return value
+    if value.keys() != {INPUT}:
+        raise HTTPError(400, f'{name}: must be {{"{INPUT}": value}}, or the value alone.')
+    return value[INPUT]
 
 
 def _flatten(value: Any, key: str) -> tuple[list, tuple[int, ...]]:
@@ -146,17 +140,13 @@ def answer(request: PredictRequest, predictions: Sequence[Prediction]) -> dict[s
     """Return the answer to a request: rows for rows, columns for columns, in the input's shape."""
     shape = request.shape[:1] if request.signature == "pixels" else request.shape
     columns = {
-        "output": _reshape([prediction.text for prediction in predictions], shape),
-        "probability": _reshape([prediction.confidence for prediction in predictions], shape),
+        "output": np.array([prediction.text for prediction in predictions], object).reshape(shape).tolist(),
+        "probability": np.array([prediction.confidence for prediction in predictions]).reshape(shape).tolist(),
     }
     if request.key == "inputs":
         return {"outputs": columns}
     rows = zip(*columns.values(), strict=True)
     return {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
-
-
-def _reshape(values: list, shape: tuple[int, ...]) -> Any:
-    return np.array(values, object).reshape(shape).tolist()
 
 
 def status(version: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from aiohttp import BodyPartReader, web
 from aiohttp.http import HttpProcessingError
@@ -29,32 +29,24 @@ MAX_LEXICON_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 16
 
 
-class Form(NamedTuple):
-    """The fields of a form."""
-
-    images: list[tuple[str, bytes]]
-    """File name and content of each image."""
-    lexicon: tuple[str, ...] | None
-    """Texts to expect; None: the form has no such field."""
-
-
 def add_routes(app: web.Application, service: Service) -> None:
     """Add GET and POST /read to a server."""
 
     async def read(request: web.Request) -> web.Response:
         version = service.model(request.query.get("model")).find(None)
         is_form = request.content_type == "multipart/form-data"
+        form_lexicon = None
         if is_form:
-            form = await _read_form(request)
+            files, form_lexicon = await _read_form(request)
         elif request.content_type.startswith("image/") or request.content_type == "application/octet-stream":
-            form = Form([("image", await request.read())], None)
+            files = [("image", await request.read())]
         else:
             raise HTTPError(415, "Send an image (Content-Type: image/png ...), or a form with images.")
-        read_config = _read_config(request.query, form.lexicon, service.lexicons)
+        read_config = _read_config(request.query, form_lexicon, service.lexicons)
         min_confidence = _number(request.query, "min_confidence", float, None, 1)
         attention = _number(request.query, "attention", int, 0, 1) == 1
         # one task per image: those that have not started at the deadline are cancelled
-        checked = await asyncio.gather(*(service.check(_check, name, data) for name, data in form.images))
+        checked = await asyncio.gather(*(service.check(_check, name, data) for name, data in files))
         images = [image for image in checked if not isinstance(image, ImageError)]
         num_refused = len(checked) - len(images)
         if num_refused:
@@ -68,7 +60,7 @@ def add_routes(app: web.Application, service: Service) -> None:
         results = [
             refusal_json(name, image) if isinstance(image, ImageError)
             else prediction_json(name, next(predictions), attention, min_confidence)
-            for (name, _), image in zip(form.images, checked, strict=True)
+            for (name, _), image in zip(files, checked, strict=True)
         ]  # fmt: skip
         return web.json_response(text=f"[{','.join(results)}]" if is_form else results[0])
 
@@ -90,20 +82,14 @@ def _check(name: str, data: bytes) -> CanonicalImage | ImageError:
         return error
 
 
-async def _read_form(request: web.Request) -> Form:
-    """Read the files of a form and its field `lexicon`.
-
-    Raises:
-      HTTPError: the form is damaged, empty or too large.
-    """
+async def _read_form(request: web.Request) -> tuple[list[tuple[str, bytes]], tuple[str, ...] | None]:
+    """Return name and content of the files in a form, and the texts in its field `lexicon`, if any."""
     images: list[tuple[str, bytes]] = []
     lexicon = None
     num_bytes = num_parts = 0
     try:
         async for part in await request.multipart():
             num_parts += 1
-            if num_parts > MAX_PARTS:
-                raise HTTPError(413, f"A form may have up to {MAX_IMAGES} images. Split it into several.")
             if not isinstance(part, BodyPartReader):
                 raise HTTPError(400, "A form inside a form is not supported.")
             data = bytearray()
@@ -118,23 +104,19 @@ async def _read_form(request: web.Request) -> Form:
                 if len(data) > MAX_LEXICON_BYTES:
                     raise HTTPError(413, "A form's lexicon may have up to 1 MiB. Start the server with a larger one.")
                 lexicon = tuple(line for line in data.decode().splitlines() if line.strip())
-            if len(images) > MAX_IMAGES:
+            if len(images) > MAX_IMAGES or num_parts > MAX_PARTS:
                 raise HTTPError(413, f"A form may have up to {MAX_IMAGES} images. Split it into several.")
     except (HttpProcessingError, ValueError, AssertionError, RuntimeError, LookupError):  # aiohttp's parser
         raise HTTPError(400, "The form is damaged.") from None
     if not images:
         raise HTTPError(400, "The form has no file. Attach each image as a file.")
-    return Form(images, lexicon)
+    return images, lexicon
 
 
 def _read_config(
     query: Mapping[str, str], form_lexicon: tuple[str, ...] | None, lexicons: Mapping[str, tuple[str, ...]]
 ) -> ReadConfig:
-    """Return how to read, from a request's parameters.
-
-    Raises:
-      HTTPError: a parameter is invalid.
-    """
+    """Return the ReadConfig that a request's parameters ask for."""
     name = query.get("lexicon")
     if name is not None and name not in lexicons:
         known = ", ".join(lexicons) or "none"
@@ -148,11 +130,7 @@ def _read_config(
 
 
 def _number(query: Mapping[str, str], name: str, kind: type, default, maximum, minimum=0):
-    """Return a numeric parameter.
-
-    Raises:
-      HTTPError: it is not a number in the range.
-    """
+    """Return a numeric parameter, checked against its range."""
     text = query.get(name, "")
     if not text:
         return default

@@ -1,13 +1,4 @@
-"""The HTTP server under `aocr serve` and `aocr label`: access control, errors as JSON, start and shutdown.
-
-    access = ServerAccess("127.0.0.1", 8501)
-    app = make_app(access, read_page("label.html"), max_bytes=1 << 20)
-    app.router.add_post("/decision", decide)
-    with listening(access) as sockets:
-        run_app(app, sockets)                      # until Ctrl-C or SIGTERM
-
-Each page is a single file. Its Content-Security-Policy allows only its own style and script, by their digests.
-"""
+"""The HTTP server under `aocr serve` and `aocr label`: access control, errors as JSON, start and shutdown."""
 
 from __future__ import annotations
 
@@ -90,9 +81,6 @@ class ServerAccess:
 
         A page of another site can send requests here through its visitor's browser. The browser then names that
         site in `Origin`, or in `Host` if the site's name was made to resolve to this machine.
-
-        Raises:
-          HTTPError: the request is refused (401 or 403).
         """
         origin = request.headers.get("Origin")
         if origin is not None and _split(origin).netloc != request.host:
@@ -135,12 +123,8 @@ def read_page(name: str) -> bytes:
 def make_app(access: ServerAccess, page: bytes, max_bytes: int) -> web.Application:
     """Make a server that serves a page at `/` and answers errors as JSON, `{"error": message}`.
 
-    A handler raises `HTTPError`, or any other AocrError for status 400. Routes named `public-...` need no token.
-
-    Args:
-      access: where to listen and who may use the server.
-      page: a complete HTML page.
-      max_bytes: size limit of a request's body; larger ones get status 413.
+    A handler raises `HTTPError`, or any other AocrError for status 400. Requests of more than `max_bytes` get 413.
+    Routes named `public-...` need no token.
     """
     app = web.Application(client_max_size=max_bytes, middlewares=[_answer_errors, _check_access])
     app[ACCESS], app[MAX_BYTES] = access, max_bytes
@@ -154,25 +138,16 @@ def make_app(access: ServerAccess, page: bytes, max_bytes: int) -> web.Applicati
 
 
 def page_policy(page: bytes) -> str:
-    """Return the Content-Security-Policy of a page: its own style and script, this server, images it made itself."""
+    """Return the Content-Security-Policy of a page: only its own style and script, allowed by their digests."""
 
     def digests(tag: bytes) -> str:
         parts = re.findall(rb"<%s>(.*?)</%s>" % (tag, tag), page, re.DOTALL)
         hashes = [base64.b64encode(hashlib.sha256(part).digest()).decode() for part in parts]
         return " ".join(f"'sha256-{value}'" for value in hashes) or "'none'"
 
-    rules = {
-        "default-src": "'none'",
-        "script-src": digests(b"script"),
-        "style-src": digests(b"style"),
-        "img-src": "'self' blob: data:",
-        "media-src": "blob:",
-        "connect-src": "'self'",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-        "frame-ancestors": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in rules.items())
+    sources = f"script-src {digests(b'script')}; style-src {digests(b'style')}; img-src 'self' blob: data:"
+    rest = "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    return f"default-src 'none'; {sources}; {rest}"
 
 
 @web.middleware
@@ -251,12 +226,7 @@ def listening(access: ServerAccess) -> Iterator[list[socket.socket]]:
 
 
 def run_app(app: web.Application, sockets: Sequence[socket.socket]) -> None:
-    """Serve until Ctrl-C or SIGTERM, then finish the requests under way. A second signal ends the process at once.
-
-    Args:
-      app: made by `make_app`.
-      sockets: opened by `listening`.
-    """
+    """Serve until Ctrl-C or SIGTERM, then finish the requests under way. A second signal ends the process at once."""
     message = "finishing the requests under way. A second signal stops the server at once."
     with deferred(message) as interrupts:
         asyncio.run(_serve(app, sockets, lambda: interrupts.caught is not None))

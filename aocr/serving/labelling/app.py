@@ -26,25 +26,23 @@ DEFAULT_THRESHOLD = "0.98"
 def make_label_app(
     access: ServerAccess, labelling: Labelling, retraining: Retraining, is_audit: bool
 ) -> web.Application:
-    """Make the server of a labelling.
-
-    Args:
-      access: where to listen.
-      labelling: shown and changed by the page.
-      retraining: notified of each decision, and stopped with the server.
-      is_audit: whether existing labels are reviewed.
-    """
+    """Make the server of a labelling. Each decision may start a retraining, which stops with the server."""
     app = make_app(access, read_page("label.html"), MAX_BYTES)
 
     async def state(request: web.Request) -> web.Response:
-        threshold = _threshold(request.query.get("above", DEFAULT_THRESHOLD))
+        try:
+            threshold = float(request.query.get("above", DEFAULT_THRESHOLD))
+        except ValueError:
+            threshold = math.nan
+        if not math.isfinite(threshold):
+            raise HTTPError(400, "'above' must be a number.")
         current = labelling.queue.current()
         values = {
             "image": _image_values(labelling, current) if current else None,
             "progress": asdict(labelling.progress()),
             "estimate": asdict(labelling.estimate(threshold)),
             "above": threshold,
-            "can_go_back": labelling.can_go_back,
+            "can_go_back": bool(labelling.history),
             "audit": is_audit,
             "training": {"status": retraining.status, "is_running": retraining.is_running},
         }
@@ -120,14 +118,4 @@ def _field(values: dict[str, Any], name: str, kind: type) -> Any:
         return float(value)
     if type(value) is not kind:
         raise HTTPError(400, f"{name!r} must be of type {kind.__name__}.")
-    return value
-
-
-def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise HTTPError(400, "'above' must be a number.")
     return value

@@ -22,7 +22,7 @@ class Guess:
     text: str
     """The model's reading; in an audit, the existing label."""
     score: float
-    """How certain the model is of the text: the reading's confidence; in an audit, `label_score`."""
+    """How certain the model is of the text: the reading's confidence; in an audit, that of `guess_label`."""
     rank: Rank
     """Sort key, the least certain first."""
     reading: Prediction
@@ -35,33 +35,22 @@ def guess_reading(reading: Prediction) -> Guess:
 
 
 def guess_label(sample: Sample) -> Guess:
-    """Suggest the existing label. Ranked by its score in hundredths, then by the distance between the two texts."""
+    """Suggest the existing label. Ranked by its score in hundredths, then by the distance between the two texts.
+
+    The score is the label's probability, less that of the reading if the two differ: from -1 (the model is certain
+    of another text) to 1 (certain of the label). A label with symbols unknown to the model has probability 0.
+    """
     reading = dataclasses.replace(sample.prediction, attention=None)
-    score = label_score(sample)
+    likelihood = 0.0 if math.isnan(sample.log_likelihood) else math.exp(sample.log_likelihood)
+    score = likelihood - (0.0 if sample.correct else reading.uncalibrated)
     rank = (round(score, 2), -normalised_edit_distance(reading.text, sample.label), score)
     return Guess(sample.label, score, rank, reading)
-
-
-def label_score(sample: Sample) -> float:
-    """Compare a label's probability with that of the model's own reading.
-
-    Returns:
-      The label's probability, less that of the reading if the two differ: from -1 (the model is certain of another
-      text) to 1 (certain of the label). A label with symbols unknown to the model has probability 0.
-    """
-    likelihood = 0.0 if math.isnan(sample.log_likelihood) else math.exp(sample.log_likelihood)
-    return likelihood - (0.0 if sample.correct else sample.prediction.uncalibrated)
 
 
 def read_images(
     model_dir: str, paths: Sequence[str], progress: Callable[[Iterable], Iterable] = iter
 ) -> list[Guess | ImageError]:
-    """Read images; one that cannot be read gives its error.
-
-    Args:
-      model_dir: of the model.
-      paths: of the images.
-      progress: wraps the results as they come, to show a progress bar.
+    """Read images; one that cannot be read gives its error. `progress` wraps the results as they come, as tqdm does.
 
     Raises:
       CheckpointError: the model cannot be used.

@@ -29,18 +29,16 @@ class AppendedLines(NamedTuple):
     """Lines that were appended to a file."""
 
     kind: Kind
-    """Which file."""
     offset: int
     """Size of the file before, in bytes."""
     data: bytes
-    """The lines."""
 
 
 class LabelFiles:
     """The annotation file, the one for images drawn at random, and the list of unreadable images.
 
     Args:
-      output: the annotation file; the other two are written beside it.
+      output: the annotation file; the other two are beside it.
       data_base_dir: another folder that paths in existing files may be relative to.
 
     Raises:
@@ -70,19 +68,16 @@ class LabelFiles:
             if not files.lock(handle):
                 reason = "another aocr label is using this file. Stop it, or choose another --output."
                 raise AocrError(f"{self.output}: {reason}")
-            self._check()
+            for kind, path in self.paths.items():
+                if os.path.exists(path):
+                    with files.writing(path), open(path, "ab"):
+                        self.labels(kind)
             yield
         finally:
             os.close(handle)
             with suppress(OSError):
                 if is_new and not os.path.getsize(self.output):
                     os.remove(self.output)
-
-    def _check(self) -> None:
-        for kind, path in self.paths.items():
-            if os.path.exists(path):
-                with files.writing(path), open(path, "ab"):
-                    self.labels(kind)
 
     def labels(self, kind: Kind) -> dict[str, str]:
         """Return {real path of the image: label} from a file; of two labels of an image the later counts.
@@ -108,22 +103,14 @@ class LabelFiles:
         return os.path.realpath(next((path for path in candidates if os.path.exists(path)), candidates[0]))
 
     def append(self, kind: Kind, images: Sequence[str], labels: Sequence[str]) -> AppendedLines:
-        """Append one line for each image, and flush it to the disk.
-
-        Args:
-          kind: which file.
-          images: real paths.
-          labels: of the images.
+        """Append one line for each image, given by its real path, and flush the file to the disk.
 
         Raises:
           AocrError: the file cannot be written; it is left unchanged.
         """
         path = self.paths[kind]
-        lines = [
-            annotation_line(self._path_to_write(image, path), label)
-            for image, label in zip(images, labels, strict=True)
-        ]
-        data = "".join(lines).encode()
+        names = [self._path_to_write(image, path) for image in images]
+        data = "".join(map(annotation_line, names, labels)).encode()
         with files.writing(path), open(path, "a+b", buffering=0) as file:
             offset = file.seek(0, os.SEEK_END)
             if offset:
@@ -147,11 +134,7 @@ class LabelFiles:
         return relative if self.real_path(relative, annotations) == image else image
 
     def remove_last(self, lines: AppendedLines) -> None:
-        """Remove the lines that were appended last.
-
-        Raises:
-          AocrError: the file has changed since, or cannot be written.
-        """
+        """Remove the lines that were appended last; raise an AocrError if the file has changed since."""
         path = self.paths[lines.kind]
         with files.writing(path), open(path, "r+b") as file:
             file.seek(lines.offset)

@@ -79,7 +79,7 @@ class Labelling:
         self._at_random = set(labels[Kind.VALIDATION])
         open = [index for index in range(len(images)) if index not in self.texts and index not in self.unreadable]
         self.queue = Queue([guess.rank for guess in guesses], open, seed, len(images) - len(open))
-        self._history: list[Decision] = []
+        self.history: list[Decision] = []
         self._undone: dict[int, str] = {}
 
     def suggested_text(self, index: int) -> str:
@@ -105,15 +105,10 @@ class Labelling:
         self._decide(Kind.UNREADABLE, [self._current(index)], [""])
 
     def skip(self, index: int) -> None:
-        """Postpone the current image.
-
-        Raises:
-          StaleRequestError: another image is current.
-        """
+        """Postpone the current image. Raises as `accept` does."""
         image = self._current(index)
-        self._note_random([image])
         self.queue.skip(image)
-        self._history.append(Decision([image], None, [""]))
+        self._add_to_history(Decision([image], None, [""]))
 
     def _current(self, index: int) -> QueuedImage:
         image = self.queue.current()
@@ -121,25 +116,20 @@ class Labelling:
             raise StaleRequestError("Another image is shown now. Is this page open in a second window?")
         return image
 
-    def _note_random(self, images: Sequence[QueuedImage]) -> None:
-        self._at_random.update(image.index for image in images if image.at_random)
+    def _add_to_history(self, decision: Decision) -> None:
+        self.history.append(decision)
+        self._at_random.update(image.index for image in decision.images if image.at_random)
 
     def _decide(self, kind: Kind, images: Sequence[QueuedImage], texts: Sequence[str]) -> None:
         indexes = [image.index for image in images]
         lines = self.files.append(kind, [self.images[index] for index in indexes], texts)
-        self._note_random(images)
         if kind is Kind.UNREADABLE:
             self.unreadable.update(indexes)
         else:
             self.texts.update(zip(indexes, texts, strict=True))
         self.queue.decide(indexes)
         is_changed = len(texts) == 1 and texts[0] not in ("", self.guesses[indexes[0]].text)
-        self._history.append(Decision(images, lines, texts, is_changed))
-
-    @property
-    def can_go_back(self) -> bool:
-        """Whether this run has a decision to undo."""
-        return bool(self._history)
+        self._add_to_history(Decision(images, lines, texts, is_changed))
 
     def back(self) -> None:
         """Undo this run's last decision, and show its image again with its text.
@@ -147,12 +137,12 @@ class Labelling:
         Raises:
           AocrError: there is nothing to undo, or the file was changed by another program.
         """
-        if not self._history:
+        if not self.history:
             raise AocrError("There is nothing to undo in this run. Edit earlier labels in the file.")
-        decision = self._history[-1]
+        decision = self.history[-1]
         if decision.lines:
             self.files.remove_last(decision.lines)
-        self._history.pop()
+        self.history.pop()
         for image, text in zip(decision.images, decision.texts, strict=True):
             self.texts.pop(image.index, None)
             self.unreadable.discard(image.index)
@@ -182,12 +172,7 @@ class Labelling:
         return estimate_errors(len(rest), len(sample), wrong)
 
     def accept_all(self, threshold: float, count: int) -> None:
-        """Accept the texts of `acceptable(threshold)`, which the person saw to be `count` images.
-
-        Raises:
-          StaleRequestError: the number of images has changed.
-          AocrError: the file cannot be written.
-        """
+        """Accept the texts of `acceptable(threshold)`, if these are still the `count` images shown to the person."""
         rest = self.acceptable(threshold)
         if len(rest) != count:
             raise StaleRequestError(f"There are {len(rest)} images now, not {count}. Check the estimate again.")
@@ -208,6 +193,6 @@ class Labelling:
             unreadable=len(self.unreadable),
             skipped=len(self.queue.skipped),
             validation=len(self._at_random & set(self.texts)),
-            changed=sum(decision.is_changed for decision in self._history),
-            decided=sum(len(decision.texts) == 1 and decision.texts[0] != "" for decision in self._history),
+            changed=sum(decision.is_changed for decision in self.history),
+            decided=sum(len(decision.texts) == 1 and decision.texts[0] != "" for decision in self.history),
         )

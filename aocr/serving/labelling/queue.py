@@ -15,10 +15,9 @@ Rank = tuple[float, ...]
 
 @dataclass(frozen=True)
 class QueuedImage:
-    """An image to show."""
+    """An image to show, by its index."""
 
     index: int
-    """Number of the image."""
     at_random: bool
     """Whether it was drawn at random."""
 

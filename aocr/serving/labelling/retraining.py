@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
@@ -29,19 +30,10 @@ def retrained_model(output: str) -> str:
     return f"{os.path.splitext(output)[0]}.model"
 
 
-def unfinished_model(output: str) -> str:
-    """Return the folder used during training; it then replaces `retrained_model`."""
-    return f"{retrained_model(output)}.new"
-
-
 class Retraining:
-    """Trains after every N labels, and then has the images read again and reordered.
+    """Trains from the model `init_from` after `every` new labels, then reads and sorts the images again.
 
-    Args:
-      labelling: whose labels are trained on.
-      init_from: model folder that each training starts from.
-      every: N; None: never train.
-      read: model folder -> the guesses of all images; called in a thread.
+    `read` takes a model folder and returns the guesses of all images; it is called in a thread.
     """
 
     def __init__(self, labelling: Labelling, init_from: str, every: int | None, read: Callable[[str], Sequence[Guess]]):
@@ -85,13 +77,10 @@ class Retraining:
         log.info("%s", status)
 
     async def _train(self) -> str:
-        """Train, and replace the earlier model.
-
-        Raises:
-          AocrError: the training failed.
-        """
+        """Train a model, put it in place of the earlier one, and return its folder."""
         label_files = self.labelling.files
-        model, unfinished = retrained_model(label_files.output), unfinished_model(label_files.output)
+        model = retrained_model(label_files.output)
+        unfinished = f"{model}.new"
         argv = [sys.executable, "-m", "aocr", "train", label_files.paths[Kind.TRAINING]]
         validation = label_files.paths[Kind.VALIDATION]
         if os.path.exists(validation) and os.path.getsize(validation):
@@ -112,9 +101,9 @@ class Retraining:
     async def _run_process(self, argv: list[str]) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C goes to this process only, which then stops that one
         )
         _, stderr = await self._process.communicate()
