@@ -49,8 +49,7 @@ def add_routes(app: web.Application, service: Service) -> None:
         checked = await asyncio.gather(*(service.check(_check, name, data) for name, data in files))
         images = [image for image in checked if not isinstance(image, ImageError)]
         num_refused = len(checked) - len(images)
-        if num_refused:
-            service.metrics.images["refused"] += num_refused
+        service.metrics.images["refused"] += num_refused
         if num_refused and not is_form:
             raise checked[0]
         try:
