@@ -128,7 +128,7 @@ class Browser:
             if (folder / name).exists():
                 return (folder / name).read_bytes()
             await asyncio.sleep(0.05)
-        raise AssertionError(f"{name} was not downloaded: {[path.name for path in folder.iterdir()]}")
+        raise AssertionError(f"{name} was not downloaded")
 
     async def key(self, key: str) -> None:
         """Press Tab, Enter, Escape, the space bar, or Alt and a letter (such as `Alt+U`)."""
@@ -139,10 +139,4 @@ class Browser:
             event = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": codes[key]}
         text = {"text": texts[key]} if key in texts else {}
         await self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **event, **text)
-        await self.call("Input.dispatchKeyEvent", type="keyUp", **event)
-
-    async def paste(self) -> None:
-        """Press Ctrl+V."""
-        event = {"key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2}
-        await self.call("Input.dispatchKeyEvent", type="rawKeyDown", commands=["paste"], **event)
         await self.call("Input.dispatchKeyEvent", type="keyUp", **event)
