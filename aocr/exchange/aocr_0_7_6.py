@@ -189,6 +189,10 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
       ConfigError: the charset or a typed setting does not match.
       TrainingError: `model_dir` cannot be written, or the disk is full.
     """
+    folder = ModelFolder(model_dir)
+    if folder.find_config():
+        raise CheckpointError(model_dir, "holds a model already. Choose another --model-dir.")
+    folder.check_clear()
     checkpoint = OldCheckpoint(path)
     try:
         config = read_config(checkpoint, charset, typed)
@@ -199,10 +203,6 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
         if tuple(variable.shape) != weights[name].shape:
             shapes = f"{weights[name].shape} instead of {tuple(variable.shape)}"
             raise CheckpointError(path, f"is not of a network that aocr 0.7.6 could train: {name} is {shapes}.")
-    folder = ModelFolder(model_dir)
-    if folder.find_config():
-        raise CheckpointError(model_dir, "holds a model already. Choose another --model-dir.")
-    folder.check_clear()
     step = checkpoint.step()
     folder.write_weights(weights, WeightsInfo(step=step), config)
     return config, step
