@@ -104,7 +104,7 @@ def test_unlabelled_images_are_read_once_and_never_those_left_out(folders, tmp_p
     names = [path for path in (folders / "unlabelled").iterdir() if path.suffix in IMAGE_ENDINGS]
     assert len(found.summary.labels) == len(names) - 1 - 10 and not any(found.summary.labels)
     assert not never.keys() & set(digests_of(found))
-    for word in ("broken.png", "20 unlabelled images left out: they show the same as images of --exclude"):
+    for word in ("broken.png", "20 unlabelled images left out: identical to images of --exclude"):
         assert word in caplog.text
 
 
@@ -365,7 +365,7 @@ def test_never_is_a_validation_or_excluded_image_learnt(folders, tmp_path, monke
         with open_dataset([str(folders / name / "numbers.txt")]) as dataset:
             assert not set(learnt) & set(digests_of(dataset)), name
     for word in (
-        "10 unlabelled images left out: they show the same as validation images",
+        "10 unlabelled images left out: identical to validation images",
         "of --exclude",
         "broken.png",
     ):
@@ -389,5 +389,5 @@ def test_a_folder_without_images_is_named(folders, tmp_path):
     (tmp_path / "empty").mkdir()
     done = run_aocr("train", folders / "held/numbers.txt", "--unlabeled", tmp_path / "empty", "--model-dir",
                     tmp_path / "model")  # fmt: skip
-    assert_clean_failure(done, "empty", "holds no image")
+    assert_clean_failure(done, "empty", "contains no images")
     assert not (tmp_path / "model/model.json").exists()

@@ -1,4 +1,7 @@
-"""The one image transform, in graph: encoded image -> picture of the network's height with its aspect kept."""
+"""The image transform in TensorFlow: encoded image -> picture of the network's height with its aspect kept.
+
+`aocr.data.pixels` does the same without TensorFlow; tests/test_onnx.py keeps the two equal.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from aocr.config import ModelConfig, width_at
 
 
 def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """Encoded png, jpeg, bmp or gif (first frame) -> (H, W, channels) uint8.
+    """Decode a png, jpeg, bmp or gif (first frame) to (H, W, channels) uint8.
 
     Args:
       data: scalar string.
@@ -36,21 +39,19 @@ def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _shrunk_height(config: ModelConfig, width):
-    """Height in pixels of an image that is `width` wide at the network's height, once shrunk to its width."""
+    """Compute the height of an image of `width` at the network's height after shrinking it to the network's width."""
     ratio = tf.cast(config.network_width, tf.float64) / tf.cast(width, tf.float64)
     return tf.maximum(1, tf.cast(tf.math.ceil(ratio * config.height), tf.int32))
 
 
 def _bicubic(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """As aocr 0.7.6: TensorFlow 1 bicubic, images of height 32 or less left as they are if they fit."""
+    """Resize as aocr 0.7.6: with TF1's bicubic kernel, leaving small images unscaled."""
     height, width = tf.unstack(tf.shape(image)[:2])
     aspect = tf.cast(width_at(config.height, width, height), tf.int32)
-    fits = aspect <= config.network_width
+    unscaled, scaled = tf.stack([height, width]), tf.stack([config.height, aspect])
     target = tf.cond(
-        fits,
-        lambda: tf.cond(
-            height <= config.height, lambda: tf.stack([height, width]), lambda: tf.stack([config.height, aspect])
-        ),
+        aspect <= config.network_width,
+        lambda: tf.where(height <= config.height, unscaled, scaled),
         lambda: tf.stack([_shrunk_height(config, aspect), config.network_width]),
     )
     resized = tf.raw_ops.ResizeBicubic(images=image[None], size=target)[0]
@@ -58,10 +59,10 @@ def _bicubic(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tenso
     return padded, target[1]
 
 
-def _stretched(image: tf.Tensor) -> tf.Tensor:
-    """Mean brightness to the middle and contrast to a fixed spread, so that faint print reads as bold does.
+def _normalised(image: tf.Tensor) -> tf.Tensor:
+    """Normalise mean and contrast, so that faint print looks like bold print.
 
-    Where little ink stands on much paper that spread would cut off all shades of the ink: none is cut off.
+    The contrast is lower where little ink on much paper would otherwise be clipped.
     """
     mean, variance = tf.nn.moments(image, axes=(0, 1, 2))
     spread = tf.maximum(tf.sqrt(variance), 4.0)  # a blank image stays blank
@@ -70,7 +71,7 @@ def _stretched(image: tf.Tensor) -> tf.Tensor:
 
 
 def _antialiased(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Antialiased bilinear to the network's height; an image that is too wide is shrunk, and centred in height."""
+    """Resize bilinear with antialiasing to the network's height; an image that is too wide is shrunk and centred."""
     height, width = tf.unstack(tf.shape(image)[:2])
     aspect = tf.cast(width_at(config.height, width, height), tf.int32)
     target = tf.cond(
@@ -78,7 +79,7 @@ def _antialiased(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.T
         lambda: tf.stack([config.height, aspect]),
         lambda: tf.stack([_shrunk_height(config, aspect), config.network_width]),
     )
-    resized = _stretched(tf.image.resize(image, target, antialias=True))
+    resized = _normalised(tf.image.resize(image, target, antialias=True))
     above = (config.height - target[0]) // 2
     rest = config.height - target[0] - above
     padded = tf.pad(resized, [[above, rest], [0, 0], [0, 0]], constant_values=128.0)
@@ -110,42 +111,42 @@ def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tens
       config: its channels, limits and architecture.
 
     Returns:
-      image: (H, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, or
-        the network's where the architecture has a fixed width.
+      image: (H, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, or the network's
+        if the architecture has a fixed width.
       width: scalar int32, valid pixels of W.
-      scale: scalar float32, pixels of the original image that a pixel of `image` spans.
+      scale: scalar float32, original pixels that a pixel of `image` spans.
     """
     return scale_image(decode_image(data, config.channels), config)
 
 
 def padded_width(width):
-    """Width a batch is padded to whose widest image is `width` pixels: the next multiple of 16."""
+    """Compute the width of a batch whose widest image has `width` pixels: the next multiple of 16."""
     return (width + 15) // 16 * 16
 
 
 def batched(items: tf.Tensor, config: ModelConfig, transform: Callable = preprocess) -> tuple[tf.Tensor, ...]:
-    """Several images as the network's batch.
+    """Transform images to one padded batch.
 
     Args:
-      items: (N, ...) what `transform` takes one of.
+      items: (N, ...) inputs of `transform`.
       config: of the model.
       transform: `preprocess` or `scale_image`.
 
     Returns:
       images: (N, H, W, C) float32, zero to the right of each image's width; W is the `padded_width` of the widest,
-        or the network's where the architecture has a fixed width.
+        or the network's if the architecture has a fixed width.
       widths: (N,) int32.
       scales: (N,) float32, as `preprocess`.
     """
     fixed = config.traits.fixed_width
     limit = config.network_width if fixed else padded_width(config.network_width)
 
-    def one(item):
+    def pad_one(item):
         image, width, scale = transform(item, config)
         padded = tf.pad(image, [[0, 0], [0, limit - tf.shape(image)[1]], [0, 0]])
         return tf.ensure_shape(padded, (config.height, limit, config.channels)), width, scale
 
-    images, widths, scales = tf.map_fn(one, items, fn_output_signature=(tf.float32, tf.int32, tf.float32))
+    images, widths, scales = tf.map_fn(pad_one, items, fn_output_signature=(tf.float32, tf.int32, tf.float32))
     images = tf.ensure_shape(images, (None, config.height, limit, config.channels))
     if not fixed:
         images = images[:, :, : padded_width(tf.reduce_max(widths))]

@@ -104,7 +104,7 @@ class Charset:
         kinds = [unicodedata.bidirectional(symbol) for symbol in self.symbols]
         return sum(kind in ("R", "AL") for kind in kinds) > kinds.count("L")
 
-    def shown(self, limit: int = 100) -> str:
+    def describe(self, limit: int = 100) -> str:
         """The symbols for people: their number, the first of them, and a space by its name."""
         visible = self.symbols.replace(" ", "")
         more = "..." if len(visible) > limit else ""
