@@ -109,11 +109,7 @@ class BuildReport:
         return warnings
 
     def write(self, path: str) -> None:
-        """Write every line left out and every conflict, one a line.
-
-        Raises:
-          DatasetError: the file cannot be written.
-        """
+        """Write every line left out and every conflict, one a line."""
         lines = [*map(str, self.drops), *self._conflict_lines()]
         with files.writing(path, partial(DatasetError, path)):
             files.write(path, "".join(f"{escape_control(line)}\n" for line in lines).encode())
@@ -131,7 +127,7 @@ def _spread(counts: Counter, unit: str) -> str:
 
 
 class Tally:
-    """Counts records, and finds equal images at the end, in 24 bytes an image and each label once."""
+    """Counts records in a report; finds equal images at the end, in 24 bytes an image and each label once."""
 
     def __init__(self, report: BuildReport):
         self.report = report
@@ -155,11 +151,10 @@ class Tally:
     def compare(self) -> None:
         """Add repeated images and conflicting labels to the report."""
         _, first, groups = np.unique(np.array(self._digests, np.uint64), return_index=True, return_inverse=True)
-        first_equal = first[groups]  # (N,) index of the first image with the same digest
-        for later in np.flatnonzero(first_equal != np.arange(len(first_equal))).tolist():
-            earlier = int(first_equal[later])
-            label, other = self._labels[earlier], self._labels[later]
+        earlier = first[groups]  # (N,) index of the first image with the same digest
+        for i in np.flatnonzero(earlier != np.arange(len(earlier))).tolist():
+            label, other = self._labels[earlier[i]], self._labels[i]
             if label == other:
                 self.report.num_repeats += 1
             else:
-                self.report.conflicts.append((self._numbers[earlier], label, self._numbers[later], other))
+                self.report.conflicts.append((self._numbers[earlier[i]], label, self._numbers[i], other))

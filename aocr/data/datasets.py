@@ -173,22 +173,13 @@ def open_dataset(
 
 @contextmanager
 def _decoding_images(name: str) -> Iterator[None]:
-    """Report an image that TensorFlow cannot decode: of a file of records only the first was checked.
-
-    Args:
-      name: of the dataset.
-
-    Raises:
-      DatasetError: there is such an image.
-    """
+    """Raise a DatasetError if TensorFlow cannot decode an image: of a file of records only the first was checked."""
     try:
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.InternalError) as error:
-        _, iterator, reason = error.message.partition("Iterator::Root")
-        if "bucket_boundaries" in error.message:
-            iterator, reason = "yes", "it is wider than its record says"
-        if not iterator:
+        match = re.search(r"Iterator::Root\S*: ([^\[\n]*)", error.message)
+        if not match and "bucket_boundaries" not in error.message:
             raise
-        reason = re.sub(r"^\S*: |\[\[.*", "", reason, flags=re.DOTALL).strip().rstrip(".")[:160]
+        reason = match[1].rstrip(". ")[:160] if match else "it is wider than its record says"
         reason = f"contains an image that cannot be read ({reason}). Build it again with aocr dataset."
         raise DatasetError(name, reason) from None

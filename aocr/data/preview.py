@@ -13,7 +13,6 @@ from aocr import files
 from aocr.config import ModelConfig
 from aocr.data.augment import augment
 from aocr.data.automatic import channels_for, height_for, share_with_colour
-from aocr.data.datasets import summarise
 from aocr.data.preprocess import preprocess
 from aocr.data.records import Example, read_examples
 from aocr.errors import DatasetError
@@ -49,14 +48,8 @@ def _corners(pictures: Sequence[Image.Image]) -> tuple[list[tuple[int, int]], in
 
 
 def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> bytes:
-    """Draw a PNG of a few images spread over a dataset: each as the default network sees it, then augmented.
-
-    Args:
-      paths: TFRecord files written by aocr.
-      seed: of the augmentation.
-      strength: of the augmentation.
-    """
-    sizes = summarise(paths).sizes
+    """Draw a PNG of a few images spread over TFRecord files: each as the default network sees it, then augmented."""
+    sizes = np.array([(example.width, example.height) for path in paths for example in read_examples(path)])
     count, network_height = len(sizes), height_for(sizes)
     channels = channels_for(share_with_colour(paths, count))
     chosen = set(np.linspace(0, count - 1, min(NUM_IMAGES, count)).round().astype(int).tolist())

@@ -18,7 +18,7 @@ from aocr.errors import DatasetError
 
 log = logging.getLogger("aocr")
 
-_SHARD = re.compile(r"(.*)-\d{5}-of-(\d{5})", re.DOTALL)
+_SHARD = re.compile(r".*-\d{5}-of-\d{5}", re.DOTALL)
 _TEMPORARY = re.compile(r".*\.\d+\.tmp", re.DOTALL)
 
 
@@ -33,51 +33,37 @@ def _shards(stem: str) -> list[str]:
     """Find the shards of a stem, sorted.
 
     Raises:
-      DatasetError: one is missing.
+      DatasetError: one is missing, or there are shards of different builds.
     """
     paths = [path for path in files.find(f"{glob.escape(stem)}-*-of-*") if _SHARD.fullmatch(path)]
-    for path in paths:
-        for other in shard_paths(stem, int(path[-5:])):
-            if other not in paths:
-                reason = f"its shard {other} is missing. Restore it, or build again with aocr dataset."
-                raise DatasetError(stem, reason)
+    totals = {int(path[-5:]) for path in paths}
+    if len(totals) > 1:
+        raise DatasetError(stem, "has shards of different builds. Remove the older files.")
+    for total in totals:
+        if missing_paths := set(shard_paths(stem, total)) - set(paths):
+            reason = f"its shard {min(missing_paths)} is missing. Restore it, or build again with aocr dataset."
+            raise DatasetError(stem, reason)
     return paths
-
-
-def _check_one_build(pattern: str, paths: Sequence[str]) -> None:
-    """Refuse files of which some are left from an earlier build under the same name."""
-    builds: dict[str, tuple[str, str]] = {}
-    for path in paths:
-        shard = _SHARD.fullmatch(path)
-        stem, total = shard.groups() if shard else (path, "")
-        other_total, other = builds.setdefault(stem, (total, path))
-        if other_total != total:
-            raise DatasetError(pattern, f"{other} and {path} are from different builds. Remove the older files.")
 
 
 def matching_files(pattern: str) -> list[str]:
     """Find the files that a path, a glob, or the stem of shards names, sorted.
 
     Raises:
-      DatasetError: a shard is missing, or there are files of two builds under one name.
+      DatasetError: the shards are incomplete.
       OSError: the folder cannot be reached.
     """
-    if files.is_folder(pattern):
-        return [pattern]
     if files.exists(pattern):
-        if is_tfrecord(pattern):
-            _check_one_build(pattern, [pattern, *_shards(pattern)])
         return [pattern]
     paths = _shards(pattern) or [path for path in files.find(pattern) if not _TEMPORARY.fullmatch(path)]
-    _check_one_build(pattern, paths)
-    return paths
+    return [path for path in paths if files.size(path)] or paths  # a shard may be empty
 
 
 def expand_datasets(patterns: Sequence[str]) -> list[str]:
     """Find the files that paths, globs and stems of shards name, each once; sorted within a pattern.
 
     Raises:
-      DatasetError: a pattern names nothing, or shards that are incomplete or of different builds.
+      DatasetError: a pattern names nothing, or incomplete shards.
     """
     by_real_path: dict[str, str] = {}
     for pattern in patterns:
@@ -91,11 +77,7 @@ def expand_datasets(patterns: Sequence[str]) -> list[str]:
 
 
 def _check_replaceable(path: str) -> None:
-    """Refuse to overwrite anything but records.
-
-    Raises:
-      DatasetError: something else is there.
-    """
+    """Raise a DatasetError if anything but records would be overwritten."""
     if files.is_folder(path):
         raise DatasetError(path, "is a folder. Name a file to write.")
     if files.exists(path) and files.size(path) and not is_tfrecord(path):
