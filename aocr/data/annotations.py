@@ -37,8 +37,7 @@ class AnnotationLine:
 def split_line(line: str) -> tuple[str, str | None]:
     """Split a line into path and label: at the first TAB if there is one, otherwise at the first white space.
 
-    After a TAB the label is kept as written, with leading and trailing spaces; after other white space it is
-    stripped. It may be empty after a separator; without a separator it is None.
+    After a TAB the label keeps leading and trailing spaces. Without a separator it is None.
     """
     if "\t" in line:
         path, label = line.split("\t", 1)
@@ -50,28 +49,23 @@ def split_line(line: str) -> tuple[str, str | None]:
 
 
 def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
-    """Parse an annotation file, skipping blank lines.
+    """Parse an annotation file called `name`: UTF-8 with or without BOM; LF, CRLF or CR ends a line.
 
-    Args:
-      data: the file's bytes: UTF-8 with or without BOM; LF, CRLF or CR ends a line.
-      name: the file's name, for messages.
+    Blank lines are skipped.
 
     Raises:
       AnnotationError: the file is an image, or has no lines.
     """
     if data.startswith(_IMAGE_STARTS) and b"\0" in data[:64]:  # a path may start with BM or RIFF too
         raise AnnotationError(name, None, "is an image. Give a text file of 'path label' lines, or a folder.")
-    is_empty = True
+    if not data.removeprefix(b"\xef\xbb\xbf").strip():
+        raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
     for lineno, line in enumerate(text_lines(data), 1):
         if line is None:
-            is_empty = False
             yield AnnotationLine("", None, lineno, "the line is not UTF-8. Save the file as UTF-8.")
         elif line.strip():
-            is_empty = False
             path, label = split_line(line)
             yield AnnotationLine(path, None if label is None else normalise(label), lineno)
-    if is_empty:
-        raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
 
 
 def images_in(folder: str) -> list[str]:

@@ -55,10 +55,7 @@ def network_widths(sizes: np.ndarray, config: ModelConfig) -> np.ndarray:
 def limits_for(labels: Sequence[str], sizes: np.ndarray, typed: Collection[str]) -> dict[str, int]:
     """Choose the longest label, and the width of the widest image unless it is far wider than the rest.
 
-    Args:
-      labels: N texts.
-      sizes: (N, 2) original (width, height).
-      typed: names of limits that the user typed, which are left out.
+    `sizes` are (N, 2) original (width, height); limits that the user `typed` are left out.
     """
     limits = {}
     if "max_prediction" not in typed:
@@ -72,14 +69,10 @@ def limits_for(labels: Sequence[str], sizes: np.ndarray, typed: Collection[str])
 
 
 def height_for(sizes: np.ndarray) -> int:
-    """Choose the height of the default network: tall enough for small letters, if that does not cost too much.
+    """Choose the height of the default network for (N, 2) original sizes (width, height).
 
-    Args:
-      sizes: (N, 2) original (width, height).
-
-    Returns:
-      The largest of `HEIGHTS` that half the images have, and at which half of them have at most `PIXEL_CAP` pixels;
-      at least 32.
+    It is the largest of `HEIGHTS` that half the images have, and at which half of them have at most `PIXEL_CAP`
+    pixels: small letters stay readable at a limited cost.
     """
     for height in reversed(HEIGHTS):
         if np.median(sizes[:, 1]) >= height and np.median(widths_at(height, sizes)) * height <= PIXEL_CAP:
@@ -97,12 +90,7 @@ def _contrast_lost_in_grey(data: tf.Tensor) -> tf.Tensor:
 
 @without_autograph
 def share_with_colour(paths: Sequence[str], num_records: int) -> float:
-    """Estimate from a sample the share of images that lose much contrast in grey.
-
-    Args:
-      paths: TFRecord files.
-      num_records: in all files together.
-    """
+    """Estimate from a sample of `num_records` images the share of those that lose much contrast in grey."""
     records = tf.data.TFRecordDataset(list(paths)).shard(max(1, -(-num_records // COLOUR_SAMPLE)), 0)
     feature = {"image": tf.io.FixedLenFeature((), tf.string)}
 
@@ -119,12 +107,7 @@ def channels_for(share: float) -> int:
 
 
 def batch_size_for(widths: np.ndarray, arch: Arch) -> int:
-    """Choose the batch size: the architecture's, or less for small sets and long lines.
-
-    Args:
-      widths: (N,) widths of the training images in pixels at the network's input.
-      arch: of the network.
-    """
+    """Choose the batch size for (N,) network widths: the architecture's, or less for small sets and long lines."""
     by_count = len(widths) // STEPS_PER_EPOCH
     by_width = arch.batch_size * BATCH_WIDTH // max(1, int(np.median(widths)))
     return min(arch.batch_size, max(SMALLEST_BATCH, min(by_count, by_width)))
@@ -136,23 +119,12 @@ def is_small(num_records: int) -> bool:
 
 
 def is_split(held_out: np.ndarray) -> bool:
-    """Whether a training set without a separate validation set is split.
-
-    Args:
-      held_out: (N,) bool, the records of `validation_mask`.
-    """
+    """Whether a training set without a separate validation set is split; (N,) `held_out` by `validation_mask`."""
     return len(held_out) >= SMALLEST_SPLIT and 0 < held_out.sum() < len(held_out)
 
 
 def validation_mask(split_keys: np.ndarray) -> np.ndarray:
-    """Choose the records for validation: those with the lowest split keys.
-
-    Args:
-      split_keys: (N,) `split_key` of every record.
-
-    Returns:
-      (N,) bool.
-    """
+    """Choose the records for validation, those with the lowest split keys: (N,) int64 -> (N,) bool."""
     if not is_small(len(split_keys)):
         return split_keys < KEYS_PER_PART
     count = math.ceil(HELD_SHARE_OF_SMALL * len(split_keys))

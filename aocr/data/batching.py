@@ -34,12 +34,9 @@ class BatchPlan:
 
 
 def plan_batches(widths: np.ndarray, batch_size: int, config: ModelConfig) -> BatchPlan:
-    """Choose the bucket edges of the lowest cost: the pixels of all padded images, and `BUCKET_COST` a bucket.
+    """Choose the bucket edges with the lowest cost for (N,) widths in pixels at the network's input.
 
-    Args:
-      widths: (N,) widths in pixels at the network's input.
-      batch_size: images in a batch.
-      config: of the network.
+    The cost is the number of pixels of all padded images, plus `BUCKET_COST` for each bucket.
     """
     if config.traits.fixed_width:
         return BatchPlan((config.network_width,), batch_size)
@@ -96,9 +93,8 @@ def share_work(
     Args:
       plan: of the whole batches.
       widths: (N,) widths of the training images.
-      files: (N,) number of the file each is in.
-      worker: number of the worker.
-      num_workers: that share the data.
+      files: (N,) number of the file that holds each.
+      worker, num_workers: number of this worker, and of all.
 
     Returns:
       The worker's share, and the plan of its batches.

@@ -73,24 +73,18 @@ def items_in(source: str, options: BuildOptions) -> Iterable[tuple[int, Annotati
 
 
 def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
-    """Find and read a line's image.
-
-    Raises:
-      AnnotationError: it is one of `options.written`.
-      FileNotFoundError: it does not exist or cannot be read.
-    """
-    try:
-        candidates = candidate_paths(line.path, source, options.data_base_dir)
-        path = next((c for c in candidates if files.exists(c) and not files.is_folder(c)), None)
-        if path is None:
-            raise FileNotFoundError(f"there is no file {line.path!r}. Check the path, or give --data-base-dir.")
+    """Find and read a line's image; raise FileNotFoundError if it does not exist or cannot be read."""
+    for path in candidate_paths(line.path, source, options.data_base_dir):
+        try:
+            data = files.read_plain(path, MAX_BYTES)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+            continue
+        except OSError as error:
+            raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None
         if options.written and os.path.realpath(path) in options.written:
             raise AnnotationError(source, line.lineno, f"names {path!r}, which would be overwritten.")
-        return files.read_plain(path, MAX_BYTES)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None
+        return data
+    raise FileNotFoundError(f"there is no file {line.path!r}. Check the path, or give --data-base-dir.")
 
 
 def examine(number: int, item: AnnotationLine | Example, source: str, options: BuildOptions) -> Example | Drop:
@@ -152,8 +146,7 @@ def build_records(
     """Write the usable lines of a source as records.
 
     Args:
-      source: annotation file, TFRecord file (or a glob or stem of several, numbered in sequence), or (with
-        `label_from_filename`) a folder.
+      source: annotation file, TFRecord file (or a glob or stem), or with `label_from_filename` a folder.
       output: path of the TFRecord file, or stem of the shards; it appears only when it is complete.
       options: how.
       progress: called with the number of lines read after each.

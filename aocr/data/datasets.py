@@ -68,10 +68,7 @@ def _summarise_file(path: str) -> tuple[list[str], np.ndarray, np.ndarray, int]:
 
 
 def summarise(paths: Sequence[str]) -> Summary:
-    """Read labels and sizes of all records without decoding an image.
-
-    Args:
-      paths: TFRecord files, each of at least one record. Anybody may have written them.
+    """Read labels and sizes of all records, at least one a file, without decoding an image.
 
     Raises:
       DatasetError: a file is damaged, was written by another program, or has impossible labels or sizes.
@@ -91,8 +88,7 @@ def summarise(paths: Sequence[str]) -> Summary:
         if sizes.min() < 1 or sizes.astype(float).prod(1).max() > MAX_PIXELS:
             raise DatasetError(path, "has impossible image sizes. Build the file again with aocr dataset.")
         if (length := max(map(len, labels))) > LARGEST["max_prediction"]:
-            reason = f"has a label of {length:,} characters, the limit is {LARGEST['max_prediction']:,}."
-            raise DatasetError(path, f"{reason} Build the file again with aocr dataset, which leaves it out.")
+            raise DatasetError(path, f"has a label of {length:,} characters. Build the file again with aocr dataset.")
     all_labels, all_sizes, all_keys, num_bytes = zip(*parts, strict=True)
     keys = np.concatenate(all_keys)
     return Summary(
@@ -117,13 +113,6 @@ class Dataset:
     """Facts about all records."""
     skipped: dict[str, int] = field(default_factory=dict)
     """Reason -> number of lines or records that could not be used."""
-
-
-def _sources(patterns: Sequence[str]) -> list[str]:
-    """Folders as they are, followed by the files that the other patterns name."""
-    folders = [pattern for pattern in patterns if files.is_folder(pattern)]
-    others = [pattern for pattern in patterns if pattern not in folders]
-    return folders + (expand_datasets(others) if others else [])
 
 
 def _warn_of_drops(source: str, report: BuildReport) -> None:
@@ -151,7 +140,7 @@ def open_dataset(
     with tempfile.TemporaryDirectory(prefix="aocr-") as folder:
         paths: list[str] = []
         skipped = Counter[str]()
-        for source in _sources(patterns):
+        for source in expand_datasets(patterns):
             is_folder = files.is_folder(source)
             if not is_folder and is_tfrecord(source) and is_verified(source):
                 paths.append(source)

@@ -104,11 +104,7 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 def _check_work(image: Image.Image, data: bytes) -> None:
-    """Refuse a small file that would take hours or gigabytes to decode.
-
-    Raises:
-      ValueError: it is such a file.
-    """
+    """Raise a ValueError for a small file that would take hours or gigabytes to decode."""
     num_pixels = image.width * image.height
     if image.info.get("progressive") and data.count(b"\xff\xda") * num_pixels > MAX_WORK:
         raise ValueError("a jpeg of too many passes")
@@ -153,10 +149,6 @@ def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
 
     Converted to 8-bit png: 16 bits, CMYK, transparency (on white), EXIF rotation, formats other than png and jpeg
     (the first frame). A damaged file that Pillow can read and TensorFlow cannot is kept: see `as_png`.
-
-    Args:
-      data: the encoded image.
-      name: for messages.
 
     Raises:
       ImageError: it is empty, not an image, damaged or too large.

@@ -33,8 +33,12 @@ def decode_image(data: bytes, channels: int) -> np.ndarray:
     return np.asarray(image.convert(mode)).reshape(image.height, image.width, channels)
 
 
-def _shrunk_height(config: ModelConfig, width: int) -> int:
-    return max(1, math.ceil(config.network_width / width * config.height))
+def _scaled_size(image: np.ndarray, config: ModelConfig) -> tuple[bool, tuple[int, int]]:
+    """As `aocr.data.preprocess._scaled_size`."""
+    aspect = int(width_at(config.height, image.shape[1], image.shape[0]))
+    if aspect <= config.network_width:
+        return True, (config.height, aspect)
+    return False, (max(1, math.ceil(config.network_width / aspect * config.height)), config.network_width)
 
 
 @lru_cache(64)
@@ -59,16 +63,15 @@ def _cubic_weights(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _bicubic(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int]:
     height, width = image.shape[:2]
-    aspect = int(width_at(config.height, width, height))
-    target = (height, width) if height <= config.height else (config.height, aspect)
-    if aspect > config.network_width:
-        target = (_shrunk_height(config, aspect), config.network_width)
-    rows, row_weights = _cubic_weights(height, target[0])
-    columns, column_weights = _cubic_weights(width, target[1])
+    fits, (new_height, new_width) = _scaled_size(image, config)
+    if fits and height <= config.height:
+        new_height, new_width = height, width
+    rows, row_weights = _cubic_weights(height, new_height)
+    columns, column_weights = _cubic_weights(width, new_width)
     resized = np.einsum("ak,akcd->acd", row_weights, image[rows].astype(np.float32))
     resized = np.einsum("ek,aekd->aed", column_weights, resized[:, columns])
-    padding = ((0, config.height - target[0]), (0, config.network_width - target[1]), (0, 0))
-    return np.pad(resized, padding), target[1]
+    padding = ((0, config.height - new_height), (0, config.network_width - new_width), (0, 0))
+    return np.pad(resized, padding), new_width
 
 
 def _normalised(image: np.ndarray) -> np.ndarray:
@@ -82,16 +85,12 @@ def _resized(channel: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _antialiased(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int]:
-    height, width = image.shape[:2]
-    aspect = int(width_at(config.height, width, height))
-    target = (config.height, aspect)
-    if aspect > config.network_width:
-        target = (_shrunk_height(config, aspect), config.network_width)
-    channels = np.moveaxis(image.astype(np.float32), 2, 0)
-    resized = _normalised(np.stack([_resized(np.ascontiguousarray(channel), *target) for channel in channels], axis=2))
-    above = (config.height - target[0]) // 2
-    rest = config.height - target[0] - above
-    return np.pad(resized, ((above, rest), (0, 0), (0, 0)), constant_values=128.0), target[1]
+    _, (height, width) = _scaled_size(image, config)
+    channels = [np.ascontiguousarray(channel) for channel in np.moveaxis(image.astype(np.float32), 2, 0)]
+    resized = _normalised(np.stack([_resized(channel, height, width) for channel in channels], axis=2))
+    above = (config.height - height) // 2
+    below = config.height - height - above
+    return np.pad(resized, ((above, below), (0, 0), (0, 0)), constant_values=128.0), width
 
 
 def scale_image(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int, float]:

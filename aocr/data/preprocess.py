@@ -13,12 +13,7 @@ from aocr.config import ModelConfig, width_at
 
 
 def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decode a png, jpeg, bmp or gif (first frame) to (H, W, channels) uint8.
-
-    Args:
-      data: scalar string.
-      channels: 1 (grey) or 3.
-    """
+    """Decode a png, jpeg, bmp or gif (first frame), a scalar string, to (H, W, channels) uint8; 1 channel is grey."""
 
     def by_colour():
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
@@ -38,25 +33,24 @@ def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
     return image
 
 
-def _shrunk_height(config: ModelConfig, width):
-    """Compute the height of an image of `width` at the network's height after shrinking it to the network's width."""
-    ratio = tf.cast(config.network_width, tf.float64) / tf.cast(width, tf.float64)
-    return tf.maximum(1, tf.cast(tf.math.ceil(ratio * config.height), tf.int32))
+def _scaled_size(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether an image scaled to the network's height fits its width; its (height, width), shrunk if it does not."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    aspect = tf.cast(width_at(config.height, width, height), tf.int32)
+    ratio = tf.cast(config.network_width, tf.float64) / tf.cast(aspect, tf.float64)
+    shrunk = tf.maximum(1, tf.cast(tf.math.ceil(ratio * config.height), tf.int32))
+    fits = aspect <= config.network_width
+    return fits, tf.where(fits, [config.height, aspect], [shrunk, config.network_width])
 
 
 def _bicubic(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Resize as aocr 0.7.6: with TF1's bicubic kernel, leaving small images unscaled."""
-    height, width = tf.unstack(tf.shape(image)[:2])
-    aspect = tf.cast(width_at(config.height, width, height), tf.int32)
-    unscaled, scaled = tf.stack([height, width]), tf.stack([config.height, aspect])
-    target = tf.cond(
-        aspect <= config.network_width,
-        lambda: tf.where(height <= config.height, unscaled, scaled),
-        lambda: tf.stack([_shrunk_height(config, aspect), config.network_width]),
-    )
-    resized = tf.raw_ops.ResizeBicubic(images=image[None], size=target)[0]
+    size = tf.shape(image)[:2]
+    fits, scaled_size = _scaled_size(image, config)
+    new_size = tf.where(fits & (size[0] <= config.height), size, scaled_size)
+    resized = tf.raw_ops.ResizeBicubic(images=image[None], size=new_size)[0]
     padded = tf.image.pad_to_bounding_box(resized, 0, 0, config.height, config.network_width)
-    return padded, target[1]
+    return padded, new_size[1]
 
 
 def _normalised(image: tf.Tensor) -> tf.Tensor:
@@ -72,30 +66,15 @@ def _normalised(image: tf.Tensor) -> tf.Tensor:
 
 def _antialiased(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
     """Resize bilinear with antialiasing to the network's height; an image that is too wide is shrunk and centred."""
-    height, width = tf.unstack(tf.shape(image)[:2])
-    aspect = tf.cast(width_at(config.height, width, height), tf.int32)
-    target = tf.cond(
-        aspect <= config.network_width,
-        lambda: tf.stack([config.height, aspect]),
-        lambda: tf.stack([_shrunk_height(config, aspect), config.network_width]),
-    )
-    resized = _normalised(tf.image.resize(image, target, antialias=True))
-    above = (config.height - target[0]) // 2
-    rest = config.height - target[0] - above
-    padded = tf.pad(resized, [[above, rest], [0, 0], [0, 0]], constant_values=128.0)
-    return padded, target[1]
+    height, width = tf.unstack(_scaled_size(image, config)[1])
+    resized = _normalised(tf.image.resize(image, (height, width), antialias=True))
+    above = (config.height - height) // 2
+    below = config.height - height - above
+    return tf.pad(resized, [[above, below], [0, 0], [0, 0]], constant_values=128.0), width
 
 
 def scale_image(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Scale and normalise one decoded image.
-
-    Args:
-      image: (H, W, C) values 0 to 255.
-      config: its limits and architecture.
-
-    Returns:
-      As `preprocess`.
-    """
+    """Scale and normalise one decoded image, (H, W, C) values 0 to 255; returns what `preprocess` does."""
     resize = _bicubic if config.traits.resizes_bicubic else _antialiased
     scaled, width = resize(image, config)
     scaled.set_shape((config.height, config.network_width if config.traits.fixed_width else None, config.channels))
@@ -104,11 +83,7 @@ def scale_image(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Te
 
 
 def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decode, scale and normalise one image.
-
-    Args:
-      data: scalar string, an encoded png, jpeg, bmp or gif.
-      config: its channels, limits and architecture.
+    """Decode, scale and normalise one encoded image, a scalar string.
 
     Returns:
       image: (H, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, or the network's
@@ -129,7 +104,6 @@ def batched(items: tf.Tensor, config: ModelConfig, transform: Callable = preproc
 
     Args:
       items: (N, ...) inputs of `transform`.
-      config: of the model.
       transform: `preprocess` or `scale_image`.
 
     Returns:

@@ -75,10 +75,6 @@ def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> 
 
 
 def write_preview(path: str, paths: Sequence[str]) -> None:
-    """Write the sheet of `draw_preview`.
-
-    Raises:
-      DatasetError: the file cannot be written.
-    """
+    """Write the sheet of `draw_preview`."""
     with files.writing(path, partial(DatasetError, path)):
         files.write_picture(path, draw_preview(paths))

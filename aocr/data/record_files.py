@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from aocr import files
-from aocr.data.records import Example, is_tfrecord, missing, reading, serialize
+from aocr.data.records import Example, is_tfrecord, reading, serialize
 from aocr.errors import DatasetError
 
 log = logging.getLogger("aocr")
@@ -30,11 +30,7 @@ def shard_paths(path: str, num_shards: int) -> list[str]:
 
 
 def _shards(stem: str) -> list[str]:
-    """Find the shards of a stem, sorted.
-
-    Raises:
-      DatasetError: one is missing, or there are shards of different builds.
-    """
+    """Find the shards of a stem, sorted; raise a DatasetError if they are incomplete or of different builds."""
     paths = [path for path in files.find(f"{glob.escape(stem)}-*-of-*") if _SHARD.fullmatch(path)]
     totals = {int(path[-5:]) for path in paths}
     if len(totals) > 1:
@@ -51,7 +47,6 @@ def matching_files(pattern: str) -> list[str]:
 
     Raises:
       DatasetError: the shards are incomplete.
-      OSError: the folder cannot be reached.
     """
     if files.exists(pattern):
         return [pattern]
@@ -63,14 +58,14 @@ def expand_datasets(patterns: Sequence[str]) -> list[str]:
     """Find the files that paths, globs and stems of shards name, each once; sorted within a pattern.
 
     Raises:
-      DatasetError: a pattern names nothing, or incomplete shards.
+      DatasetError: a pattern names nothing or incomplete shards.
     """
     by_real_path: dict[str, str] = {}
     for pattern in patterns:
         with reading(pattern):
             paths = matching_files(pattern)
-        if not paths:
-            raise missing(pattern)
+            if not paths:
+                raise FileNotFoundError
         for path in paths:
             by_real_path.setdefault(path if files.is_remote(path) else os.path.realpath(path), path)
     return list(by_real_path.values())

@@ -54,11 +54,7 @@ def _text(value: bytes) -> str:
 
 
 def parse(serialized: bytes, path: str, number: int) -> Example:
-    """Decode record `number` of the file `path`.
-
-    Raises:
-      DatasetError: it was written by another program.
-    """
+    """Decode record `number` of the file `path`; raise a DatasetError if another program wrote it."""
     try:
         features = tf.train.Example.FromString(serialized).features.feature
         image, label = features["image"].bytes_list.value[0], features["label"].bytes_list.value[0]
@@ -78,11 +74,6 @@ def damaged_record(path: str, num_intact: int) -> DatasetError:
     return DatasetError(path, reason)
 
 
-def missing(path: str) -> DatasetError:
-    """Make the error for a file that does not exist."""
-    return DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.")
-
-
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[None]:
     """Raise a DatasetError in place of an error of the file system inside the block."""
@@ -90,32 +81,26 @@ def reading(path: str) -> Iterator[None]:
         with files.tensorflow_errors(path):
             yield
     except FileNotFoundError:
-        raise missing(path) from None
+        reason = "there is no such file. Check the path; make records with aocr dataset."
+        raise DatasetError(path, reason) from None
     except OSError as error:
         raise DatasetError(path, f"cannot be read ({files.one_line(error)}).") from None
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Turn off TensorFlow's tuning of a dataset.
-
-    The thread that tunes sleeps up to a minute, and the end of a validation or Ctrl-C waits for it.
-    """
+    """Turn off TensorFlow's tuning: its thread sleeps up to a minute, and Ctrl-C or the end of a validation waits."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
 
 
 def check_lengths(path: str, limit: int | None = None) -> None:
-    """Check that the records of a file end within it.
+    """Check that the records of a file, or the first `limit` of them, end within it.
 
-    TensorFlow reserves memory for the length that a record claims, and ignores a file cut inside a length.
-
-    Args:
-      path: of the file.
-      limit: number of records to check; all by default.
+    TensorFlow reserves memory for whatever length a record claims, and ignores a file cut inside a length.
 
     Raises:
-      DatasetError: the file cannot be read, is cut off, or has a wrong length.
+      DatasetError: the file cannot be read, is cut off, or contains a wrong length.
     """
     position = number = 0
     with reading(path):
@@ -147,22 +132,14 @@ def read_examples(path: str, limit: int | None = None) -> Iterator[Example]:
 
 
 def is_tfrecord(path: str) -> bool:
-    """Whether a file starts as a TFRecord does: with a length of 8 bytes and its checksum.
-
-    Raises:
-      DatasetError: the file cannot be read.
-    """
+    """Whether a file starts as a TFRecord does: with a length of 8 bytes and its checksum."""
     with reading(path):
         files.refuse_endless(path)  # bytes read from a pipe cannot be read again
         return is_head(files.read(path, HEAD_BYTES))
 
 
 def is_verified(path: str) -> bool:
-    """Whether aocr wrote a file of records after checking every image.
-
-    Raises:
-      DatasetError: it is empty, damaged, or was written by another program.
-    """
+    """Whether aocr wrote a file of records after checking every image; raise a DatasetError if it is not of records."""
     first = next(read_examples(path, limit=1), None)
     if first is None:
         raise DatasetError(path, "contains no records. Build it with aocr dataset.")

@@ -24,12 +24,7 @@ log = logging.getLogger("aocr")
 
 
 def digests_of(dataset: Dataset, chosen: np.ndarray | None = None) -> Iterator[bytes]:
-    """Compute the `pixel_digest` of the images of a dataset.
-
-    Args:
-      dataset: of N images.
-      chosen: (N,) bool; all by default.
-    """
+    """Compute the `pixel_digest` of the images of a dataset; with `chosen`, (N,) bool, of some of them."""
     records = (record for path in dataset.paths for record in read_examples(path))
     for number, record in enumerate(records):
         if chosen is None or chosen[number]:
@@ -66,10 +61,7 @@ def build_unlabelled(
       data_base_dir: a folder to which the paths in annotation files may be relative.
 
     Returns:
-      The images; None if there are none left.
-
-    Raises:
-      AnnotationError, DatasetError: a source is missing, empty or damaged.
+      The images; None if all are left out.
     """
     digests, left_out, errors, count = set(never), Counter[str](), [], 0
     with RecordWriter(output) as writer:

@@ -44,9 +44,6 @@ class Charset:
 
     Ids 0, 1 and 2 are PAD, GO and EOS; symbol i of the string has id i + 3.
 
-    Args:
-      symbols: the symbols in the order of their ids, each once.
-
     Raises:
       ConfigError: there are no symbols or too many, a symbol occurs twice or is half of a surrogate pair.
     """

@@ -13,11 +13,7 @@ from aocr.text.charset import NUM_SPECIALS, Charset, normalise
 
 
 def compile_lexicon(words: Sequence[str], charset: Charset) -> tuple[Automaton, list[str]]:
-    """Build the prefix tree of a list of texts.
-
-    Args:
-      words: the texts; they are converted to NFC, and empty ones are left out.
-      charset: of the texts.
+    """Build the prefix tree of a list of texts, converted to NFC.
 
     Returns:
       The automaton, and the texts left out because the charset lacks one of their symbols.

@@ -25,10 +25,7 @@ def normalised_edit_distance(text: str, label: str) -> float:
 
 
 def not_significantly_worse(rate: float, other: float, characters: int) -> bool:
-    """Whether an error rate exceeds another on the same characters by at most two standard errors.
-
-    Errors are modelled as rare events (Poisson).
-    """
+    """Whether an error rate exceeds another on the same characters by at most two standard errors (Poisson)."""
     return (rate - other) * characters <= 2.0 * math.sqrt((rate + other) * characters)
 
 
@@ -113,14 +110,7 @@ def score(
     images_per_second: float = float("nan"),
     skipped: dict[str, int] | None = None,
 ) -> EvalReport:
-    """Compute all scores of `samples`.
-
-    Args:
-      samples: predictions with their labels.
-      use_distance: whether `upstream_accuracy` counts edit distance or whole words.
-      images_per_second: copied to the report.
-      skipped: copied to the report.
-    """
+    """Compute all scores; `use_distance` decides whether `upstream_accuracy` counts edit distance or whole words."""
     pairs = [(s.prediction.text, s.label) for s in samples]
     label_chars = sum(len(label) for _, label in pairs)
     errors = sum(edit_distance(text, label) for text, label in pairs)

@@ -253,11 +253,8 @@ def _live(arcs: list[tuple[int, int, int]], accepting: np.ndarray) -> np.ndarray
 def compile_pattern(pattern: str, charset: Charset) -> Automaton:
     """Build the automaton of a regular expression that the whole text must match.
 
-    Python's syntax, without references, look-around, anchors inside, inline flags and possessive quantifiers.
-
-    Args:
-      pattern: the expression; converted to NFC, as labels are.
-      charset: of the texts.
+    Python's syntax, without references, look-around, anchors inside, inline flags and possessive quantifiers. The
+    pattern is converted to NFC, as labels are.
 
     Raises:
       ConfigError: the expression is invalid, not supported, too large, or matches no text of the charset.
