@@ -243,10 +243,10 @@ def test_where_images_are_searched(build, tmp_path, monkeypatch):
 def test_labels_and_comments(build, tmp_path):
     put(tmp_path, a_png=picture())
     text = "a.png Stra\u00dfe \u0390\na.png\t cafe\u0301 \n"
-    report, examples = build(text, save_filename=True)
+    _, examples = build(text, save_filename=True)
     assert [example.label for example in examples] == ["Stra\u00dfe \u0390", " caf\u00e9 "]
     assert {example.comment for example in examples} == {"a.png"}
-    report, examples = build(text, force_uppercase=True)
+    _, examples = build(text, force_uppercase=True)
     assert [example.label for example in examples] == ["STRASSE \u03aa\u0301", " CAF\u00c9 "]
     assert {example.comment for example in examples} == {""}
 
