@@ -72,11 +72,9 @@ WHOLE = Share()
 
 
 def share_of(tensors: Sequence[tf.Tensor], number, count: int) -> list[tf.Tensor]:
-    """Take the rows of a batch for replica `number` of `count`, at least one.
+    """Take the rows of a batch for replica `number` of `count`, at least one, followed by a scalar float32 weight.
 
-    Returns:
-      The sliced tensors, and a scalar float32 weight: 1, or 0 if there are more replicas than rows and this row
-      belongs to another replica.
+    The weight is 1, or 0 if there are more replicas than rows and this row belongs to another replica.
     """
     size = tf.shape(tensors[0])[0]
     start, stop = size * number // count, size * (number + 1) // count

@@ -168,11 +168,7 @@ def pixel_digest(data: bytes) -> bytes:
 
 
 def as_png(data: bytes, name: str = "image") -> bytes:
-    """Convert an encoded image to 8-bit png, for the few damaged or unusual files that only Pillow can read.
-
-    Raises:
-      ImageError: Pillow cannot read it either.
-    """
+    """Convert an encoded image to 8-bit png, for the few damaged or unusual files that only Pillow can read."""
     with _without_warnings:
         return _converted(_open(data, name), name).data
 
@@ -193,11 +189,7 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
 
 
 def read_file(path: str | os.PathLike) -> bytes:
-    """Read an image file.
-
-    Raises:
-      ImageError: it is missing, a folder, or cannot be read.
-    """
+    """Read an image file; raise an ImageError if it is missing, a folder, or cannot be read."""
     try:
         return read_plain(path, MAX_BYTES)
     except FileNotFoundError:
@@ -210,8 +202,7 @@ def image_to_bytes(image: Any, name: str = "image") -> CanonicalImage:
     """Convert an image of any Python type for the network's transform.
 
     Args:
-      image: a path, encoded bytes, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) of uint8 or of floats
-        from 0 to 1.
+      image: a path, encoded bytes, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) of uint8 or floats 0 to 1.
       name: for messages if it is not a path.
 
     Raises:

@@ -83,10 +83,7 @@ class Batches:
     """The batches of one dataset, epoch by epoch, in an order fixed by the seed.
 
     Args:
-      paths: TFRecord files written by aocr.
-      config: of the network.
-      plan: how to group.
-      summary: of the same paths.
+      paths: TFRecord files written by aocr; `summary` is theirs.
       part: `all`, `validation` (the records that `summary` holds out) or `training` (the others).
       keep_source: whether batches contain comments and encoded images.
       drop_unknown: whether to leave out records whose label is outside the charset or too long.

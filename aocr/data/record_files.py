@@ -82,11 +82,7 @@ def _check_replaceable(path: str) -> None:
 class RecordWriter:
     """Writes records to temporary files and renames these at the end: a context manager.
 
-    Existing records are replaced; a file of another type is not.
-
-    Args:
-      path: the file, or the stem of the shards.
-      num_shards: number of files, to which records are written in turn.
+    Existing records are replaced; a file of another type is not. Shards get the records in turn.
 
     Raises:
       DatasetError: the folder cannot be written, the disk is full, or a file of another type has the name.

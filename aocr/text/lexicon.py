@@ -52,11 +52,7 @@ def _ids(text: str, charset: Charset) -> np.ndarray:
 
 
 def read_words(path: str) -> list[str]:
-    """Read the non-empty lines of a file.
-
-    Raises:
-      ConfigError: it is missing, cannot be read, is not UTF-8, or has no lines.
-    """
+    """Read the non-empty lines of a file; raise a ConfigError if there are none or it is not UTF-8."""
     try:
         lines = list(files.text_lines(files.read(path)))
     except (OSError, ValueError) as error:

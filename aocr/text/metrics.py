@@ -73,8 +73,7 @@ CALIBRATION_BINS = 15
 def expected_calibration_error(confidences: Sequence[float], correct: Sequence[bool]) -> float:
     """Compute the mean distance between confidence and accuracy over equal bins of confidence (Guo et al., 2017).
 
-    Returns:
-      0 (of predictions with confidence 0.8, 8 in 10 are right) to 1; NaN of no predictions.
+    It is from 0 (of predictions with confidence 0.8, 8 in 10 are right) to 1; NaN of no predictions.
     """
     bins: dict[int, list[float]] = {}
     for confidence, right in zip(confidences, correct, strict=True):

@@ -56,17 +56,9 @@ class _Beams(NamedTuple):
 
 
 def constraint_penalties(ops: Any, constraint: Constraint, state, left, size: int):
-    """Compute the penalties of a constraint for the next symbol.
+    """Compute the penalties of a constraint for the next symbol, one of V = `size`, with `left` steps after it.
 
-    Args:
-      ops: functions of arrays.
-      constraint: to follow.
-      state: (R,) int32 or OUTSIDE.
-      left: steps that remain after this one.
-      size: V.
-
-    Returns:
-      (R, V) penalties, 0 or below, and (R, V) states after each symbol.
+    `state` is (R,) int32 or OUTSIDE. Returns (R, V) penalties, 0 or below, and (R, V) states after each symbol.
     """
     symbols = ops.arange(size, dtype=constraint.keys.dtype)
     keys = ops.cast(state, constraint.keys.dtype)[:, None] * size + symbols  # (R, V)
