@@ -43,10 +43,6 @@ def test_line_ends_and_blank_lines():
         assert parsed(unix.replace(b"\n", end) + end) == expected
 
 
-def test_only_labels_are_normalised():
-    assert parsed("cafe\u0301.png cafe\u0301\n".encode()) == [("cafe\u0301.png", "caf\u00e9", 1)]
-
-
 @pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", b" \r\n\t\r\n"])
 def test_an_empty_file(data):
     with pytest.raises(AnnotationError, match=r"^a\.txt: is empty"):

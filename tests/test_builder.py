@@ -283,17 +283,6 @@ def test_records_of_aocr_0_7_6_are_checked(tmp_path):
     assert [(drop.number, drop.reason) for drop in report.drops] == [(2, BAD_IMAGE), (3, ZERO_SIZE), (4, OUTSIDE)]
 
 
-def test_a_cut_off_record_file_leaves_nothing(tmp_path):
-    old = tmp_path / "old"
-    with RecordWriter(str(old)) as writer:
-        for i in range(9):
-            writer.write(Example(picture(i), "A"))
-    old.write_bytes(old.read_bytes()[:-20])
-    with pytest.raises(DatasetError, match="record 9 is cut off"):
-        build_records(str(old), str(tmp_path / "o"), BuildOptions())
-    assert os.listdir(tmp_path) == ["old"]
-
-
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("stage", ["reading", "writing"])
 def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, error, stage):

@@ -117,11 +117,6 @@ def test_images_that_become_png(name):
     assert np.abs(seen(image) - rgb(expected)).max() <= 1
 
 
-def test_grey_stays_grey():
-    for data in (encoded(GREY, "TIFF"), encoded(GREY.convert("LA")), encoded(GREY, "BMP")):
-        assert Image.open(io.BytesIO(canonical_image(data).data)).mode == "L"
-
-
 def test_cmyk_jpeg():
     data = encoded(COLOUR.convert("CMYK"), "JPEG", quality=95)
     assert np.abs(seen(canonical_image(data)) - rgb(COLOUR)).mean() < 4
