@@ -1,9 +1,9 @@
-"""How many images a second and core `aocr synth` draws, jpeg and records included: a table by style.
+"""Measure how many images per CPU second `aocr synth` draws, encoding and records included, by style.
 
     python benchmarks/synth_speed.py --fonts DIR... [--count 1000] [--styles scene ...]
 
-Seconds are those of the processor, so that other work on the machine counts less. Surfaces and fonts are made ready
-while the first images are drawn (`--warm`): a long run pays for them once.
+CPU seconds are hardly affected by other work on the machine. Surfaces and fonts are prepared while the first images
+(`--warm`) are drawn, which are not counted.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from aocr.synth.styles import STYLES
 
 
 def main() -> None:
-    """Draw, in this process alone."""
+    """Draw in this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fonts", nargs="+")
     parser.add_argument("--count", type=int, default=1000)
