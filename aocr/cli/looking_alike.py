@@ -44,7 +44,7 @@ def make_like_job(args: argparse.Namespace, workers: int):
         if not any(labels):
             raise DatasetError(dataset.name, "every label is empty. Check the annotation file's second column.")
         how = reading_like(labels, open_folder(args.model_dir).read_config())
-        predictor = load(args.model_dir, how=how)
+        predictor = load(args.model_dir, read_config=how)
         originals = find_originals(dataset, predictor)
     faces = []
     # without a font all are made of the images' own characters

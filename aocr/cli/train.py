@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
     with waiting("starting TensorFlow"):
         machine.start_tensorflow()
         from aocr.folder.model_folder import ModelFolder
-        from aocr.training.prepare import TrainRequest
+        from aocr.training.request import TrainRequest
         from aocr.training.run import train
 
     if args.gpu_id is not None:
@@ -142,11 +142,11 @@ def run(args: argparse.Namespace) -> int:
     if outcome.interrupted:
         log.info("Saved at step %d (%s). The same command goes on from here.", outcome.step, outcome.reason)
         return 130
-    chosen = ModelFolder(args.model_dir).choose()
+    info = ModelFolder(args.model_dir).weights_info()
     said = "Training ended after step %d: %s." if outcome.trained else UNCHANGED
     log.info(said, outcome.step, outcome.reason)
-    log.info("test, predict and export will use %s, the %s.", chosen.prefix, chosen.why)
+    log.info("test, predict and export will use the %s.", info.describe())
     flag = "" if args.model_dir == "checkpoints" else f" --model-dir {shlex.quote(args.model_dir)}"
     next_steps = f"Next: aocr test DATASET{flag}, aocr predict IMAGE...{flag}, aocr export{flag}"
-    print(escape_control(next_steps if outcome.begun else NOT_YET))
+    print(escape_control(next_steps if outcome.can_read else NOT_YET))
     return 0

@@ -233,6 +233,7 @@ class ModelFolder:
           CheckpointError: there is no model.json, and no `config`.
           TrainingError: the disk is full or the folder cannot be written.
         """
+        self._make()
         self._write(WEIGHTS, pack_weights(weights))
         self.write_config(config or self.read_config(), info)
 
@@ -351,9 +352,7 @@ class ModelFolder:
             handle = os.open(self.path, os.O_RDONLY)
             self._stack.callback(os.close, handle)
             if not files.lock(handle):
-                reason = (
-                    "another training is running in this folder. Wait for it, stop it, or give another --model-dir."
-                )
+                reason = "another training is running in it. Wait for it, stop it, or give another --model-dir."
                 raise TrainingError(f"{self.path}: {reason}")
             self._locked = True
 
