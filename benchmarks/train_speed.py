@@ -27,15 +27,17 @@ def step_of(arch: str, precision: str, width: int):
     from aocr.text.charset import Charset
     from aocr.training.averaging import WeightAverage
     from aocr.training.cluster import connect
+    from aocr.training.learner import Learner
     from aocr.training.optimizers import make_optimizer
+    from aocr.training.schedule import TrainState
     from aocr.training.step import TrainStep
 
     machine.set_seed(0)
     config = ModelConfig(Charset(SYMBOLS), arch=arch, max_width=width, max_height=32, **ARCHS[arch].defaults)
     model = build_recognizer(config, machine.POLICIES[precision])
     settings = TrainConfig(precision=precision)
-    average = WeightAverage(weights_of(model))
-    return TrainStep(model, make_optimizer(settings, model), settings, connect(), average)
+    learner = Learner(model, make_optimizer(settings, model), WeightAverage(weights_of(model)), TrainState())
+    return TrainStep(learner, settings, connect())
 
 
 def noise(arch: str, batch: int, width: int):
