@@ -29,7 +29,7 @@ from aocr.folder.variables import weights_of
 from aocr.folder.weights import read_weights
 from aocr.model.recognizer import build_recognizer
 from aocr.report.pictures import load_image
-from aocr.synth.fonts.files import font_files
+from aocr.synth.fonts.choice import font_files
 from aocr.text.charset import MAX_SYMBOLS, Charset
 
 
