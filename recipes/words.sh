@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# How the reader in the box was made, and how it is trained further: drawn words only, by the project's own commands.
+# Make the model in the package, or train it further: drawn words only, with the project's own commands.
 #
 #   recipes/words.sh WORK LEG [MINUTES [IMAGES]]
 #
-# A leg draws IMAGES words (default 400,000; half of them as in the street, the rest as on the other kinds of images
-# that people have) with a seed of its own, trains on them for MINUTES (default 120) from where the leg before ended,
-# and lowers the learning rate to zero in a fifth of that time more. Two model folders come out of it: WORK/legN-ship
-# (what is packed into aocr/folder/box) and WORK/legN (its weights before the learning rate fell: the next leg starts
-# there; recipes/words holds those of the last leg that was committed). A leg that was stopped goes on when the same
-# command is given again. Needs aocr in PATH, npm, and Debian's apt-get for the fonts (336 MB).
+# A leg draws IMAGES words (default 400,000; half of them street scenes, the rest the other styles) with its own seed,
+# trains on them for MINUTES (default 120) from the end of the previous leg, and lowers the learning rate to zero in a
+# fifth of that time more. It leaves two model folders: WORK/legN-ship (to be packed into aocr/folder/box) and WORK/legN
+# (the weights before the learning rate fell, where the next leg starts; recipes/words has those of the last leg that
+# was committed). To resume a stopped leg, give the same command again. Needs aocr in PATH, npm, and Debian's apt-get for
+# the fonts (336 MB).
 set -euo pipefail
 recipes=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1" && cd "$1"
@@ -34,7 +34,7 @@ for style in "${!share[@]}"; do
 done
 
 before=$recipes/words
-[ ! -e "leg$((leg - 1))/best.json" ] || before=leg$((leg - 1))
+[ ! -e "leg$((leg - 1))/weights.npz" ] || before=leg$((leg - 1))
 start=() && [ ! -e "$before/model.json" ] || start=(--init-from "$before")
 [ ${#start[@]} -gt 0 ] || start=(--height 32 --color --charset full-ascii)
 
@@ -45,7 +45,7 @@ if [ ! -e "leg$leg-ship" ]; then
   timeout --signal=TERM "${minutes}m" "${train[@]}" --model-dir "leg$leg" || [ $? = 124 ]
   cp -r "leg$leg" "leg$leg-ship"
 fi
-# a third of the learning rate for a tenth of the time, then down to zero in as much
+# a third of the learning rate for a tenth of the time, then down to zero in the same time
 lower=(--initial-learning-rate 7e-4 --model-dir "leg$leg-ship")
 timeout --signal=TERM "$((minutes / 10 + 1))m" "${train[@]}" "${lower[@]}" || [ $? = 124 ]
 "${train[@]}" "${lower[@]}" --max-time $((minutes + minutes / 5))m
