@@ -301,11 +301,11 @@ def test_exports_are_proved_and_hold_what_serving_wants(numbers, trained, tmp_pa
 
 
 def test_an_export_that_differs_is_refused_and_leaves_nothing(trained, tmp_path, monkeypatch):
-    import aocr
     from aocr.errors import ExportError
     from aocr.exchange import export as exporter
+    from aocr.reading.predictor import load_network
 
-    predictor = aocr.load(str(trained))
+    predictor = load_network(str(trained))
     form = exporter.FORMATS["savedmodel"]
     write = form.write
 

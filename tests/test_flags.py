@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from aocr.training.progress import Progress
+from aocr.training.trainer import Trainer
 from conftest import draw_numbers, random_batch
 from PIL import Image
 
@@ -23,10 +25,8 @@ from aocr.text.charset import Charset
 from aocr.text.metrics import score
 from aocr.training.cluster import Cluster
 from aocr.training.optimizers import make_optimizer
-from aocr.training.progress import Progress
 from aocr.training.schedule import Reason
 from aocr.training.step import TrainStep
-from aocr.training.trainer import Trainer
 
 
 @pytest.fixture

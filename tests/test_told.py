@@ -138,9 +138,9 @@ def test_a_file_system_that_renames_over_nothing_is_told(few, tmp_path, monkeypa
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(tmp_path, monkeypatch):
     import keras
     import tensorflow as tf
+    from aocr.folder.checkpoints import Checkpoints
 
     from aocr.errors import TrainingError
-    from aocr.folder.checkpoints import Checkpoints
     from aocr.folder.model_folder import ModelFolder
 
     def fill_the_disk(_, path):

@@ -40,12 +40,16 @@ class WeightAverage:
 
         tf.cond((step + 1) % UPDATE_STEPS == 0, move, lambda: step)
 
+    def adopt(self) -> None:
+        """Give the model the averaged weights for good."""
+        for name, value in self.weights.items():
+            value.assign(self.averages[name])
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Give the model the averaged weights inside the block, then restore its own."""
         own = {name: tf.identity(value) for name, value in self.weights.items()}
-        for name, value in self.weights.items():
-            value.assign(self.averages[name])
+        self.adopt()
         try:
             yield
         finally:

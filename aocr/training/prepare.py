@@ -70,7 +70,7 @@ class Plan:
     def log(self) -> None:
         """Log the charset, the limits, the split and the records that are left out."""
         config, sizes = self.config, self.data.summary.sizes
-        log.info("Charset: %s", config.charset.shown())
+        log.info("Charset: %s", config.charset.describe())
         limits = config.max_prediction, config.network_width, config.height
         message = "Limits: texts of %d characters, images %d px wide at height %d (%s)"
         log.info(message, *limits, "--max-prediction, --max-width, --height")
