@@ -25,8 +25,25 @@ from aocr.cli.main import main
 
 machine.start_tensorflow()
 
+WITHOUT_GRAPPLER = """
+import tensorflow as tf
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+"""
+exec(WITHOUT_GRAPPLER)  # optimising a graph costs more than the few steps of a test gain
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
+
+
+AS_IN_TESTS = f"""
+import sys
+from aocr import machine
+from aocr.cli.main import main
+machine.start_tensorflow()
+{WITHOUT_GRAPPLER}
+sys.exit(main(sys.argv[1:]))
+"""
+"""The program with the same graphs as in the tests' own process, for results that are equal to the bit."""
 
 
 def start_aocr(*args, env=None, program=("-m", "aocr"), **options) -> subprocess.Popen:
