@@ -7,6 +7,8 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from aocr.training.progress import Progress
+from aocr.training.trainer import Trainer
 from conftest import draw_numbers, random_batch
 from PIL import Image
 
@@ -23,10 +25,8 @@ from aocr.text.charset import Charset
 from aocr.text.metrics import score
 from aocr.training.cluster import Cluster
 from aocr.training.optimizers import make_optimizer
-from aocr.training.progress import Progress
 from aocr.training.schedule import Reason
 from aocr.training.step import TrainStep
-from aocr.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_limits_shrink_and_leave_out_and_say_so(run, tmp_path):
     data = draw_numbers(tmp_path / "n", 40)
     common = ("--model-dir", tmp_path / "m", "--num-epoch", "1", "--attn-num-hidden", "8")
     _, err = run("train", data, *common, "--max-width", "40", "--max-height", "32", "--max-prediction", "2")
-    assert re.search(r"(\d+) of 40 images are wider and are shrunk to fit", err)
+    assert re.search(r"(\d+) of 40 images are wider and are scaled down to fit", err)
     assert re.search(r"record \d+ is left out: its label '\d{3}' is longer than 2", err)
     assert "--full-ascii" not in err
     _, err = run("train", data, *common, "--full-ascii", "--no-resume")

@@ -74,7 +74,7 @@ def test_a_training_without_validation_says_that_it_reads_nothing_yet(few, tmp_p
     )
     assert done.returncode == 0, done.stderr
     assert "Training on 1 image, without" in done.stderr and ", 1 step an epoch" in done.stderr
-    shown = done.stderr.partition("What the model reads now, on images that it has learnt from")[2]
+    shown = done.stderr.partition("What the model reads now in training images")[2]
     assert sum(line.startswith("  '") for line in shown.splitlines()) == 1
     assert "The model cannot read yet" in done.stdout
     assert "Next: aocr test" not in done.stdout
@@ -138,9 +138,9 @@ def test_a_file_system_that_renames_over_nothing_is_told(few, tmp_path, monkeypa
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing_half_written(tmp_path, monkeypatch):
     import keras
     import tensorflow as tf
+    from aocr.folder.checkpoints import Checkpoints
 
     from aocr.errors import TrainingError
-    from aocr.folder.checkpoints import Checkpoints
     from aocr.folder.model_folder import ModelFolder
 
     def fill_the_disk(_, path):

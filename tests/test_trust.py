@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from aocr.folder.checkpoints import Checkpoints, write_weights
+from aocr.folder.compact import read_compact
 from conftest import ROOT, assert_clean_failure, draw_numbers, run_aocr
 
 from aocr import files
@@ -22,14 +24,12 @@ from aocr.config import LARGEST, ModelConfig
 from aocr.data.images import canonical_image, read_file
 from aocr.data.record_files import RecordWriter
 from aocr.errors import AocrError, CheckpointError, ConfigError, ImageError, TrainingError
-from aocr.folder.checkpoints import Checkpoints, write_weights
-from aocr.folder.compact import read_compact
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.variables import weights_of
 from aocr.folder.weights import read_weights
 from aocr.model.recognizer import build_recognizer
 from aocr.report.pictures import load_image
-from aocr.synth.fonts.files import font_files
+from aocr.synth.fonts.choice import font_files
 from aocr.text.charset import MAX_SYMBOLS, Charset
 
 
