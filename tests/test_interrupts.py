@@ -56,7 +56,7 @@ def test_an_interrupt_that_c_would_print_comes_again(capsys, wrapped):
 
 @pytest.fixture
 def interrupts(monkeypatch):
-    monkeypatch.setattr(Interrupts, "AGAIN", 0.1)
+    monkeypatch.setattr(Interrupts, "REPEAT_SECONDS", 0.1)
     made = Interrupts()
     yield made
     made.restore()
@@ -107,7 +107,7 @@ def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(error
             signal.raise_signal(signal.SIGINT)
         raise error
 
-    monkeypatch.setattr(Interrupts, "AGAIN", 0.1)
+    monkeypatch.setattr(Interrupts, "REPEAT_SECONDS", 0.1)
     monkeypatch.setattr(predict, "run", run)
     monkeypatch.setattr(main, "close_log", lambda: time.sleep(0.3))
     assert main.main(["predict"]) == 130
@@ -151,7 +151,7 @@ print(interrupts.caught, signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
 
 def test_a_repeated_interrupt_is_not_taken_for_a_second():
     code = """
-Interrupts.AGAIN = 0.05
+Interrupts.REPEAT_SECONDS = 0.05
 interrupts = Interrupts()
 for _ in range(3):
     with contextlib.suppress(KeyboardInterrupt):
