@@ -1,4 +1,4 @@
-"""Typed flags against the settings of a model folder."""
+"""Flags that the user typed, compared with the settings of a model folder."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ def check_typed(model_dir: str, config: ModelConfig, typed: dict[str, Any], advi
     """Refuse flags that contradict a model folder.
 
     Args:
-      model_dir: its path, for messages.
-      config: the folder's.
-      typed: settings the user typed, by field of ModelConfig.
-      advice: what a user can do instead of leaving the flag out.
+      model_dir: path of the folder, for the message.
+      config: settings of the folder.
+      typed: values by field of ModelConfig.
+      advice: what to do instead of leaving the flag out.
 
     Raises:
-      ConfigError: naming the flag and both values.
+      ConfigError: names the flag and both values.
     """
     for name, value in typed.items():
-        if value != (kept := getattr(config, name)):
-            flag, value, kept = _as_typed(name, value, kept)
-            raise ConfigError(flag, value, f"the model in {model_dir} has {kept}. Leave the flag out{advice}.")
+        model_value = getattr(config, name)
+        if value != model_value:
+            flag, value, model_value = _as_typed(name, value, model_value)
+            raise ConfigError(flag, value, f"the model in {model_dir} has {model_value}. Leave the flag out{advice}.")
 
 
-def _as_typed(name: str, value: Any, kept: Any) -> tuple[str, Any, str]:
-    """A setting's flag, the value typed, and the folder's value, as a user knows them."""
+def _as_typed(name: str, value: Any, model_value: Any) -> tuple[str, Any, str]:
+    """Return the flag of a setting, the typed value, and the folder's value, as a user knows them."""
     if name == "channels":
-        return ("--color" if value == 3 else "--no-color"), True, "colour" if kept == 3 else "grey"
+        return ("--color" if value == 3 else "--no-color"), True, "colour" if model_value == 3 else "grey"
     if name == "use_gru":
-        return "--use-gru", value, "GRU cells" if kept else "LSTM cells"
+        return "--use-gru", value, "GRU cells" if model_value else "LSTM cells"
     if name == "charset":
         flag = ("--full-ascii", True) if value.symbols == NAMES["full-ascii"] else ("--charset", value.symbols)
-        return *flag, repr(kept.symbols)
-    return f"--{name.replace('_', '-')}", value, repr(kept)
+        return *flag, repr(model_value.symbols)
+    return f"--{name.replace('_', '-')}", value, repr(model_value)

@@ -1,49 +1,71 @@
-"""A network's weights by name, out of a checkpoint or of `weights.npz`. Read by numpy alone."""
+"""A network's weights as one file, `weights.npz`: numpy arrays by name, without pickle."""
 
 from __future__ import annotations
 
+import io
+import zipfile
+from collections.abc import Mapping
+
 import numpy as np
 
-from aocr import files
+from aocr.config import ModelConfig
 from aocr.errors import CheckpointError
-from aocr.folder.bundle import MAX_NUMBER_BYTES, Bundle
-from aocr.folder.compact import as_float32, read_compact
-from aocr.folder.model_folder import COMPACT
 
-WEIGHTS, AVERAGED = "model", "averaged"
-"""Groups of a checkpoint: the weights, and their running average, which reading uses where it is there."""
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+MAX_BYTES = 2**29
+"""Size limit of the arrays in a file; the default network takes 7 million bytes."""
 
 
-def read_weights(prefix: str) -> dict[str, np.ndarray]:
-    """The weights in a checkpoint or in `weights.npz`, by name, float32: their average where it holds one.
-
-    Raises:
-      CheckpointError: it is missing or damaged.
-    """
-    if prefix.endswith(COMPACT):
-        return read_compact(prefix)
-    found = read_groups(prefix, AVERAGED) or read_groups(prefix, WEIGHTS)
-    try:
-        return {name.partition("/")[2]: as_float32(name, array) for name, array in found.items()}
-    except ValueError as error:
-        raise CheckpointError(prefix, f"is damaged ({error}).") from None
+def pack_weights(weights: Mapping[str, np.ndarray]) -> bytes:
+    """Return the bytes of a `weights.npz`; the same weights always give the same bytes."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: weights[name] for name in sorted(weights)})
+    return buffer.getvalue()
 
 
-def read_groups(prefix: str, *groups: str) -> dict[str, np.ndarray]:
-    """The arrays in some groups of a checkpoint, by `GROUP/NAME`.
+def unpack_weights(data: bytes) -> dict[str, np.ndarray]:
+    """Return the float32 weights in the bytes of a `weights.npz`.
 
     Raises:
-      CheckpointError: it is missing or damaged.
+      ValueError: the bytes are damaged, hold anything but finite floats, or more than `MAX_BYTES`.
     """
     try:
-        bundle = Bundle(prefix, len(groups) * MAX_NUMBER_BYTES)
-        keys = [key for key in bundle.shapes if key.endswith(_VALUE) and key.partition("/")[0] in groups]
-        return {_name(key): array for key, array in bundle.read(keys).items()}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(prefix, f"is missing or damaged ({files.one_line(error)}).") from None
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES >> 20} MiB of weights")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            weights = {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # zipfile, its decompressors and numpy's headers raise errors of many types
+        raise ValueError(str(error) or type(error).__name__) from None
+    for name, array in weights.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{name[:80]!r} is not an array of finite floats")
+    return {name: array.astype(np.float32, copy=False) for name, array in weights.items()}
 
 
-def _name(key: str) -> str:
-    """TensorFlow writes `GROUP/a.Sb/.ATTRIBUTES/VARIABLE_VALUE` for a name `a/b`."""
-    return key.removesuffix(_VALUE).replace(".S", "/")
+def check_shapes(source: str, weights: Mapping[str, np.ndarray], config: ModelConfig) -> None:
+    """Check the variables whose sizes fix all others, before a network is built.
+
+    Args:
+      source: where the weights come from, for the message.
+      weights: arrays by name.
+      config: of the network.
+
+    Raises:
+      CheckpointError: a variable is missing or has another shape.
+    """
+    units, gates = config.attn_num_hidden, 3 if config.use_gru else 4
+    wide = units * config.attn_num_layers if config.traits.wide_encoder else units
+    last = 0 if config.traits.shared_cells else config.attn_num_layers - 1
+    expected = {
+        "encoder/lstm/forward_lstm/lstm_cell/recurrent_kernel": (wide, 4 * wide),
+        f"decoder/cell{last}/recurrent_kernel": (units, gates * units),
+        "decoder/embedding/embeddings": (config.charset.vocabulary_size, config.target_embedding_size),
+    }
+    for name, shape in expected.items():
+        if name not in weights or weights[name].shape != shape:
+            raise mismatch(source, name)
+
+
+def mismatch(source: str, name: str) -> CheckpointError:
+    """Return the error for a variable that does not match the network's settings."""
+    return CheckpointError(source, f"does not match model.json (variable {name!r}). Restore the folder from a backup.")
