@@ -18,16 +18,9 @@ HEIGHTS = (32, 48, 64)
 COLUMN_PIXELS = 4
 """Pixels of the scaled image per memory column, in every architecture."""
 
-MAX_SIZES = {
-    "max_width": 100_000,
-    "max_height": 100_000,
-    "max_prediction": 10_000,
-    "attn_num_hidden": 8_192,
-    "attn_num_layers": 64,
-    "target_embedding_size": 8_192,
-    "network_width": 100_000,
-}
-"""Upper limits of a network's settings, so that a stranger's model.json cannot ask for any amount of memory."""
+MAX_PIXELS, MAX_LENGTH = 100_000, 10_000
+"""Upper limits of an image's width and height in pixels and of a text in characters. (Other sizes are limited by the
+weights that they must match.)"""
 
 OWN_IMAGES = {"curves.png": "model.json", "attention.gif": "word.txt", "attention.png": "word.txt"}
 """Images that aocr writes itself; ignored in a training folder if the named file lies beside them."""
@@ -147,6 +140,12 @@ def _check_positive(config: object, *names: str) -> None:
             raise ConfigError(name, value, "must be a whole number of 1 or more.")
 
 
+def _check_at_most(config: object, name: str, limit: int) -> None:
+    value = getattr(config, name)
+    if value > limit:
+        raise ConfigError(name, value, f"must be at most {limit:,}.")
+
+
 def _check_above_zero(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
@@ -189,7 +188,8 @@ class ModelConfig:
 
     def __post_init__(self):
         traits = self.traits
-        _check_positive(self, "channels", "height", *(name for name in MAX_SIZES if name != "network_width"))
+        _check_positive(self, "channels", "height", "max_width", "max_height", "max_prediction")
+        _check_positive(self, "attn_num_hidden", "attn_num_layers", "target_embedding_size")
         if self.channels not in (1, 3):
             raise ConfigError("channels", self.channels, "must be 1 (grey) or 3 (colour).")
         if self.height not in traits.heights:
@@ -198,10 +198,10 @@ class ModelConfig:
         if self.attn_num_layers < traits.min_layers:
             reason = f"the {self.arch} network needs {traits.min_layers} or more (as aocr 0.7.6 did)."
             raise ConfigError("attn_num_layers", self.attn_num_layers, reason)
-        for name, limit in MAX_SIZES.items():
-            value = getattr(self, name)
-            if value > limit:
-                raise ConfigError(name, value, f"must be at most {limit:,} (a limit of aocr).")
+        _check_at_most(self, "max_width", MAX_PIXELS)
+        _check_at_most(self, "max_height", MAX_PIXELS)
+        _check_at_most(self, "network_width", MAX_PIXELS)
+        _check_at_most(self, "max_prediction", MAX_LENGTH)
 
     @property
     def traits(self) -> Arch:
@@ -279,8 +279,8 @@ class TrainConfig:
     def __post_init__(self):
         optional = [name for name in ("batch_size", "num_epoch") if getattr(self, name) is not None]
         _check_positive(self, *optional, "patience", "steps_per_checkpoint")
-        if (self.batch_size or 0) > MAX_BATCH:
-            raise ConfigError("batch_size", self.batch_size, f"must be at most {MAX_BATCH:,}.")
+        if self.batch_size is not None:
+            _check_at_most(self, "batch_size", MAX_BATCH)
         if not isinstance(self.seed, int) or not 0 <= self.seed < MAX_SEED:
             raise ConfigError("seed", self.seed, f"must be a whole number from 0 to {MAX_SEED - 1:,}.")
         _check_choice(self, "optimizer", OPTIMIZERS)

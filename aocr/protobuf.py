@@ -80,10 +80,3 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
             offset += size
     except IndexError:
         raise ValueError("not a message of protocol buffers") from None
-
-
-def raw_fields(data):  # goes with folder/bundle.py
-    """Iterate over (number, raw value, whether it is a FIXED32)."""
-    for number, value in fields(data):
-        is_fixed = isinstance(value, float)
-        yield number, memoryview(struct.pack("<f", value)) if is_fixed else value, is_fixed

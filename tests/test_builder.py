@@ -13,7 +13,7 @@ import tensorflow as tf
 from conftest import REAL_DATA, draw_numbers
 from PIL import Image
 
-from aocr.config import MAX_SIZES
+from aocr.config import MAX_LENGTH
 from aocr.data import builder
 from aocr.data.builder import (
     BAD_IMAGE,
@@ -442,7 +442,7 @@ def test_real_sets_are_whole(tmp_path):
 
 def test_a_label_that_no_network_reads_is_left_out(tmp_path):
     """To score it, and to align it in a report, would take time and memory without end."""
-    long = "x" * (MAX_SIZES["max_prediction"] + 1)
+    long = "x" * (MAX_LENGTH + 1)
     (tmp_path / "a.png").write_bytes(picture())
     (tmp_path / "labels.txt").write_text(f"a.png {long}\na.png {long[1:]}\n")
     report = build_records(str(tmp_path / "labels.txt"), str(tmp_path / "out"), BuildOptions())

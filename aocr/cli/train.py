@@ -161,8 +161,8 @@ def run(args: argparse.Namespace) -> int:
         return 130
     message = "Training ended after step %d: %s." if outcome.trained else ALREADY_ENDED
     log.info(message, outcome.step, outcome.reason)
-    chosen = ModelFolder(args.model_dir).choose()
-    log.info("test, predict and export will use %s, the %s.", chosen.prefix, chosen.why)
+    weights = ModelFolder(args.model_dir).weights_info().describe()
+    log.info("test, predict and export will use these weights: %s.", weights)
     flag = "" if args.model_dir == "checkpoints" else f" --model-dir {shlex.quote(args.model_dir)}"
     next_steps = f"Next: aocr test DATASET{flag}, aocr predict IMAGE...{flag}, aocr export{flag}"
     print(escape_control(next_steps if outcome.begun else NOT_YET))

@@ -14,7 +14,7 @@ from itertools import chain
 import tensorflow as tf
 
 from aocr import files
-from aocr.config import MAX_SIZES
+from aocr.config import MAX_LENGTH
 from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
 from aocr.data.build_report import BuildReport, Drop, Tally
 from aocr.data.images import MAX_BYTES, as_png, canonical_image
@@ -104,7 +104,7 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
     if item.label is None:
         return drop(NO_LABEL, f"{item.path!r} has no label. Write 'path label'.")
     label = normalise(item.label.upper()) if options.force_uppercase else item.label
-    most = MAX_SIZES["max_prediction"] if options.max_prediction is None else options.max_prediction
+    most = MAX_LENGTH if options.max_prediction is None else options.max_prediction
     if len(label) > most:
         return drop(TOO_LONG, f"{label[:100]!r} has {len(label)} characters")
     if options.charset and (missing := options.charset.missing(label)):

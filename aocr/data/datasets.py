@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from aocr import files
-from aocr.config import MAX_SIZES
+from aocr.config import MAX_LENGTH
 from aocr.data.automatic import split_key, validation_mask
 from aocr.data.builder import BuildOptions, BuildReport, build_records
 from aocr.data.record_files import expand_datasets
@@ -76,7 +76,7 @@ def summarise(paths: Sequence[str]) -> Summary:
         num_before, file_bytes = len(labels), 0
         for label, size, place, image_bytes, record_bytes in whole_records(path).batch(1024).map(look):
             labels += [value.decode("utf-8") for value in label.numpy()]
-            if len(longest := max(labels[-len(label) :], key=len)) > MAX_SIZES["max_prediction"]:
+            if len(longest := max(labels[-len(label) :], key=len)) > MAX_LENGTH:
                 reason = f"has a label of {len(longest):,} characters, which no network reads."
                 raise DatasetError(path, f"{reason} Build it anew with aocr dataset, which leaves it out.")
             sizes.append(size.numpy())
