@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from aocr.exchange.export import check_choice, export
 
     check_choice(args.format, args.quantize, bool(args.check))
-    predictor = options.open_model(args)
-    log.info("Exporting %s", predictor.chosen)
+    predictor = options.open_model(args, network=True)
+    log.info("Exporting %s", predictor.source)
     # Vertex AI looks for the model in the folder that it names, not in a numbered one
     given, named = args.export_dir, os.environ.get("AIP_MODEL_DIR")
     target = (predictor, given or named or "exported", args.format, bool(given or not named))

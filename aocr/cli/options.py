@@ -293,24 +293,27 @@ def _shards(total: str, stem: str) -> list[str]:
     return glob.glob(f"{glob.escape(stem)}-*-of-{total}")
 
 
-def open_model(args: argparse.Namespace, quick: bool = False):
-    """Load the Predictor of test, predict and export.
+def open_model(args: argparse.Namespace, network: bool = False):
+    """Load the model for a command that reads.
 
     Args:
       args: the command line.
-      quick: allow a reader without TensorFlow, as `load` does.
+      network: whether the command needs the network in TensorFlow, not just readings.
 
     Raises:
       CheckpointError: the model folder cannot be used.
       ConfigError: a typed flag contradicts it.
     """
     from aocr.folder.typed import check_typed
-    from aocr.reading.predictor import load
+    from aocr.reading.predictor import load, load_network
 
     if args.gpu_id is not None and not files.is_graph(args.model_dir):
         machine.start_tensorflow()
         machine.use_gpu(args.gpu_id)
-    how = ReadConfig(**fields_of(ReadConfig, args))
-    predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size, how=how, quick=quick)
+    load_model = load_network if network else load
+    read_config = ReadConfig(**fields_of(ReadConfig, args))
+    predictor = load_model(
+        args.model_dir, precision=args.precision, batch_size=args.batch_size, read_config=read_config
+    )
     check_typed(args.model_dir, predictor.config, typed_settings(args))
     return predictor

@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     from aocr.folder.words import is_box
     from aocr.report.lines import prediction_json, prediction_line
 
-    predictor = options.open_model(args, quick=True)
+    predictor = options.open_model(args)
     reads_words = is_box(args.model_dir)
     failed = total = 0
     for paths in _chunks(args.images):
@@ -122,9 +122,7 @@ def run(args: argparse.Namespace) -> int:
                 print(prediction_json(path, result, args.attention, least), flush=True)
             else:
                 print(prediction_line(path, result, least or 0.0), flush=True)
-    if total:
-        predictor.close()
-    else:
+    if not total:
         print("aocr: no image to read. Name images or folders, or pipe in their paths.", file=sys.stderr)
     if failed:
         print(f"aocr: {failed} of {total} images could not be read.", file=sys.stderr)

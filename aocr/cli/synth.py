@@ -119,8 +119,8 @@ def _imitating_job(args: argparse.Namespace, workers: int):
         labels = dataset.summary.labels
         if not any(labels):
             raise DatasetError(dataset.name, "every label is empty. Check the annotation file's second column.")
-        how = reading_like(labels, open_folder(model_dir).read_config())
-        originals = find_originals(dataset, load(model_dir, how=how))
+        read_config = reading_like(labels, open_folder(model_dir).read_config())
+        originals = find_originals(dataset, load(model_dir, read_config=read_config))
     faces = []
     # without fonts, all characters are cut from the user's images
     with contextlib.nullcontext() if args.fonts else contextlib.suppress(ConfigError):

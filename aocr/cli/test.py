@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     from aocr.report.lines import result_line, score_json, score_text
     from aocr.report.page import write_html_report
 
-    predictor = options.open_model(args)
-    log.info("Reading with %s", predictor.chosen)
+    predictor = options.open_model(args, network=True)
+    log.info("Reading with %s", predictor.source)
     keep = args.visualize or bool(args.report)
     with open_dataset(args.datasets, args.data_base_dir) as dataset:
         report, samples = evaluate(predictor, dataset, use_distance=args.use_distance, keep_source=keep)

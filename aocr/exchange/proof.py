@@ -1,8 +1,8 @@
-"""Reads images with an export in a process where aocr cannot be imported.
+"""Read images with an export in a process where aocr cannot be imported. Run by its path.
 
-Run by path. Standard input: a JSON object of `format` (path of its module), `folder`, `images` (base64), `channels`,
-and `pixels` (pairs of base64 npy files).
-Standard output: what libraries say, then a line of `MARK` and the JSON list of [text, probability].
+Standard input: a JSON object of `format` (path of the format's module), `folder`, `images` (base64), `channels`, and
+`pixels` (pairs of base64 npy files). Standard output: a line of `MARK` and the JSON list of [text, probability], after
+whatever libraries print.
 """
 
 from __future__ import annotations
@@ -21,21 +21,18 @@ MARK = "RESULT "
 
 
 class Samples(NamedTuple):
-    """What an export must read.
-
-    Attributes:
-      images: encoded; the first is a png.
-      channels: of the network.
-      pixels: (images, widths) as the network takes them: each image alone, then all as one batch.
-    """
+    """Images that an export must read like the model."""
 
     images: list[bytes]
+    """Encoded; the first is a png."""
     channels: int
+    """Of the network."""
     pixels: list[tuple[np.ndarray, np.ndarray]]
+    """(images, widths) as the network takes them: each image alone, then all as one batch."""
 
     @staticmethod
     def texts(ids: np.ndarray, charset: str) -> list[bytes]:
-        """The texts of rows of symbols: 2 ends a text; 0 and 1 print nothing."""
+        """Decode rows of symbol ids: 2 ends a text, 0 and 1 are not printed."""
         rows = (row[: row.index(2)] if 2 in row else row for row in ids.tolist())
         return ["".join(charset[i - 3] for i in row if i > 2).encode() for row in rows]
 
@@ -46,11 +43,11 @@ class Blocked:
     def find_spec(self, name: str, path=None, target=None) -> None:
         """Raise for aocr and its modules; leave others to the next hook."""
         if name.split(".")[0] == "aocr":
-            raise ImportError("aocr is out of reach here")
+            raise ImportError("aocr is blocked")
 
 
 def main() -> None:
-    """Read, and print what was read."""
+    """Read the images of the request and print the results."""
     sys.meta_path.insert(0, Blocked())
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     request = json.load(sys.stdin)

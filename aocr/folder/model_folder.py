@@ -233,6 +233,7 @@ class ModelFolder:
           CheckpointError: there is no model.json, and no `config`.
           TrainingError: the disk is full or the folder cannot be written.
         """
+        self._make()
         self._write(WEIGHTS, pack_weights(weights))
         self.write_config(config or self.read_config(), info)
 

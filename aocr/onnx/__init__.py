@@ -1,1 +1,1 @@
-"""Floor 3: the network as an ONNX graph, written and looked into with numpy alone."""
+"""Floor 3: the network as an ONNX graph, written with numpy alone."""

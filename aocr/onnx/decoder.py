@@ -1,6 +1,8 @@
-"""The decoder as ONNX: one step, and reading greedily by a loop over it. It follows `aocr.model`."""
+"""The decoder as ONNX: one step, and greedy reading as a loop over it. It computes what `aocr.model` does."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,12 +13,23 @@ from aocr.text.charset import EOS, GO, PAD
 from aocr.text.search import MAX_OVERRUN
 
 MAX_OFFSET = 4
-"""As in `aocr.model.attention`, which needs Keras."""
+"""Equal to the one in `aocr.model.attention`, which needs Keras."""
 _NEVER = -1e9
 
 
+class State(NamedTuple):
+    """Names of the tensors that a step passes on to the next."""
+
+    flat: str
+    """(B, state size), the states of all cells."""
+    context: str
+    """(B, M), the attended memory."""
+    position: str
+    """(B,), number of symbols read."""
+
+
 class Decoder:
-    """Writes nodes of the decoder.
+    """Writes the decoder's nodes.
 
     Args:
       weights: by name.
@@ -34,32 +47,32 @@ class Decoder:
     def _dense(self, g: Graph, x: str, name: str) -> str:
         return g.Add(g.MatMul(x, self._weight(g, f"{name}/kernel")), self._weight(g, f"{name}/bias"))
 
-    def initial_state(self, g: Graph, memory: Memory) -> tuple[str, str, str]:
-        """The flat cell state (B, state size), context (B, M) and place (B,) before the first step."""
+    def initial_state(self, g: Graph, memory: Memory) -> State:
+        """Write the state before the first step."""
         context = g.Mul(g.Gather(memory.values, 0, axis=1), 0.0)
-        place = g.ReduceSum(context, [1], keepdims=0)
+        position = g.ReduceSum(context, [1], keepdims=0)
         if memory.state:
-            return memory.state, context, place
+            return State(memory.state, context, position)
         empty = np.zeros((1, self.config.state_size), np.float32)
-        return g.Add(g.Unsqueeze(place, [1]), empty), context, place
+        return State(g.Add(g.Unsqueeze(position, [1]), empty), context, position)
 
     def _lstm(self, g: Graph, x: str, h: str, c: str, name: str) -> tuple[str, str]:
         gates = g.Add(self._dense(g, x, name), g.MatMul(h, self._weight(g, f"{name}/recurrent_kernel")))
-        into, keep, new, out = g.Split(gates, [self.units] * 4, outputs=4, axis=1)
-        c = g.Add(g.Mul(g.Sigmoid(keep), c), g.Mul(g.Sigmoid(into), g.Tanh(new)))
-        return g.Mul(g.Sigmoid(out), g.Tanh(c)), c
+        i, f, candidate, o = g.Split(gates, [self.units] * 4, outputs=4, axis=1)
+        c = g.Add(g.Mul(g.Sigmoid(f), c), g.Mul(g.Sigmoid(i), g.Tanh(candidate)))
+        return g.Mul(g.Sigmoid(o), g.Tanh(c)), c
 
     def _gru(self, g: Graph, x: str, h: str, name: str) -> str:
         sizes = [2 * self.units, self.units]
-        gates, new = g.Split(self._dense(g, x, name), sizes, outputs=2, axis=1)
-        of_gates, of_new = g.Split(self._weight(g, f"{name}/recurrent_kernel"), sizes, outputs=2, axis=1)
-        gates = g.Sigmoid(g.Add(gates, g.MatMul(h, of_gates)))
+        gates, candidate = g.Split(self._dense(g, x, name), sizes, outputs=2, axis=1)
+        gate_kernel, candidate_kernel = g.Split(self._weight(g, f"{name}/recurrent_kernel"), sizes, outputs=2, axis=1)
+        gates = g.Sigmoid(g.Add(gates, g.MatMul(h, gate_kernel)))
         update, reset = g.Split(gates, [self.units] * 2, outputs=2, axis=1)
-        new = g.Tanh(g.Add(new, g.MatMul(g.Mul(reset, h), of_new)))
-        return g.Add(g.Mul(update, h), g.Mul(g.Sub(1.0, update), new))
+        candidate = g.Tanh(g.Add(candidate, g.MatMul(g.Mul(reset, h), candidate_kernel)))
+        return g.Add(g.Mul(update, h), g.Mul(g.Sub(1.0, update), candidate))
 
     def _cells(self, g: Graph, x: str, flat: str) -> tuple[str, str]:
-        """x (B, U), flat state -> output (B, U), flat state."""
+        """Run all cells: x (B, U), flat state -> output (B, U), flat state."""
         parts = [flat]
         if self.num_parts > 1:
             parts = g.Split(flat, [self.units] * self.num_parts, outputs=self.num_parts, axis=1)
@@ -75,21 +88,21 @@ class Decoder:
         return x, g.Concat(*new, axis=1)
 
     def _bias_at(self, g: Graph, ahead: str) -> str:
-        """(B, S) symbols ahead of the expected place -> (B, S), what that adds to the scores."""
+        """Score columns by how many symbols they are ahead of the position: (B, S) -> (B, S)."""
         ahead = g.Unsqueeze(ahead, [2])
-        away = g.Sub(ahead, np.arange(-MAX_OFFSET, MAX_OFFSET + 1, dtype=np.float32))
-        near = g.Exp(g.Mul(g.Mul(away, away), -2.0))
+        distance = g.Sub(ahead, np.arange(-MAX_OFFSET, MAX_OFFSET + 1, dtype=np.float32))
+        near = g.Exp(g.Mul(g.Mul(distance, distance), -2.0))
         far = g.Clip(g.Div(ahead, 2.0 * MAX_OFFSET), -1.0, 1.0)
         bias = g.Unsqueeze(self._weight(g, "decoder/attention/lead"), [1])
         return g.Squeeze(g.MatMul(g.Concat(near, far, axis=2), bias), [2])
 
-    def _attend(self, g: Graph, memory: Memory, query: str, place: str) -> tuple[str, str, str]:
-        """Context (B, M), weights (B, S), place (B,) after the step."""
-        found = g.Unsqueeze(self._dense(g, query, "decoder/attention/query"), [1])
-        hidden = g.Tanh(g.Add(memory.keys, found))
+    def _attend(self, g: Graph, memory: Memory, query: str, position: str) -> tuple[str, str, str]:
+        """Attend to the memory: query (B, state size), position (B,) -> context (B, M), weights (B, S), position."""
+        projected = g.Unsqueeze(self._dense(g, query, "decoder/attention/query"), [1])
+        hidden = g.Tanh(g.Add(memory.keys, projected))
         scores = g.Squeeze(g.MatMul(hidden, self._weight(g, "decoder/attention/v")), [2])
         if memory.counts:
-            ahead = g.Sub(g.Sub(memory.counts, g.Unsqueeze(place, [1])), 1.0)
+            ahead = g.Sub(g.Sub(memory.counts, g.Unsqueeze(position, [1])), 1.0)
             scores = g.Add(scores, self._bias_at(g, ahead))
         if memory.mask:
             scores = g.Where(memory.mask, scores, _NEVER)
@@ -97,71 +110,82 @@ class Decoder:
         context = g.Squeeze(g.MatMul(g.Unsqueeze(weights, [1]), memory.values), [1])
         if memory.counts:
             near = g.Mul(weights, g.Exp(g.Mul(g.Mul(ahead, ahead), -0.5)))
-            moved = g.Div(
-                g.ReduceSum(g.Mul(near, ahead), [1], keepdims=0), g.Add(g.ReduceSum(near, [1], keepdims=0), 0.1)
-            )
-            place = g.Add(g.Add(place, 1.0), moved)
-        return context, weights, place
+            total_ahead = g.ReduceSum(g.Mul(near, ahead), [1], keepdims=0)
+            total = g.Add(g.ReduceSum(near, [1], keepdims=0), 0.1)
+            position = g.Add(g.Add(position, 1.0), g.Div(total_ahead, total))
+        return context, weights, position
 
-    def step(self, g: Graph, token: str, state: tuple[str, str, str], memory: Memory) -> tuple[str, str, tuple]:
-        """Token (B,), state, memory -> logits (B, V), attention (B, S), state."""
-        flat, context, place = state
+    def step(self, g: Graph, token: str, state: State, memory: Memory) -> tuple[str, str, State]:
+        """Write one step: token (B,), state, memory -> logits (B, V), attention (B, S), state."""
         embedded = g.Gather(self._weight(g, "decoder/embedding/embeddings"), token, axis=0)
-        x = self._dense(g, g.Concat(embedded, context, axis=1), "decoder/input_projection")
-        output, flat = self._cells(g, x, flat)
-        context, weights, place = self._attend(g, memory, flat, place)
+        x = self._dense(g, g.Concat(embedded, state.context, axis=1), "decoder/input_projection")
+        output, flat = self._cells(g, x, state.flat)
+        context, weights, position = self._attend(g, memory, flat, state.position)
         logits = self._dense(g, g.Concat(output, context, axis=1), "decoder/output_projection")
-        return logits, weights, (flat, context, place)
+        return logits, weights, State(flat, context, position)
 
-    def _choose(self, g: Graph, logits: str, is_last: str, ended: str, place: str, most: str | None) -> str:
-        """The symbol (B,) that greedy reading takes."""
+    def _choose(self, g: Graph, logits: str, is_last: str, ended: str, position: str, num_symbols: str | None) -> str:
+        """Choose the next symbol (B,) as greedy reading does; num_symbols (B,) as the CTC head counts them."""
         if self.traits.free_symbols:
             return g.ArgMax(logits, axis=1, keepdims=0)
-        barred = np.zeros(self.config.charset.vocabulary_size, np.float32)
-        barred[[PAD, GO]] = _NEVER
-        token = g.ArgMax(g.Add(logits, barred), axis=1, keepdims=0)
-        if most:
-            is_last = g.Or(is_last, g.Greater(g.Sub(place, most), MAX_OVERRUN))
+        penalties = np.zeros(self.config.charset.vocabulary_size, np.float32)
+        penalties[[PAD, GO]] = _NEVER
+        token = g.ArgMax(g.Add(logits, penalties), axis=1, keepdims=0)
+        if num_symbols:
+            is_last = g.Or(is_last, g.Greater(g.Sub(position, num_symbols), MAX_OVERRUN))
         return g.Where(ended, PAD, g.Where(is_last, EOS, token))
 
     def read(self, g: Graph, memory: Memory, temperatures: tuple[float, float]) -> tuple[str, str, str, str]:
-        """Greedy reading until every text has ended.
+        """Write greedy reading until every text has ended.
 
         Returns:
-          Symbols (T, B), their probabilities (T, B) at the last temperature, attention (T, B, S), and ln of the
-          probability of the text (B, 2) at each temperature.
+          Symbols (T, B), their probabilities (T, B) at the last temperature, attention (T, B, S), and the
+          log-probability of the text (B, 2) at each temperature.
         """
-        limit = self.config.max_steps
-        most = g.ReduceMax(memory.counts, axes=[1], keepdims=0) if memory.counts else None
+        num_symbols = g.ReduceMax(memory.counts, axes=[1], keepdims=0) if memory.counts else None
         state = self.initial_state(g, memory)
-        zeros = state[2]
-        start = g.Cast(g.Add(zeros, float(GO)), to=INT64)
-        carried = (start, g.Cast(zeros, to=BOOL), g.Add(g.Unsqueeze(zeros, [1]), np.zeros((1, 2), np.float32)), *state)
-        size, width = self.config.state_size, self.weights["key/kernel"].shape[0]
-        kinds = (
-            *(("token", INT64, ("B",)), ("ended", BOOL, ("B",)), ("log_probs", FLOAT, ("B", 2))),
-            *(("flat", FLOAT, ("B", size)), ("context", FLOAT, ("B", width)), ("place", FLOAT, ("B",))),
-        )
+        zeros = state.position
+        carried = {
+            "token": (g.Cast(g.Add(zeros, float(GO)), to=INT64), INT64, ("B",)),
+            "ended": (g.Cast(zeros, to=BOOL), BOOL, ("B",)),
+            "log_probs": (g.Add(g.Unsqueeze(zeros, [1]), np.zeros((1, 2), np.float32)), FLOAT, ("B", 2)),
+            "flat": (state.flat, FLOAT, ("B", self.config.state_size)),
+            "context": (state.context, FLOAT, ("B", self.weights["key/kernel"].shape[0])),
+            "position": (state.position, FLOAT, ("B",)),
+        }
+        body = self._loop_body(g, memory, num_symbols, temperatures, carried)
+        start = [tensor for tensor, *_ in carried.values()]
+        results = g.Loop(self.config.max_steps, True, *start, outputs=len(carried) + 3, body=body)
+        log_probs = results[list(carried).index("log_probs")]
+        ids, probabilities, attention = results[len(carried) :]
+        return ids, probabilities, attention, log_probs
+
+    def _loop_body(
+        self, g: Graph, memory: Memory, num_symbols: str | None, temperatures: tuple[float, float], carried: dict
+    ) -> Graph:
+        """Write the body of the loop; carried: what one pass hands to the next, name -> (start, type, shape)."""
         body = Graph(g)
         i = body.input("i", INT64, ())
         body.input("go_on", BOOL, ())
-        token, ended, log_probs, flat, context, place = (body.input(*kind) for kind in kinds)
-        logits, weights, after = self.step(body, token, (flat, context, place), memory)
-        token = self._choose(body, logits, body.Equal(i, limit - 1), ended, after[2], most)
+        before = {name: body.input(name, kind, shape) for name, (_, kind, shape) in carried.items()}
+        token, ended, log_probs = before["token"], before["ended"], before["log_probs"]
+        state = State(before["flat"], before["context"], before["position"])
+        logits, weights, state = self.step(body, token, state, memory)
+        is_last = body.Equal(i, self.config.max_steps - 1)
+        token = self._choose(body, logits, is_last, ended, state.position, num_symbols)
         scales = np.array(temperatures, np.float32)
         scaled = body.LogSoftmax(body.Div(body.Unsqueeze(logits, [1]), scales[:, None]), axis=2)  # (B, 2, V)
-        at = body.Unsqueeze(token, [1, 2])
-        gained = body.Squeeze(body.GatherElements(scaled, body.Concat(at, at, axis=1), axis=2), [2])
-        log_probs = body.Add(log_probs, body.Where(body.Unsqueeze(ended, [1]), 0.0, gained))
+        index = body.Unsqueeze(token, [1, 2])
+        step_log_probs = body.Squeeze(
+            body.GatherElements(scaled, body.Concat(index, index, axis=1), axis=2), [2]
+        )  # (B, 2)
+        log_probs = body.Add(log_probs, body.Where(body.Unsqueeze(ended, [1]), 0.0, step_log_probs))
         ended = body.Or(ended, body.Equal(token, EOS))
-        unfinished = body.ReduceMin(body.Cast(ended, to=INT64), axes=[0], keepdims=0)
-        body.output(body.Equal(unfinished, 0), "go_on", BOOL, ())
-        for tensor, kind in zip((token, ended, log_probs, *after), kinds, strict=True):
-            body.output(tensor, *kind)
-        probability = body.Exp(body.Gather(gained, 1, axis=1))
+        all_ended = body.ReduceMin(body.Cast(ended, to=INT64), axes=[0], keepdims=0)
+        body.output(body.Equal(all_ended, 0), "go_on", BOOL, ())
+        for tensor, (name, (_, kind, shape)) in zip((token, ended, log_probs, *state), carried.items(), strict=True):
+            body.output(tensor, name, kind, shape)
         body.output(token, "ids", INT64, ("B",))
-        body.output(probability, "probabilities", FLOAT, ("B",))
+        body.output(body.Exp(body.Gather(step_log_probs, 1, axis=1)), "probabilities", FLOAT, ("B",))
         body.output(weights, "attention", FLOAT, ("B", "S"))
-        results = g.Loop(limit, True, *carried, outputs=len(carried) + 3, body=body)
-        ids, probabilities, attention = results[-3:]
-        return ids, probabilities, attention, results[2]
+        return body

@@ -1,21 +1,23 @@
-"""A model as one ONNX file that holds all that a reader needs."""
+"""A model as one ONNX file that holds everything a reader needs, and the graph of a single decoder step."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
+
+import numpy as np
 
 from aocr import __version__
 from aocr.config import ModelConfig
 from aocr.errors import AocrError
-from aocr.onnx.decoder import Decoder
+from aocr.onnx.decoder import Decoder, State
 from aocr.onnx.graph import BOOL, FLOAT, INT32, INT64, Graph
-from aocr.onnx.network import Weights, encode
+from aocr.onnx.network import Memory, Weights, encode
 from aocr.protobuf import fields
 
 FORMAT = 1
-"""To be counted up when the graph's ends or the metadata change."""
+"""Increase it when the graph's inputs, its outputs or the metadata change."""
 
 MEMORY: dict[str, tuple] = {
     "values": (FLOAT, "columns", "values"),
@@ -24,135 +26,122 @@ MEMORY: dict[str, tuple] = {
     "counts": (FLOAT, "columns"),
     "state": (FLOAT, "state"),
 }
-"""What a search needs beside the decoder's weights: types and sizes, beside that of the batch."""
+"""Type and dimensions, after that of the batch, of each part of the memory."""
+
+_EXTERNAL_DATA = b"\x0a\x08location"
+"""How every tensor whose data is in another file names that file: an entry with the key `location`."""
+_GRAPH, _INITIALIZER = 7, 5
+_DIMS, _NAME, _RAW_DATA = 1, 8, 9
+
+
+def memory_parts(config: ModelConfig) -> list[str]:
+    """List the parts of the memory that a network has."""
+    traits = config.traits
+    guided = ["mask", "counts"] if traits.ctc else []
+    return ["values", "keys", *guided, *(["state"] if traits.starts_from_encoder else [])]
 
 
 def write_graph(weights: Weights, config: ModelConfig, temperature: float) -> bytes:
-    """The file of a network.
+    """Write a network as an ONNX file.
 
     Inputs: `images` (B, H, W, C) float32 as `aocr.data.preprocess` makes them, `widths` (B,) int32. Outputs, with T
-    steps and S columns: `ids` (B, T) int32, `probabilities` (B, T), `attention` (B, T, S), `confidence` (B,), and
-    `log_probs` (B, 2), ln of the text's probability without and with the temperature.
+    steps and S columns: `ids` (B, T) int32, `probabilities` (B, T), `attention` (B, T, S), `confidence` (B,),
+    `log_probs` (B, 2), the log-probability of the text without and with the temperature, and the parts of the memory.
 
     Args:
-      weights: of the network, by name.
-      config: its settings.
+      weights: by name.
+      config: of the network.
       temperature: of the confidence.
     """
     g = Graph()
-    fixed = config.traits.fixed_width
-    width = config.network_width if fixed else "width"
+    width = config.network_width if config.traits.fixed_width else "width"
     images = g.input("images", FLOAT, ("batch", config.height, width, config.channels))
     widths = g.input("widths", INT32, ("batch",))
-    decoder = Decoder(weights, config)
     memory = encode(g, weights, config, images, widths)
-    ids, probabilities, attention, log_probs = decoder.read(g, memory, (1.0, temperature))
+    ids, probabilities, attention, log_probs = Decoder(weights, config).read(g, memory, (1.0, temperature))
     g.output(g.Cast(g.Transpose(ids, perm=[1, 0]), to=INT32), "ids", INT32, ("batch", "steps"))
     g.output(g.Transpose(probabilities, perm=[1, 0]), "probabilities", FLOAT, ("batch", "steps"))
     g.output(g.Transpose(attention, perm=[1, 0, 2]), "attention", FLOAT, ("batch", "steps", "columns"))
     g.output(g.Exp(g.Gather(log_probs, 1, axis=1)), "confidence", FLOAT, ("batch",))
     g.output(log_probs, "log_probs", FLOAT, ("batch", 2))
-    for name, tensor in memory._asdict().items():
-        if tensor:
-            kind, *sizes = MEMORY[name]
-            g.output(tensor, name, kind, ("batch", *sizes))
+    for name in memory_parts(config):
+        kind, *sizes = MEMORY[name]
+        g.output(getattr(memory, name), name, kind, ("batch", *sizes))
     settings = json.dumps(config.to_dict(), ensure_ascii=False)
     metadata = {"format": str(FORMAT), "model": settings, "temperature": repr(float(temperature))}
     return g.model("aocr", __version__, metadata)
 
 
-MAX_SETTINGS = 2**22
-"""Characters of the settings, which may take fifty times as many bytes in memory; usual ones take a thousand."""
+def write_step(weights: Weights, config: ModelConfig) -> bytes:
+    """Write the graph of one decoder step, which a beam search runs.
 
-_OPERATIONS = """
-    Add ArgMax Cast Clip Concat Conv CumSum Div Equal Exp Gather GatherElements Greater Identity LSTM Less LogSoftmax
-    Loop MatMul MaxPool Mul Or Pad Range ReduceMax ReduceMin ReduceSum Relu ReverseSequence Shape Sigmoid Slice Softmax
-    Split Squeeze Sub Tanh Transpose Unsqueeze Where
-"""
-OPERATIONS = frozenset(_OPERATIONS.split())
-"""Types of nodes that our graphs are made of: all that a file may hold. They compute and nothing else."""
-_MODEL, _GRAPH = {1, 2, 3, 7, 8, 14}, {1, 2, 5, 11, 12}
-_NODE, _TENSOR, _ATTRIBUTE = {1, 2, 3, 4, 5}, {1, 2, 8, 9}, {1, 2, 3, 4, 6, 8, 20}
-"""Fields that our messages have. Functions, training, sparse tensors and those in other files are among the rest."""
+    Inputs, for R texts and S columns: `token` (R,) int64, the state before the step, and the memory without its
+    `state`, one row per text. Outputs: `logits` (R, V), `attention` (R, S), and the state after the step, its names
+    with the prefix `new_`.
 
-
-def _known(message, allowed: set[int], what: str) -> Iterator[tuple]:
-    for number, value in fields(message):
-        if number not in allowed or (isinstance(value, float) and allowed is not _ATTRIBUTE):
-            raise ValueError(f"{what} of another kind")
-        yield number, value
-
-
-def _bytes(value) -> bytes:
-    if isinstance(value, int | float):  # bytes() would make as many zeros of it, and ONNX Runtime passes over it
-        raise ValueError("a number in place of bytes")
-    return bytes(value)
-
-
-def _text(value) -> str:
-    return _bytes(value).decode()
+    Args:
+      weights: of the decoder, by name.
+      config: of the network.
+    """
+    g = Graph()
+    token = g.input("token", INT64, ("rows",))
+    state_shapes = {"flat": ("rows", config.state_size), "context": ("rows", "values"), "position": ("rows",)}
+    state = State(**{name: g.input(name, FLOAT, shape) for name, shape in state_shapes.items()})
+    memory = {}
+    for name in memory_parts(config):
+        if name != "state":
+            kind, *sizes = MEMORY[name]
+            memory[name] = g.input(name, kind, ("rows", *sizes))
+    logits, attention, new_state = Decoder(weights, config).step(g, token, state, Memory(**memory))
+    g.output(logits, "logits", FLOAT, ("rows", config.charset.vocabulary_size))
+    g.output(attention, "attention", FLOAT, ("rows", "columns"))
+    for name, shape in state_shapes.items():
+        g.output(getattr(new_state, name), f"new_{name}", FLOAT, shape)
+    return g.model("aocr", __version__, {})
 
 
-def _check_graph(graph, depth: int = 0) -> None:
-    if depth > 1:
-        raise ValueError("loops in loops")
-    for number, value in _known(graph, _GRAPH, "a graph"):
-        if number == 5:
-            for _ in _known(value, _TENSOR, "a tensor"):
-                pass
-        elif number == 1:
-            for part, inner in _known(value, _NODE, "a node"):
-                if part == 4 and (kind := _text(inner)) not in OPERATIONS:
-                    raise ValueError(f"the operation {kind[:40]!r}")
-                if part == 5:
-                    for place, body in _known(inner, _ATTRIBUTE, "an attribute"):
-                        if place == 6:
-                            _check_graph(body, depth + 1)
-
-
-def _check_loops(graph, most: int) -> None:
-    """Refuse a loop whose number of steps is not written in the file, or is above `most`: it might never end."""
-    tensors = [dict(fields(value)) for number, value in fields(graph) if number == 5]
-    numbers = {_bytes(tensor.get(8, b"")): _bytes(tensor.get(9, b"")) for tensor in tensors if tensor.get(2) == INT64}
-    for number, value in fields(graph):
-        parts = list(fields(value)) if number == 1 else []
-        if (4, b"Loop") in parts:
-            limit = numbers.get(_bytes(next((part for kind, part in parts if kind == 1), b"")), b"")
-            if len(limit) != 8 or not 0 <= int.from_bytes(limit, "little", signed=True) <= most:
-                raise ValueError(f"a loop that may take more than {most} steps")
-
-
-def read_settings(data: bytes) -> tuple[ModelConfig, float]:
-    """The settings and the temperature in a file, once it is known to compute and nothing else.
+def check_self_contained(data: bytes) -> None:
+    """Refuse a file whose weights are in other files.
 
     Raises:
-      ValueError: it is not of aocr, or damaged; says what of it is not.
-      AocrError: a newer aocr wrote it.
+      ValueError: it names such a file.
     """
-    metadata: dict[str, str] = {}
-    graphs: list[memoryview] = []
-    for number, value in _known(data, _MODEL, "a part"):
-        if number == 7:
-            if graphs:  # its weights would take the place of those of the first, the limit of a loop among them
-                raise ValueError("two graphs")
-            _check_graph(value)
-            graphs.append(value)
-        elif number == 14:
-            pair = dict(fields(value))
-            metadata[_text(pair.get(1, b""))] = _text(pair.get(2, b""))
+    if _EXTERNAL_DATA in data:
+        raise ValueError("its weights are in another file")
+
+
+def read_metadata(metadata: Mapping[str, str]) -> tuple[ModelConfig, float]:
+    """Read the settings and the temperature from a file's metadata.
+
+    Raises:
+      ValueError: they are missing or damaged.
+      ConfigError: the settings are not those of a model.
+      AocrError: a newer aocr wrote the file.
+    """
     if not metadata.get("format", "").isdecimal():
-        raise ValueError("no settings of aocr in it")
+        raise ValueError("it has no settings of aocr")
     if int(metadata["format"]) > FORMAT:
         raise AocrError("was written by a newer aocr. Upgrade aocr.")
-    if len(metadata.get("model", "")) > MAX_SETTINGS:
-        raise ValueError("settings that cannot be")
-    try:
-        settings, temperature = json.loads(metadata.get("model", "")), float(metadata.get("temperature", ""))
-    except RecursionError:
-        raise ValueError("settings that cannot be") from None
+    settings = json.loads(metadata.get("model", ""))
+    temperature = float(metadata.get("temperature", ""))
     if not isinstance(settings, dict) or not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError("settings that cannot be")
-    config = ModelConfig.from_dict(settings)
-    for graph in graphs:
-        _check_loops(graph, config.max_steps)
-    return config, temperature
+        raise ValueError("its settings are damaged")
+    return ModelConfig.from_dict(settings), temperature
+
+
+def decoder_weights(data: bytes) -> Weights:
+    """Read the decoder's weights from a file, by name.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    weights = {}
+    for number, graph in fields(data):
+        for part, tensor in fields(graph) if number == _GRAPH else ():
+            if part == _INITIALIZER:
+                dims = [value for key, value in fields(tensor) if key == _DIMS]
+                values = dict(fields(tensor))
+                name = bytes(values[_NAME]).decode()
+                if name.startswith("decoder/"):
+                    weights[name] = np.frombuffer(values[_RAW_DATA], np.float32).reshape(dims)
+    return weights

@@ -1,4 +1,4 @@
-"""Writing an ONNX graph node by node. A tensor is known by its name, a string."""
+"""Write an ONNX graph node by node. A tensor is represented by its name, a string."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from aocr.protobuf import field
 
 FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9
-"""Types of ONNX's tensors."""
+"""Element types of ONNX tensors."""
 _TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.int32): INT32, np.dtype(np.int64): INT64, np.dtype(bool): BOOL}
 
 OPSET, IR_VERSION = 17, 8
-"""Of 2022: what reads ONNX at all reads them."""
+"""Versions of 2022, which every ONNX runtime in use supports."""
 
 
 def _tensor(name: str, value: np.ndarray) -> bytes:
@@ -23,8 +23,8 @@ def _tensor(name: str, value: np.ndarray) -> bytes:
     return dims + field(2, _TYPES[value.dtype]) + field(8, name) + field(9, np.ascontiguousarray(value).tobytes())
 
 
-def _declared(name: str, kind: int, shape: Sequence[int | str]) -> bytes:
-    """A ValueInfoProto; a string in the shape names a size that is not fixed."""
+def _value_info(name: str, kind: int, shape: Sequence[int | str]) -> bytes:
+    """Encode a ValueInfoProto; a string in the shape names a dimension that may vary."""
     dims = b"".join(field(1, field(1 if isinstance(size, int) else 2, size)) for size in shape)
     return field(1, name) + field(2, field(1, field(1, kind) + field(2, dims)))
 
@@ -44,19 +44,19 @@ def _attribute(name: str, value: Any) -> bytes:
 
 
 class Graph:
-    """A graph under way: `graph.Add(a, b)` appends a node of this type and gives the name of what comes out.
+    """An ONNX graph being written: `graph.Add(a, b)` appends an Add node and returns the name of its output.
 
-    Inputs are names, numbers or arrays; a number is a float32 or an int64. A graph within another, such as the body of
-    a loop, sees the tensors of the outer one, and all share one set of constants.
+    Inputs are names, numbers or arrays; a Python number becomes a float32 or an int64. A nested graph, such as the
+    body of a loop, can use the tensors of the outer one, and all share one set of constants.
 
     Args:
-      outer: the graph around it.
+      outer: the enclosing graph.
     """
 
     def __init__(self, outer: Graph | None = None):
         self._top: Graph = outer._top if outer else self
         self._nodes: list[bytes] = []
-        self._ends: list[bytes] = []
+        self._value_infos: list[bytes] = []
         self._constants: dict[tuple, str] = {}
         self._named: set[str] = set()
         self._initializers: list[bytes] = []
@@ -71,18 +71,19 @@ class Graph:
         """Append a node.
 
         Args:
-          kind: its type.
-          *inputs: names, numbers, arrays; None for one that is left out.
-          outputs: how many.
+          kind: operator, such as `Add`.
+          *inputs: names, numbers or arrays; None for an omitted optional input.
+          outputs: number of outputs.
           **attributes: of the node.
 
         Returns:
-          The name of its output, or a list of them where there are several.
+          The name of the output, or a list of names if there are several.
         """
         sources = [self._source(value) for value in inputs]
         number = next(self._top._numbers)
         names = [f"{kind}_{number}" + (f"_{i}" if i else "") for i in range(outputs)]
-        body = b"".join(field(1, name) for name in sources) + b"".join(field(2, name) for name in names)
+        body = b"".join(field(1, name) for name in sources)
+        body += b"".join(field(2, name) for name in names)
         body += field(3, names[0]) + field(4, kind)
         body += b"".join(field(5, _attribute(name, value)) for name, value in attributes.items())
         self._nodes.append(body)
@@ -107,7 +108,7 @@ class Graph:
         return top._constants[key]
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """A constant under a name of its own, which it can be found by in the file; each once."""
+        """Add a constant with a given name, once, and return the name."""
         top = self._top
         if name not in top._named:
             top._named.add(name)
@@ -115,10 +116,10 @@ class Graph:
         return name
 
     def input(self, name: str, kind: int, shape: Sequence[int | str]) -> str:
-        """Declare an input, and return its name. Names of inner graphs are given a number."""
+        """Declare an input and return its name. In a nested graph a number is appended to the name."""
         if self is not self._top:
             name = f"{name}_{next(self._top._numbers)}"
-        self._ends.append(field(11, _declared(name, kind, shape)))
+        self._value_infos.append(field(11, _value_info(name, kind, shape)))
         return name
 
     def output(self, tensor: str, name: str, kind: int, shape: Sequence[int | str]) -> None:
@@ -127,16 +128,16 @@ class Graph:
             name = f"{name}_{next(self._top._numbers)}"
         body = field(1, tensor) + field(2, name) + field(3, name) + field(4, "Identity")
         self._nodes.append(body)
-        self._ends.append(field(12, _declared(name, kind, shape)))
+        self._value_infos.append(field(12, _value_info(name, kind, shape)))
 
     def encode(self, name: str) -> bytes:
-        """The graph as a GraphProto."""
+        """Encode the graph as a GraphProto."""
         nodes = b"".join(field(1, node) for node in self._nodes)
         initializers = b"".join(field(5, tensor) for tensor in self._initializers)
-        return nodes + field(2, name) + initializers + b"".join(self._ends)
+        return nodes + field(2, name) + initializers + b"".join(self._value_infos)
 
     def model(self, producer: str, version: str, metadata: dict[str, str]) -> bytes:
-        """The whole file: a ModelProto."""
+        """Encode the whole file as a ModelProto."""
         head = field(1, IR_VERSION) + field(2, producer) + field(3, version)
         body = field(7, self.encode(producer)) + field(8, field(1, "") + field(2, OPSET))
         return head + body + b"".join(field(14, field(1, key) + field(2, value)) for key, value in metadata.items())

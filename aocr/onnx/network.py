@@ -1,4 +1,4 @@
-"""The encoders as ONNX: images become the memory that the decoder reads from. They follow `aocr.model`."""
+"""The CNNs and the encoder as ONNX: from images to the decoder's memory. They compute what `aocr.model` does."""
 
 from __future__ import annotations
 
@@ -12,61 +12,60 @@ from aocr.onnx.graph import FLOAT, INT32, INT64, Graph
 Weights = dict[str, np.ndarray]
 
 NORM_EPSILON = 1e-3
-"""Of every batch norm, in both networks."""
+"""Epsilon of every batch normalisation in both architectures."""
 _REPRESENTATIVE = 16
-"""A width that every width of the default network is a multiple of."""
+"""A width whose "same" padding holds for every width the default network gets."""
 
 
 class Memory(NamedTuple):
-    """What the decoder reads from: names of tensors of a graph, or arrays. B images, S columns.
-
-    Attributes:
-      values: (B, S, M).
-      keys: (B, S, A), the attention's view of `values`.
-      mask: (B, S) boolean; None where every column is attended to.
-      counts: (B, S) symbols begun up to each column; None where nothing guides attention.
-      state: (B, state size), the decoder's first; None where it is zero.
-    """
+    """What the decoder attends to: names of tensors of a graph, or arrays. B images, S columns."""
 
     values: Any
+    """(B, S, M)."""
     keys: Any
+    """(B, S, A), `values` projected for the attention."""
     mask: Any = None
+    """(B, S) boolean; None to attend to every column."""
     counts: Any = None
+    """(B, S) number of symbols started up to each column; None without a CTC head."""
     state: Any = None
+    """(B, state size), the decoder's first state; None for zeros."""
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
-    """Padding before and after so that "same" holds as TensorFlow means it, and the size after."""
-    after = -(-size // stride)
-    total = max((after - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2, after
+    """Return TensorFlow's "same" padding before and after, and the output size."""
+    output_size = -(-size // stride)
+    total = max((output_size - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2, output_size
 
 
 class _Convolutions:
-    """Convolutions with their batch norm folded in, over images of a size that it keeps account of."""
+    """Writes convolutions with batch normalisation folded in, and tracks the size of the feature maps."""
 
     def __init__(self, graph: Graph, weights: Weights, height: int, width: int):
         self.graph, self.weights, self.size = graph, weights, (height, width)
 
     def _pads(self, kernel: tuple[int, int], strides: tuple[int, int]) -> list[int]:
-        both = [_same(*args) for args in zip(self.size, kernel, strides, strict=True)]
-        self.size = (both[0][2], both[1][2])
-        return [both[0][0], both[1][0], both[0][1], both[1][1]]
+        top, bottom, height = _same(self.size[0], kernel[0], strides[0])
+        left, right, width = _same(self.size[1], kernel[1], strides[1])
+        self.size = (height, width)
+        return [top, left, bottom, right]
 
     def convolve(self, x: str, name: str, norm: str | None = None, strides: tuple[int, int] = (1, 1), pads=None) -> str:
-        """A convolution, and the batch norm after it."""
+        """Write a convolution and the batch normalisation `norm` after it."""
         kernel = self.weights[f"{name}/kernel"].astype(np.float64)
         inputs = []
         if norm:
             scale, shift = self.folded(norm)
-            kernel, inputs = kernel * scale, [shift.astype(np.float32)]
+            kernel = kernel * scale
+            inputs = [shift.astype(np.float32)]
         shape = kernel.shape[:2]
         pads = self._pads(shape, strides) if pads is None else pads
         kernel = kernel.transpose(3, 2, 0, 1).astype(np.float32)  # rows, columns, in, out -> out, in, rows, columns
         return self.graph.Conv(x, kernel, *inputs, kernel_shape=shape, strides=strides, pads=pads)
 
     def folded(self, norm: str) -> tuple[np.ndarray, np.ndarray]:
-        """What a batch norm multiplies with, and what it then adds."""
+        """Return a batch normalisation as a factor and an offset, float64."""
         gamma, beta, mean, variance = (
             self.weights[f"{norm}/{part}"].astype(np.float64)
             for part in ("gamma", "beta", "moving_mean", "moving_variance")
@@ -75,31 +74,31 @@ class _Convolutions:
         return scale, beta - mean * scale
 
     def pool(self, x: str, size: tuple[int, int]) -> str:
-        """The largest of each field, fields beside each other."""
+        """Write max pooling without overlap."""
         return self.graph.MaxPool(x, kernel_shape=size, strides=size, pads=self._pads(size, size))
 
 
 def _block(cnn: _Convolutions, x: str, name: str, strides: tuple[int, int], mask: str) -> str:
-    """A residual block; its mask is that of its output."""
-    g, before = cnn.graph, cnn.size
+    """Write a residual block; `mask` is the one of its output."""
+    g = cnn.graph
+    input_size = cnn.size
     y = g.Mul(g.Relu(cnn.convolve(x, f"{name}/conv1", f"{name}/norm1", strides)), mask)
     y = cnn.convolve(y, f"{name}/conv2", f"{name}/norm2")
     if f"{name}/project/kernel" in cnn.weights:
-        after, cnn.size = cnn.size, before
+        cnn.size = input_size
         x = cnn.convolve(x, f"{name}/project", f"{name}/norm", strides)
-        cnn.size = after
     return g.Mul(g.Relu(g.Add(x, y)), mask)
 
 
 def _columns(g: Graph, images: str, widths: str, pixels: int) -> str:
-    """(B, W / pixels) boolean: which columns of so many pixels hold some of their image."""
+    """Mark the columns, each `pixels` wide, that contain a part of their image: (B, W / pixels) boolean."""
     width = g.Gather(g.Shape(images), 2, axis=0)
     columns = g.Cast(g.Range(0, width, pixels), to=INT32)
     return g.Less(columns, g.Unsqueeze(widths, [1]))
 
 
 def _residual(g: Graph, weights: Weights, config: ModelConfig, images: str, widths: str) -> str:
-    """(B, H, W, C) -> (B, 256, S)."""
+    """Write the default CNN: (B, H, W, C) -> (B, 256, S)."""
     cnn = _Convolutions(g, weights, config.height, _REPRESENTATIVE)
     halves, quarters = (
         g.Unsqueeze(g.Cast(_columns(g, images, widths, pixels), to=FLOAT), [1, 2]) for pixels in (2, COLUMN_PIXELS)
@@ -111,16 +110,14 @@ def _residual(g: Graph, weights: Weights, config: ModelConfig, images: str, widt
     x = _block(cnn, x, "cnn/block3", (2, 1), quarters)
     scale, shift = cnn.folded("cnn/collapse_norm")  # a factor below zero must come after the maximum
     rows = config.height // 8
-    both = g.Add(
-        cnn.convolve(x, "cnn/collapse", strides=(rows, 1), pads=[0, 0, 0, 0]),
-        g.ReduceMax(cnn.convolve(x, "cnn/anywhere", pads=[0, 0, 0, 0]), axes=[2], keepdims=1),
-    )
-    column = lambda vector: vector.astype(np.float32)[:, None, None]  # noqa: E731
-    return g.Squeeze(g.Relu(g.Add(g.Mul(both, column(scale)), column(shift))), [2])
+    collapsed = cnn.convolve(x, "cnn/collapse", strides=(rows, 1), pads=[0, 0, 0, 0])
+    anywhere = g.ReduceMax(cnn.convolve(x, "cnn/anywhere", pads=[0, 0, 0, 0]), axes=[2], keepdims=1)
+    factor, offset = (vector.astype(np.float32)[:, None, None] for vector in (scale, shift))
+    return g.Squeeze(g.Relu(g.Add(g.Mul(g.Add(collapsed, anywhere), factor), offset)), [2])
 
 
 def _classic(g: Graph, weights: Weights, config: ModelConfig, images: str) -> str:
-    """(B, 32, W, C) -> (B, 512, S)."""
+    """Write the classic CNN: (B, 32, W, C) -> (B, 512, S)."""
     cnn = _Convolutions(g, weights, config.height, config.network_width)
     x = g.Transpose(images, perm=[0, 3, 1, 2])
     pools = ((2, 2), (2, 2), None, (2, 1), None, (2, 1), (2, 1))
@@ -133,55 +130,59 @@ def _classic(g: Graph, weights: Weights, config: ModelConfig, images: str) -> st
 
 
 def _lstm_order(array: np.ndarray) -> np.ndarray:
-    """Keras's gates i f c o on the last axis -> ONNX's i o f c on the first."""
-    into, keep, new, out = np.split(array, 4, axis=-1)
-    return np.concatenate([into, out, keep, new], axis=-1).T
+    """Reorder Keras's gates i f c o on the last axis to ONNX's i o f c on the first."""
+    i, f, c, o = np.split(array, 4, axis=-1)
+    return np.concatenate([i, o, f, c], axis=-1).T
 
 
 def _encoder(g: Graph, weights: Weights, features: str, lengths: str | None) -> tuple[str, str, str]:
-    """(B, F, S) -> memory (B, S, 2U); final states h and c, each (2, B, U).
+    """Write the bidirectional LSTM: (B, F, S) -> memory (B, S, 2U); final states h and c, each (2, B, U).
 
-    Two LSTMs that go forward, the second over sequences turned round: OpenVINO is wrong with lengths of sequences.
+    It is two forward LSTMs, the second over reversed sequences: OpenVINO computes wrong results with the input
+    `sequence_lens`.
     """
     end = np.iinfo(np.int64).max
 
-    def turned(x: str) -> str:
+    def reverse(x: str) -> str:
         if lengths is None:
             return g.Slice(x, [-1], [-end], [0], [-1])
         return g.ReverseSequence(x, lengths, time_axis=0, batch_axis=1)
 
     x = g.Transpose(features, perm=[2, 0, 1])
-    ways = []
-    for way in ("forward", "backward"):
-        cell = f"encoder/lstm/{way}_lstm/lstm_cell"
+    outputs, hs, cs = [], [], []
+    for direction in ("forward", "backward"):
+        cell = f"encoder/lstm/{direction}_lstm/lstm_cell"
         kernel, recurrent, bias = (
             _lstm_order(weights[f"{cell}/{part}"])[None].astype(np.float32)
             for part in ("kernel", "recurrent_kernel", "bias")
         )
-        inputs = (turned(x) if way == "backward" else x, kernel, recurrent, np.concatenate([bias, 0 * bias], axis=1))
-        y, h, c = g.LSTM(*inputs, outputs=3, hidden_size=recurrent.shape[2])
-        y = g.Squeeze(y, [1])  # (S, 1, B, U)
-        ways.append((turned(y) if way == "backward" else y, h, c))
-    ys, hs, cs = zip(*ways, strict=True)
-    return g.Transpose(g.Concat(*ys, axis=2), perm=[1, 0, 2]), g.Concat(*hs, axis=0), g.Concat(*cs, axis=0)
+        source = reverse(x) if direction == "backward" else x
+        biases = np.concatenate([bias, 0 * bias], axis=1)
+        y, h, c = g.LSTM(source, kernel, recurrent, biases, outputs=3, hidden_size=recurrent.shape[2])
+        y = g.Squeeze(y, [1])  # (S, 1, B, U) -> (S, B, U)
+        outputs.append(reverse(y) if direction == "backward" else y)
+        hs.append(h)
+        cs.append(c)
+    memory = g.Transpose(g.Concat(*outputs, axis=2), perm=[1, 0, 2])
+    return memory, g.Concat(*hs, axis=0), g.Concat(*cs, axis=0)
 
 
 def _symbol_counts(g: Graph, weights: Weights, features: str, mask: str, from_right: bool) -> str:
-    """As `aocr.model.attention.symbol_counts`, of features (B, S, F)."""
+    """Write `aocr.model.attention.symbol_counts` for features (B, S, F)."""
     logits = g.Add(g.MatMul(features, weights["ctc/kernel"]), weights["ctc/bias"])
     end = np.iinfo(np.int64).max
-    chances = g.Slice(g.Softmax(logits, axis=-1), [1], [end], [2])
-    chances = g.Mul(chances, g.Unsqueeze(g.Cast(mask, to=FLOAT), [2]))
+    probabilities = g.Slice(g.Softmax(logits, axis=-1), [1], [end], [2])
+    probabilities = g.Mul(probabilities, g.Unsqueeze(g.Cast(mask, to=FLOAT), [2]))
     if from_right:
-        before = g.Pad(g.Slice(chances, [1], [end], [1]), [0, 0, 0, 0, 1, 0])
+        before = g.Pad(g.Slice(probabilities, [1], [end], [1]), [0, 0, 0, 0, 1, 0])
     else:
-        before = g.Pad(g.Slice(chances, [0], [-1], [1]), [0, 1, 0, 0, 0, 0])
-    begun = g.ReduceSum(g.Mul(chances, g.Sub(1.0, before)), [2], keepdims=0)
-    return g.CumSum(begun, 1, reverse=int(from_right))
+        before = g.Pad(g.Slice(probabilities, [0], [-1], [1]), [0, 1, 0, 0, 0, 0])
+    started = g.ReduceSum(g.Mul(probabilities, g.Sub(1.0, before)), [2], keepdims=0)
+    return g.CumSum(started, 1, reverse=int(from_right))
 
 
 def encode(g: Graph, weights: Weights, config: ModelConfig, images: str, widths: str) -> Memory:
-    """The memory of images (B, H, W, C) of valid widths (B,)."""
+    """Write the encoding of images (B, H, W, C) with valid widths (B,)."""
     traits = config.traits
     mask = lengths = counts = state = None
     if traits.residual_cnn:

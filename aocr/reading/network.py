@@ -1,4 +1,4 @@
-"""Reading with the network itself."""
+"""Read with the network in TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from aocr.text.search import Constraint
 
 
 def decode_with_fallback(decode: Callable, images: Sequence[bytes]) -> Pixels:
-    """`decode(images)`, where some may be files that Pillow reads and TensorFlow does not."""
+    """Decode images with TensorFlow, or convert them with Pillow first if TensorFlow cannot decode them.
+
+    Args:
+      decode: a batch of encoded images -> the arrays of `Pixels`.
+      images: encoded.
+    """
     try:
         return Pixels(*map(np.asarray, decode(images)))
     except tf.errors.InvalidArgumentError:
@@ -34,63 +39,79 @@ def _decodable(decode: Callable, image: bytes) -> bytes:
 
 
 class NetworkReader(Reader):
-    """Compiled functions of a model: one trace each, whatever the batch's shape.
+    """Reads with the network in TensorFlow.
+
+    A single image at the start is read eagerly, which is faster than tracing a graph; everything after it with graphs.
 
     Args:
-      model: to read with.
+      model: the network.
       config: of the model.
-      how: beam and constraints.
+      read_config: beam and constraints; None: greedy, any text.
       temperature: of the confidence.
 
     Attributes:
-      functions: tf.functions `transform`, `read` and `log_likelihood`.
+      functions: tf.functions `transform`, `read` and `log_likelihood`, each traced once for batches of any shape.
 
     Raises:
       ConfigError: a pattern or lexicon cannot be used with this model.
     """
 
-    def __init__(self, model: Recognizer, config: ModelConfig, how: ReadConfig | None = None, temperature: float = 1.0):
-        how = how or ReadConfig()
+    def __init__(
+        self, model: Recognizer, config: ModelConfig, read_config: ReadConfig | None = None, temperature: float = 1.0
+    ):
+        read_config = read_config or ReadConfig()
+        constraints = [
+            Constraint(*map(tf.constant, tables), penalty)  # type: ignore[call-arg]
+            for *tables, penalty in make_constraints(read_config, config.charset, config.max_steps)
+        ]
+        beam = read_config.width
+
+        def read(images, widths):
+            return model.read(images, widths, temperatures=(1.0, temperature), beam=beam, constraints=constraints)
+
+        def log_likelihood(images, widths, tokens, targets, weights):
+            logits, *_ = model(images, widths, tokens)
+            log_probs = tf.gather(tf.nn.log_softmax(logits), targets, axis=2, batch_dims=2)  # (B, T, V) -> (B, T)
+            return tf.reduce_sum(log_probs * weights, 1)
+
+        def function(call: Callable, *signature: tf.TensorSpec):
+            return tf.function(call, input_signature=signature, autograph=False)
+
         encoded = tf.TensorSpec((None,), tf.string)
         images = tf.TensorSpec((None, config.height, None, config.channels), tf.float32)
         widths = tf.TensorSpec((None,), tf.int32)
         ids = tf.TensorSpec((None, None), tf.int32)
         weights = tf.TensorSpec((None, None), tf.float32)
-        found = make_constraints(how, config.charset, config.max_steps)
-        constraints = [Constraint(*map(tf.constant, tables), penalty) for *tables, penalty in found]  # type: ignore[call-arg]
-
-        def read(images, widths):
-            temperatures = (1.0, temperature)
-            return model.read(images, widths, temperatures=temperatures, beam=how.width, constraints=constraints)
-
-        def log_likelihood(images, widths, tokens, targets, weights):
-            logits, *_ = model(images, widths, tokens)
-            picked = tf.gather(tf.nn.log_softmax(logits), targets, axis=2, batch_dims=2)  # (B, T, V) -> (B, T)
-            return tf.reduce_sum(picked * weights, 1)
-
-        def function(call, *signature):  # conditions and loops are those of a graph already
-            return tf.function(call, input_signature=signature, autograph=False)
-
         self.model, self.config, self.temperature = model, config, temperature
-        self.num_alternatives = how.alternatives
+        self.num_alternatives = read_config.alternatives
         self.functions = {
             "transform": function(lambda data: batched(data, config), encoded),
             "read": function(read, images, widths),
             "log_likelihood": function(log_likelihood, images, widths, ids, ids, weights),
         }
+        self._called: set[str] = set()
+
+    def _call(self, name: str, batch, *rest):
+        """Call one of `functions`, eagerly if it is the first call and `batch` has a single image."""
+        function = self.functions[name]
+        is_eager = len(batch) == 1 and name not in self._called
+        self._called.add(name)
+        if is_eager:
+            return function.python_function(tf.convert_to_tensor(batch), *map(tf.convert_to_tensor, rest))
+        return function(batch, *rest)
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
-        """As `Reader.transform`."""
-        return decode_with_fallback(self.functions["transform"], images)
+        """See `Reader.transform`."""
+        return decode_with_fallback(lambda data: self._call("transform", data), images)
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
-        """As `Reader.read`."""
-        return Reading(*map(np.asarray, self.functions["read"](images, widths)))
+        """See `Reader.read`."""
+        return Reading(*map(np.asarray, self._call("read", images, widths)))
 
-    def with_config(self, how: ReadConfig) -> NetworkReader:
-        """As `Reader.otherwise`."""
-        return NetworkReader(self.model, self.config, how, self.temperature)
+    def with_config(self, read_config: ReadConfig) -> NetworkReader:
+        """See `Reader.with_config`."""
+        return NetworkReader(self.model, self.config, read_config, self.temperature)
 
     def log_likelihood(self, images, widths, tokens, targets, weights) -> np.ndarray:
-        """(B,) ln of the probability of each label and its end, teacher forced; arguments as of a `Batch`."""
+        """Compute the log-probability of each label and its end, teacher-forced: (B,). Arguments as in `Batch`."""
         return self.functions["log_likelihood"](images, widths, tokens, targets, weights).numpy()

@@ -1,189 +1,218 @@
-"""Reading with ONNX Runtime, without TensorFlow: an export, or a model folder."""
+"""Read with ONNX Runtime, without TensorFlow: an ONNX export or a model folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 
 from aocr import files, machine
-from aocr.config import ModelConfig, ReadConfig
+from aocr.config import ReadConfig
 from aocr.data import pixels
 from aocr.data.images import canonical_image
-from aocr.errors import AocrError, CheckpointError, ConfigError
-from aocr.folder.model_folder import Chosen
-from aocr.folder.shapes import check_shapes, key_shapes
-from aocr.folder.weights import read_weights
-from aocr.onnx.file import read_settings, write_graph
+from aocr.errors import AocrError, CheckpointError
+from aocr.folder.model_folder import MODEL, WEIGHTS, ModelFolder
+from aocr.onnx.decoder import State
+from aocr.onnx.file import check_self_contained, decoder_weights, memory_parts, read_metadata, write_graph, write_step
+from aocr.onnx.network import Memory
+from aocr.reading import arrays
 from aocr.reading.constraints import make_constraints
-from aocr.reading.onnx_search import OnnxSearch, Run
 from aocr.reading.reader import Pixels, Reader
 from aocr.results import Reading
-
-MAX_BYTES = 2**29
-"""Bytes that a file may have; the default network takes 6.5 million, the classic one 40."""
+from aocr.text.charset import GO
+from aocr.text.search import search
 
 _OUTPUTS = ["ids", "probabilities", "attention", "confidence", "log_probs"]
+_Result = TypeVar("_Result")
+
+
+class OnnxGraph:
+    """A network as an ONNX file, ready to run.
+
+    Args:
+      path: the model folder or the file it comes from, for messages.
+      data: the file, as `aocr.onnx.file.write_graph` writes it.
+
+    Attributes:
+      config: settings of the network.
+      temperature: of the confidence.
+
+    Raises:
+      CheckpointError: it is not an ONNX file of aocr, or it is damaged.
+      AocrError: onnxruntime is not installed.
+    """
+
+    def __init__(self, path: str, data: bytes):
+        self.path, self._data = path, data
+        self._guarded(lambda: check_self_contained(data))
+        self._session = self._start_session(data)
+        try:
+            self.config, self.temperature = read_metadata(self._session.get_modelmeta().custom_metadata_map)
+        except (AocrError, ValueError, TypeError) as error:
+            raise CheckpointError(path, f"is not an ONNX export of aocr: {files.one_line(error)}") from None
+
+    def _guarded(self, call: Callable[[], _Result]) -> _Result:
+        """Call a function of ONNX Runtime, whose errors have no common type.
+
+        Raises:
+          CheckpointError: it failed.
+        """
+        try:
+            return call()
+        except AocrError:
+            raise
+        except Exception as error:
+            reason = f"ONNX Runtime cannot read it ({files.one_line(error)}). Export the model again."
+            raise CheckpointError(self.path, reason) from None
+
+    def _start_session(self, data: bytes) -> Any:
+        try:
+            onnxruntime = machine.start_onnxruntime()
+        except ImportError:
+            raise AocrError("Reading without TensorFlow needs onnxruntime: pip install onnxruntime.") from None
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # do not keep a core busy waiting
+        providers = ["CPUExecutionProvider"]
+        return self._guarded(lambda: onnxruntime.InferenceSession(data, options, providers=providers))
+
+    @cached_property
+    def _step_session(self) -> Any:
+        return self._start_session(self._guarded(lambda: write_step(decoder_weights(self._data), self.config)))
+
+    def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
+        """Read a batch greedily."""
+        inputs = {"images": images, "widths": widths}
+        outputs = self._guarded(lambda: self._session.run(_OUTPUTS, inputs))
+        ids, probabilities, attention, confidence, log_probs = outputs
+        return Reading(ids, probabilities, attention, confidence, log_probs[:, None], ids[:, None])
+
+    def encode(self, images: np.ndarray, widths: np.ndarray) -> Memory:
+        """Compute the decoder's memory of a batch."""
+        parts = memory_parts(self.config)
+        options = machine.start_onnxruntime().RunOptions()
+        options.only_execute_path_to_fetches = True  # and not the greedy reading
+        outputs = self._guarded(lambda: self._session.run(parts, {"images": images, "widths": widths}, options))
+        return Memory(**dict(zip(parts, outputs, strict=True)))
+
+    def step(self, outputs: Sequence[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Run one step of the decoder."""
+        return self._guarded(lambda: self._step_session.run(outputs, inputs))
+
+
+class OnnxDecoder:
+    """The decoder, with the methods that `aocr.text.search` calls. Runs ONNX Runtime once per step.
+
+    Args:
+      graph: of the network.
+    """
+
+    def __init__(self, graph: OnnxGraph):
+        self._graph = graph
+
+    def initial_state(self, memory: Memory) -> tuple:
+        """See `aocr.model.decoder.Decoder.initial_state`."""
+        count, _, width = memory.values.shape
+        flat = (
+            memory.state if memory.state is not None else np.zeros((count, self._graph.config.state_size), np.float32)
+        )
+        return flat, np.zeros((count, width), np.float32), np.zeros(count, np.float32)
+
+    def step(self, token: np.ndarray, state: tuple, memory: Memory) -> tuple:
+        """See `aocr.model.decoder.Decoder.step`."""
+        inputs = {name: part for name, part in memory._asdict().items() if part is not None and name != "state"}
+        inputs.update(zip(State._fields, state, strict=True), token=token.astype(np.int64))
+        outputs = ["logits", "attention", *(f"new_{name}" for name in State._fields)]
+        logits, attention, *new_state = self._graph.step(outputs, inputs)
+        return logits, attention, tuple(new_state)
+
+    def overrun(self, state: tuple, memory: Memory) -> np.ndarray:
+        """See `aocr.model.decoder.Decoder.overrun`."""
+        position = state[-1]
+        return np.zeros_like(position) if memory.counts is None else position - memory.counts.max(axis=1)
+
+    def go_tokens(self, memory: Memory) -> np.ndarray:
+        """See `aocr.model.decoder.Decoder.go_tokens`."""
+        return np.full(len(memory.values), GO, np.int32)
 
 
 class OnnxReader(Reader):
-    """Reads with a graph that `aocr.onnx` wrote.
+    """Reads with an ONNX graph.
 
     Args:
-      path: where it comes from, for messages.
-      data: the graph.
-      config: of the model.
-      temperature: of the confidence.
-      how: beam and constraints.
-      start: gives what runs a graph; None: sessions of its own. `with_config` hands it on, so that they are shared.
+      graph: of the network.
+      read_config: beam and constraints; None: greedy, any text.
 
     Raises:
-      CheckpointError: ONNX Runtime cannot use the graph.
       ConfigError: a pattern or lexicon cannot be used with this model.
-      AocrError: there is no onnxruntime.
     """
 
-    def __init__(
-        self,
-        path: str,
-        data: bytes,
-        config: ModelConfig,
-        temperature: float,
-        how: ReadConfig | None = None,
-        start: Callable[[bytes], Run] | None = None,
-    ):
-        how = how or ReadConfig()
-        self.path, self.config, self.num_alternatives = path, config, how.alternatives
-        self._data, self._temperature = data, temperature
-        constraints = make_constraints(how, config.charset, config.max_steps)
-        # nothing of a session holds the reader: its memory is free once it is dropped
-        self._start = start or lru_cache(None)(partial(_start, path))
-        self._read: Callable[[np.ndarray, np.ndarray], Reading]
-        if how.width == 1 and not constraints:
-            self._read = partial(_read_greedily, self._start(data))
-            return
-        try:
-            self._read = OnnxSearch(data, self._start, config, how.width, constraints, temperature)
-        except (KeyError, ValueError, TypeError) as error:
-            raise _damaged(path, error) from None
+    def __init__(self, graph: OnnxGraph, read_config: ReadConfig | None = None):
+        read_config = read_config or ReadConfig()
+        self.graph, self.config, self.temperature = graph, graph.config, graph.temperature
+        self.num_alternatives = read_config.alternatives
+        self._beam = read_config.width
+        self._constraints = make_constraints(read_config, self.config.charset, self.config.max_steps)
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
-        """As `Reader.transform`."""
+        """See `Reader.transform`."""
         try:
             return Pixels(*pixels.batched(images, self.config))
-        except Exception:  # a damaged image, where nobody looked before; Pillow has errors of many kinds
+        except Exception:  # a damaged image; Pillow's errors have no common type
             return Pixels(*pixels.batched([canonical_image(image).data for image in images], self.config))
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
-        """As `Reader.read`.
+        """See `Reader.read`.
 
         Raises:
-          CheckpointError: the graph is not of the network that its settings tell.
+          CheckpointError: the graph is damaged.
         """
-        reading = self._read(images, widths)
-        if not _is_of(reading, len(images), self.config.max_steps):
-            raise CheckpointError(self.path, "gives arrays of sizes that cannot be. Export the model again.")
-        if reading.ids.size and not 0 <= reading.ids.min() <= reading.ids.max() < self.config.charset.vocabulary_size:
-            raise CheckpointError(self.path, "gives symbols that its charset does not have. Export the model again.")
-        if not np.isfinite(reading.confidence).all():
-            raise CheckpointError(self.path, "gives confidences that are no numbers. Export the model again.")
-        return reading
+        if self._beam == 1 and not self._constraints:
+            return self.graph.read(images, widths)
+        return search(
+            arrays,
+            arrays.collect_steps,
+            OnnxDecoder(self.graph),
+            self.graph.encode(images, widths),
+            self.config.max_steps,
+            temperatures=(1.0, self.temperature),
+            beam=self._beam,
+            constraints=self._constraints,
+            free_symbols=self.config.traits.free_symbols,
+        )
 
-    def with_config(self, how: ReadConfig) -> OnnxReader:
-        """As `Reader.otherwise`."""
-        return OnnxReader(self.path, self._data, self.config, self._temperature, how, self._start)
-
-
-def _is_of(reading: Reading, count: int, most_steps: int) -> bool:
-    """Whether arrays are those of a reading of `count` images."""
-    ids, attention, log_probs = reading.ids, reading.attention, reading.log_probs
-    return (
-        ids.ndim == 2
-        and ids.dtype.kind == "i"
-        and ids.shape[0] == count
-        and ids.shape[1] <= most_steps
-        and reading.probabilities.shape == ids.shape
-        and attention.ndim == 3
-        and attention.shape[:2] == ids.shape
-        and attention.shape[2] > 0
-        and reading.confidence.shape == (count,)
-        and log_probs.ndim == 3
-        and log_probs.shape[0] == count
-        and log_probs.size > 0
-        and all(part.dtype.kind == "f" for part in (reading.probabilities, attention, reading.confidence, log_probs))
-    )
+    def with_config(self, read_config: ReadConfig) -> OnnxReader:
+        """See `Reader.with_config`."""
+        return OnnxReader(self.graph, read_config)
 
 
-def _read_greedily(run: Run, images: np.ndarray, widths: np.ndarray) -> Reading:
-    found = run(_OUTPUTS, {"images": images, "widths": widths})
-    ids, probabilities, attention, confidence, log_probs = found
-    of_beams = (np.atleast_1d(part)[..., None, :] for part in (log_probs, ids))  # a foreign graph may give anything
-    return Reading(ids, probabilities, attention, confidence, *of_beams)
-
-
-def _start(path: str, data: bytes) -> Run:
-    """The function of a graph.
-
-    Args:
-      path: where it comes from, for messages.
-      data: the graph.
-    """
-    try:
-        onnxruntime = machine.start_onnxruntime()
-    except ImportError:
-        raise AocrError("This needs onnxruntime: pip install onnxruntime.") from None
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # else by bytes that may say another
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting must not cost a core
-
-    def guarded(call: Callable, *args: Any) -> Any:
-        try:
-            return call(*args)
-        except Exception as error:  # onnxruntime's have no common type
-            raise _damaged(path, error) from None
-
-    session = guarded(lambda: onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"]))
-    return lambda outputs, inputs: guarded(session.run, outputs, inputs)
-
-
-def _damaged(path: str, error: Exception) -> CheckpointError:
-    return CheckpointError(path, f"cannot be read with ({files.one_line(error)}). Export the model again.")
-
-
-def open_graph(path: str, how: ReadConfig | None = None) -> OnnxReader:
-    """The reader of an export.
+def open_export(path: str) -> OnnxGraph:
+    """Open an ONNX export.
 
     Raises:
       CheckpointError: there is no such file, or it is not an export of aocr.
-      ConfigError, AocrError: as `OnnxReader`.
+      AocrError: onnxruntime is not installed.
     """
     try:
-        data = files.read_plain(path, MAX_BYTES)
+        data = files.read(path)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read ({files.one_line(error)}).") from None
-    try:
-        config, temperature = read_settings(data)
-    except (ValueError, TypeError, AttributeError, ConfigError) as error:
-        raise CheckpointError(path, f"is not an ONNX export of aocr: {files.one_line(error)}.") from None
-    except AocrError as error:
-        raise CheckpointError(path, str(error)) from None
-    return OnnxReader(path, data, config, temperature, how)
+    return OnnxGraph(path, data)
 
 
-def open_checkpoint(chosen: Chosen, config: ModelConfig, how: ReadConfig | None = None) -> OnnxReader:
-    """The reader of a model folder's checkpoint.
+def open_weights(folder: ModelFolder) -> OnnxGraph:
+    """Make the graph of a model folder.
 
     Raises:
-      CheckpointError: the weights are damaged, or not of this network.
-      ConfigError, AocrError: as `OnnxReader`.
+      CheckpointError: the folder is empty, or its files are damaged.
+      AocrError: onnxruntime is not installed.
     """
-    weights = read_weights(chosen.prefix)
-    check_shapes(chosen.prefix, weights, key_shapes(config))
+    weights = folder.read_weights()
     try:
-        data = write_graph(weights, config, chosen.temperature)
+        data = write_graph(weights, folder.read_config(), folder.weights_info().temperature)
     except (KeyError, ValueError, IndexError) as error:
-        raise CheckpointError(chosen.prefix, f"does not fit model.json ({files.one_line(error)}).") from None
-    return OnnxReader(chosen.prefix, data, config, chosen.temperature, how)
+        reason = f"{WEIGHTS} does not match {MODEL} ({files.one_line(error)}). Restore the folder from a backup."
+        raise CheckpointError(folder.path, reason) from None
+    return OnnxGraph(folder.path, data)

@@ -1,4 +1,4 @@
-"""What reads: one interface, whatever runs the network behind it."""
+"""The interface of the readers, whether TensorFlow or ONNX Runtime runs the network."""
 
 from __future__ import annotations
 
@@ -8,55 +8,46 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from aocr.config import ModelConfig, ReadConfig
-from aocr.errors import ConfigError
 from aocr.results import Reading
 
 
 class Pixels(NamedTuple):
-    """A batch as the network takes it.
-
-    Attributes:
-      images: (B, H, W, C) float32, zero to the right of each image's width.
-      widths: (B,) int32, valid pixels of W.
-      scales: (B,) float32, pixels of the original image that a pixel of `images` spans.
-    """
+    """A batch of images as the network takes it."""
 
     images: np.ndarray
+    """(B, H, W, C) float32, zero to the right of each image's width."""
     widths: np.ndarray
+    """(B,) int32, valid pixels of W."""
     scales: np.ndarray
+    """(B,) float32, pixels of the original image per pixel of `images`."""
 
 
 class Reader(Protocol):
-    """Reads batches of images. Arrays go in and come out.
-
-    Attributes:
-      config: of the model.
-      num_alternatives: other readings to tell beside the best.
-    """
+    """Reads batches of images. Takes and returns numpy arrays."""
 
     config: ModelConfig
+    """Settings of the network."""
+    temperature: float
+    """Divides the logits before the confidence is computed."""
     num_alternatives: int
+    """Maximum number of alternative readings."""
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
-        """Encoded images as the network's batch.
+        """Decode encoded images and bring them to the network's size.
 
         Raises:
-          ImageError: one of them cannot be decoded.
+          ImageError: an image cannot be decoded.
         """
         ...
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
-        """Read a batch that `transform` gave."""
+        """Read a batch from `transform`."""
         ...
 
-    def with_config(self, how: ReadConfig) -> Reader:
-        """A reader of the same model that reads another way.
+    def with_config(self, read_config: ReadConfig) -> Reader:
+        """Return a reader of the same model with another ReadConfig.
 
         Raises:
-          ConfigError: a pattern or lexicon cannot be used with this model, or the reader knows one way only.
+          ConfigError: a pattern or lexicon cannot be used with this model.
         """
-        raise ConfigError("how", how, "this reader follows the likeliest symbols only.")
-
-    def close(self) -> None:
-        """To be called when all is read."""
-        return
+        ...

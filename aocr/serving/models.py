@@ -64,12 +64,6 @@ def _model_in(folder: str) -> str | None:
     return os.path.join(folder, graphs[0]) if len(graphs) == 1 else None
 
 
-def _open(path: str, batch_size: int) -> Predictor:
-    """Reads by ONNX Runtime where it can, else with the network, which can read otherwise too."""
-    quick = machine.has_package("onnxruntime") and not machine.has_gpu()
-    return load(path, batch_size=batch_size, quick=quick)
-
-
 class Version:
     """One version of a model, ready to read.
 
@@ -89,17 +83,17 @@ class Version:
 
     def __init__(self, number: int, path: str, batch_size: int):
         self.number, self._batch_size = number, batch_size
-        self._plain = _open(path, batch_size)
+        self._plain = load(path, batch_size=batch_size)
         self.config: ModelConfig = self._plain.config
-        self.about = str(self._plain.chosen)
+        self.about = self._plain.source
         self._ways: OrderedDict[ReadConfig, Predictor] = OrderedDict()
         self._warm_up()
 
     def _warm_up(self) -> None:
-        """Read an empty image: the first of a client need not wait, and what cannot read is found now."""
+        """Read blank images, two so that TensorFlow traces its graph now: no client waits for the first reading."""
         blank = io.BytesIO()
         Image.new("L", (2 * self.config.height, self.config.height), 255).save(blank, "PNG")
-        self._plain.read_encoded([blank.getvalue()])
+        self._plain.read_encoded(2 * [blank.getvalue()])
 
     def width(self, width: int, height: int) -> int:
         """Pixels that an image is wide as the network sees it."""

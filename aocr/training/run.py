@@ -27,7 +27,7 @@ from aocr.folder.weights import read_weights
 from aocr.model.recognizer import Recognizer, build_recognizer
 from aocr.reading.evaluator import Evaluator, evaluate
 from aocr.reading.network import NetworkReader, decode_with_fallback
-from aocr.reading.predictor import load
+from aocr.reading.predictor import load_network
 from aocr.report.lines import pluralise, sample_lines
 from aocr.report.page import write_html_report
 from aocr.results import Prediction, Sample
@@ -262,7 +262,7 @@ def _report_validation(request: TrainRequest, plan: Plan) -> None:
         log.warning("--output-dir %s: there is no validation set, so no report was written.", request.output_dir)
         return
     source, part = plan.validation_data
-    predictor = load(request.model_dir)
+    predictor = load_network(request.model_dir)
     report, samples = evaluate(predictor, source, part=part, use_distance=request.use_distance, keep_source=True)
     path = os.path.join(request.output_dir, "report.html")  # type: ignore[arg-type]
     files.make_folder(request.output_dir)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""What `aocr export` writes: every module here is a format of its own name, listed by being here.
+"""The formats of `aocr export`: every module in this package is one, under its own name.
 
-A module imports neither aocr nor TensorFlow at its top: its `read_back` runs where aocr is out of reach.
+At module level they import neither aocr nor TensorFlow: `read_back` runs in a process without aocr.
 """
 
 from __future__ import annotations
@@ -18,28 +18,24 @@ DEFAULT = "savedmodel"
 
 
 class Format(Protocol):
-    """What each module of this package holds.
-
-    Attributes:
-      ABOUT: the format in a few words.
-      MAIN_FILE: of its files the one that is written when all others are there.
-      NEEDED: packages that the format's extra, of its own name, brings.
-      IS_FOLDER: whether an export is a folder of its own, by number as TensorFlow Serving wants it; else it is
-        the main file and those beside it.
-    """
+    """The members of each module. A format that can be quantised also has `QUANTIZATIONS`, names of ways."""
 
     __file__: str
     ABOUT: str
+    """The format in a few words."""
     MAIN_FILE: str
+    """Name of the file that is written last."""
     NEEDED: tuple[str, ...]
+    """Packages that the extra of the format's name installs."""
     IS_FOLDER: bool
+    """Whether an export is a folder, numbered as TensorFlow Serving expects; else a main file and files beside it."""
 
     def write(self, predictor: Predictor, folder: str) -> None:
-        """Write an export into an empty folder; where `QUANTIZATIONS` has some, `quantize` may name one of them."""
+        """Write an export into an empty folder; `quantize` may name one of `QUANTIZATIONS`, if there are any."""
         ...
 
     def read_back(self, folder: str, samples: Samples) -> Iterator[tuple[bytes, Any]]:
-        """(text, probability) of each image alone, then of all as one batch, then again in other ways."""
+        """Yield (text, probability) of each image alone, then of all as one batch, then of further ways to read."""
         ...
 
 

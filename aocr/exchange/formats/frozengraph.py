@@ -1,4 +1,4 @@
-"""A frozen graph: one file, with the ends that exports of aocr 0.7.6 have."""
+"""A frozen graph: one file, with the input and output names of aocr 0.7.6's exports."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ INPUT, OUTPUTS = "input_image_as_bytes", ["prediction", "probability"]
 
 
 def write(predictor, folder: str) -> None:
-    """As `Format.write`."""
+    """See `Format.write`."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
     from aocr import files
     from aocr.exchange.serving import ServingModule
-    from aocr.reading.freezing import Part, freeze
 
-    module = ServingModule(predictor)  # its functions hold it weakly
-    serve = Part(module.serve.get_concrete_function(), [INPUT], OUTPUTS)
-    graph = freeze({"aocr": serve})  # of the outputs `output`, `probability`
+    module = ServingModule(predictor)  # keep a reference: its functions hold it weakly
+    frozen = convert_variables_to_constants_v2(module.serve.get_concrete_function())
+    (source,) = frozen.inputs
+    with tf.Graph().as_default() as graph:
+        images = tf.compat.v1.placeholder(source.dtype, source.shape, INPUT)
+        names = [tensor.name for tensor in frozen.outputs]  # of `output` and `probability`
+        outputs = tf.graph_util.import_graph_def(frozen.graph.as_graph_def(), {source.name: images}, names, name="aocr")
+        for output, name in zip(outputs, OUTPUTS, strict=True):
+            tf.identity(output, name)
     files.write(os.path.join(folder, MAIN_FILE), graph.as_graph_def().SerializeToString())
 
 
 def read_back(folder: str, samples) -> Iterator[tuple]:
-    """As `Format.read_back`."""
+    """See `Format.read_back`."""
     import numpy as np
     import tensorflow as tf
 

@@ -1,6 +1,6 @@
-"""LiteRT (TensorFlow Lite), for phones: one image at a time, padded to the network's width; no loops in it.
+"""LiteRT (TensorFlow Lite), for phones: reads one image at a time, padded to the network's width.
 
-The settings of model.json lie beside it in `reader.json`.
+LiteRT has no loops, so every step is written out. The settings of model.json are in `reader.json` beside the model.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ IS_FOLDER = False
 QUANTIZATIONS = ("float16", "int8")
 SETTINGS = "reader.json"
 MAX_STEPS = 300
-"""Columns of the memory and symbols of a text, all of which are written out, together at the most."""
+"""Maximum number of memory columns plus decoder steps."""
 
 
 def write(predictor, folder: str, quantize: str | None = None) -> None:
-    """As `Format.write`."""
+    """See `Format.write`."""
     import json
     import tempfile
 
@@ -30,7 +30,7 @@ def write(predictor, folder: str, quantize: str | None = None) -> None:
 
     module = tf.Module()
     module.weights = [variable.value for variable in predictor.reader.model.variables]
-    with machine.quiet(), tempfile.TemporaryDirectory() as saved:  # only of a SavedModel does it keep the names
+    with machine.quiet(), tempfile.TemporaryDirectory() as saved:  # the converter keeps names only of a SavedModel
         tf.saved_model.save(module, saved, signatures=_function(predictor))
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
         if quantize:
@@ -44,7 +44,7 @@ def write(predictor, folder: str, quantize: str | None = None) -> None:
 
 
 def _function(predictor):
-    """The concrete function of an image (1, H, W, C) and its width (1,)."""
+    """Return the concrete function of an image (1, H, W, C) and its width (1,)."""
     import tensorflow as tf
 
     from aocr.config import COLUMN_PIXELS
@@ -55,21 +55,21 @@ def _function(predictor):
     config = predictor.config
     width = config.network_width if config.traits.fixed_width else padded_width(config.network_width)
     if (steps := -(-width // COLUMN_PIXELS) + config.max_steps) > MAX_STEPS:
-        reason = f"this model takes {steps} steps, and the format, which has no loops, {MAX_STEPS} at the most."
+        reason = f"this model has {steps} steps, the format supports up to {MAX_STEPS}."
         raise ExportError(f"A litert export cannot be made: {reason} Use --format onnx.")
     image = tf.TensorSpec((1, config.height, width, config.channels), tf.float32, "image")
 
     @tf.function(input_signature=(image, tf.TensorSpec((1,), tf.int32, "width")))
     def read(image, width):
         with unrolled():
-            found = predictor.reader.model.read(image, width, temperatures=(predictor.reader.temperature,))
-        return {"ids": found.ids, "probabilities": found.probabilities, "confidence": found.confidence}
+            reading = predictor.reader.model.read(image, width, temperatures=(predictor.reader.temperature,))
+        return {"ids": reading.ids, "probabilities": reading.probabilities, "confidence": reading.confidence}
 
     return read.get_concrete_function()
 
 
 def read_back(folder: str, samples) -> Iterator[tuple]:
-    """As `Format.read_back`; images of a batch one after the other."""
+    """See `Format.read_back`. The images of a batch are read one by one."""
     import json
 
     import numpy as np
@@ -84,5 +84,5 @@ def read_back(folder: str, samples) -> Iterator[tuple]:
         for image, width in zip(images, widths, strict=True):
             padded = np.zeros(shape, np.float32)
             padded[0, :, : image.shape[1]] = image[:, : shape[2]]
-            found = run(image=padded, width=np.array([width], np.int32))
-            yield samples.texts(found["ids"], charset)[0], found["confidence"][0]
+            outputs = run(image=padded, width=np.array([width], np.int32))
+            yield samples.texts(outputs["ids"], charset)[0], outputs["confidence"][0]

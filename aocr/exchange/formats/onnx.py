@@ -1,4 +1,4 @@
-"""An ONNX graph: one file with all that a reader needs, for ONNX Runtime and others. It takes pixels, not files."""
+"""An ONNX graph: one file with everything a reader needs. Its input is pixels, not encoded images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEEDED = ("onnx", "onnxruntime")
 
 
 def write(predictor, folder: str) -> None:
-    """As `Format.write`."""
+    """See `Format.write`."""
     from aocr import files
     from aocr.exchange.serving import graph_of
 
@@ -21,12 +21,12 @@ def write(predictor, folder: str) -> None:
 
 
 def read_back(folder: str, samples) -> Iterator[tuple]:
-    """As `Format.read_back`."""
+    """See `Format.read_back`."""
     import json
 
     import onnx
 
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as of aocr.machine, which is out of reach here
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as aocr.machine does
     import onnxruntime
 
     path = os.path.join(folder, MAIN_FILE)

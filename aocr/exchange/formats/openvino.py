@@ -1,4 +1,4 @@
-"""OpenVINO's form of the ONNX graph: `reader.xml` and the weights, `reader.bin`. It takes pixels, not files."""
+"""The ONNX graph converted to OpenVINO: `reader.xml`, and the weights in `reader.bin`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ NEEDED = ("openvino",)
 IS_FOLDER = False
 
 SETTINGS = ["aocr", "model"]
-"""Where the settings of model.json lie in the model's `rt_info`."""
+"""Path of model.json's settings in the model's `rt_info`."""
 
 
 def _openvino():
-    """The package, which cannot report to its maker what is done."""
+    """Import the package with its telemetry blocked."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
@@ -24,7 +24,7 @@ def _openvino():
 
 
 def write(predictor, folder: str) -> None:
-    """As `Format.write`."""
+    """See `Format.write`."""
     import json
 
     openvino = _openvino()
@@ -41,7 +41,7 @@ def write(predictor, folder: str) -> None:
 
 
 def read_back(folder: str, samples) -> Iterator[tuple]:
-    """As `Format.read_back`."""
+    """See `Format.read_back`."""
     import json
 
     openvino = _openvino()
@@ -49,8 +49,8 @@ def read_back(folder: str, samples) -> Iterator[tuple]:
     core = openvino.Core()
     model = core.read_model(os.path.join(folder, MAIN_FILE))
     charset = json.loads(model.get_rt_info(SETTINGS).value)["charset"]
-    how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    compiled = core.compile_model(model, "CPU", how)
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = core.compile_model(model, "CPU", options)
     for images, widths in samples.pixels:
-        found = compiled({"images": images, "widths": widths})
-        yield from zip(samples.texts(found["ids"], charset), found["confidence"], strict=True)
+        outputs = compiled({"images": images, "widths": widths})
+        yield from zip(samples.texts(outputs["ids"], charset), outputs["confidence"], strict=True)

@@ -1,4 +1,4 @@
-"""A SavedModel, with the whole preprocessing in graph."""
+"""A SavedModel that includes the preprocessing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IS_FOLDER = True
 
 
 def write(predictor, folder: str) -> None:
-    """As `Format.write`; Serving leaves `assets.extra` alone."""
+    """See `Format.write`. TensorFlow Serving ignores `assets.extra`."""
     import tensorflow as tf
 
     from aocr.exchange.serving import ServingModule
@@ -26,7 +26,7 @@ def write(predictor, folder: str) -> None:
 
 
 def read_back(folder: str, samples) -> Iterator[tuple]:
-    """As `Format.read_back`, at last the first image (a png) by its pixels."""
+    """See `Format.read_back`; at the end the first image, a png, is read from its pixels."""
     import numpy as np
     import tensorflow as tf
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aocr import files
 from aocr.errors import ConfigError, ImageError
-from aocr.reading.predictor import load
+from aocr.reading.predictor import load, load_network
 from aocr.results import Prediction, Sample
 from aocr.serving.labelling.queue import Rank
 from aocr.text.metrics import normalised_edit_distance
@@ -73,7 +73,7 @@ def read_images(
     Raises:
       CheckpointError: the model cannot be used.
     """
-    predictor = load(model_dir, quick=True)
+    predictor = load(model_dir)
     results = progress(predictor.predict_each(paths))
     return [result if isinstance(result, ImageError) else guess_reading(result) for result in results]
 
@@ -94,7 +94,7 @@ def read_labels(model_dir: str, annotations: str, data_base_dir: str | None = No
     if files.is_graph(model_dir):
         reason = "an ONNX export does not tell how likely a label is. Give the model folder."
         raise ConfigError("--model-dir", model_dir, reason)
-    predictor = load(model_dir)
+    predictor = load_network(model_dir)
     from aocr.data.datasets import open_dataset
     from aocr.data.records import is_tfrecord
     from aocr.reading.evaluator import evaluate
