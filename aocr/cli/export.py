@@ -12,11 +12,9 @@ from aocr.errors import ConfigError, escape_control
 
 log = logging.getLogger("aocr")
 
-ADVICE = "To export that reader: aocr export DIR --model-dir words."
-
-HELP = "write a model for other programs"
-ABOUT = """Export a trained model in one of these formats: {}. The export is loaded again in a process of its own and
-must read sample images as the model does."""
+HELP = "export a model for other programs"
+ABOUT = """Export a trained model in one of these formats: {}. The export is then loaded in a process without aocr and
+must read sample images like the model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from aocr.exchange.formats import DEFAULT, FORMATS
 
     parser.description = ABOUT.format(", ".join(form.ABOUT for form in FORMATS.values()))
-    parser.add_argument("export_dir", nargs="?", metavar="DIR", help="(default: AIP_MODEL_DIR, else exported)")
+    parser.add_argument(
+        "export_dir", nargs="?", metavar="DIR", help="folder to write (default: $AIP_MODEL_DIR if set, else exported)"
+    )
     parser.add_argument("--format", choices=list(FORMATS), default=DEFAULT, help="(default: %(default)s)")
     add = parser.add_argument
-    add("--quantize", choices=["float16", "int8"], help="round the weights of litert to this; needs --check")
-    add("--check", metavar="DATASET", help="images with labels; rounded weights that read 1 %% fewer are refused")
+    add("--quantize", choices=["float16", "int8"], help="make the litert file smaller; needs --check")
+    add("--check", metavar="DATASET", help="labelled images to test that --quantize loses less than 1 %% accuracy")
     options.add_model_dir(parser)
     options.add_data_base_dir(parser)
     options.add_log_path(parser)
@@ -38,13 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, prove, say where."""
+    """Export the model and print where."""
     options.check_paths([args.check] if args.check else [], args.model_dir)
     from aocr.folder.words import NAME
 
     if args.export_dir == NAME:
-        reason = f"is the name of the reader that comes with aocr, which a folder of this name would hide. {ADVICE}"
-        raise ConfigError("DIR", NAME, reason)
+        reason = "a folder of this name would hide the reader that comes with aocr. To export that reader:"
+        raise ConfigError("DIR", NAME, f"{reason} aocr export DIR --model-dir words.")
     machine.start_tensorflow()
     from aocr.data.datasets import open_dataset
     from aocr.exchange.export import check_choice, export
@@ -52,15 +52,15 @@ def run(args: argparse.Namespace) -> int:
     check_choice(args.format, args.quantize, bool(args.check))
     predictor = options.open_model(args, network=True)
     log.info("Exporting %s", predictor.source)
-    # Vertex AI looks for the model in the folder that it names, not in a numbered one
-    given, named = args.export_dir, os.environ.get("AIP_MODEL_DIR")
-    target = (predictor, given or named or "exported", args.format, bool(given or not named))
+    vertex_dir = os.environ.get("AIP_MODEL_DIR")  # Vertex AI expects the model in this folder, not in a numbered one
+    export_dir = args.export_dir or vertex_dir or "exported"
+    is_numbered = bool(args.export_dir or not vertex_dir)
     if args.check:
         with open_dataset([args.check], args.data_base_dir) as dataset:
-            path = export(*target, args.quantize, dataset)
-        found = f"it read {args.check} about as well as the model does."
+            path = export(predictor, export_dir, args.format, is_numbered, args.quantize, dataset)
+        result = f"it read {args.check} about as well as the model."
     else:
-        path = export(*target)
-        found = "it read sample images as the model does."
-    print(escape_control(f"Exported to {path}. Loaded in a process of its own, {found}"))
+        path = export(predictor, export_dir, args.format, is_numbered)
+        result = "it read sample images like the model."
+    print(escape_control(f"Exported to {path}. In a process without aocr {result}"))
     return 0

@@ -14,45 +14,40 @@ from aocr.text.charset import Charset
 log = logging.getLogger("aocr")
 
 LIMITS = {"max_width": 160, "max_height": 60, "max_prediction": 8}
-"""Defaults of aocr 0.7.6, which a checkpoint does not tell."""
+"""Defaults of aocr 0.7.6; a checkpoint does not record them."""
 
-
-HELP = "turn a checkpoint of aocr 0.7.6 into a model folder"
-ABOUT = """Turn a trained checkpoint of aocr 0.7.6 (model.ckpt-N.*) into a model folder that every command reads. Sizes
-are read from it; the charset and the limits come from the flags it was trained with."""
+HELP = "convert a checkpoint of aocr 0.7.6 to a model folder"
+ABOUT = """Convert a trained checkpoint of aocr 0.7.6 (model.ckpt-N.*) to a model folder. The network's sizes are read
+from the checkpoint; give the charset and the limits that it was trained with."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="folder with model.ckpt-N.*, or a path without ending")
+    add(
+        "checkpoint", metavar="CHECKPOINT", help="folder with model.ckpt-N.*, or path of a checkpoint without extension"
+    )
     options.add_model_dir(parser, written=True)
     options.add_log_path(parser)
     # fmt: off
     add("--charset", default="alphanumeric", metavar="FILE|NAME",
-        help="its symbols in the order of their ids (default: %(default)s)")
+        help="the symbols in the order of their ids (default: %(default)s)")
     # fmt: on
     add("--full-ascii", action="store_true", help=options.FULL_ASCII)
     for name, default in LIMITS.items():
         flag = f"--{name.replace('_', '-')}"
-        add(
-            flag,
-            type=options.positive,
-            default=default,
-            metavar="N",
-            help="as it was trained with (default: %(default)s)",
-        )
+        add(flag, type=options.positive, default=default, metavar="N", help="as in its training (default: %(default)s)")
     group = parser.add_argument_group("the network, checked against the checkpoint")
     for name in ("attn-num-hidden", "attn-num-layers", "target-embedding-size"):
         group.add_argument(f"--{name}", type=options.positive, default=argparse.SUPPRESS, metavar="N")
     colour = {"dest": "channels", "action": "store_const", "default": argparse.SUPPRESS}
-    group.add_argument("--color", const=3, help="it reads colour", **colour)  # type: ignore[arg-type]
-    group.add_argument("--no-color", const=1, help="it reads grey", **colour)  # type: ignore[arg-type]
-    group.add_argument("--use-gru", action="store_true", default=argparse.SUPPRESS, help="it has GRU cells")
+    group.add_argument("--color", const=3, help="the model reads colour", **colour)  # type: ignore[arg-type]
+    group.add_argument("--no-color", const=1, help="the model reads grey", **colour)  # type: ignore[arg-type]
+    group.add_argument("--use-gru", action="store_true", default=argparse.SUPPRESS, help="the model has GRU cells")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import, then say what to type next."""
+    """Import the checkpoint and print the next command."""
     charset = Charset.from_name_or_file(options.typed_charset(args))  # type: ignore[arg-type]
     machine.start_tensorflow()
     from aocr.exchange.aocr_0_7_6 import import_checkpoint

@@ -11,13 +11,11 @@ from aocr.cli import options
 
 log = logging.getLogger("aocr")
 
-
 HELP = "score a model on images with labels"
 ABOUT = "Score a trained model on images with labels."
 
-
 RESULTS = "results"
-"""Folder of pictures where none is named."""
+"""Default folder of the attention pictures."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,19 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_data_base_dir(parser)
     options.add_gpu(parser)
     options.add_no_distance(parser)
-    add("--visualize", action="store_true", help="draw where the model looked, into --output-dir")
-    add("--output-dir", metavar="DIR", help=f"folder of --visualize (default: {RESULTS})")
-    add("--report", metavar="FILE", help="write a page with scores and misses (HTML)")
-    add("--json", action="store_true", help="print the scores as one JSON object and nothing else")
+    add("--visualize", action="store_true", help="draw the attention on each image, in --output-dir")
+    add("--output-dir", metavar="DIR", help=f"folder for --visualize (default: {RESULTS})")
+    add("--report", metavar="FILE", help="write an HTML page with the scores and the misread images")
+    add("--json", action="store_true", help="print only the scores, as a JSON object")
     options.add_reading(parser)
     options.add_network(parser, training=False)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score, print the misses, write what was asked for."""
+    """Score the model, print the misread images, and write the report and pictures."""
     options.check_paths(args.datasets, args.model_dir)
     if args.output_dir and not args.visualize:
-        log.warning("--output-dir is for --visualize: nothing is drawn.")
+        log.warning("--output-dir has no effect without --visualize.")
     if args.report:
         files.check_same(args.report, b"<!DOCTYPE html>", "page")
     machine.start_tensorflow()
@@ -56,13 +54,13 @@ def run(args: argparse.Namespace) -> int:
     keep = args.visualize or bool(args.report)
     with open_dataset(args.datasets, args.data_base_dir) as dataset:
         report, samples = evaluate(predictor, dataset, use_distance=args.use_distance, keep_source=keep)
-    _tell_learnt(args.model_dir, dataset.summary.split_keys)
-    foreign = sum(math.isnan(sample.log_likelihood) for sample in samples)
-    if foreign:
+    _warn_of_learnt(args.model_dir, dataset.summary.split_keys.tolist())
+    if num_unwritable := sum(math.isnan(sample.log_likelihood) for sample in samples):
         log.warning(
             "The model cannot write %d of the %d labels: they have symbols outside its charset or are too long. "
-            "They count as misread, and are left out of the perplexity.",
-            *(foreign, len(samples)),
+            "They count as misread and are left out of the perplexity.",
+            num_unwritable,
+            len(samples),
         )
     if not args.json:
         for sample in samples:
@@ -72,21 +70,20 @@ def run(args: argparse.Namespace) -> int:
         folder = args.output_dir or RESULTS
         for sample in samples:
             write_visualization(sample, folder)
-        log.info("Attention of %d images drawn in %s", len(samples), folder)
+        log.info("Drew the attention of %d images in %s", len(samples), folder)
     if args.report:
         write_html_report(args.report, report, samples, f"aocr test {dataset.name}")
-        log.info("Report written to %s", args.report)
+        log.info("Wrote the report to %s", args.report)
     print(score_json(report) if args.json else score_text(report))
     return 0
 
 
-def _tell_learnt(model_dir: str, places) -> None:
-    """Warn of those of these images, each by its place, that the model has learnt from."""
+def _warn_of_learnt(model_dir: str, digests: list[int]) -> None:
+    """Warn if the model was trained on some of these images."""
     from aocr.folder.words import open_folder
-    from aocr.training.seen import seen_by_reader
 
-    if files.is_graph(model_dir):
-        return
-    if learnt := int(seen_by_reader(open_folder(model_dir)).is_known(places).sum()):
-        told = "The model has learnt from %d of these %d images: it reads others less well than the scores say."
-        log.warning(told, learnt, len(places))
+    learnt = open_folder(model_dir).read_learnt()
+    trained_on = set() if learnt is None else set(learnt.tolist())
+    if num_learnt := sum(digest in trained_on for digest in digests):
+        warning = "The model was trained on %d of these %d images, so the scores are too good for new images."
+        log.warning(warning, num_learnt, len(digests))

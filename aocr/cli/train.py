@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     with waiting("starting TensorFlow"):
         machine.start_tensorflow()
         from aocr.folder.model_folder import ModelFolder
-        from aocr.training.prepare import TrainRequest
+        from aocr.training.request import TrainRequest
         from aocr.training.run import train
 
     if args.gpu_id is not None:
@@ -162,8 +162,8 @@ def run(args: argparse.Namespace) -> int:
     message = "Training ended after step %d: %s." if outcome.trained else ALREADY_ENDED
     log.info(message, outcome.step, outcome.reason)
     weights = ModelFolder(args.model_dir).weights_info().describe()
-    log.info("test, predict and export will use these weights: %s.", weights)
+    log.info("test, predict and export will use the %s.", weights)
     flag = "" if args.model_dir == "checkpoints" else f" --model-dir {shlex.quote(args.model_dir)}"
     next_steps = f"Next: aocr test DATASET{flag}, aocr predict IMAGE...{flag}, aocr export{flag}"
-    print(escape_control(next_steps if outcome.begun else NOT_YET))
+    print(escape_control(next_steps if outcome.can_read else NOT_YET))
     return 0

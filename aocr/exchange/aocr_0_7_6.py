@@ -84,20 +84,12 @@ class OldCheckpoint:
                 return spelling
         raise CheckpointError(self.path, f"is not a checkpoint of aocr 0.7.6: it has no variable {name!r}.")
 
-    def has(self, name: str) -> bool:
-        """Return whether there is a variable of this released name."""
-        return name in self.shapes
-
     def shape(self, name: str) -> tuple[int, ...]:
         """Return a variable's shape."""
         return self.shapes[self._find(name)]
 
     def get(self, name: str) -> np.ndarray:
-        """Return a variable's value.
-
-        Raises:
-          CheckpointError: it is missing or damaged.
-        """
+        """Return a variable's value."""
         name = self._find(name)
         try:
             return self._reader.get_tensor(name)
@@ -140,7 +132,7 @@ def read_config(checkpoint: OldCheckpoint, charset: Charset, typed: dict[str, An
         "attn_num_hidden": hidden,
         "attn_num_layers": checkpoint.shape("bidirectional_rnn/fw/basic_lstm_cell/bias")[0] // (4 * hidden),
         "target_embedding_size": embedding,
-        "use_gru": checkpoint.has(f"{_CELL}/gru_cell/gates/kernel"),
+        "use_gru": f"{_CELL}/gru_cell/gates/kernel" in checkpoint.shapes,
     }
     config = ModelConfig(charset, **{**typed, **derived})
     check_typed(checkpoint.path, config, typed)

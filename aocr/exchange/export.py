@@ -8,7 +8,6 @@ import itertools
 import json
 import logging
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -117,11 +116,6 @@ def compare(predictor: Predictor, folder: str, kind: str, dataset: Dataset) -> N
     log.info("%s quantised: %s", kind, accuracies)
 
 
-def _next_number(folder: str) -> str:
-    """Return the number after the largest numbered folder, or 1."""
-    return str(max((int(name) for name in files.names_in(folder) if name.isdecimal()), default=0) + 1)
-
-
 def _move(folder: str, target: str, form: Format) -> None:
     """Move a finished export to its target: by one rename if the target is new and local, else file by file."""
     if form.IS_FOLDER and not files.is_remote(target) and not os.path.exists(target):
@@ -167,17 +161,6 @@ def check_choice(kind: str, quantize: str | None, has_dataset: bool) -> None:
             raise ExportError(f"The {kind} format needs {package}: pip install 'aocr[{kind}]'.")
 
 
-def _check_literal(path: str) -> None:
-    """Refuse a path that TensorFlow would take for a glob pattern when it loads the SavedModel.
-
-    Raises:
-      ExportError: it has such a character.
-    """
-    if match := re.search(r"[*?\[]" if os.sep == "\\" else r"[*?\[\\]", path):
-        reason = f"TensorFlow cannot load a SavedModel from a path with {match[0]!r}. Choose another folder."
-        raise ExportError(f"{path}: {reason}")
-
-
 def export(
     predictor: Predictor,
     export_dir: str,
@@ -206,8 +189,6 @@ def export(
     """
     form: Any = FORMATS[kind]
     check_choice(kind, quantize, dataset is not None)
-    if form.IS_FOLDER:
-        _check_literal(export_dir)
     is_new = not files.is_folder(export_dir)
     local_dir = None if files.is_remote(export_dir) else export_dir
     try:
@@ -221,7 +202,8 @@ def export(
                     check_samples(predictor, folder, kind)
                 path = export_dir
                 if form.IS_FOLDER and numbered:
-                    path = os.path.join(export_dir, _next_number(export_dir))
+                    numbers = [int(name) for name in files.names_in(export_dir) if name.isdecimal()]
+                    path = os.path.join(export_dir, str(max(numbers, default=0) + 1))
                 _move(folder, path, form)
         return path if form.IS_FOLDER else os.path.join(path, form.MAIN_FILE)
     finally:

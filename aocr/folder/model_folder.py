@@ -352,9 +352,7 @@ class ModelFolder:
             handle = os.open(self.path, os.O_RDONLY)
             self._stack.callback(os.close, handle)
             if not files.lock(handle):
-                reason = (
-                    "another training is running in this folder. Wait for it, stop it, or give another --model-dir."
-                )
+                reason = "another training is running in it. Wait for it, stop it, or give another --model-dir."
                 raise TrainingError(f"{self.path}: {reason}")
             self._locked = True
 

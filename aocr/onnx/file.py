@@ -28,8 +28,8 @@ MEMORY: dict[str, tuple] = {
 }
 """Type and dimensions, after that of the batch, of each part of the memory."""
 
-_EXTERNAL_DATA = b"\x0a\x08location"
-"""How every tensor whose data is in another file names that file: an entry with the key `location`."""
+EXTERNAL_DATA = b"\x0a\x08location"
+"""Bytes in every tensor whose data is in another file: the key of the entry that names it."""
 _GRAPH, _INITIALIZER = 7, 5
 _DIMS, _NAME, _RAW_DATA = 1, 8, 9
 
@@ -85,6 +85,7 @@ def write_step(weights: Weights, config: ModelConfig) -> bytes:
     """
     g = Graph()
     token = g.input("token", INT64, ("rows",))
+    state_shapes: dict[str, tuple[int | str, ...]]
     state_shapes = {"flat": ("rows", config.state_size), "context": ("rows", "values"), "position": ("rows",)}
     state = State(**{name: g.input(name, FLOAT, shape) for name, shape in state_shapes.items()})
     memory = {}
@@ -98,16 +99,6 @@ def write_step(weights: Weights, config: ModelConfig) -> bytes:
     for name, shape in state_shapes.items():
         g.output(getattr(new_state, name), f"new_{name}", FLOAT, shape)
     return g.model("aocr", __version__, {})
-
-
-def check_self_contained(data: bytes) -> None:
-    """Refuse a file whose weights are in other files.
-
-    Raises:
-      ValueError: it names such a file.
-    """
-    if _EXTERNAL_DATA in data:
-        raise ValueError("its weights are in another file")
 
 
 def read_metadata(metadata: Mapping[str, str]) -> tuple[ModelConfig, float]:

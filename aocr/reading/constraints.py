@@ -21,41 +21,43 @@ NO_ARC = np.iinfo(np.int64).max
 """A key that no arc has."""
 
 
-def make_constraints(how: ReadConfig, charset: Charset, max_steps: int) -> list[Constraint]:
-    """The automata that texts must follow, as numpy arrays.
+def make_constraints(read_config: ReadConfig, charset: Charset, max_steps: int) -> list[Constraint]:
+    """Compile the pattern and the lexicon of a ReadConfig to automata, as numpy arrays.
 
     Raises:
       ConfigError: a pattern or lexicon cannot be used, or all its texts are longer than the model's limit.
     """
     constraints, pattern = [], None
-    if how.pattern is not None:
-        pattern = compile_pattern(how.pattern, charset)
-        constraints.append(_constraint(pattern, -NEVER, max_steps, "--pattern", how.pattern))
-    if how.lexicon is not None:
-        name = how.lexicon if isinstance(how.lexicon, str) else "the list"
-        automaton = _lexicon(how, name, charset, max_steps, pattern)
-        penalty = -NEVER if how.lexicon_weight is None else how.lexicon_weight
+    if read_config.pattern is not None:
+        pattern = compile_pattern(read_config.pattern, charset)
+        constraints.append(_constraint(pattern, -NEVER, max_steps, "--pattern", read_config.pattern))
+    if read_config.lexicon is not None:
+        name = read_config.lexicon if isinstance(read_config.lexicon, str) else "the list"
+        automaton = _lexicon(read_config, name, charset, max_steps, pattern)
+        penalty = -NEVER if read_config.lexicon_weight is None else read_config.lexicon_weight
         constraints.append(_constraint(automaton, penalty, max_steps, "--lexicon", name))
     return constraints
 
 
-def _lexicon(how: ReadConfig, name: str, charset: Charset, max_steps: int, pattern: Automaton | None) -> Automaton:
-    """The automaton of those words of a list, in messages `name`, that the model can write."""
-    given = read_words(how.lexicon) if isinstance(how.lexicon, str) else how.lexicon or ()
-    words = [normalise(word) for word in given]
-    if pattern and how.lexicon_weight is None:  # of two that bind, the common texts
+def _lexicon(
+    read_config: ReadConfig, name: str, charset: Charset, max_steps: int, pattern: Automaton | None
+) -> Automaton:
+    """Compile the words of the lexicon called `name` that the model can write."""
+    lexicon = read_config.lexicon
+    words = [normalise(word) for word in (read_words(lexicon) if isinstance(lexicon, str) else lexicon or ())]
+    if pattern and read_config.lexicon_weight is None:  # two hard constraints: keep the words that match both
         words = [w for w in words if not charset.missing(w) and pattern.accepts(charset.encode(w))]
         if not words:
-            raise ConfigError("--lexicon", name, f"no entry fits --pattern {how.pattern!r}.")
+            raise ConfigError("--lexicon", name, f"no entry matches --pattern {read_config.pattern!r}.")
     short = [word for word in words if len(word) < max_steps]
     if words and not short:
         raise _too_long("--lexicon", name, min(map(len, words)), max_steps)
-    if too_long := len(words) - len(short):
-        log.warning("%s: %d entries are longer than the %d characters of the model", name, too_long, max_steps - 1)
+    if num_long := len(words) - len(short):
+        log.warning("%s: %d entries are longer than the model's %d characters", name, num_long, max_steps - 1)
     automaton, left_out = compile_lexicon(short, charset)
     if left_out:
-        shown = ", ".join(map(repr, left_out[:3]))
-        log.warning("%s: %d entries have symbols outside the charset: %s", name, len(left_out), shown)
+        examples = ", ".join(map(repr, left_out[:3]))
+        log.warning("%s: %d entries have symbols outside the charset: %s", name, len(left_out), examples)
     return automaton
 
 
@@ -63,7 +65,7 @@ def _constraint(automaton: Automaton, penalty: float, max_steps: int, field: str
     shortest = int(automaton.distances[0])
     if shortest >= max_steps and penalty == -NEVER:
         raise _too_long(field, value, shortest, max_steps)
-    has_arcs = len(automaton.keys) > 0  # else only the empty text fits; nothing can be taken from empty arrays
+    has_arcs = len(automaton.keys) > 0  # without arcs only the empty text matches; the search needs non-empty arrays
     return Constraint(
         keys=automaton.keys if has_arcs else np.array([NO_ARC]),
         targets=automaton.targets if has_arcs else np.zeros(1, np.int32),

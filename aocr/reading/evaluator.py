@@ -1,4 +1,4 @@
-"""Scoring a model on a dataset."""
+"""Score a model on a dataset."""
 
 from __future__ import annotations
 
@@ -22,30 +22,26 @@ from aocr.text.metrics import score
 
 
 class Workers(Protocol):
-    """Processes that share the reading.
-
-    Attributes:
-      worker: number of this one, from 0.
-      num_workers: how many there are.
-    """
+    """Processes that share the reading."""
 
     worker: int
+    """Index of this process."""
     num_workers: int
 
     def exchange(self, value: object) -> list:
-        """What each worker gave, in their order."""
+        """Return the values of all workers, in their order."""
         ...
 
 
 class Evaluator:
-    """Reads every image of a dataset and compares it with its label.
+    """Reads the images of a dataset and compares them with their labels.
 
     Args:
       reader: of the model.
       batches: of the dataset.
       charset: of the model.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
-      workers: that share the reading; None: this process reads all.
+      workers: processes that share the reading; None: this process reads everything.
     """
 
     def __init__(
@@ -62,53 +58,53 @@ class Evaluator:
         self.num_timed = 0
 
     def samples(self) -> Iterator[tuple[int, Sample]]:
-        """(number of the record, scored image), in the order of the batches; this worker's part."""
-        warm = False
+        """Yield (index of the record, scored image) in the order of the batches; this worker's share."""
+        is_first = True
         share = (self.workers.worker, self.workers.num_workers) if self.workers else ()
         for batch in self.batches.sorted_batches(*share):
-            if not warm:
-                self.reader.read(batch.images, batch.widths)  # the first call builds the graph
-                warm = True
+            if is_first:
+                self.reader.read(batch.images, batch.widths)  # traces the graph
+                is_first = False
             start = time.perf_counter()
             reading = self.reader.read(batch.images, batch.widths)
             self.seconds += time.perf_counter() - start
             self.num_timed += len(reading.confidence)
-            yield from self._pair(batch, reading)
+            yield from self._samples_of(batch, reading)
 
-    def _pair(self, batch: Batch, reading: Reading) -> Iterator[tuple[int, Sample]]:
+    def _samples_of(self, batch: Batch, reading: Reading) -> Iterator[tuple[int, Sample]]:
         likelihoods = self.reader.log_likelihood(batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
         scales = batch.scales.numpy()
         widths = np.round(batch.widths.numpy() * scales).astype(int).tolist()
         predictions = to_predictions(reading, scales, widths, self.charset, self.reader.num_alternatives)
-        fields = (part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record))
-        for index, label, comment, record, prediction, likelihood in zip(
-            *fields, predictions, likelihoods, strict=True
-        ):
-            label = label.decode("utf-8")
-            expressible = not self.charset.missing(label) and len(label) <= self.batches.config.max_prediction
+        indices, labels, comments, images = (
+            part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record)
+        )
+        for i, prediction in enumerate(predictions):
+            label = labels[i].decode("utf-8")
+            is_expressible = not self.charset.missing(label) and len(label) <= self.batches.config.max_prediction
             sample = Sample(
-                name=comment.decode("utf-8", "replace") or f"record {index + 1}",
+                name=comments[i].decode("utf-8", "replace") or f"record {indices[i] + 1}",
                 label=label,
                 prediction=prediction,
-                image=record,
-                log_likelihood=float(likelihood) if expressible else float("nan"),
+                image=images[i],
+                log_likelihood=float(likelihoods[i]) if is_expressible else float("nan"),
             )
-            yield int(index), sample
+            yield int(indices[i]), sample
 
     def gathered(self) -> list[Sample]:
-        """The scored images of all workers, without pictures."""
-        mine = [sample for _, sample in self.samples()]
+        """Return the scored images of all workers; of other workers' images the texts and scores only."""
+        samples = [sample for _, sample in self.samples()]
         if self.workers is None:
-            return mine
-        rows = [[s.label, s.prediction.text, s.prediction.confidence, s.log_likelihood] for s in mine]
+            return samples
+        rows = [[s.label, s.prediction.text, s.prediction.confidence, s.log_likelihood] for s in samples]
         return [
             Sample("", label, Prediction(text, confidence, uncalibrated=confidence), log_likelihood=likelihood)
-            for part in self.workers.exchange(rows)
-            for label, text, confidence, likelihood in part
+            for worker_rows in self.workers.exchange(rows)
+            for label, text, confidence, likelihood in worker_rows
         ]
 
     def report(self, samples: list[Sample], skipped: dict[str, int] | None = None) -> EvalReport:
-        """Scores of `samples`, with the reading speed seen while they were made."""
+        """Score samples; the reading speed is that of all batches so far."""
         speed = self.num_timed / self.seconds if self.seconds else float("nan")
         return score(samples, use_distance=self.use_distance, images_per_second=speed, skipped=skipped)
 
@@ -119,7 +115,7 @@ def evaluate(
     """Score a model on a dataset.
 
     Args:
-      predictor: to read with.
+      predictor: from `load_network`.
       dataset: images and labels.
       part: `all`, or the `training` or `validation` part of the hash split.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
@@ -129,14 +125,13 @@ def evaluate(
       Scores, and the samples in the dataset's order.
     """
     config = predictor.config
-    widths = network_widths(dataset.summary.sizes, config)
-    plan = plan_batches(widths, predictor.batch_size, config)
+    plan = plan_batches(network_widths(dataset.summary.sizes, config), predictor.batch_size, config)
     batches = Batches(dataset.paths, config, plan, dataset.summary, part, keep_source=True)
     evaluator = Evaluator(predictor.reader, batches, config.charset, use_distance)  # type: ignore[arg-type]
-    found = {i: sample if keep_source else _light(sample) for i, sample in evaluator.samples()}
-    samples = [found[i] for i in sorted(found)]
+    by_index = {i: sample if keep_source else _without_arrays(sample) for i, sample in evaluator.samples()}
+    samples = [by_index[i] for i in sorted(by_index)]
     return evaluator.report(samples, dataset.skipped), samples
 
 
-def _light(sample: Sample) -> Sample:
+def _without_arrays(sample: Sample) -> Sample:
     return dataclasses.replace(sample, image=b"", prediction=dataclasses.replace(sample.prediction, attention=None))

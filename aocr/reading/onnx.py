@@ -15,7 +15,7 @@ from aocr.data.images import canonical_image
 from aocr.errors import AocrError, CheckpointError
 from aocr.folder.model_folder import MODEL, WEIGHTS, ModelFolder
 from aocr.onnx.decoder import State
-from aocr.onnx.file import check_self_contained, decoder_weights, memory_parts, read_metadata, write_graph, write_step
+from aocr.onnx.file import EXTERNAL_DATA, decoder_weights, memory_parts, read_metadata, write_graph, write_step
 from aocr.onnx.network import Memory
 from aocr.reading import arrays
 from aocr.reading.constraints import make_constraints
@@ -46,7 +46,8 @@ class OnnxGraph:
 
     def __init__(self, path: str, data: bytes):
         self.path, self._data = path, data
-        self._guarded(lambda: check_self_contained(data))
+        if EXTERNAL_DATA in data:
+            raise CheckpointError(path, "its weights are in another file. Export the model again.")
         self._session = self._start_session(data)
         try:
             self.config, self.temperature = read_metadata(self._session.get_modelmeta().custom_metadata_map)
@@ -54,15 +55,9 @@ class OnnxGraph:
             raise CheckpointError(path, f"is not an ONNX export of aocr: {files.one_line(error)}") from None
 
     def _guarded(self, call: Callable[[], _Result]) -> _Result:
-        """Call a function of ONNX Runtime, whose errors have no common type.
-
-        Raises:
-          CheckpointError: it failed.
-        """
+        """Call a function of ONNX Runtime; turn its errors, which have no common type, into a CheckpointError."""
         try:
             return call()
-        except AocrError:
-            raise
         except Exception as error:
             reason = f"ONNX Runtime cannot read it ({files.one_line(error)}). Export the model again."
             raise CheckpointError(self.path, reason) from None
@@ -99,7 +94,8 @@ class OnnxGraph:
 
     def step(self, outputs: Sequence[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Run one step of the decoder."""
-        return self._guarded(lambda: self._step_session.run(outputs, inputs))
+        session = self._step_session
+        return self._guarded(lambda: session.run(outputs, inputs))
 
 
 class OnnxDecoder:

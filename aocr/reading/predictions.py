@@ -1,4 +1,4 @@
-"""From a reader's arrays to predictions."""
+"""Turn a reader's arrays into predictions, with a box for each character."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from aocr.results import NEVER, Alternative, Character, Prediction, Reading
 from aocr.text.charset import EOS, NUM_SPECIALS, Charset
 
 BOX_SHARE = 0.8
-"""Share of a character's attention that its box holds."""
+"""Share of a character's attention inside its box."""
 
 
 def _box(weights: np.ndarray, column_width: float, image_width: int) -> tuple[float, float]:
-    """Edges of the narrowest middle that holds `BOX_SHARE` of a row of attention, in original pixels."""
-    total = np.concatenate([[0.0], np.cumsum(weights)])
-    total /= max(total[-1], 1e-9)
-    edges = np.interp([(1 - BOX_SHARE) / 2, (1 + BOX_SHARE) / 2], total, np.arange(len(total)))
+    """Return the left and right edge, in original pixels, between which `BOX_SHARE` of the attention lies."""
+    cumulative = np.concatenate([[0.0], np.cumsum(weights)])
+    cumulative /= max(cumulative[-1], 1e-9)
+    edges = np.interp([(1 - BOX_SHARE) / 2, (1 + BOX_SHARE) / 2], cumulative, np.arange(len(cumulative)))
     x0, x1 = np.clip(edges * column_width, 0, image_width)
     return round(float(x0), 1), round(float(x1), 1)
 
@@ -30,14 +30,14 @@ def to_predictions(
     charset: Charset,
     num_alternatives: int = 0,
 ) -> list[Prediction]:
-    """The Predictions of a batch.
+    """Return the Predictions of a batch.
 
     Args:
       reading: of the batch.
-      scales: original pixels that a pixel of each network's image spans.
+      scales: original pixels per pixel of the network's image.
       image_widths: original widths in pixels.
       charset: of the model.
-      num_alternatives: other readings to tell, at the most.
+      num_alternatives: maximum number of alternative readings.
     """
     images = zip(scales, image_widths, strict=True)
     return [_prediction(reading, b, *image, charset, num_alternatives) for b, image in enumerate(images)]
@@ -57,7 +57,7 @@ def _prediction(
         for t in range(steps)
         if ids[t] >= NUM_SPECIALS
     )
-    others = [
+    alternatives = [
         Alternative(charset.decode(beam), float(np.exp(log_probs[-1])))
         for beam, log_probs in zip(reading.beam_ids[b, 1:], reading.log_probs[b, 1:], strict=True)
         if log_probs[-1] > NEVER / 2
@@ -69,6 +69,6 @@ def _prediction(
         attention=attention[:steps],
         image_width=image_width,
         column_width=column_width,
-        alternatives=tuple(others[:num_alternatives]),
+        alternatives=tuple(alternatives[:num_alternatives]),
         uncalibrated=float(np.exp(reading.log_probs[b, 0, 0])),
     )

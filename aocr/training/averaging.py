@@ -8,15 +8,15 @@ from contextlib import contextmanager
 import tensorflow as tf
 
 MAX_DECAY = 0.995
-"""Share of the average that stays at each step, once training has gone on for a while."""
+"""Share of the average that is kept at each step, after the first steps."""
 UPDATE_STEPS = 5
-"""Steps between two updates: an update reads and writes all weights, and between near steps they differ little."""
+"""Steps between two updates. An update reads and writes all weights; successive steps differ little."""
 
 
 class WeightAverage:
     """Exponential moving average of all weights, batch statistics included (Polyak and Juditsky, 1992).
 
-    A constant learning rate keeps the weights moving about; their average stands where they move around.
+    At a constant learning rate the weights keep moving; their average is the centre of that movement.
 
     Args:
       weights: the model's variables by name.
@@ -29,7 +29,7 @@ class WeightAverage:
         }
 
     def update(self, step: tf.Tensor) -> None:
-        """Take in the weights after a step (its number, from 0); every replica does it, in the compiled step."""
+        """Update the average after a step (its number, from 0); every replica does so, in the compiled step."""
 
         def move():
             done = tf.cast(step, tf.float32)
@@ -42,12 +42,12 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model has the averaged weights inside the block, and its own again after it."""
-        kept = {name: tf.identity(value) for name, value in self.weights.items()}
+        """Give the model the averaged weights inside the block, and its own again after it."""
+        own = {name: tf.identity(value) for name, value in self.weights.items()}
         for name, value in self.weights.items():
             value.assign(self.averages[name])
         try:
             yield
         finally:
             for name, value in self.weights.items():
-                value.assign(kept[name])
+                value.assign(own[name])

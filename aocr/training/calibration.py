@@ -1,7 +1,7 @@
 """Temperature scaling (Guo et al., 2017, "On calibration of modern neural networks"), for whole texts.
 
 A text's confidence is the product of its symbols' probabilities, softmax(logits / temperature). The temperature is
-the one at which confidence best foretells whether the text is right.
+the one at which confidence best predicts whether the text is correct.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from aocr.results import Prediction, Sample
 from aocr.text.charset import Charset
 
 TEMPERATURES = np.geomspace(0.125, 8.0, 97)
-"""Temperatures that are tried; 1 is in the middle."""
+"""Temperatures to choose from; 1 is in the middle."""
 PRIOR = 0.5
-"""Standard deviation of ln T that is expected: two networks in three between 0.6 and 1.6."""
+"""Prior standard deviation of ln T: two networks in three between 0.6 and 1.6."""
 
 
 def fit_temperature(log_probs: np.ndarray, correct: np.ndarray) -> float:
-    """The likeliest temperature, given how often texts of each confidence are right.
+    """Return the most likely temperature, given which texts are correct.
 
-    Before any text is read, ln T is taken for normal around 0 with deviation `PRIOR`: some dozens of texts say little
-    of T, and as many without a mistake would ask for certainty.
+    The prior of ln T is normal around 0 with deviation `PRIOR`: a few dozen texts say little about T, and without an
+    error among them the likelihood alone would demand certainty.
 
     Args:
       log_probs: (N, G), ln of each text's probability at each of `TEMPERATURES`.
@@ -38,19 +38,16 @@ def fit_temperature(log_probs: np.ndarray, correct: np.ndarray) -> float:
 
 
 class Calibration(NamedTuple):
-    """What reading a validation set told.
-
-    Attributes:
-      temperature: fitted to it.
-      samples: its images as they were read, their confidence at this temperature.
-    """
+    """The result of reading a validation set."""
 
     temperature: float
+    """Fitted to it."""
     samples: list[Sample]
+    """Its images as they were read, with their confidence at this temperature."""
 
 
 class TemperedReader:
-    """Reads batches, and tells how probable each text is at each of `TEMPERATURES`.
+    """Reads batches, with the probability of each text at each of `TEMPERATURES`.
 
     Args:
       model: to read with.
@@ -66,7 +63,7 @@ class TemperedReader:
         )
 
     def read(self, batch: Batch) -> tuple[list[str], np.ndarray]:
-        """B texts, and (B, G) ln of their probabilities."""
+        """Return B texts, and (B, G) ln of their probabilities."""
         reading = self._read(batch.images, batch.widths)
         return [self._charset.decode(ids) for ids in reading.ids.numpy()], reading.log_probs[:, 0].numpy()
 
@@ -74,9 +71,9 @@ class TemperedReader:
         """Read a validation set and fit the temperature to it."""
         parts, texts, labels = [], [], []
         for batch in batches.sorted_batches():
-            found, log_probs = self.read(batch)
+            batch_texts, log_probs = self.read(batch)
             parts.append(log_probs)
-            texts += found
+            texts += batch_texts
             labels += [label.decode("utf-8") for label in batch.label.numpy()]
         log_probs = np.concatenate(parts)
         correct = [text == label for text, label in zip(texts, labels, strict=True)]
@@ -89,7 +86,7 @@ class TemperedReader:
 
 
 def confidences_at(temperature: float, log_probs: np.ndarray) -> list[float]:
-    """Confidence of texts at one of `TEMPERATURES`: (N, G) -> N values."""
+    """Return the confidence of texts at one of `TEMPERATURES`: (N, G) -> N values."""
     return np.exp(log_probs[:, np.argmin(abs(TEMPERATURES - temperature))]).tolist()
 
 

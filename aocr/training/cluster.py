@@ -20,9 +20,9 @@ class Cluster:
     """The devices that train together, and the processes that own them.
 
     Args:
-      strategy: that runs the step on every device.
-      worker: number of this process, 0 the chief, which alone writes.
-      num_workers: processes.
+      strategy: runs the step on every device.
+      worker: number of this process; 0 is the chief, which alone writes.
+      num_workers: number of processes.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, worker: int = 0, num_workers: int = 1):
@@ -40,13 +40,13 @@ class Cluster:
         return self.worker == 0
 
     def exchange(self, value: Any) -> list[Any]:
-        """Every worker's value, in the order of workers. All must call it: it waits for them.
+        """Return every worker's value, in the order of workers. All must call it: it waits for them.
 
         Args:
-          value: anything that JSON can hold.
+          value: anything JSON can represent.
 
         Raises:
-          TrainingError: a worker is gone.
+          TrainingError: a worker is lost.
         """
         if self.num_workers == 1:
             return [value]
@@ -57,7 +57,7 @@ class Cluster:
         return [json.loads(line) for line in lines[:: self.local_replicas]]
 
     def describe(self, batch_size: int) -> str:
-        """Strategy, replicas and per-replica batch in words."""
+        """Return strategy, replicas and per-replica batch in words."""
         if self.num_replicas == 1:
             return "one device"
         where = f"{self.num_workers} workers" if self.num_workers > 1 else "this machine"
@@ -70,7 +70,7 @@ class Cluster:
 
 @contextmanager
 def lost_worker_errors(cluster: Cluster) -> Iterator[None]:
-    """Turns TensorFlow's errors of a broken cluster into one clear line."""
+    """Turn TensorFlow's errors of a broken cluster into one clear line."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -78,12 +78,12 @@ def lost_worker_errors(cluster: Cluster) -> Iterator[None]:
             raise
         raise TrainingError(
             f"worker {cluster.worker} lost the others: one has stopped or cannot be reached. The last checkpoint is "
-            "kept; start all workers again to go on from it."
+            "kept; start all workers again to resume from it."
         ) from error
 
 
 def _chosen(devices: str | None, names: Sequence[str], kind: str) -> Sequence[str]:
-    """Those of `names` that `--devices` asks for.
+    """Return those of `names` that `--devices` asks for.
 
     Raises:
       ConfigError: there are fewer.
@@ -97,11 +97,11 @@ def _chosen(devices: str | None, names: Sequence[str], kind: str) -> Sequence[st
 
 
 def connect(devices: str | None = None) -> Cluster:
-    """The cluster that TF_CONFIG describes, or the devices of this machine. Call before TensorFlow does anything.
+    """Return the cluster of TF_CONFIG, or the devices of this machine. Call before TensorFlow does anything.
 
     Args:
       devices: `all`, a number of them, or their numbers with commas; None: the first GPU, else the CPU; in a
-        cluster: all GPUs of each machine.
+        cluster all GPUs of each machine.
 
     Raises:
       ConfigError: TF_CONFIG is damaged, or there are fewer devices.

@@ -1,4 +1,4 @@
-"""The optimizers that `--optimizer` names, with updates in TensorFlow's fused kernels."""
+"""The optimizers of `--optimizer`, with updates in TensorFlow's fused kernels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from aocr.model.recognizer import Recognizer
 
 
 class _Summed:
-    """An optimizer of gradients that `TrainStep` has summed over the replicas: Keras would do so once more."""
+    """An optimizer of gradients that `TrainStep` has already summed over the replicas, as Keras would."""
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
 
 
 class _Fused(_Summed):
-    """Adam's update in TensorFlow's one kernel, where Keras takes a dozen passes over every variable."""
+    """Adam's update in one TensorFlow kernel; Keras makes a dozen passes over every variable."""
 
     def update_step(self: Any, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -47,10 +47,10 @@ class AdamW(_Fused, keras.optimizers.AdamW):
 
 
 class Adadelta(_Summed, keras.optimizers.Adadelta):
-    """Zeiler, 2012; in one kernel too."""
+    """Zeiler, 2012; its update in one kernel too."""
 
     def update_step(self: Any, gradient, variable, learning_rate):
-        """Move a variable; Keras calls it."""
+        """Update a variable; Keras calls it."""
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdadelta(
             var=variable.handle,
@@ -67,7 +67,7 @@ class SGD(_Summed, keras.optimizers.SGD):
     """With Nesterov's momentum (Sutskever et al., 2013)."""
 
 
-_MADE: dict[str, tuple[Any, dict[str, Any]]] = {
+_OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "adamw": (AdamW, {"weight_decay": 1e-2}),
     "adam": (Adam, {}),
     "adadelta": (Adadelta, {"rho": 0.95, "epsilon": 1e-8}),
@@ -76,8 +76,8 @@ _MADE: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def make_optimizer(config: TrainConfig, model: Recognizer) -> keras.optimizers.Optimizer:
-    """The optimizer with its slots made."""
-    make, settings = _MADE[config.optimizer]
+    """Return the optimizer with its slots."""
+    make, settings = _OPTIMIZERS[config.optimizer]
     optimizer = make(config.learning_rate, **settings)
     if config.optimizer == "adamw":
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "embeddings"])

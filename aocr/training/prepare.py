@@ -1,185 +1,134 @@
-"""From what was typed and the data to a plan: the network's settings, batches, split, and what is left out."""
+"""From the request and the data to a plan: the network's settings, the split, batches, and what is left out."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from aocr.config import ModelConfig, TrainConfig, find_arch
+from aocr.config import ModelConfig, find_arch
 from aocr.data import automatic
 from aocr.data.batching import Share, plan_batches, share_work
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
-from aocr.errors import AocrError, CharsetError, ConfigError, DatasetError
-from aocr.folder.checkpoints import is_closed
-from aocr.folder.model_folder import SEEN, ModelFolder
+from aocr.errors import AocrError, CharsetError, CheckpointError, ConfigError, DatasetError
+from aocr.folder.model_folder import ModelFolder
 from aocr.folder.typed import check_typed
-from aocr.folder.words import BOX, NAME, open_folder
+from aocr.folder.words import open_folder
 from aocr.report.lines import pluralise, warn_of
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
-from aocr.training.progress import log
-from aocr.training.seen import NOTHING_SEEN, Role, Split, own_split, read_seen, split_from
+from aocr.training.learner import newest_checkpoint
+from aocr.training.monitor import log
+from aocr.training.request import NOTHING, TrainRequest
+from aocr.training.split import Split, images_digest, learnt_images, split_images
 
 SMALL_SPLIT, LARGE_SPLIT = "a fixed 20 % of all images", "a fixed 5 % of all images"
-
-NOTHING = "none"
-"""What `--init-from` calls a start from nothing."""
-
-
 LOOK_ALIKES = 25
-"""Drawn images that are mixed in for each image of a small set."""
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """What the user typed.
-
-    Attributes:
-      datasets: what to learn from.
-      validation: what to validate on; empty: a part of `datasets` where they are large enough.
-      model_dir: the model folder.
-      typed: fields of ModelConfig that were typed.
-      config: how to train.
-      resume: whether to go on with what the folder holds.
-      init_from: model folder whose weights are the start; `NOTHING`: none; None: the reader in the box where the
-        network is of its architecture.
-      charset_policy: `fail`, `union` or `new`: what happens where a typed `init_from` has another charset.
-      data_base_dir: where paths of annotation files may start.
-      target_vocab_size: largest vocabulary allowed, special symbols counted; None: any.
-      use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
-      look_alikes: drawn images, made to look like those of `datasets`, that are mixed in among them; 0: none; None:
-        `LOOK_ALIKES` for each image of a small set that a reader is trained on, while no unlabelled one is trusted.
-      unlabeled: images without labels to learn from too.
-      exclude: images that are never learnt from, though they be among `unlabeled`.
-      output_dir: where a report of the validation set goes after training; None: nowhere.
-      devices: `all`, a number of them, or their numbers with commas; None: one.
-    """
-
-    datasets: Sequence[str]
-    validation: Sequence[str] = ()
-    model_dir: str = "checkpoints"
-    typed: dict[str, Any] = field(default_factory=dict)
-    config: TrainConfig = field(default_factory=TrainConfig)
-    resume: bool = True
-    init_from: str | None = None
-    charset_policy: str = "union"
-    data_base_dir: str | None = None
-    target_vocab_size: int | None = None
-    use_distance: bool = True
-    look_alikes: int | None = None
-    unlabeled: Sequence[str] = ()
-    exclude: Sequence[str] = ()
-    output_dir: str | None = None
-    devices: str | None = None
-
-    def start_folder(self, config: ModelConfig) -> tuple[ModelFolder, str] | None:
-        """The model folder whose weights a new network starts from, and its name; None: it starts from nothing."""
-        if self.init_from is None:
-            return (ModelFolder(BOX), NAME) if config.traits.follows_data else None
-        return None if self.init_from == NOTHING else (open_folder(self.init_from), self.init_from)
+"""Drawn images for each image of a small set."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training will do.
-
-    Attributes:
-      config: of the network.
-      data: what it learns from.
-      validation_data: what it is validated on: a dataset and the part of it; None: no validation.
-      in_training: (N,) bool, the records of `data` that are trained on.
-      unusable: (N,) bool, those whose label the network cannot be taught.
-      batch_size: images a batch, over all workers.
-      split: what is held out, and what the model will have seen.
-      share: what this worker trains on.
-      training, validation: the batches.
-      closing: those of all images of a small set, to learn from at the end; None: `training` are all there are.
-      look_alikes: how many drawn images are mixed in.
-    """
+    """What a training does."""
 
     config: ModelConfig
+    """Settings of the network."""
     data: Dataset
+    """The training set, N images."""
     validation_data: tuple[Dataset, str] | None
+    """What is validated on: a dataset and its part (`all` or `validation`); None: no validation."""
     in_training: np.ndarray
+    """(N,) bool, the images that are trained on."""
     unusable: np.ndarray
-    batch_size: int
+    """(N,) bool, the images whose label the network cannot be taught."""
     split: Split
+    """Which images are held out."""
+    learnt: np.ndarray
+    """int64 digests of the images that the model will have been trained on."""
+    images: str
+    """Digest of all images that are trained and validated on."""
+    batch_size: int
+    """Images per batch, over all workers."""
     share: Share
+    """What this worker trains on."""
     training: Batches
+    """Batches to train on."""
     validation: Batches | None
+    """Batches to validate on."""
     closing: Batches | None
+    """Batches of all images of a small set, for the last phase; None: `training` serves to the end."""
     look_alikes: int
+    """Number of drawn images to mix in."""
 
     @property
     def num_validation(self) -> int:
         """Images that are validated on."""
-        return int(_records_of(*self.validation_data).sum()) if self.validation_data else 0
+        return int(_part_of(*self.validation_data).sum()) if self.validation_data else 0
 
-    def describe(self) -> None:
-        """Say at the start what the network will and will not see."""
+    def log(self) -> None:
+        """Log what the network will and will not see."""
         config, sizes = self.config, self.data.summary.sizes
         log.info("Charset: %s", config.charset.shown())
         log.info(
             "Limits: texts of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --height)",
-            *(config.max_prediction, config.network_width, config.height),
+            config.max_prediction,
+            config.network_width,
+            config.height,
         )
         shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())
         if shrunk:
             log.warning("%d of %d images are wider and are shrunk to fit, their proportions kept.", shrunk, len(sizes))
         log.info("Training on %s, %s", pluralise(int(self.in_training.sum()), "image"), self._validation_in_words())
-        self._tell_apart()
+        self._warn_of_overlap()
         unusable = [self._why_unusable(i) for i in np.flatnonzero(self.unusable).tolist()]
         warn_of(log, unusable, f"records of {self.data.name} left out because of their labels")
 
-    def _tell_apart(self) -> None:
-        """Say what other sets and earlier trainings do to what is held out."""
+    def _warn_of_overlap(self) -> None:
         dataset, part = self.validation_data or (self.data, "training")
         if part != "all":
             return
-        if count := int(self.split.held_out.sum()):
-            log.warning("%s of --validation too: not learnt from.", pluralise(count, "image") + f" of {self.data.name}")
-        if known := self.split.num_known:
-            told = "%d of the %d validation images (%s) were learnt from before: the scores told are too good."
-            log.warning(told, known, self.num_validation, dataset.name)
+        if shared := int(self.split.held_out.sum()):
+            log.warning("%s of %s also in --validation: not trained on.", pluralise(shared, "image"), self.data.name)
+        if seen := self.split.num_seen:
+            message = "%d of the %d validation images (%s) were trained on before: the scores are too good."
+            log.warning(message, seen, self.num_validation, dataset.name)
 
     def _why_unusable(self, number: int) -> str:
         config, label = self.config, self.data.summary.labels[number]
         missing = config.charset.missing(label)
         longer = f"is longer than {config.max_prediction} characters (--max-prediction)"
-        reason = f"has symbols outside the charset: {missing}" if missing else longer
+        reason = f"has characters outside the charset: {missing}" if missing else longer
         return f"{self.data.name}: record {number + 1} is left out: its label {label!r} {reason}"
 
     def _validation_in_words(self) -> str:
-        known = self.split.num_known
+        seen = self.split.num_seen
         if self.validation_data is None:
-            why = "what would be held out was learnt from before; " if known else ""
+            why = "all images that could be held out were trained on before; " if seen else ""
             return f"without validation ({why}--validation DATASET)"
         (dataset, part), count = self.validation_data, self.num_validation
         if part == "all":
             return f"validating on {count} ({dataset.name})"
         share = SMALL_SPLIT if self.closing else LARGE_SPLIT
-        which = "that it has not learnt from" if known else f"({share}"
-        end = " and learnt from at the end" if self.closing else ""
-        return f"validating on {count} {which}, held out{end}{'' if known else ')'}"
+        which = "that it was not trained on" if seen else f"({share}"
+        end = ", trained on in the last phase" if self.closing else ""
+        return f"validating on {count} {which}{end}{'' if seen else ')'}"
 
 
-def _records_of(dataset: Dataset, part: str) -> np.ndarray:
-    """(N,) bool, the records of a dataset that belong to a part: `all` or `validation`."""
+def _part_of(dataset: Dataset, part: str) -> np.ndarray:
+    """Return (N,) bool, the records of a dataset in a part: `all` or `validation`."""
     held_out = dataset.summary.held_out
     return held_out if part == "validation" else np.ones(len(held_out), bool)
 
 
 def resumed_config(request: TrainRequest) -> ModelConfig | None:
-    """The folder's network, if there is one to go on with.
+    """Return the settings of the network whose training is resumed; None: a new training begins.
 
     Raises:
-      CheckpointError: the folder is damaged or of another program, or holds files that are not of aocr, or weights that
-        cannot be gone on with.
+      CheckpointError: the folder is damaged, belongs to another program, or has weights but no checkpoint.
       ConfigError: a typed setting contradicts it.
     """
     folder = ModelFolder(request.model_dir)
@@ -188,16 +137,22 @@ def resumed_config(request: TrainRequest) -> ModelConfig | None:
         folder.check_clear()
         start = open_folder(request.init_from) if request.init_from not in (None, NOTHING) else None
         if start and start.find_config() and os.path.realpath(start.path) == os.path.realpath(request.model_dir):
-            reason = "is the --model-dir that is begun anew, and would be lost. Give another --model-dir."
+            reason = "is the --model-dir that would be overwritten. Give another --model-dir."
             raise ConfigError("--init-from", request.init_from, reason)
-    else:
-        check_typed(request.model_dir, config, request.typed, ", or train anew with --no-resume")
-        folder.check_goes_on(request.config.steps_per_checkpoint)
+        return None
+    check_typed(request.model_dir, config, request.typed, ", or start again with --no-resume")
+    if newest_checkpoint(folder):
+        return config
+    # weights of a training that was killed before its first checkpoint are found again by starting anew
+    if folder.has_weights() and not 0 < folder.weights_info().step <= request.config.steps_per_checkpoint:
+        advice = f"To start from it, give --init-from {folder} and another --model-dir"
+        reason = f"has a model, but no checkpoint to resume from. {advice}; --no-resume removes it and starts again."
+        raise CheckpointError(folder.path, reason)
     return config
 
 
 def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfig:
-    """The network for a first training on this data, the training set first.
+    """Return the network's settings for a first training on this data, the training set first.
 
     Raises:
       CharsetError: `init_from` has another charset, and `charset_policy` is `fail`.
@@ -207,7 +162,7 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
     limits = automatic.limits_for(labels, np.concatenate([data.summary.sizes for data in datasets]), request.typed)
     settings = {"charset": Charset.from_labels(labels), **limits, **request.typed}
     if request.init_from not in (None, NOTHING):
-        return _widened(settings, request)
+        return _extended(settings, request)
     arch = find_arch(settings.get("arch", ModelConfig.arch))
     if arch.follows_data:
         settings.setdefault("height", automatic.height_for(datasets[0].summary.sizes))
@@ -217,7 +172,7 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
 
 
 def _channels_of(data: Dataset) -> int:
-    """3 where grey would lose what colour tells, else 1."""
+    """Return 3 if grey would lose what colour shows, else 1."""
     share = automatic.share_with_colour(data.paths, len(data.summary.labels))
     channels = automatic.channels_for(share)
     if channels == 3:
@@ -228,11 +183,11 @@ def _channels_of(data: Dataset) -> int:
     return channels
 
 
-def _widened(settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
-    """The network of `init_from` with the charset and the limits of `settings`, and with all that was typed."""
+def _extended(settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
+    """Return the settings of `init_from` with the charset and limits of `settings`, and all that was typed."""
     base = open_folder(str(request.init_from)).find_config()
     if base is None:
-        raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr (none: from nothing).")
+        raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr (none: random weights).")
     check_typed(str(request.init_from), base, {name: settings[name] for name in ("arch",) if name in settings})
     new = settings["charset"]
     missing = base.charset.missing(new.symbols)
@@ -243,116 +198,124 @@ def _widened(settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
 
 
 def make_plan(
-    request: TrainRequest, config: ModelConfig | None, data: Dataset, held: Dataset | None, cluster: Cluster
+    request: TrainRequest, config: ModelConfig | None, data: Dataset, validation: Dataset | None, cluster: Cluster
 ) -> Plan:
     """Plan a training.
 
     Args:
-      request: what was typed.
-      config: the network's settings, where there is one to go on with.
-      data: what to learn from.
-      held: what to validate on, if it was typed.
+      request: what the user asked for.
+      config: settings of the network whose training is resumed; None: a new training begins.
+      data: the training set.
+      validation: a separate validation set, if there is one.
       cluster: whose workers share the work.
 
     Raises:
       CharsetError, ConfigError, DatasetError: the data or the settings cannot be used.
     """
-    summary = data.summary
-    if not any(summary.labels):
+    if not any(data.summary.labels):
         raise DatasetError(data.name, "every label is empty. Check the annotation file's second column.")
-    goes_on = config is not None and ModelFolder(request.model_dir).newest() is not None
-    config = config or new_config(request, [dataset for dataset in (data, held) if dataset])
-    size, most = config.charset.vocabulary_size, request.target_vocab_size
-    if most and size > most:
-        raise ConfigError("--target-vocab-size", most, f"the charset needs {size}. Raise it, or choose --charset.")
-    unusable = np.array([not _can_learn(label, config) for label in summary.labels])
-    split = _split(request, config, data, held, goes_on)
-    summary = summary._replace(held_out=split.held_out)
-    data = replace(data, summary=summary)
+    is_new = config is None
+    config = config or new_config(request, [dataset for dataset in (data, validation) if dataset])
+    _check_vocabulary(request, config)
+
+    source = request.start_folder(config)
+    recorded = None if is_new else ModelFolder(request.model_dir).read_learnt()
+    learnt = learnt_images(source[0] if source else None) if recorded is None else recorded
+    split = split_images(data.summary, validation.summary if validation else None, learnt)
+    images = images_digest(data.summary, validation.summary if validation else None)
+    data = replace(data, summary=data.summary._replace(held_out=split.held_out))
+    unusable = np.array([not _can_learn(label, config) for label in data.summary.labels])
     in_training = ~split.held_out & ~unusable
-    if split.held_out.all():
-        reason = "every image is among those of --validation too. Give other images there, or leave it out."
-        raise DatasetError(data.name, reason)
-    if not in_training.any():
-        raise _nothing_to_learn(data, summary.labels[int(np.argmax(unusable))], config)
-    widths = automatic.network_widths(summary.sizes[in_training], config)
+    _check_usable(data, split, unusable, in_training, config)
+    learnt = np.union1d(learnt, data.summary.split_keys[in_training])
+
+    widths = automatic.network_widths(data.summary.sizes[in_training], config)
     batch_size = request.config.batch_size or automatic.batch_size_for(widths, config.traits)
     if batch_size < cluster.num_replicas:
-        raise ConfigError(
-            "--batch-size", batch_size, f"must be {cluster.num_replicas} or more: each of the replicas needs an image."
-        )
-    warm_up_augmentation = request.start_folder(config) is None
+        reason = f"must be {cluster.num_replicas} or more: each of the replicas needs an image."
+        raise ConfigError("--batch-size", batch_size, reason)
+
+    is_small = automatic.is_small(len(data.summary.labels))
+    from_nothing = source is None
     part = "training" if split.held_out.any() else "all"
-    training, share = _training_batches(data, config, batch_size, in_training, part, cluster, warm_up_augmentation)
+    training, share = _training_batches(data, config, batch_size, in_training, part, cluster, from_nothing)
     closing = None
-    if held is None and part == "training" and automatic.is_small(len(summary.labels)):
-        closing, _ = _training_batches(data, config, batch_size, ~unusable, "all", cluster, warm_up_augmentation)
-    validation_data = (held, "all") if held else (data, "validation") if part == "training" else None
-    validation = _validation_batches(*validation_data, batch_size, config) if validation_data else None
-    batches = share, training, validation, closing
+    if validation is None and part == "training" and is_small:
+        closing, _ = _training_batches(data, config, batch_size, ~unusable, "all", cluster, from_nothing)
+    validation_data = (validation, "all") if validation else (data, "validation") if part == "training" else None
+    validation_batches = _validation_batches(*validation_data, batch_size, config) if validation_data else None
+
     look_alikes = request.look_alikes
     if look_alikes is None:
-        mixes = (
-            automatic.is_small(len(summary.labels))
-            and validation
-            and not warm_up_augmentation
-            and cluster.num_workers == 1
-        )
-        look_alikes = LOOK_ALIKES * int(in_training.sum()) if mixes else 0
-    return Plan(config, data, validation_data, in_training, unusable, batch_size, split, *batches, look_alikes)
+        imitates = is_small and validation_data and not from_nothing and cluster.num_workers == 1
+        look_alikes = LOOK_ALIKES * int(in_training.sum()) if imitates else 0
+    return Plan(
+        config=config,
+        data=data,
+        validation_data=validation_data,
+        in_training=in_training,
+        unusable=unusable,
+        split=split,
+        learnt=learnt,
+        images=images,
+        batch_size=batch_size,
+        share=share,
+        training=training,
+        validation=validation_batches,
+        closing=closing,
+        look_alikes=look_alikes,
+    )
 
 
-def _split(request: TrainRequest, config: ModelConfig, data: Dataset, held: Dataset | None, goes_on: bool) -> Split:
-    """What is held out of the data, by what the model has seen that goes on or that is the start."""
-    start = (ModelFolder(request.model_dir), "") if goes_on else request.start_folder(config)
-    before = read_seen(start[0]) if start else NOTHING_SEEN
-    if goes_on and before and not is_closed(start[0]):  # type: ignore[index]
-        before = before.closed(Role.HELD_OUT)
-    if start and before is None and start[0].path != str(BOX):
-        told = "%s does not tell which images its model has learnt from: of these no honest score can be told."
-        log.warning(told, start[0].file(SEEN))
-    if held:
-        return split_from(data.summary, held.summary, before, goes_on)
-    return own_split(data.summary, before, goes_on)
+def _check_vocabulary(request: TrainRequest, config: ModelConfig) -> None:
+    size, limit = config.charset.vocabulary_size, request.target_vocab_size
+    if limit and size > limit:
+        raise ConfigError("--target-vocab-size", limit, f"the charset needs {size}. Raise it, or choose --charset.")
+
+
+def _check_usable(
+    data: Dataset, split: Split, unusable: np.ndarray, in_training: np.ndarray, config: ModelConfig
+) -> None:
+    """Raise an error that says why there is nothing to train on."""
+    if split.held_out.all():
+        reason = "every image is also in --validation. Give other images there, or leave it out."
+        raise DatasetError(data.name, reason)
+    if not in_training.any():
+        raise _nothing_to_learn(data, data.summary.labels[int(np.argmax(unusable))], config)
 
 
 def _nothing_to_learn(data: Dataset, label: str, config: ModelConfig) -> AocrError:
-    """Why no label can be taught; `label`: one of those that cannot."""
+    """Return the error that says why no label can be taught; `label`: one of them."""
     if missing := config.charset.missing(label):
         return CharsetError(missing, label)
     return DatasetError(data.name, f"no usable label: all are longer than {config.max_prediction} characters.")
-
-
-def _training_batches(
-    data: Dataset,
-    config: ModelConfig,
-    size: int,
-    taken: np.ndarray,
-    part: str,
-    cluster: Cluster,
-    warm_up_augmentation: bool,
-) -> tuple[Batches, Share]:
-    """The batches of this worker from a part of the data, of which (N,) bool `taken` are the usable ones."""
-    summary = data.summary
-    widths = automatic.network_widths(summary.sizes[taken], config)
-    whole = plan_batches(widths, size, config)
-    share, plan = share_work(whole, widths, summary.files[taken], cluster.worker, cluster.num_workers)
-    return Batches(
-        data.paths,
-        config,
-        plan,
-        summary,
-        part,
-        drop_unknown=True,
-        share=share,
-        warm_up_augmentation=warm_up_augmentation,
-    ), share
 
 
 def _can_learn(label: str, config: ModelConfig) -> bool:
     return len(label) <= config.max_prediction and not config.charset.missing(label)
 
 
+def _training_batches(
+    data: Dataset,
+    config: ModelConfig,
+    size: int,
+    usable: np.ndarray,
+    part: str,
+    cluster: Cluster,
+    warm_up_augmentation: bool,
+) -> tuple[Batches, Share]:
+    """Return this worker's batches of a part of the data, whose (N,) bool `usable` records are trained on."""
+    summary = data.summary
+    widths = automatic.network_widths(summary.sizes[usable], config)
+    whole = plan_batches(widths, size, config)
+    share, plan = share_work(whole, widths, summary.files[usable], cluster.worker, cluster.num_workers)
+    batches = Batches(
+        data.paths, config, plan, summary, part,
+        drop_unknown=True, share=share, warm_up_augmentation=warm_up_augmentation,
+    )  # fmt: skip
+    return batches, share
+
+
 def _validation_batches(dataset: Dataset, part: str, batch_size: int, config: ModelConfig) -> Batches:
-    widths = automatic.network_widths(dataset.summary.sizes[_records_of(dataset, part)], config)
+    widths = automatic.network_widths(dataset.summary.sizes[_part_of(dataset, part)], config)
     return Batches(dataset.paths, config, plan_batches(widths, batch_size, config), dataset.summary, part)

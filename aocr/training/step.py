@@ -9,9 +9,8 @@ from aocr.data.batching import share_of
 from aocr.data.pipeline import Batch
 from aocr.model.cnn import num_columns
 from aocr.model.losses import ctc_loss, sequence_loss
-from aocr.model.recognizer import Recognizer
-from aocr.training.averaging import WeightAverage
 from aocr.training.cluster import Cluster
+from aocr.training.learner import Learner
 
 CTC_WEIGHT = 1.0
 """Weight of the CTC loss on the encoder beside the decoder's (joint training, Kim et al., 2017)."""
@@ -23,24 +22,20 @@ class TrainStep:
     """One compiled optimisation step on every device of a cluster.
 
     Args:
-      model: whose weights are moved.
-      optimizer: that moves them.
-      config: clipping.
-      cluster: where it runs.
-      average: of the weights, told of each step; None: none is kept.
+      learner: the model, its optimizer and the average of its weights, which all change.
+      config: seed and clipping.
+      cluster: where the step runs.
     """
 
-    def __init__(
-        self, model: Recognizer, optimizer, config: TrainConfig, cluster: Cluster, average: WeightAverage | None = None
-    ):
-        self.model, self.optimizer, self.config, self.cluster = model, optimizer, config, cluster
-        self._average = average
-        self._seeds = [v.value for v in model.variables if v.path.endswith("seed_generator_state")]
+    def __init__(self, learner: Learner, config: TrainConfig, cluster: Cluster):
+        self.model, self.optimizer, self.average = learner.model, learner.optimizer, learner.average
+        self.config, self.cluster = config, cluster
+        self._seeds = [v.value for v in self.model.variables if v.path.endswith("seed_generator_state")]
         self._run = tf.function(
             self._distributed,
             autograph=False,
             input_signature=(
-                tf.TensorSpec((None, model.config.height, None, model.config.channels), tf.float32),
+                tf.TensorSpec((None, self.model.config.height, None, self.model.config.channels), tf.float32),
                 tf.TensorSpec((None,), tf.int32),
                 tf.TensorSpec((None, None), tf.int32),
                 tf.TensorSpec((None, None), tf.int32),
@@ -51,7 +46,16 @@ class TrainStep:
         )
 
     def __call__(self, batch: Batch, rate: float, step: int) -> tf.Tensor:
-        """Train on this worker's part of a batch; returns the decoder's loss a symbol of the whole, a scalar tensor."""
+        """Train on this worker's part of a batch.
+
+        Args:
+          batch: of this worker.
+          rate: learning rate.
+          step: number of the step, from 0.
+
+        Returns:
+          The decoder's loss per symbol over the whole batch, a scalar tensor.
+        """
         tensors = (batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
         return self._run(*tensors, tf.constant(rate), tf.constant(step, tf.int64))
 
@@ -68,8 +72,8 @@ class TrainStep:
         tensors = list(values)
         replica, devices = tf.distribute.get_replica_context(), self.cluster.local_replicas
         if devices > 1:
-            *tensors, counted = share_of(tensors, replica.replica_id_in_sync_group % devices, devices)
-            tensors[-1] *= counted
+            *tensors, factor = share_of(tensors, replica.replica_id_in_sync_group % devices, devices)
+            tensors[-1] *= factor
         images, widths, tokens, targets, weights = tensors
         symbols = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
         with tf.GradientTape() as tape:
@@ -83,17 +87,16 @@ class TrainStep:
                 total += CTC_WEIGHT * aligned / symbols
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, self.model.trainable_variables)
-        gradients = self._clipped(self._summed(self._without_holes(gradients), replica))
+        gradients = self._clipped(self._summed(self._finite(gradients), replica))
         self.optimizer.apply_gradients(zip(gradients, self.model.trainable_variables, strict=True))
-        if self._average:
-            self._average.update(step)
+        self.average.update(step)
         return loss
 
-    def _without_holes(self, gradients):
-        """Gradients of bfloat16 convolutions with zero where they are not finite.
+    def _finite(self, gradients):
+        """Replace gradients of bfloat16 convolutions that are not finite by zero.
 
-        TensorFlow 2.21's kernel for their weights, on CPUs, now and then multiplies memory that nobody wrote by zero;
-        where that holds NaN, so does a sum. A training that diverges is told by its loss.
+        TensorFlow 2.21's CPU kernel for their weights sometimes multiplies uninitialised memory by zero; if that holds
+        NaN, so does the sum. A training that diverges still shows in its loss.
         """
         if self.model.cnn_dtype != "mixed_bfloat16":
             return gradients
@@ -103,7 +106,7 @@ class TrainStep:
         ]
 
     def _summed(self, gradients, replica):
-        """Gradients summed over the replicas, in few exchanges."""
+        """Sum gradients over the replicas, in few exchanges."""
         if self.cluster.num_replicas == 1:
             return gradients
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
@@ -111,7 +114,7 @@ class TrainStep:
         return replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients, options)
 
     def _clipped(self, gradients):
-        """Gradients whose norm is at most what is allowed."""
+        """Clip gradients to the global norm."""
         if not self.config.clip_gradients:
             return gradients
         scale = getattr(self.optimizer, "dynamic_scale", 1.0)  # of a LossScaleOptimizer

@@ -1,0 +1,295 @@
+"""Extra training images, renewed every few validations: synthetic look-alikes and pseudo-labels.
+
+The newest weights find where the characters of the labelled images are, which look-alikes are made of, and read the
+images without labels; sure enough readings are trained on as if a person had labelled them (pseudo-labels: Lee, 2013;
+renewed: Xie et al., 2020, "Self-training with noisy student"; for text lines: Kiss et al., 2021).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import Container, Iterator
+from contextlib import ExitStack
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+
+from aocr import files
+from aocr.data.automatic import network_widths
+from aocr.data.batching import plan_batches
+from aocr.data.datasets import Dataset, checked_summary, open_dataset, summarise
+from aocr.data.images import pixel_digest
+from aocr.data.pipeline import Batches
+from aocr.data.record_files import RecordWriter
+from aocr.data.records import Example, read_examples
+from aocr.data.unlabelled import build_unlabelled, digests_of
+from aocr.errors import AocrError, ConfigError
+from aocr.folder.model_folder import EXTRA, ModelFolder
+from aocr.model.recognizer import Recognizer
+from aocr.reading.network import NetworkReader
+from aocr.reading.originals import find_originals, reading_like
+from aocr.reading.predictor import Predictor
+from aocr.synth.like.painter import LikeJob, LikeOptions, LikePainter
+from aocr.synth.pipeline import faces_for
+from aocr.text.charset import Charset
+from aocr.training.calibration import TemperedReader, confidences_at
+from aocr.training.monitor import log
+from aocr.training.prepare import Plan
+from aocr.training.request import TrainRequest
+from aocr.training.threshold import MAX_WRONG, find_threshold
+
+CHECKS = 3
+"""Validations between two renewals."""
+
+
+class Unlabelled(NamedTuple):
+    """Images without labels."""
+
+    data: Dataset | None = None
+    """Those that may be trained on; None: there are none."""
+    excluded: Container[bytes] = ()
+    """`pixel_digest` of the images that may not."""
+
+
+@contextlib.contextmanager
+def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Unlabelled]:
+    """Yield the images of `--unlabeled` that may be trained on; their records are removed at the end of the block.
+
+    Images with the pixels of a labelled image, of a validation image or of one of `--exclude` are left out.
+
+    Raises:
+      AnnotationError, DatasetError: a source is missing, empty or damaged.
+    """
+    if not request.unlabeled:
+        yield Unlabelled()
+        return
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="aocr-"))
+        excluded = dict.fromkeys(digests_of(plan.data), "labelled images")
+        if request.exclude:
+            data = stack.enter_context(open_dataset(request.exclude, request.data_base_dir))
+            excluded |= dict.fromkeys(digests_of(data), "images of --exclude")
+        if plan.validation_data:
+            data, part = plan.validation_data
+            is_held_out = data.summary.held_out if part == "validation" else None
+            excluded |= dict.fromkeys(digests_of(data, is_held_out), "validation images")
+        output = os.path.join(folder, "unlabelled.tfrecords")
+        yield Unlabelled(build_unlabelled(request.unlabeled, output, excluded, request.data_base_dir), excluded)
+
+
+class ExtraImages:
+    """Makes the extra images of a training, and keeps the newest in the model folder until the training has ended.
+
+    Args:
+      request: what the user asked for.
+      plan: of the training.
+      unlabelled: images without labels.
+      folder: the model folder.
+      model: reads with its current weights.
+      images_changed: whether the training had other images before: then its extra images are made anew.
+    """
+
+    def __init__(
+        self,
+        request: TrainRequest,
+        plan: Plan,
+        unlabelled: Unlabelled,
+        folder: ModelFolder,
+        model: Recognizer,
+        images_changed: bool = False,
+    ):
+        self._request, self._plan, self._folder, self._model = request, plan, folder, model
+        self._unlabelled, self._excluded = unlabelled.data, unlabelled.excluded
+        self._interval = CHECKS * request.config.steps_per_checkpoint
+        self._newest_step = -1
+        self._must_renew = images_changed
+        self._learnt = np.zeros(0, np.int64)
+        self._reader: Predictor | None = None
+        self._tempered: TemperedReader | None = None
+        self._faces = []
+        if plan.look_alikes:
+            with contextlib.suppress(ConfigError):  # without fonts they are made of the images' own characters only
+                self._faces = faces_for(Charset.from_labels(plan.data.summary.labels).symbols, None, 1)
+        self._max_width = plan.training.plan.edges[-1]
+        too_wide = int((self._widths(self._unlabelled) > self._max_width).sum()) if self._unlabelled else 0
+        if too_wide:
+            log.warning("%d unlabelled images are wider than all labelled ones, and are not trained on.", too_wide)
+
+    def _widths(self, data: Dataset) -> np.ndarray:
+        """Return (N,) widths of images in pixels as the network sees them."""
+        return network_widths(data.summary.sizes, self._plan.config)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether any extra images are asked for."""
+        return bool(self._plan.look_alikes or self._request.unlabeled)
+
+    def is_due(self, step: int) -> bool:
+        """Return whether the extra images are to be renewed at a step."""
+        can_renew = self._plan.look_alikes or self._unlabelled
+        return bool(can_renew) and step % self._interval == 0 and step != self._newest_step
+
+    def with_learnt(self, learnt: np.ndarray) -> np.ndarray:
+        """Return (N,) int64 digests of training images, with those of the extra images used so far."""
+        return np.union1d(learnt, self._learnt)
+
+    def batches(self, step: int, may_renew: bool) -> Batches | None:
+        """Return the batches to mix in from a step on; None: there are none.
+
+        Args:
+          step: of the training.
+          may_renew: whether new images may be made here.
+
+        Raises:
+          ConfigError, DatasetError: look-alikes cannot be drawn or written.
+        """
+        if not self.is_used:
+            return None
+        paths = self._paths(step)
+        if self._newest_step < 0 and paths and (self._must_renew or not all(map(self._is_usable, paths))):
+            log.info("The extra images of the interrupted training do not fit any more: new ones are made.")
+            self._must_renew = True
+            paths = _remove(paths)
+        path = self._folder.file(EXTRA.format(step))
+        renews = may_renew and (self._must_renew or self.is_due(step))
+        self._newest_step, self._must_renew = step, False
+        if renews and path not in paths:
+            is_written = self._write(path, step)
+            _remove(paths)
+            paths = [path] if is_written else []
+        return self._open(paths[-1]) if paths else None
+
+    def _write(self, path: str, step: int) -> bool:
+        """Write new extra images in random order; returns whether there are any."""
+        trusted = self._trusted(step)
+        by_default = self._request.look_alikes is None
+        num_drawn, drawn = (0, iter(())) if by_default and trusted else self._look_alikes(step)
+        turns = [drawn] * num_drawn + [iter(trusted)] * len(trusted)
+        Random(f"{self._request.config.seed}/{step}").shuffle(turns)
+        if turns:
+            with RecordWriter(path) as writer:
+                for turn in turns:
+                    if example := next(turn, None):
+                        writer.write(example)
+        return bool(turns)
+
+    def _is_usable(self, path: str) -> bool:
+        """Return whether images of an interrupted run still fit the flags and the data."""
+        try:
+            summary = checked_summary(path, [path])
+            digests = [pixel_digest(example.image) for example in read_examples(path)]
+        except AocrError:
+            return False
+        is_validated = np.isin(summary.split_keys, self._validation_keys()).any()  # labelled since
+        is_too_wide = (network_widths(summary.sizes, self._plan.config) > self._max_width).any()
+        return not is_validated and not is_too_wide and not any(digest in self._excluded for digest in digests)
+
+    def _validation_keys(self) -> np.ndarray:
+        """Return (N,) int64 digests of the images that are validated on."""
+        dataset, part = self._plan.validation_data or (self._plan.data, "validation")
+        summary = dataset.summary
+        return summary.split_keys if part == "all" else summary.split_keys[summary.held_out]
+
+    def remove_files(self) -> None:
+        """Remove the extra images once the training has ended."""
+        _remove(self._paths(None))
+
+    def _paths(self, step: int | None) -> list[str]:
+        """Return the files of extra images made at or before a step (None: all), oldest first."""
+        pattern = re.escape(EXTRA).replace(r"\{\}", r"(\d+)")
+        matches = (re.fullmatch(pattern, name) for name in self._folder.names(EXTRA.format("*")))
+        steps = sorted(int(match[1]) for match in matches if match)
+        return [self._folder.file(EXTRA.format(other)) for other in steps if step is None or other <= step]
+
+    def _open(self, path: str) -> Batches:
+        summary = summarise([path])
+        self._learnt = np.union1d(self._learnt, summary.split_keys)
+        return Batches([path], self._plan.config, self._plan.training.plan, summary, drop_unknown=True)
+
+    # Look-alikes
+
+    def _look_alikes(self, step: int) -> tuple[int, Iterator[Example]]:
+        """Return the number of look-alikes of the training images, and these, drawn as they are asked for."""
+        plan, config, count = self._plan, self._plan.config, self._plan.look_alikes
+        if not count:
+            return 0, iter(())
+        if self._reader is None:
+            labels = [label for label, used in zip(plan.data.summary.labels, plan.in_training, strict=True) if used]
+            self._reader = Predictor(NetworkReader(self._model, config, reading_like(labels, config)))
+        originals = find_originals(plan.data, self._reader, plan.in_training)
+        job = LikeJob(LikeOptions(count, self._request.config.seed + step), originals, self._faces)
+        try:
+            painter = job.painter()
+            painter.draw(0)
+        except ConfigError:
+            message = "Step %d: no look-alikes yet: no image is read correctly, and no font has its characters."
+            log.info(message, step)
+            return 0, iter(())
+        message = "Step %d: drawing %d look-alikes from the characters of %d of the %d images."
+        log.info(message, step, count, painter.num_cut, len(originals))
+        return count, _draw(painter, step, count)
+
+    # Pseudo-labels
+
+    def _trusted(self, step: int) -> list[Example]:
+        """Return unlabelled images with what is read in them, where the reading can be trusted."""
+        data, plan = self._unlabelled, self._plan
+        if data is None:
+            return []
+        if plan.validation is None:
+            log.warning(
+                "Step %d: no unlabelled image is trusted without validation images. Give --validation DATASET.", step
+            )
+            return []
+        self._tempered = self._tempered or TemperedReader(self._model, plan.config.charset)
+        temperature, samples = self._tempered.calibrate(plan.validation)
+        confidences = np.array([sample.prediction.confidence for sample in samples])
+        threshold = find_threshold(confidences, np.array([sample.correct for sample in samples]))
+        if threshold is None:
+            message = "Step %d: no unlabelled image is trusted yet: %d of %d validation images are read correctly."
+            log.info(message, step, sum(sample.correct for sample in samples), len(samples))
+            return []
+        total, widths = len(data.summary.labels), self._widths(data)
+        count = min(total, self._interval * plan.batch_size)
+        start = step // self._interval * count % total
+        trusted = [
+            Example(image, text, "", *data.summary.sizes[number].tolist())
+            for number, image, text, confidence in self._read(self._tempered, data, start, count, temperature)
+            if confidence >= threshold and text and widths[number] <= self._max_width
+        ]
+        message = "Step %d: %d of %d unlabelled images are trusted (confidence %.3f or more: at most %.0f %% wrong)."
+        log.info(message, step, len(trusted), count, threshold, 100 * MAX_WRONG)
+        return trusted
+
+    def _read(
+        self, reader: TemperedReader, data: Dataset, start: int, count: int, temperature: float
+    ) -> Iterator[tuple[int, bytes, str, float]]:
+        """Yield (number, image, text, confidence) of `count` unlabelled images from number `start` on."""
+        plan = plan_batches(self._widths(data), 64, self._plan.config)
+        batches = Batches(data.paths, self._plan.config, plan, data.summary, keep_source=True)
+        for batch in batches.window_batches(start, count):
+            texts, log_probs = reader.read(batch)
+            numbers = (batch.index.numpy() + start) % len(data.summary.labels)
+            yield from zip(numbers, batch.record.numpy(), texts, confidences_at(temperature, log_probs), strict=True)
+
+
+def _draw(painter: LikePainter, step: int, count: int) -> Iterator[Example]:
+    """Yield look-alikes, up to the first that cannot be drawn."""
+    for number in range(count):
+        try:
+            image = painter.draw(number)
+        except ConfigError:
+            log.info("Step %d: no more than %d look-alikes could be drawn.", step, number)
+            return
+        yield Example(image.data, image.label, "", image.width, image.height)
+
+
+def _remove(paths: list[str]) -> list[str]:
+    """Remove files; returns the paths that are left: none."""
+    for path in paths:
+        files.remove(path)
+    return []

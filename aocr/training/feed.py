@@ -1,0 +1,52 @@
+"""The batches that a training sees, from where it is to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aocr.config import TrainConfig
+from aocr.data.pipeline import Batch
+from aocr.training.extra import ExtraImages
+from aocr.training.learner import Learner
+from aocr.training.monitor import Display
+from aocr.training.prepare import Plan
+from aocr.training.schedule import Schedule
+
+
+def feed(
+    plan: Plan, config: TrainConfig, learner: Learner, schedule: Schedule, extra: ExtraImages, display: Display
+) -> Iterator[tuple[int, int, Batch]]:
+    """Yield (epoch, number of the batch in it, batch) without end.
+
+    The pipeline is built anew when the extra images are renewed, and when validation images become training images.
+
+    Args:
+      plan: of the training.
+      config: seed and augmentation.
+      learner: whose state says where training is, and whose averaged weights choose the extra images.
+      schedule: says whether extra images are still renewed.
+      extra: images to mix in.
+      display: where phases are shown.
+    """
+    state = learner.state
+    strength = config.augment_strength if config.augment else 0.0
+    phase = "first step"
+
+    def renews() -> bool:
+        """Return whether validation still says something and the learning rate does not decay yet."""
+        return not schedule.decays and not state.closed
+
+    while True:
+        mixed_in = None
+        if extra.is_used:
+            display.phase("preparing extra images")
+            with learner.average.applied():
+                mixed_in = extra.batches(state.step, may_renew=renews())
+        display.phase(phase)
+        closed = state.closed
+        batches = plan.closing if closed and plan.closing else plan.training
+        for epoch, number, batch in batches.training_batches(state.epoch, state.batch, config.seed, strength, mixed_in):
+            if state.closed != closed or (renews() and extra.is_due(state.step)):
+                break
+            yield int(epoch), int(number), batch
+        phase = f"training, step {state.step}"

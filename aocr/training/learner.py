@@ -1,0 +1,111 @@
+"""What a checkpoint holds: the model, its optimizer, its averaged weights, and the state of the training."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aocr import files
+from aocr.errors import CheckpointError, TrainingError
+from aocr.folder.model_folder import CHECKPOINT, ModelFolder
+from aocr.folder.variables import weights_of
+from aocr.model.recognizer import Recognizer
+from aocr.training.averaging import WeightAverage
+from aocr.training.schedule import TrainState
+
+NUM_KEPT = 2
+"""Checkpoints that are kept."""
+ADVICE = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
+_STATE = "state/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A model in training."""
+
+    model: Recognizer
+    """The network; its weights change with each step."""
+    optimizer: keras.optimizers.Optimizer
+    """Takes the steps."""
+    average: WeightAverage
+    """Running average of the weights, which is what is read with."""
+    state: TrainState
+    """Progress of the training."""
+
+    def _checkpoint(self, state: tf.Variable) -> tf.train.Checkpoint:
+        slots = {f"{i:04d}": v.value for i, v in enumerate(self.optimizer.variables)}
+        return tf.train.Checkpoint(
+            model=weights_of(self.model), averaged=self.average.averages, optimizer=slots, state=state
+        )
+
+    def averaged_weights(self) -> dict[str, np.ndarray]:
+        """Return the averaged weights by name, as reading uses them."""
+        return {name: variable.numpy() for name, variable in self.average.averages.items()}
+
+    def digest(self) -> str:
+        """Return a digest of all variables, for comparison between the workers of a cluster."""
+        variables = [*weights_of(self.model).values(), *self.average.averages.values()]
+        digest = hashlib.blake2b()
+        for variable in (*variables, *(v.value for v in self.optimizer.variables)):
+            digest.update(variable.numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, folder: ModelFolder) -> None:
+        """Write a checkpoint, and remove all but the newest ones.
+
+        Raises:
+          TrainingError: the disk is full or the folder cannot be written.
+        """
+        path = folder.file(CHECKPOINT.format(self.state.step))
+        with files.writing(folder.path, lambda reason: TrainingError(f"{folder}: a checkpoint {reason}"), ADVICE):
+            try:
+                self._checkpoint(tf.Variable(self.state.to_json())).write(path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    files.remove(f"{path}_temp")
+                raise
+            for step in _steps(folder)[:-NUM_KEPT]:
+                for name in folder.names(f"{CHECKPOINT.format(step)}.*"):
+                    files.remove(folder.file(name))
+
+    def restore(self, path: str) -> None:
+        """Restore all but the state from a checkpoint; `read_state` reads that.
+
+        Raises:
+          CheckpointError: the checkpoint is damaged, or of another network or optimizer.
+        """
+        try:
+            self._checkpoint(tf.Variable("", dtype=tf.string)).read(path).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError):
+            reason = "is damaged, or was written with another --optimizer or --precision. Start again with --no-resume."
+            raise CheckpointError(path, reason) from None
+
+
+def _steps(folder: ModelFolder) -> list[int]:
+    """Return the steps of the folder's checkpoints, ascending; TensorFlow writes `.index` last."""
+    matches = (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in folder.names(CHECKPOINT.format("*.index")))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def newest_checkpoint(folder: ModelFolder) -> str | None:
+    """Return the path of the newest checkpoint, without ending, or None if there is none."""
+    steps = _steps(folder)
+    return folder.file(CHECKPOINT.format(steps[-1])) if steps else None
+
+
+def read_state(path: str) -> TrainState:
+    """Return the state of a training from its checkpoint.
+
+    Raises:
+      CheckpointError: the checkpoint is damaged.
+    """
+    try:
+        return TrainState.from_json(tf.train.load_checkpoint(path).get_tensor(_STATE))
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise CheckpointError(path, f"is damaged ({files.one_line(error)}). Start again with --no-resume.") from None
