@@ -260,7 +260,7 @@ def test_no_resume_with_bad_data_keeps_the_old_model(folder, tmp_path):
 
 def test_standard_input_of_predict(trained):
     done = run_aocr("predict", "--model-dir", trained, input="")
-    assert done.returncode == 1 and "no image to read" in done.stderr
+    assert done.returncode == 1 and done.stderr.startswith("aocr: no image")
     fails("predict", "-", input="\x89PNG\r\n\0\0\nx", words=["IMAGE"])
 
 
@@ -303,18 +303,18 @@ def test_shards_are_not_overwritten(numbers, tmp_path, shards):
 
 
 @pytest.mark.parametrize(("line", "words"), [
-    ("dataset {} o --preview 0.png", ["0.png", "written over"]),
-    ("dataset {} o --report 0.png", ["0.png", "written over"]),
-    ("test {} --model-dir words --report 0.png", ["0.png: already exists"]),
-    ("synth o.tfrecords --like {} --preview 0.png", ["0.png", "written over"]),
+    ("dataset a.txt o --preview 0.png", ["0.png", "written over"]),
+    ("dataset a.txt o --report 0.png", ["0.png", "written over"]),
+    ("test . --model-dir words --report 0.png", ["0.png: already exists"]),
+    ("synth o.tfrecords --like a.txt --preview 0.png", ["0.png", "written over"]),
+    ("synth o.tfrecords --like . --preview 0.png", ["0.png", "written over"]),
 ])  # fmt: skip
-@pytest.mark.parametrize("source", ["a.txt", "."])
-def test_images_are_not_overwritten(numbers, tmp_path, line, words, source):
+def test_images_are_not_overwritten(numbers, tmp_path, line, words):
     image = tmp_path / "0.png"
     image.write_bytes((numbers.parent / "0.png").read_bytes())
     before = image.read_bytes()
     write(tmp_path / "a.txt", "0.png 1\n")
-    fails(*line.format(source).split(), cwd=tmp_path, words=words)
+    fails(*line.split(), cwd=tmp_path, words=words)
     assert image.read_bytes() == before
 
 
