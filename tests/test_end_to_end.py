@@ -183,7 +183,13 @@ def test_sources_of_images(numbers, trained, tmp_path):
     piped = "".join(f"{path}\n" for path in paths)
     outputs = [
         run_aocr("predict", *args, "--model-dir", trained, input=input).stdout
-        for args, input in ((paths, None), ([tmp_path], None), ([tmp_path / "*.png"], None), ([], piped), (["-"], piped))
+        for args, input in (
+            (paths, None),
+            ([tmp_path], None),
+            ([tmp_path / "*.png"], None),
+            ([], piped),
+            (["-"], piped),
+        )
     ]
     assert outputs == [outputs[0]] * 5
     rows = [line.split("\t") for line in outputs[0].splitlines()]

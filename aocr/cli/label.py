@@ -96,26 +96,23 @@ def _serve(args: argparse.Namespace, label_files, access, sockets: Sequence) -> 
 
 
 def _learnt_by(model: str) -> Callable[[str], bool]:
-    """Path of an image -> whether the model has learnt from it, as far as its folder tells."""
-    from aocr.folder.model_folder import SEEN
+    """Return a function that says of an image's path whether the model was trained on it."""
     from aocr.folder.words import open_folder
 
-    folder = None if files.is_graph(model) else open_folder(model)
-    if folder is None or not files.exists(folder.file(SEEN)):
+    learnt = None if files.is_graph(model) else open_folder(model).read_learnt()
+    if learnt is None:
         return lambda path: False
     machine.start_tensorflow()
     from aocr.data.automatic import split_key
     from aocr.data.images import image_to_bytes
-    from aocr.training.seen import seen_by_reader
 
-    seen = seen_by_reader(folder)
+    digests = set(learnt.tolist())
 
     def is_learnt(path: str) -> bool:
         try:
-            place = int(split_key(image_to_bytes(path).data))
-        except ImageError:  # it is gone meanwhile
+            return int(split_key(image_to_bytes(path).data)) in digests
+        except ImageError:  # removed meanwhile
             return False
-        return bool(seen.is_known([place])[0])
 
     return is_learnt
 

@@ -46,9 +46,7 @@ def translate(argv: list[str]) -> list[str]:
     """
     known, rest = _parser().parse_known_args([_dashes(word) for word in argv])
     if known.old_model_version:
-        raise ConfigError(
-            "--old-model-version", True, "cannot read weights of old Keras versions. Train a new model."
-        )
+        raise ConfigError("--old-model-version", True, "cannot read weights of old Keras versions. Train a new model.")
     argv = [known.phase, known.data_path]
     if not known.attn_use_lstm:
         argv.append("--use-gru")

@@ -6,6 +6,7 @@ Exit codes: 0 success; 1 an error, or some inputs failed; 2 wrong usage; 130 int
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import re
@@ -91,9 +92,11 @@ class _FileHandler(logging.FileHandler):
     """Writes the log file. If that fails, warns once and stops."""
 
     def handleError(self, record):
-        error, self.stream = sys.exc_info()[1], None  # closing the stream would fail too
+        error = sys.exc_info()[1]
         log = logging.getLogger("aocr")
         log.removeHandler(self)
+        with contextlib.suppress(OSError):
+            self.close()
         log.warning("%s: the log file cannot be written (%s). Logging to it stops.", self.baseFilename, error)
 
 
