@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import shutil
@@ -22,11 +21,7 @@ FLAGS = (
 
 
 class Browser:
-    """`async with Browser() as page`: one tab. Errors of its script and what its policy forbids are collected.
-
-    Attributes:
-      complaints: what the console told as errors.
-    """
+    """`async with Browser() as page`: one tab. `complaints` collects script errors and policy violations."""
 
     async def __aenter__(self) -> Browser:
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -72,35 +67,32 @@ class Browser:
                 self.complaints.append(value["params"]["entry"]["text"])
 
     async def call(self, method: str, **params: Any) -> dict:
-        """One command of the protocol."""
+        """Send a command of the protocol and return its result."""
         self._number += 1
-        number = self._number
-        self._answers[number] = answer = asyncio.get_running_loop().create_future()
-        await self._socket.send_json({"id": number, "method": method, "params": params})
+        self._answers[self._number] = answer = asyncio.get_running_loop().create_future()
+        await self._socket.send_json({"id": self._number, "method": method, "params": params})
         value = await asyncio.wait_for(answer, 30)
         assert "error" not in value, value
         return value["result"]
 
     async def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression, awaited."""
-        found = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        """Return the value of a JavaScript expression, awaited if it is a promise."""
+        result = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
 
-    async def until(self, expression: str, seconds: float = 30) -> Any:
-        """Wait for an expression to be true."""
-        for _ in range(int(seconds / 0.05)):
-            if value := await self.evaluate(expression):
-                return value
+    async def until(self, expression: str) -> None:
+        """Wait until an expression is true."""
+        for _ in range(600):
+            if await self.evaluate(expression):
+                return
             await asyncio.sleep(0.05)
         raise AssertionError(f"{expression} is not true: {await self.evaluate('document.body.innerText')}")
 
-    async def open(self, url: str, width: int = 1100, height: int = 800, dark: bool = False) -> None:
+    async def open(self, url: str, width: int = 1100, height: int = 800) -> None:
         """Load a page in a window of this size."""
-        await self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
-                        mobile=width < 600)  # fmt: skip
-        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        await self.call("Emulation.setEmulatedMedia", features=features)
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        await self.call("Emulation.setDeviceMetricsOverride", **size)
         await self.call("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'")
 
@@ -118,40 +110,33 @@ class Browser:
 
     async def click(self, selector: str) -> None:
         """Click in the middle of an element."""
-        box = await self.evaluate(f"""(() => {{ const e = document.querySelector({selector!r});
+        x, y = await self.evaluate(f"""(() => {{ const e = document.querySelector({selector!r});
             e.scrollIntoView({{block: "center"}}); const b = e.getBoundingClientRect();
             return [b.x + b.width / 2, b.y + b.height / 2]; }})()""")
         for kind in ("mousePressed", "mouseReleased"):
-            await self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+            await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     async def allow_clipboard(self) -> None:
         """Let the page read and write the clipboard."""
         await self.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
 
-    async def downloaded(self, press: str, name: str, folder: Path) -> bytes:
-        """The file that a click on an element downloads."""
+    async def downloaded(self, selector: str, name: str, folder: Path) -> bytes:
+        """Click on an element and return the file that it downloads."""
         await self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-        await self.click(press)
+        await self.click(selector)
         for _ in range(600):
             if (folder / name).exists():
                 return (folder / name).read_bytes()
             await asyncio.sleep(0.05)
-        raise AssertionError(f"{name} did not come: {[path.name for path in folder.iterdir()]}")
+        raise AssertionError(f"{name} was not downloaded")
 
     async def key(self, key: str) -> None:
-        """Press a key."""
+        """Press Tab, Enter, Escape, the space bar, or Alt and a letter (such as `Alt+U`)."""
         codes, texts = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32}, {"Enter": "\r", " ": " "}
-        pressed = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": codes[key]}
+        if key.startswith("Alt+"):
+            event = {"modifiers": 1, "code": f"Key{key[-1]}", "key": key[-1].lower()}
+        else:
+            event = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": codes[key]}
         text = {"text": texts[key]} if key in texts else {}
-        await self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **pressed, **text)
-        await self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
-
-    async def paste(self) -> None:
-        """Press Ctrl+V."""
-        pressed = {"key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2}
-        await self.call("Input.dispatchKeyEvent", type="rawKeyDown", commands=["paste"], **pressed)
-        await self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
-
-    async def picture(self) -> bytes:
-        """PNG of what is seen."""
-        return base64.b64decode((await self.call("Page.captureScreenshot"))["data"])
+        await self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **event, **text)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", **event)

@@ -1,13 +1,11 @@
 """When a training stops, which weights it keeps, and when it goes on: no network is trained here."""
 
-import math
-
 import pytest
 
 from aocr.config import MAX_EPOCHS, TrainConfig
 from aocr.results import EvalReport
 from aocr.training import schedule
-from aocr.training.schedule import Kept, Reason, Schedule, TrainState
+from aocr.training.schedule import Reason, Schedule, TrainState, Verdict
 
 CHARACTERS = 100
 
@@ -17,17 +15,15 @@ def scored(cer, perplexity=2.0, word_accuracy=0.5):
     return EvalReport(**{name: known.get(name, 0) for name in EvalReport.__dataclass_fields__})
 
 
-def a_schedule(steps_per_epoch=10, validation=40, state=None, started=False, closes=False, **config):
-    made = Schedule(TrainConfig(**config), steps_per_epoch, validation, started, closes)
-    if state:
-        made.state = TrainState(**state)
-    return made
+def a_schedule(steps_per_epoch=10, validation=40, state=None, pretrained=False, closes=False, **config):
+    state = TrainState(**(state or {}))
+    return Schedule(TrainConfig(**config), state, steps_per_epoch, validation, pretrained, closes)
 
 
 def checked(made, report):
-    kept, better = made.judge(report, CHARACTERS)
+    verdict, better = made.judge(report, CHARACTERS)
     made.check_done(better)
-    return kept
+    return verdict
 
 
 def train(made, reports=(), steps_per_check=10, seconds=1.0, check_seconds=0.0):
@@ -41,11 +37,12 @@ def train(made, reports=(), steps_per_check=10, seconds=1.0, check_seconds=0.0):
     return made
 
 
-def reopened(made, is_new=False, **config):
+def reopened(made, images_changed=False, **config):
     """The schedule of the same command, or of one with other limits, after it ended."""
-    again = Schedule(TrainConfig(**config), made.max_steps // made.config.max_epochs, made.num_validation)
-    again.state = TrainState.from_stored(made.state.to_stored())
-    again.reopen(is_new)
+    state = TrainState.from_json(made.state.to_json())
+    steps_per_epoch = made.max_steps // made.config.max_epochs
+    again = Schedule(TrainConfig(**config), state, steps_per_epoch, made.num_validation)
+    again.reopen(images_changed)
     return again
 
 
@@ -66,10 +63,7 @@ def test_time_ends_a_training_and_the_same_limit_does_not_open_it_again(seconds,
     made = train(a_schedule(max_time=300.0), seconds=seconds, check_seconds=check_seconds)
     assert made.state.finished == Reason.TIME
     assert made.state.step * seconds + check_seconds <= 300 + seconds
-    assert made.reason in (
-        "5:00 of training time are used up (--max-time)",
-        "5:01 of training time are used up (--max-time)",
-    )
+    assert made.reason == "the training time of 5:00 is used up (--max-time)"
     assert reopened(made, max_time=300.0).ended
     assert not reopened(made, max_time=400.0).ended
     assert not reopened(made).ended
@@ -87,27 +81,46 @@ def test_a_decay_that_took_less_time_than_planned_is_the_end_all_the_same():
 
 def test_one_check_is_told_as_one():
     made = train(a_schedule(patience=1), [scored(0.1), scored(0.3)])
-    assert made.reason == "it got no better at the last check (--patience)"
+    assert made.reason == "no improvement at the last check (--patience)"
 
 
 def test_patience_ends_a_training():
     made = train(a_schedule(patience=3), [scored(0.2), scored(0.1), scored(0.3)])
     assert (made.state.finished, made.state.decay_start, made.state.decay_end) == (Reason.PATIENCE, 50, 55)
-    assert made.reason == "it got no better for 3 checks in a row (--patience)"
+    assert made.reason == "no improvement in 3 checks (--patience)"
     assert reopened(made, patience=3).ended
     again = reopened(made, patience=4)
     assert not again.ended
     assert (again.state.decay_start, again.state.waited) == (-1, 0)
 
 
-def test_new_images_open_a_training_again_that_no_limit_ended():
+def test_new_images_reopen_a_training():
     made = train(a_schedule(patience=3), [scored(0.2), scored(0.1), scored(0.3)])
-    again = reopened(made, is_new=True, patience=3)
+    again = reopened(made, images_changed=True, patience=3)
     assert not again.ended and again.state.decay_start == -1 and again.state.step == made.state.step
-    assert again.judge(scored(0.9), CHARACTERS) == (Kept.BEST, True)  # the best was that on other images
-    made = train(a_schedule(num_epoch=20))
-    assert reopened(made, is_new=True, num_epoch=20).ended
-    assert not reopened(made, is_new=True, num_epoch=30).ended
+    assert again.judge(scored(0.9), CHARACTERS) == (Verdict.BEST, True)  # the best was that on other images
+
+
+@pytest.mark.parametrize(
+    ("first", "raised"),
+    [
+        ({"max_time": 300.0}, {"max_time": 400.0}),
+        ({"num_epoch": 20}, {"num_epoch": 21}),
+        ({"patience": 3}, {"patience": 4}),
+    ],
+)
+def test_a_raised_limit_leaves_the_decay_and_the_same_limit_does_not(first, raised):
+    made = a_schedule(**first)
+    while not made.decays:
+        made.state.step += 1
+        made.step_done(made.state.step * 1.0, 0.0)
+        if "patience" in first and made.state.step % 10 == 0:
+            checked(made, scored(0.1))
+    assert not made.ended
+    same = reopened(made, **first)
+    assert (same.state.decay_start, same.state.decay_end) == (made.state.decay_start, made.state.decay_end)
+    again = reopened(made, **raised)
+    assert not again.decays and again.state.elapsed == made.state.elapsed
 
 
 @pytest.mark.parametrize(("cer", "checks"), [(1e9, 20), (0.51, 20), (0.5, 10), (0.01, 10), (0.0, 5)])
@@ -120,7 +133,7 @@ def test_a_training_that_read_all_is_not_opened_by_the_same_command():
     """The last weights, kept because they are as good, once raised the best CER, and so the patience."""
     made = train(a_schedule(), [scored(0.0), *[scored(0.5)] * 5, scored(0.01)])
     assert made.state.finished == Reason.PATIENCE
-    assert (made.state.best_cer, made.state.patience) == (0.0, 5)
+    assert (made.state.best_cer, made.state.decay_limit) == (0.0, 5)
     assert reopened(made).ended
 
 
@@ -140,7 +153,7 @@ def test_characters_rank_before_words_and_words_before_the_perplexity():
     made = a_schedule()
     reports = [scored(0.3), scored(0.2, 2.0, 0.1), scored(0.2, 1.5, 0.05), scored(0.2, 9.0, 0.2), scored(0.3, 1.0, 0.9)]
     kept = [made.judge(report, CHARACTERS)[0] for report in reports]
-    assert kept == [Kept.BEST, Kept.BEST, Kept.NOT, Kept.BEST, Kept.NOT]
+    assert kept == [Verdict.BEST, Verdict.BEST, Verdict.WORSE, Verdict.BEST, Verdict.WORSE]
 
 
 def test_of_equal_scores_the_later_is_kept_unless_it_is_less_sure_than_the_surest():
@@ -148,17 +161,31 @@ def test_of_equal_scores_the_later_is_kept_unless_it_is_less_sure_than_the_sures
     made = a_schedule()
     perplexities = [2.0, 2.03, 2.06, 2.09, 1.9, 1.93, 1.96]
     kept = [made.judge(scored(0.1, perplexity), CHARACTERS)[0] for perplexity in perplexities]
-    assert kept == [Kept.BEST, Kept.BEST, Kept.NOT, Kept.NOT, Kept.BEST, Kept.BEST, Kept.NOT]
+    assert kept == [Verdict.BEST, Verdict.BEST, Verdict.WORSE, Verdict.WORSE, Verdict.BEST, Verdict.BEST, Verdict.WORSE]
     assert made.state.best_perplexity == 1.9
-    assert made.judge(scored(0.05, 8.0), CHARACTERS)[0] is Kept.BEST
+    assert made.judge(scored(0.05, 8.0), CHARACTERS)[0] is Verdict.BEST
     assert made.state.best_perplexity == 8.0
 
 
-def test_the_last_weights_are_kept_within_chance_and_the_best_scores_stay():
-    made = a_schedule(state={"finished": Reason.PATIENCE, "best_cer": 0.1, "best_word_accuracy": 0.6})
-    assert made.judge(scored(0.12, 3.0), CHARACTERS) == (Kept.AS_GOOD, True)
+def test_last_weights_as_good_as_the_best_are_kept():
+    state = {"finished": Reason.PATIENCE, "best_cer": 0.1, "best_word_accuracy": 0.6, "best_perplexity": 3.0}
+    made = a_schedule(state=state)
+    assert made.judge(scored(0.12, 3.0), CHARACTERS) == (Verdict.AS_GOOD, True)
     assert (made.state.best_cer, made.state.best_word_accuracy) == (0.1, 0.6)
-    assert made.judge(scored(0.5, 3.0), CHARACTERS) == (Kept.NOT, False)
+    assert made.judge(scored(0.5, 2.0), CHARACTERS)[0] is Verdict.WORSE
+
+
+def test_last_weights_with_a_lower_score_and_a_higher_perplexity_are_not_kept():
+    """46 of 46 images with perplexity 1.002, and after the decay 44 of 46 with 1.019, as in one run of the README."""
+    made = a_schedule(validation=46, patience=1)
+    reports = [scored(0.0, 1.002, 1.0), scored(0.0, 1.002, 1.0), scored(0.008, 1.019, 44 / 46)]
+    verdicts = []
+    while not made.ended:
+        made.state.step += 1
+        made.step_done(made.state.step * 1.0, 0.0)
+        if made.state.step % 100 == 0 or made.ended:
+            verdicts.append(checked(made, reports[len(verdicts)]))
+    assert verdicts == [Verdict.BEST, Verdict.BEST, Verdict.WORSE]
 
 
 # The learning rate
@@ -188,54 +215,20 @@ def test_what_is_left_is_known_where_a_limit_was_typed():
     assert (decays.seconds_left(2.0), decays.share_done) == (50.0, 0.8)
 
 
-# What is stored
-
-STORED = {
-    "step": 48, "epoch": 4, "batch": 8, "elapsed": 12.5, "waited": 5, "best_word_accuracy": 1.0, "best_cer": 0.0,
-    "best_perplexity": 1.25, "best_loss": 0.25, "loss_sum": 3.5, "loss_steps": 8, "fall_start": 40, "fall_end": 44,
-    "fall_reason": 3, "patience": 5, "finished": 3, "closed": 1,
-}  # fmt: skip
-"""A state as it has been stored since there are checkpoints, but for the last, which is younger."""
-
-
-def test_the_state_is_stored_by_the_names_and_numbers_it_always_had():
-    state = TrainState.from_stored(STORED)
-    assert (state.decay_start, state.decay_end, state.decay_reason) == (40, 44, Reason.PATIENCE)
-    assert state.to_stored() == STORED
-    assert TrainState().to_stored().keys() == STORED.keys()
-    assert [int(reason) for reason in (Reason.GOING, Reason.EPOCHS, Reason.TIME, Reason.PATIENCE)] == [0, 1, 2, 3]
-    assert all(math.isfinite(value) for value in TrainState().to_stored().values())
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        *(
-            ("epoch", 2**40),
-            ("step", 2**62),
-            ("step", -5),
-            ("batch", -7),
-            ("elapsed", math.nan),
-            ("elapsed", -math.inf),
-        ),
-        *(("fall_start", 10**18), ("fall_start", 46), ("fall_end", -5), ("fall_reason", 0), ("fall_reason", 9)),
-        *(("finished", 7), ("closed", 2)),
-    ],
-)
-def test_a_stored_number_that_cannot_be_is_told(name, value):
-    with pytest.raises(ValueError, match=f"{name.replace('fall', 'decay')} = |decay_end = "):
-        TrainState.from_stored({**STORED, name: value})
+def test_state_is_stored_without_loss():
+    state = TrainState(step=48, elapsed=12.345678901234567, best_cer=0.1, closed=True, images="ab")
+    assert TrainState.from_json(state.to_json()) == state
 
 
 def test_a_network_that_could_read_before_is_given_less_patience():
-    assert a_schedule(started=True, state={"best_cer": 0.1}).patience == 4
-    assert a_schedule(started=True, state={"best_cer": 0.0}).patience == 1
-    assert a_schedule(started=True, state={"best_cer": 0.9}).patience == a_schedule(state={"best_cer": 0.9}).patience
-    assert a_schedule(started=True, validation=0).patience == a_schedule(validation=0).patience
+    assert a_schedule(pretrained=True, state={"best_cer": 0.1}).patience == 4
+    assert a_schedule(pretrained=True, state={"best_cer": 0.0}).patience == 1
+    assert a_schedule(pretrained=True, state={"best_cer": 0.9}).patience == a_schedule(state={"best_cer": 0.9}).patience
+    assert a_schedule(pretrained=True, validation=0).patience == a_schedule(validation=0).patience
 
 
 def test_few_images_that_are_all_read_end_nothing_sooner():
-    assert a_schedule(started=True, validation=39, state={"best_cer": 0.0}).patience == 4
+    assert a_schedule(pretrained=True, validation=39, state={"best_cer": 0.0}).patience == 4
     assert a_schedule(validation=39, state={"best_cer": 0.0}).patience == 10
 
 

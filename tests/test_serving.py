@@ -1,20 +1,23 @@
-"""`aocr serve` in a process of its own: what it answers, how it batches, reloads and ends."""
+"""`aocr serve`: what each route answers, batches, new versions, a real process and its page in a browser."""
 
 import asyncio
 import base64
 import csv
 import gc
-import http.client
 import io
 import json
+import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
-import sys
+import threading
 import time
-import uuid
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -25,544 +28,545 @@ pytest.importorskip("aiohttp", reason="the extra serve is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
 import browser
+from aiohttp import FormData
+from aiohttp.test_utils import TestClient, TestServer
 
 from aocr.config import ReadConfig
 from aocr.data.annotations import parse_annotations
-from aocr.folder.checkpoints import write_weights
+from aocr.errors import ImageError
 from aocr.folder.model_folder import ModelFolder
-from aocr.reading.predictor import load
-from aocr.serving.models import Model
+from aocr.folder.words import BOX
+from aocr.onnx.file import write_graph
+from aocr.report.lines import prediction_json
+from aocr.results import Prediction
+from aocr.serving import batching, read_route
+from aocr.serving.app import Service
+from aocr.serving.batching import Batcher
+from aocr.serving.metrics import Metrics
+from aocr.serving.models import Model, find_versions, name_of
+from aocr.serving.web import HTTPError, ServerAccess
 
 IMAGES = sorted((ROOT / "datasets/images").glob("testing_0*.jpg"))[:6]
 B64 = [{"b64": base64.b64encode(path.read_bytes()).decode()} for path in IMAGES]
 PREDICT = "/v1/models/aocr:predict"
+JPEG = {"Content-Type": "image/jpeg"}
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
 in_browser = pytest.mark.skipif(not browser.PROGRAM, reason="chromium is not installed")
 
 
-class Server:
-    """`aocr serve --port 0 ARGS`, ready."""
-
-    def __init__(self, *args, **options):
-        self.process = start_aocr("serve", "--port", 0, *args, stderr=subprocess.PIPE, **options)
-        self.log = ""
-        while not (match := re.search(r"Open (http://127\.0\.0\.1:(\d+)/)", self.log)):
-            line = self.process.stderr.readline()
-            assert line, self.log
-            self.log += line
-        self.url, self.port = match[1], int(match[2])
-        for _ in range(600):
-            if self.ask("GET", "/v2/health/ready")[0] == 200:
-                return
-            time.sleep(0.05)
-        raise AssertionError("the server is not ready")
-
-    def ask(self, method, path, body=None, **headers):
-        """(status, what was answered)."""
-        if isinstance(body, dict):
-            body = json.dumps(body)
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
-            answer = connection.getresponse()
-            text = answer.read().decode()
-            return answer.status, json.loads(text) if "json" in answer.headers["Content-Type"] else text
-        finally:
-            connection.close()
-
-    def form(self, path, *files, **fields):
-        mark = uuid.uuid4().hex
-        parts = [f'name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
-        parts += [f'name="image"; filename="{name}"\r\n\r\n'.encode() + data for name, data in files]
-        head = f"--{mark}\r\nContent-Disposition: form-data; ".encode()
-        body = b"".join(head + part + b"\r\n" for part in parts) + f"--{mark}--\r\n".encode()
-        return self.ask("POST", path, body, Content_Type=f"multipart/form-data; boundary={mark}")
-
-    def end(self, number=signal.SIGTERM):
-        self.process.send_signal(number)
-        _, rest = self.process.communicate(timeout=60)
-        return self.process.returncode, self.log + rest
+@pytest.fixture(scope="module")
+def words():
+    return Model("words", "", 8)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    words = tmp_path_factory.mktemp("lexicon") / "fruit.txt"
-    words.write_text("APPLE\nPEAR\n")
-    running = Server("--model-dir", "words", "--lexicon", f"fruit={words}")
-    yield running
-    code, log = running.end()
-    assert code == 0, log
-    assert "Traceback" not in log and "unexpected" not in log, log
+def predicted(words):
+    """What `aocr predict --json` prints for the images."""
+    read = words.version.reader(ReadConfig(alternatives=2))
+    return [
+        json.loads(prediction_json(path.name, prediction, attention=True))
+        for path, prediction in zip(IMAGES, read([path.read_bytes() for path in IMAGES]), strict=True)
+    ]
 
 
-@pytest.fixture(scope="module")
-def predicted():
-    """What `aocr predict --json` prints of the images."""
-    done = run_aocr("predict", "--model-dir", "words", "--json", "--attention", "--alternatives", "2", *IMAGES)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def serve(models, conversation, **access):
+    """Run `conversation(send)` with a server in this process; `send` returns (status, JSON or text)."""
+
+    async def run():
+        service = Service(models, {"fruit": ("APPLE", "PEAR")}, batch_size=8)
+        app = service.make_app(ServerAccess("127.0.0.1", 0, **access))
+        async with TestClient(TestServer(app)) as client:
+
+            async def send(method, path, **options):
+                async with client.request(method, path, **options) as response:
+                    is_json = response.content_type == "application/json"
+                    return response.status, await response.json() if is_json else await response.text()
+
+            send.app = app
+            return await conversation(send)
+
+    return asyncio.run(run())
 
 
-def same(found, expected):
-    """Whether two readings agree."""
-    assert found.keys() == expected.keys() - {"path"} | {"path"}
-    assert found["text"] == expected["text"]
-    assert found["confidence"] == pytest.approx(expected["confidence"], abs=1e-3)
-    for mine, its in zip(found["characters"], expected["characters"], strict=True):
-        assert mine["char"] == its["char"] and mine["x0"] == pytest.approx(its["x0"], abs=1)
-    assert len(found["attention"]) == len(expected["attention"])
+def ask(models, method, path, **options):
+    return serve(models, lambda send: send(method, path, **options))
 
 
-def test_the_requests_of_tensorflow_serving_get_its_answers(server, tmp_path):
-    """The same through `tf.saved_model` on an export of the model."""
-    import tensorflow as tf
-
-    import aocr
-    from aocr.exchange.formats import savedmodel
-
-    savedmodel.write(aocr.load("words"), str(tmp_path))
-    signatures = tf.saved_model.load(str(tmp_path)).signatures
-    files = [path.read_bytes() for path in IMAGES]
-
-    def expected(values, signature="serving_default"):
-        result = signatures[signature](input=tf.constant(values))
-        return texts(np.array(result["output"].numpy(), object).tolist()), result["probability"].numpy()
-
-    def texts(value):
-        return [texts(item) for item in value] if isinstance(value, list) else value.decode()
-
-    code, answer = server.ask("POST", PREDICT, {"signature_name": "serving_default", "inputs": {"input": B64[0]}})
-    text, probability = expected(files[0])
-    assert (code, answer["outputs"]["output"]) == (200, text)
-    assert answer["outputs"]["probability"] == pytest.approx(probability, abs=1e-3)
-
-    _, answer = server.ask("POST", PREDICT, {"inputs": [[value] for value in B64]})
-    output, probability = expected([[data] for data in files])
-    assert answer["outputs"]["output"] == output
-    np.testing.assert_allclose(answer["outputs"]["probability"], probability, atol=1e-3)
-
-    _, answer = server.ask("POST", PREDICT, {"instances": [{"input": value} for value in B64]})
-    output, probability = expected(files)
-    assert [row["output"] for row in answer["predictions"]] == output
-    assert [row["probability"] for row in answer["predictions"]] == pytest.approx(probability, abs=1e-3)
-
-    pixels = tf.io.decode_image(files[0], channels=3).numpy()[None].astype("float32")
-    code, answer = server.ask("POST", PREDICT, {"signature_name": "pixels", "instances": pixels.tolist()})
-    output, probability = expected(pixels, "pixels")
-    assert (code, answer["predictions"][0]["output"]) == (200, output[0])
-    assert answer["predictions"][0]["probability"] == pytest.approx(probability[0], abs=1e-3)
-
-    _, told = server.ask("GET", "/v1/models/aocr/metadata")
-    for name, signature in told["metadata"]["signature_def"]["signature_def"].items():
-        for mine, theirs in (
-            (signature["inputs"], signatures[name].structured_input_signature[1]),
-            (signature["outputs"], signatures[name].structured_outputs),
-        ):
-            for key, tensor in mine.items():
-                shape = tensor["tensor_shape"]
-                dims = None if shape["unknown_rank"] else [max(int(dim["size"]), -1) for dim in shape["dim"]]
-                rank = theirs[key].shape.rank
-                known = None if rank is None else [-1 if size is None else size for size in theirs[key].shape]
-                assert dims == known, (name, key)
-                assert (
-                    tensor["dtype"]
-                    == {"string": "DT_STRING", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}[theirs[key].dtype.name]
-                )
+def form(*files, **fields):
+    data = FormData(fields)
+    for name, content in files:
+        data.add_field("image", content, filename=name)
+    return data
 
 
-def test_read_answers_what_predict_prints(server, predicted):
-    query = "/read?attention=1&alternatives=2"
-    code, found = server.ask("POST", query, IMAGES[0].read_bytes(), Content_Type="image/jpeg")
-    assert code == 200
-    same(found, predicted[0])
-    code, many = server.form(query, *((path.name, path.read_bytes()) for path in IMAGES))
-    assert [one["path"] for one in many] == [path.name for path in IMAGES]
-    for one, expected in zip(many, predicted, strict=True):
-        same(one, expected)
+def assert_same_reading(reading, expected):
+    assert reading.keys() == expected.keys() and len(reading["attention"]) == len(expected["attention"])
+    assert reading["confidence"] == pytest.approx(expected["confidence"], abs=1e-3)
+    assert [character["char"] for character in reading["characters"]] == list(expected["text"])
+    assert reading["characters"][-1]["x1"] == pytest.approx(expected["characters"][-1]["x1"], abs=1)
 
 
-def test_read_takes_patterns_words_and_lists(server):
-    image = IMAGES[0].read_bytes()
+def test_read_returns_what_predict_prints(words, predicted):
+    path = "/read?attention=1&alternatives=2"
+    status, reading = ask([words], "POST", path, data=IMAGES[0].read_bytes(), headers=JPEG)
+    assert status == 200
+    assert_same_reading(reading, predicted[0])
+    _, readings = ask([words], "POST", path, data=form(*((image.name, image.read_bytes()) for image in IMAGES)))
+    for reading, expected in zip(readings, predicted, strict=True):
+        assert reading["path"] == expected["path"]
+        assert_same_reading(reading, expected)
+
+
+def test_read_with_patterns_and_lexicons(words):
+    image = ("a", IMAGES[0].read_bytes())
     for query, fields, pattern in (
         ("pattern=[0-9]%2B", {}, "[0-9]+"),
         ("lexicon=fruit", {}, "APPLE|PEAR"),
         ("", {"lexicon": "ONE\nTWO\n"}, "ONE|TWO"),
         ("pattern=T.*", {"lexicon": "ONE\nTWO\n"}, "TWO"),
     ):
-        code, (found,) = server.form(f"/read?{query}&min_confidence=1", ("a", image), **fields)
-        assert code == 200 and re.fullmatch(pattern, found["text"]) and found["sure"] is False, query
+        status, (reading,) = ask([words], "POST", f"/read?{query}&min_confidence=1", data=form(image, **fields))
+        assert status == 200 and re.fullmatch(pattern, reading["text"]) and reading["sure"] is False, query
 
 
-@pytest.mark.parametrize(
-    "query, told",
-    [
-        ("pattern=(", "pattern = '(': "),
-        ("pattern=" + "(" * 3000, "pattern = "),
-        ("lexicon=/etc/passwd", "there is no list '/etc/passwd'; there are fruit."),
-        ("beam=0", "beam"),
-        ("beam=1000", "beam must be a number from 0 to 32"),
-        ("min_confidence=nan", "min_confidence must be"),
-        ("alternatives=x", "alternatives must be"),
-    ],
-)
-def test_parameters_that_cannot_be_are_told(server, query, told):
-    code, answer = server.ask("POST", f"/read?{query}", IMAGES[0].read_bytes(), Content_Type="image/jpeg")
-    assert code == 400 and told in answer["error"], answer
-
-
-def bomb():
+def test_a_bad_image_fails_alone(words, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000_000)
     out = io.BytesIO()
     Image.new("1", (6000, 6000)).save(out, "PNG")
-    return out.getvalue()
-
-
-def test_a_bad_image_fails_alone(server):
     good = IMAGES[0].read_bytes()
-    code, answer = server.form("/read", ("a", good), ("b", b"no image"), ("c", good[:300]), ("d", bomb()))
-    assert code == 200 and [("error" in one) for one in answer] == [False, True, True, True]
-    assert "more than 20,000,000 pixels" in answer[3]["error"]
-    code, answer = server.ask("POST", PREDICT, {"instances": [B64[0], {"b64": "AAAA"}]})
-    assert code == 400 and answer["error"].startswith("instances[1]: is not an image")
+    data = form(("a", good), ("b", b"no image"), ("c", good[:300]), ("d", out.getvalue()))
+    status, answer = ask([words], "POST", "/read", data=data)
+    assert status == 200 and ["error" in result for result in answer] == [False, True, True, True]
+    assert "20,000,000 pixels" in answer[3]["error"]
+    status, answer = ask([words], "POST", PREDICT, json={"instances": [B64[0], {"b64": "AAAA"}]})
+    assert status == 400 and answer["error"].startswith("instances[1]: ")
+    assert ask([words], "POST", "/read", data=b"no image", headers=JPEG)[0] == 400
 
 
 MANY_PARTS = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n' * 600 + b"--x--\r\n"
-"""A form of empty fields: small, but each field costs the server time."""
 MANY_WORDS = b'--x\r\nContent-Disposition: form-data; name="lexicon"\r\n\r\n' + b"WORD\n" * 210_000 + b"\r\n--x--\r\n"
+NO_WORDS = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nx\r\n'
+NO_WORDS += b'--x\r\nContent-Disposition: form-data; name="lexicon"\r\n\r\n\r\n--x--\r\n'
+NESTED = b"--x\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\n\r\n--y--\r\n--x--\r\n"
 
 
-def test_what_cannot_be_answered_is_told(server):
-    for method, path, body, headers, expected in (
-        ("POST", PREDICT, b"x" * (33 << 20), {}, 413),
-        ("POST", "/read", b"", {"Content_Type": "text/plain"}, 415),
-        ("POST", "/read", b"", {"Content_Type": "multipart/form-data; boundary=x"}, 400),
-        ("POST", "/read", b"--x\r\n", {"Content_Type": "multipart/form-data"}, 400),
-        ("POST", "/read", b"--x\r\n\xff: a\r\n\r\n--x--", {"Content_Type": "multipart/form-data; boundary=x"}, 400),
-        ("POST", "/read", MANY_PARTS, {"Content_Type": "multipart/form-data; boundary=x"}, 413),
-        ("POST", "/read", MANY_WORDS, {"Content_Type": "multipart/form-data; boundary=x"}, 413),
-        ("GET", "/v1/models/aocr/versions/7", None, {}, 404),
-        ("GET", "/etc/passwd", None, {}, 404),
-        ("GET", "/..%2f..%2fetc/passwd", None, {}, 404),
-        ("GET", PREDICT, None, {}, 405),
-        ("POST", PREDICT, {"inputs": B64[0]}, {"Origin": "https://other.example"}, 403),
-    ):
-        try:
-            code, answer = server.ask(method, path, body, **headers)
-        except (ConnectionError, http.client.HTTPException):  # a body that is not read to its end
-            assert expected == 413
-        else:
-            assert code == expected and answer["error"], (path, answer)
+def test_invalid_requests_are_refused(words):
+    async def conversation(send):
+        for method, path, body, headers, expected in (
+            ("POST", PREDICT, b"x" * (33 << 20), {}, 413),
+            ("POST", PREDICT, b"not JSON", {}, 400),
+            ("POST", PREDICT, b'{"signature_name": "pixels", "instances": [1]}', {}, 400),
+            ("POST", "/read", b"", {"Content-Type": "text/plain"}, 415),
+            ("POST", "/read", b"", FORM, 400),
+            ("POST", "/read", b"--x--\r\n", FORM, 400),
+            ("POST", "/read", b"--x\r\n", {"Content-Type": "multipart/form-data"}, 400),
+            ("POST", "/read", b"--x\r\n\xff: a\r\n\r\n--x--", FORM, 400),
+            ("POST", "/read", MANY_PARTS, FORM, 413),
+            ("POST", "/read", MANY_WORDS, FORM, 413),
+            ("POST", "/read", NO_WORDS, FORM, 400),
+            ("POST", "/read", NESTED, FORM, 400),
+            ("GET", "/v1/models/aocr/versions/7", b"", {}, 404),
+            ("GET", "/etc/passwd", b"", {}, 404),
+            ("GET", "/..%2f..%2fetc/passwd", b"", {}, 404),
+            ("GET", PREDICT, b"", {}, 405),
+            ("POST", PREDICT, b"{}", {"Origin": "https://other.example"}, 403),
+        ):
+            status, answer = await send(method, path, data=io.BytesIO(body), headers=headers)
+            assert status == expected and answer["error"], (path, answer)
+        for name, value in (("pattern", "("), ("pattern", "(" * 3000), ("lexicon", "/etc/passwd"), ("beam", "0"),
+                            ("beam", "1000"), ("min_confidence", "nan"), ("alternatives", "x")):  # fmt: skip
+            status, answer = await send("POST", f"/read?{name}={value}", data=IMAGES[0].read_bytes(), headers=JPEG)
+            assert status == 400 and answer["error"].startswith(name), answer
+
+    serve([words], conversation)
 
 
-def test_many_clients_get_their_own_answers_in_shared_batches(server, predicted):
-    expected = [one["text"] for one in predicted]
+def test_model_routes(words):
+    other = Model("words", "other", 8)
 
-    def ask(number):
-        which = number % len(B64)
-        return which, server.ask("POST", PREDICT, {"inputs": B64[which]})[1]["outputs"]["output"]
+    async def conversation(send):
+        status, answer = await send("GET", "/read")
+        assert status == 200 and answer["lexicons"] == ["fruit"] and answer["limits"]["images"] == 256
+        assert answer["models"] == [{"name": "words", "version": 1}, {"name": "other", "version": 1}]
+        for path in ("/v1/models/other", "/v1/models/other/versions/1"):
+            _, answer = await send("GET", path)
+            assert answer["model_version_status"][0]["state"] == "AVAILABLE"
+            _, answer = await send("GET", f"{path}/metadata")
+            assert answer["model_spec"]["name"] == "other" and answer["model_spec"]["version"] == "1"
+            status, answer = await send("POST", f"{path}:predict", json={"inputs": B64[0]})
+            assert status == 200 and answer["outputs"]["output"] == "HTFGVH"
+        assert (await send("GET", "/v1/models/third"))[0] == 404
+        assert (await send("POST", "/read?model=third", data=b"", headers=JPEG))[0] == 404
+        pixels = np.asarray(Image.open(IMAGES[0]).convert("RGB"))[None].tolist()
+        request = {"signature_name": "pixels", "instances": pixels}
+        _, answer = await send("POST", "/v1/models/other:predict", json=request)
+        assert answer["predictions"][0]["output"] == "HTFGVH"
 
-    with ThreadPoolExecutor(12) as pool:
-        for which, text in pool.map(ask, range(72)):
-            assert text == expected[which]
-    metrics = server.ask("GET", "/metrics")[1]
-    count, total = (float(re.search(rf"^aocr_batch_size_{end} (\S+)$", metrics, re.M)[1]) for end in ("count", "sum"))
-    assert total > count
-    assert re.search(r'^aocr_requests_total\{route="/v1/models/\{name\}:predict",status="200"\} \d+$', metrics, re.M)
+    serve([words, other], conversation)
 
 
-def test_openapi_names_the_routes(server):
-    _, told = server.ask("GET", "/openapi.json")
-    paths = ["/read", PREDICT, "/v1/models/aocr", "/v2/health/live", "/v2/health/ready", "/metrics"]
-    assert told["openapi"] == "3.1.0" and {path.replace("aocr", "{name}") for path in paths} <= told["paths"].keys()
-    for path, methods in told["paths"].items():
-        for method in methods.keys() - {"parameters"}:
-            code, _ = server.ask(method.upper(), path.replace("{name}", "aocr"), b"" if method == "post" else None)
-            assert code not in (404, 405), path
+def test_concurrent_requests_share_batches(words, predicted):
+    async def conversation(send):
+        requests = [send("POST", PREDICT, json={"inputs": B64[i % len(B64)]}) for i in range(48)]
+        for i, (_, answer) in enumerate(await asyncio.gather(*requests)):
+            assert answer["outputs"]["output"] == predicted[i % len(B64)]["text"]
+        _, metrics = await send("GET", "/metrics")
+        assert "aocr_batch_size_sum 48\n" in metrics and "aocr_batch_size_count 48\n" not in metrics
+        assert 'aocr_requests_total{route="/v1/models/{name}:predict",status="200"} 48\n' in metrics
+
+    serve([words], conversation)
+
+
+def test_openapi_describes_the_routes_and_which_need_a_token(words):
+    async def conversation(send):
+        _, answer = await send("GET", "/openapi.json")
+        paths = ["/read", PREDICT, "/v1/models/aocr", "/v2/health/live", "/v2/health/ready", "/metrics"]
+        assert {path.replace("aocr", "{name}") for path in paths} <= answer["paths"].keys()
+        for path, methods in answer["paths"].items():
+            for method in methods.keys() - {"parameters"}:
+                arguments = method.upper(), path.replace("{name}", "aocr")
+                status, _ = await send(*arguments)
+                assert status == (200 if methods[method].get("security") == [] else 401), path
+                status, _ = await send(*arguments, headers={"Authorization": "Bearer t0ken"})
+                assert status in (200, 400, 415), path
+        assert (await send("GET", "/"))[0] == 200
+
+    serve([words], conversation, token="t0ken")
+
+
+@pytest.mark.slow
+def test_answers_and_signatures_are_those_of_a_saved_model(words, tmp_path):
+    import tensorflow as tf
+
+    from aocr.exchange.formats import savedmodel
+    from aocr.reading.predictor import load_network
+
+    savedmodel.write(load_network("words"), str(tmp_path))
+    signatures = tf.saved_model.load(str(tmp_path)).signatures
+    result = signatures["serving_default"](input=tf.constant([[path.read_bytes()] for path in IMAGES]))
+    _, answer = ask([words], "POST", PREDICT, json={"inputs": [[value] for value in B64]})
+    np.testing.assert_allclose(answer["outputs"]["probability"], result["probability"], atol=1e-3)
+    _, answer = ask([words], "GET", "/v1/models/aocr/metadata")
+    dtypes = {"DT_STRING": tf.string, "DT_FLOAT": tf.float32, "DT_DOUBLE": tf.float64}
+    for name, signature in answer["metadata"]["signature_def"]["signature_def"].items():
+        specs = {**signatures[name].structured_input_signature[1], **signatures[name].structured_outputs}
+        for key, tensor in {**signature["inputs"], **signature["outputs"]}.items():
+            sizes = [int(dim["size"]) for dim in tensor["tensor_shape"]["dim"]]
+            shape = None if tensor["tensor_shape"]["unknown_rank"] else [None if size < 0 else size for size in sizes]
+            assert specs[key].shape.rank == (None if shape is None else len(shape))
+            assert shape is None or specs[key].shape.as_list() == shape
+            assert dtypes[tensor["dtype"]] == specs[key].dtype
+
+
+# versions
 
 
 @pytest.fixture(scope="module")
 def graph():
     """An ONNX export of the reader in the box."""
-    from aocr.folder.compact import read_compact
-    from aocr.folder.words import open_folder
-    from aocr.onnx.file import write_graph
-
-    folder = open_folder("words")
-    chosen = folder.choose()
-    return write_graph(read_compact(chosen.prefix), folder.read_config(), chosen.temperature)
+    folder = ModelFolder(BOX)
+    return write_graph(folder.read_weights(), folder.read_config(), folder.weights_info().temperature)
 
 
-def put(folder, number, data):
+def put(folder, number, graph):
     (folder / str(number)).mkdir(parents=True)
-    (folder / str(number) / "reader.onnx").write_bytes(data)
+    (folder / str(number) / "reader.onnx").write_bytes(graph)
 
 
-def version(server, token):
-    _, told = server.ask("GET", "/v1/models/plates", Authorization=f"Bearer {token}")
-    return told["model_version_status"][0]["version"]
+def test_names_and_versions_of_models(tmp_path):
+    assert [name_of(path) for path in ("a/plates/", "a/plates.onnx", "a/plates/reader.onnx")] == ["plates"] * 3
+    put(tmp_path, 1, b"")
+    put(tmp_path, 12, b"")
+    (tmp_path / "13").mkdir()
+    assert find_versions(str(tmp_path)) == {n: str(tmp_path / str(n) / "reader.onnx") for n in (1, 12)}
+    assert find_versions("words") == {1: "words"}
 
 
-def test_words_folders_and_exports_are_served_without_tensorflow(graph, predicted, tmp_path):
-    put(tmp_path / "plates", 1, graph)
-    words, folder = load("words"), ModelFolder(tmp_path / "meters")
-    write_weights(folder, words.reader.model, 1)
-    folder.write_config(words.config)
-    folder.write_calibration(folder.choose().prefix, words.chosen.temperature, 1)
-    models = ("--model-dir", "words", "--model-dir", tmp_path / "plates", "--model-dir", tmp_path / "meters")
-    server = Server(*models, program=("-c", BLOCKED_AOCR))
-    for name in ("words", "plates", "meters"):
-        query = f"/read?model={name}&attention=1&alternatives=2"
-        code, found = server.ask("POST", query, IMAGES[0].read_bytes(), Content_Type="image/jpeg")
-        assert code == 200
-        same(found, predicted[0])
-    code, log = server.end()
-    assert code == 0 and "Traceback" not in log, log
-
-
-def test_versions_are_taken_up_and_the_end_waits_for_answers(graph, tmp_path):
-    put(tmp_path / "plates", 1, graph)
-    server = Server("--model-dir", tmp_path / "plates", "--token", "t0ken", "--log-path", tmp_path / "log")
-    assert server.ask("GET", "/read")[0] == 401
-    kept = (tmp_path / "log").read_text()
-    assert "Open http" in kept and "t0ken" not in kept
-    assert "#token=t0ken" in server.log and version(server, "t0ken") == "1"
-    put(tmp_path / "plates", 2, graph)
-    put(tmp_path / "plates", 3, b"no graph")
-    (tmp_path / "plates" / "4").mkdir()
-    answers, patience = set(), time.monotonic() + 60
-    while version(server, "t0ken") != "2":
-        assert time.monotonic() < patience
-        answers.add(server.ask("POST", PREDICT, {"inputs": B64[0]}, Authorization="Bearer t0ken")[0])
-    assert answers == {200}
-    body = json.dumps({"instances": B64 * 30})
-    with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(server.ask, "POST", PREDICT, body, Authorization="Bearer t0ken")
-        time.sleep(0.5)
-        code, log = server.end()
-        assert under_way.result()[0] == 200 and len(under_way.result()[1]["predictions"]) == 180
-    assert code == 0 and "Version 3 is not taken up" in log and "Traceback" not in log, log
-
-
-def test_a_version_that_is_replaced_is_freed_at_once(graph, tmp_path):
+def test_a_new_version_is_loaded_and_the_old_one_freed(graph, tmp_path):
     put(tmp_path, 1, graph)
     model = Model(str(tmp_path), "", 2)
-    reader = weakref.ref(model.version.reading(ReadConfig()).__self__.reader)
+    reader = weakref.ref(model.version.reader(ReadConfig()).__self__.reader)
     put(tmp_path, 2, graph)
+    put(tmp_path, 3, b"damaged")
+    (tmp_path / "4").mkdir()
+    shutil.copytree(BOX, tmp_path / "5")
     gc.disable()
     try:
-        for _ in range(2):
-            model.look_for_newer()
-        assert model.version.number == 2 and reader() is None
+        with ModelFolder(tmp_path / "5").held():  # a training is running in it
+            for _ in range(4):
+                model.look_for_newer()
+            assert model.version.number == 2 and reader() is None
+            shutil.rmtree(tmp_path / "3")
+            assert Model(str(tmp_path), "", 2).version.number == 2
     finally:
         gc.enable()
-
-
-def test_a_version_in_training_is_not_taken_up(graph, tmp_path):
-    """It was, half trained, and then never again."""
-    put(tmp_path, 1, graph)
-    words, trained = load("words"), ModelFolder(tmp_path / "2")
-    code = (
-        "import sys; from aocr.folder.model_folder import ModelFolder\n"
-        "with ModelFolder(sys.argv[1]).held(): print('held', flush=True); input()"
-    )
-    trained_by = [sys.executable, "-c", code, trained.path]
-    model = Model(str(tmp_path), "", 2)
-    write_weights(trained, words.reader.model, 1)
-    trained.write_config(words.config)
-    with subprocess.Popen(trained_by, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as training:
-        assert training.stdout.readline() == "held\n"
-        for _ in range(3):
-            model.look_for_newer()
-        assert model.version.number == Model(str(tmp_path), "", 2).version.number == 1
-        training.communicate("\n")
     for _ in range(2):
         model.look_for_newer()
-    assert model.version.number == 2
+    assert model.version.number == 5
 
 
-def test_a_second_signal_ends_at_once(graph, tmp_path):
-    (tmp_path / "plates.onnx").write_bytes(graph)
-    server = Server("--model-dir", tmp_path / "plates.onnx")
-    body = json.dumps({"instances": B64 * 100})
-    with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(server.ask, "POST", PREDICT, body)
-        time.sleep(0.5)
-        server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        code, log = server.end()
-        assert isinstance(under_way.exception(), (OSError, http.client.HTTPException))
-    assert code == 130 and "ended at once" in log
-
-
-def test_slips_are_told_in_a_line(server, tmp_path):
-    for args, told in (
-        (("--model-dir", tmp_path / "none"), "does not exist"),
-        (("--model-dir", "words", "--port", server.port), "cannot listen"),
-        (("--model-dir", "words", "--model-dir", "words"), "two models have this name"),
-        (("--model-dir", "words", "--name", "a", "--name", "b"), "1 models and 2 names"),
-        (("--model-dir", "words", "--lexicon", f"a={tmp_path}/none.txt"), "--lexicon"),
-    ):
-        done = run_aocr("serve", *args)
-        assert done.returncode == 1 and told in done.stderr and "Traceback" not in done.stderr, done.stderr
-
-
-def test_a_port_in_use_is_told_before_models_are_loaded(server, monkeypatch):
+def test_mistakes_are_reported_in_one_line(tmp_path, monkeypatch):
     def load(*args):
         raise AssertionError("a model was loaded first")
 
-    monkeypatch.setattr("aocr.serving.app.Model", load)
-    assert_clean_failure(run_aocr("serve", "--model-dir", "words", "--port", server.port), "cannot listen")
+    with socket.create_server(("127.0.0.1", 0)) as taken, monkeypatch.context() as patched:
+        patched.setattr("aocr.serving.app.Model", load)
+        port = taken.getsockname()[1]
+        assert_clean_failure(run_aocr("serve", "--model-dir", "words", "--port", port), f"127.0.0.1:{port}")
+    for args, word in (
+        (("--model-dir", tmp_path / "none"), "none"),
+        (("--model-dir", "words", "--model-dir", "words", "--port", 0), "--name"),
+        (("--model-dir", "words", "--name", "a", "--name", "b"), "--name"),
+        (("--model-dir", "words", "--token", " "), "--token"),
+        (("--model-dir", "words", "--port", 65536), "--port"),
+        (("--model-dir", "words", "--lexicon", f"a={tmp_path}/none.txt"), "--lexicon"),
+    ):
+        assert_clean_failure(run_aocr("serve", *args), word)
 
 
-@in_browser
-def test_the_page_in_a_browser(server, predicted):
-    async def use():
-        async with browser.Browser() as page:
-            await page.open(server.url)
+# a busy server
+
+
+class SlowModel:
+    """Stands for a model and its version; reads each image's width, once the test allows it."""
+
+    name, number, config = "slow", 1, SimpleNamespace(channels=1)
+
+    def __init__(self):
+        self.version = self
+        self.has_started, self.may_read = threading.Event(), threading.Event()
+        self.texts = []
+
+    def find(self, number):
+        return self
+
+    def look_for_newer(self):
+        pass
+
+    def width(self, width, height):
+        return width
+
+    def reader(self, read_config):
+        return self.read
+
+    def read(self, images):
+        self.has_started.set()
+        assert self.may_read.wait(60)
+        texts = [str(Image.open(io.BytesIO(data)).width) for data in images]
+        self.texts += texts
+        return [Prediction(text, 0.5) for text in texts]
+
+
+@pytest.fixture
+def slow_model():
+    model = SlowModel()
+    yield model
+    model.may_read.set()
+
+
+def png(width):
+    out = io.BytesIO()
+    Image.new("L", (width, 8), 255).save(out, "PNG")
+    return out.getvalue()
+
+
+async def predict(send, *widths):
+    """Return status and texts (or the error) of a request with images of these widths."""
+    images = [{"b64": base64.b64encode(png(width)).decode()} for width in widths]
+    status, answer = await send("POST", PREDICT, json={"inputs": images})
+    return status, answer["outputs"]["output"] if status == 200 else answer["error"]
+
+
+async def start_request(send, model):
+    """Return a request whose image is being read."""
+    task = asyncio.create_task(predict(send, 10))
+    assert await asyncio.to_thread(model.has_started.wait, 60)
+    return task
+
+
+def test_full_queue(slow_model, monkeypatch):
+    monkeypatch.setattr(batching, "MAX_WAITING", 3)
+
+    async def conversation(send):
+        first = await start_request(send, slow_model)
+        others = [asyncio.create_task(predict(send, width)) for width in range(11, 16)]
+        while sum(task.done() for task in others) < 2:
+            await asyncio.sleep(0.01)
+        refused = [task.result() for task in others if task.done()]
+        assert refused == 2 * [(429, "3 images are waiting. Try again later, or send fewer at a time.")]
+        slow_model.may_read.set()
+        assert await first == (200, ["10"])
+        assert [status for status, _ in await asyncio.gather(*others)].count(200) == 3
+        assert await predict(send, 16, 17, 18) == (200, ["16", "17", "18"])
+        assert (await predict(send, 16, 17, 18, 19))[0] == 413
+
+    serve([slow_model], conversation)
+
+
+def test_images_that_wait_at_the_deadline_are_not_read(slow_model):
+    async def conversation(send):
+        first = await start_request(send, slow_model)
+        for status, _ in await asyncio.gather(first, predict(send, 11)):
+            assert status == 504
+        slow_model.may_read.set()
+        assert await predict(send, 12) == (200, ["12"])
+        assert slow_model.texts == ["10", "12"], "10 was being read, 11 waited"
+
+    serve([slow_model], conversation, deadline=2.0)
+
+
+def test_images_that_wait_at_the_deadline_are_not_checked(slow_model, monkeypatch):
+    checked, may_finish = [], threading.Event()
+
+    def check(data, name):
+        checked.append(name)
+        assert may_finish.wait(60)
+        raise ImageError(name, "is damaged.")
+
+    monkeypatch.setattr(read_route, "canonical_image", check)
+
+    async def conversation(send):
+        workers = os.cpu_count() or 1
+        images = [(f"{number}.png", png(10)) for number in range(4 * workers)]
+        assert (await send("POST", "/read", data=form(*images)))[0] == 504
+        may_finish.set()
+        assert (await send("POST", "/read", data=form(("after.png", png(10)))))[0] == 200
+        assert len(checked) == workers + 1 and checked[-1] == "after.png"
+
+    serve([slow_model], conversation, deadline=2.0)
+
+
+def test_shutdown_refuses_images_that_wait(slow_model):
+    async def conversation(send):
+        assert await send("GET", "/v2/health/ready") == (200, {"ready": True})
+        await send.app.shutdown()
+        assert await send("GET", "/v2/health/ready") == (503, {"ready": False})
+        batcher = Batcher(1, Metrics())
+        batcher.start()
+        requests = [asyncio.create_task(batcher.read([png(10)], [10], slow_model.read)) for _ in range(2)]
+        assert await asyncio.to_thread(slow_model.has_started.wait, 60)
+        await batcher.stop()
+        slow_model.may_read.set()
+        with pytest.raises(HTTPError) as caught:
+            await requests[1]
+        assert caught.value.status == 503
+        requests[0].cancel()
+
+    serve([slow_model], conversation)
+
+
+# a process and a browser
+
+
+@pytest.mark.slow
+def test_a_process_without_tensorflow_finishes_its_requests(graph, predicted, tmp_path):
+    put(tmp_path / "plates", 1, graph)
+    argv = ("serve", "--model-dir", "words", "--model-dir", tmp_path / "plates", "--model-dir", BOX, "--port", 0)
+    argv += ("--token", "t0ken", "--log-path", tmp_path / "log")
+    process = start_aocr(*argv, program=("-c", BLOCKED_AOCR), stderr=subprocess.PIPE)
+    port = next(
+        match[1] for line in process.stderr if (match := re.search(r"Open http://\S+:(\d+)/#token=t0ken", line))
+    )
+    assert "t0ken" not in (tmp_path / "log").read_text()
+
+    def send(path, body=None):
+        headers = {"Authorization": "Bearer t0ken", **JPEG}
+        with urlopen(Request(f"http://127.0.0.1:{port}{path}", body, headers), timeout=60) as response:
+            return json.loads(response.read())
+
+    for name in ("words", "plates", "box"):
+        reading = send(f"/read?model={name}&attention=1&alternatives=2", IMAGES[0].read_bytes())
+        assert_same_reading(reading, predicted[0])
+    put(tmp_path / "plates", 2, graph)
+    deadline = time.monotonic() + 60
+    while send("/v1/models/plates")["model_version_status"][0]["version"] != "2":
+        assert time.monotonic() < deadline
+        send("/v1/models/plates:predict", json.dumps({"inputs": B64[0]}).encode())
+    with ThreadPoolExecutor(1) as pool:
+        body = json.dumps({"instances": B64 * 30}).encode()
+        request = pool.submit(send, "/v1/models/words:predict", body)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert len(request.result()["predictions"]) == 180
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 0 and "Traceback" not in log, log
+
+
+def use_page(words, conversation):
+    """Run `conversation(page, url)` with the page open in a browser."""
+
+    async def run():
+        app = Service([words], {}, batch_size=8).make_app(ServerAccess("127.0.0.1", 0))
+        async with TestServer(app) as server, browser.Browser() as page:
+            await page.open(str(server.make_url("/")))
             await page.until("document.getElementById('about').textContent.includes('words')")
-            await page.choose("#files", *IMAGES[:2], ROOT / "setup.py")
-            await page.until("document.getElementById('count').textContent.startsWith('3 of 3 read')")
-            texts = await page.evaluate("[...document.querySelectorAll('.text')].map(e => e.textContent)")
-            assert texts[:2] == [one["text"] for one in predicted[:2]] and "is not an image" in texts[2]
-            boxes = await page.evaluate("document.querySelectorAll('.card')[0].querySelectorAll('.box').length")
-            assert boxes == len(predicted[0]["text"])
-            await page.evaluate("document.querySelector('.card .row button').focus()")
-            await page.key("Tab")  # from the copy button to the first character
-            await page.until(
-                "document.activeElement.matches('.characters *') && document.querySelectorAll('.heat').length > 0"
-            )
-            await page.evaluate("document.getElementById('options').open = true")
-            await page.evaluate("document.getElementById('pattern').value = '[0-9]+'")
-            await page.evaluate("document.getElementById('pattern').dispatchEvent(new Event('change'))")
-            await page.until("/^[0-9]+$/.test(document.querySelector('.text').textContent)")
-            assert await page.evaluate("document.querySelector('.card').classList.contains('unsure')")
-            wide = "document.documentElement.scrollWidth <= innerWidth"
-            assert await page.evaluate(wide)
-            await page.open(server.url, width=390, height=800)
-            assert await page.evaluate(wide)
-            assert await page.evaluate(
-                "[...document.querySelectorAll('input,select,textarea')].every(e => e.labels.length === 1)"
-            )
+            await conversation(page, str(server.make_url("/")))
             assert page.complaints == []
 
-    asyncio.run(use())
+    asyncio.run(run())
 
 
-async def use_page(server, conversation):
-    """Run `conversation(page)` with the page open and its models told."""
-    async with browser.Browser() as page:
-        await page.open(server.url)
-        await page.until("document.getElementById('about').textContent.includes('words')")
-        await conversation(page)
-        assert page.complaints == []
-
-
-def read_all(count):
+def all_read(count):
     return f"document.getElementById('count').textContent.startsWith('{count} of {count} read')"
 
 
 TEXTS = "[...document.querySelectorAll('.text')].map(e => e.textContent)"
 FOCUSED = "document.activeElement.id || document.activeElement.textContent.trim()"
+FITS = "document.documentElement.scrollWidth <= innerWidth"
 
 
+@pytest.mark.slow
 @in_browser
-def test_images_are_dropped_pasted_and_taken_with_the_camera(server, predicted):
-    expected = [one["text"] for one in predicted]
-    copy = f"""(async () => {{
-        const image = Object.assign(new Image(), {{ src: "data:image/jpeg;base64,{B64[1]["b64"]}" }});
-        await image.decode();
-        const canvas = new OffscreenCanvas(image.width, image.height);
-        canvas.getContext("2d").drawImage(image, 0, 0);
-        await navigator.clipboard.write([new ClipboardItem({{ "image/png": await canvas.convertToBlob() }})]);
-    }})()"""
+def test_page(words, predicted, tmp_path):
+    formula = tmp_path / '=a "b", c.jpg'
+    formula.write_bytes(IMAGES[0].read_bytes())
+    expected = [reading["text"] for reading in predicted]
 
-    async def talk(page):
-        await page.drop(IMAGES[0], IMAGES[2])
-        await page.until(read_all(2))
-        assert await page.evaluate(TEXTS) == [expected[0], expected[2]]
-        assert not await page.evaluate("document.getElementById('drop').classList.contains('over')")
-        await page.allow_clipboard()
-        await page.evaluate("document.getElementById('clear').click()")
-        await page.evaluate(copy)
-        await page.paste()
-        await page.until(read_all(1))
-        await page.click("#paste")
-        await page.until(read_all(2))
-        assert await page.evaluate(TEXTS) == [expected[1]] * 2
-        names = await page.evaluate("[...document.querySelectorAll('.name')].map(e => e.textContent)")
-        assert names == ["pasted 2.png", "image.png"]
-        await page.click("#camera")
-        await page.until("document.getElementById('shot').open && document.getElementById('video').videoWidth > 0")
-        await page.key("Escape")
-        await page.until("!document.getElementById('shot').open && !document.getElementById('video').srcObject.active")
-        await page.click("#camera")
-        await page.until("document.getElementById('shot').open && document.getElementById('video').videoWidth > 0")
-        await page.click("#take")
-        await page.until(read_all(3))
-        assert (await page.evaluate("document.querySelector('.name').textContent")) == "camera 3.png"
+    async def conversation(page, url):
+        await page.evaluate("document.getElementById('files').focus()")
+        await page.choose("#files", formula, IMAGES[1], ROOT / "setup.py")
+        await page.until(all_read(3))
+        texts = await page.evaluate(TEXTS)
+        assert texts[:2] == expected[:2] and "is not an image" in texts[2]
+        boxes = await page.evaluate("document.querySelectorAll('.card')[0].querySelectorAll('.box').length")
+        assert boxes == len(expected[0])
 
-    asyncio.run(use_page(server, talk))
-
-
-@in_browser
-def test_texts_are_copied_and_downloaded(server, predicted, tmp_path):
-    odd = tmp_path / '=a "b", c.jpg'
-    odd.write_bytes(IMAGES[0].read_bytes())
-
-    async def talk(page):
-        await page.choose("#files", odd, IMAGES[1], ROOT / "setup.py")
-        await page.until(read_all(3))
-        await page.allow_clipboard()
-        both = [one["text"] for one in predicted[:2]]
-        for selector, text in (("#copy", "\n".join(both)), (".card .row button", both[0])):
-            await page.evaluate("navigator.clipboard.writeText('')")
-            await page.click(selector)
-            await page.until(f"navigator.clipboard.readText().then(text => text === {json.dumps(text)})")
-        rows = csv.DictReader(io.StringIO((await page.downloaded("#csv", "readings.csv", tmp_path)).decode()))
-        for row, name, one in zip(rows, ("'" + odd.name, IMAGES[1].name), predicted[:2], strict=True):
-            assert (row["file"], row["text"]) == (name, one["text"])
-            assert float(row["confidence"]) == pytest.approx(one["confidence"], abs=1e-3)
-            assert row["unsure"] == ("yes" if one["confidence"] < 0.9 else "no")
-        labels = parse_annotations(await page.downloaded("#annotations", "labels.txt", tmp_path), "labels.txt")
-        assert [(line.path, line.label) for line in labels] == list(zip((odd.name, IMAGES[1].name), both, strict=True))
-
-    asyncio.run(use_page(server, talk))
-
-
-@in_browser
-def test_the_page_is_used_by_keyboard(server):
-    async def talk(page):
-        await page.choose("#files", IMAGES[1])
-        await page.until(read_all(1))
-        characters = await page.evaluate("document.querySelectorAll('.characters button').length")
-        order = ["files", "camera", "paste", "What texts to expect", "copy", "csv", "annotations", "clear", "Copy"]
-        for name in order + ["a character"] * characters:
-            await page.key("Tab")
-            assert name == "a character" or await page.evaluate(FOCUSED) == name
-            ring = "getComputedStyle(document.activeElement.closest('.button') || document.activeElement).outlineStyle"
-            assert await page.evaluate(ring) == "solid", name
-        assert await page.evaluate("document.activeElement.matches('.characters li:last-child button')")
-        await page.evaluate("document.querySelector('summary').focus()")
-        await page.key(" ")
-        for name in ("pattern", "words", "lexicon", "least"):
-            await page.key("Tab")
+        await page.key("Tab")
+        for name in ("camera", "paste", "Expected texts", "copy", "csv", "annotations", "clear", "Copy"):
             assert await page.evaluate(FOCUSED) == name
-        await page.evaluate("document.getElementById('clear').focus()")
-        await page.key("Enter")
-        assert await page.evaluate("document.querySelectorAll('.card').length") == 0
-        assert await page.evaluate(FOCUSED) == "files"
+            assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", name
+            await page.key("Tab")
+        await page.until("document.activeElement.matches('.characters *') && !!document.querySelector('.heat')")
 
-    asyncio.run(use_page(server, talk))
+        await page.allow_clipboard()
+        await page.click("#copy")
+        await page.until(
+            f"navigator.clipboard.readText().then(text => text === {json.dumps(chr(10).join(expected[:2]))})"
+        )
+        rows = csv.DictReader(io.StringIO((await page.downloaded("#csv", "readings.csv", tmp_path)).decode()))
+        for row, name, reading in zip(rows, ("'" + formula.name, IMAGES[1].name), predicted[:2], strict=True):
+            assert (row["file"], row["text"]) == (name, reading["text"])
+            assert float(row["confidence"]) == pytest.approx(reading["confidence"], abs=1e-3)
+            assert row["unsure"] == ("yes" if reading["confidence"] < 0.9 else "no")
+        lines = parse_annotations(await page.downloaded("#annotations", "labels.txt", tmp_path), "labels.txt")
+        assert [(line.path, line.label) for line in lines] == [(formula.name, texts[0]), (IMAGES[1].name, texts[1])]
 
+        await page.drop(IMAGES[2])
+        await page.until(all_read(4))
+        await page.click("#camera")
+        await page.until("document.getElementById('video').videoWidth > 0")
+        await page.click("#take")
+        await page.until(all_read(5))
+        await page.until("!document.getElementById('video').srcObject.active")
+        await page.evaluate("document.getElementById('pattern').value = '[0-9]+'")
+        await page.evaluate("document.getElementById('pattern').dispatchEvent(new Event('change'))")
+        await page.until("/^[0-9]+$/.test(document.querySelector('.text').textContent)")
+        assert await page.evaluate("document.querySelector('.card').classList.contains('unsure')")
+        assert await page.evaluate(FITS)
+        await page.open(url, width=390, height=800)
+        assert await page.evaluate(FITS)
+        labels = "[...document.querySelectorAll('input,select,textarea')].every(e => e.labels.length === 1)"
+        assert await page.evaluate(labels)
 
-@in_browser
-def test_the_inputs_of_the_page_are_fit_for_a_phone(server):
-    async def talk(page):
-        files = "document.getElementById('files')"
-        assert await page.evaluate(f"[{files}.type, {files}.accept, {files}.multiple]") == ["file", "image/*", True]
-        video = "document.getElementById('video')"
-        assert await page.evaluate(f"[{video}.playsInline, {video}.muted]") == [True, True], "it plays where it stands"
-        assert await page.evaluate("document.getElementById('shot').getAttribute('aria-label')") == "Camera"
-        for name in ("camera", "paste", "take", "leave"):
-            button = f"document.getElementById('{name}')"
-            assert await page.evaluate(f"[{button}.type, {button}.textContent.trim() !== '']") == ["button", True]
-
-    asyncio.run(use_page(server, talk))
+    use_page(words, conversation)

@@ -1,4 +1,4 @@
-"""`aocr serve`: answer requests over HTTP, and a page to try a model on."""
+"""`aocr serve`: read images over HTTP, with a page to try a model on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aocr.cli.waiting import waiting
 from aocr.errors import ConfigError
 
 HELP = "read images for programs and browsers (HTTP)"
-ABOUT = "Read images over HTTP, as TensorFlow Serving does and more, with a page to try it on. Ctrl-C ends it."
+ABOUT = "Read images over HTTP, with TensorFlow Serving's API and more, and a page to try it on. Ctrl-C stops it."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,23 +19,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     # fmt: off
     add("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", action="append",
-        help="the model folder, an ONNX export, or a folder of numbered ones, whose newest is read; once for each of "
+        help="a model folder or an ONNX export; a folder with 1/, 2/, ... serves the highest number. Repeat it for "
              "several models (default: as aocr predict)")
     add("--name", dest="names", metavar="NAME", action="append", default=[],
-        help="what the model is called in requests; once for each (default: as its folder)")
-    add("--host", default="127.0.0.1", metavar="ADDRESS", help="listen here (default: %(default)s, this machine only)")
-    add("--port", type=options.whole, default=8501, metavar="N", help="at this port; 0: any (default: %(default)s)")
+        help="name of the model in requests; repeat it for several models (default: name of the folder)")
+    add("--host", default="127.0.0.1", metavar="ADDRESS",
+        help="address to listen on (default: %(default)s, this machine only)")
+    add("--port", type=options.whole, default=8501, metavar="N",
+        help="port to listen on; 0: any free one (default: %(default)s)")
     add("--token", default=os.environ.get("AOCR_TOKEN"),
-        help="what requests must bear (default: AOCR_TOKEN of the environment, else none)")
-    add("--lexicon", dest="lexicons", metavar="NAME=FILE", action="append", default=[], type=_named,
-        help="a list of texts, one a line, that requests may name")
+        help="secret that requests must send as Authorization: Bearer TOKEN (default: AOCR_TOKEN of the environment, "
+             "else none is needed)")
+    add("--lexicon", dest="lexicons", metavar="NAME=FILE", action="append", default=[], type=_name_and_file,
+        help="a list of texts, one per line, that requests may select by name; may be repeated")
     add("--batch-size", type=options.batch, default=32, metavar="N", help="images read together (default: 32)")
     # fmt: on
     options.add_log_path(parser)
     options.add_gpu(parser)
 
 
-def _named(text: str) -> tuple[str, str]:
+def _name_and_file(text: str) -> tuple[str, str]:
     name, _, path = text.partition("=")
     if not name or not path:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=FILE")
@@ -46,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     paths = args.model_dir or [options.model_at_hand(None)]
     if args.names and len(args.names) != len(paths):
-        reason = f"there are {len(paths)} models and {len(args.names)} names. Give each model a name, or none."
+        reason = f"there are {len(paths)} models and {len(args.names)} names. Name every model, or none."
         raise ConfigError("--name", args.names, reason)
-    if args.token is not None and not args.token.strip():  # an unset variable of a script must not open the server
-        raise ConfigError("--token", args.token, "is empty. Give a token, or leave --token and AOCR_TOKEN out.")
+    if args.token is not None and not args.token.strip():  # an unset variable in a script must not disable the check
+        raise ConfigError("--token", args.token, "is empty. Set a token, or omit --token and unset AOCR_TOKEN.")
     for path in paths:
         options.check_paths([], path, graph_too=True)
     with waiting("Starting"):

@@ -18,7 +18,7 @@ MAX_BYTES = 2**29
 def pack_weights(weights: Mapping[str, np.ndarray]) -> bytes:
     """Return the bytes of a `weights.npz`; the same weights always give the same bytes."""
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: weights[name] for name in sorted(weights)})
+    np.savez(buffer, **{name: weights[name] for name in sorted(weights)})  # type: ignore[arg-type]
     return buffer.getvalue()
 
 

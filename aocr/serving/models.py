@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -17,7 +16,7 @@ from aocr.config import ModelConfig, ReadConfig, width_at
 from aocr.data import pixels
 from aocr.errors import AocrError, CheckpointError
 from aocr.folder.model_folder import MODEL, ModelFolder
-from aocr.folder.words import NAME as WORDS
+from aocr.folder.words import is_box
 from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor, load
 from aocr.results import Prediction
@@ -26,37 +25,39 @@ from aocr.serving.web import HTTPError
 
 log = logging.getLogger("aocr")
 
-MAX_WAYS = 16
-"""Ways of reading (beam, pattern, lexicon) that a model keeps ready; the one longest unused makes room."""
+MAX_READERS = 16
+"""Combinations of beam, pattern and lexicon that a model keeps ready; the least recently used is dropped."""
 
 
 def name_of(path: str) -> str:
-    """What a model is called in requests: its folder's name, or that of its file."""
+    """Return a model's name in requests: that of its folder or file."""
     path = path.rstrip("/") or path
-    stem = os.path.basename(path).removesuffix(".onnx") if files.is_graph(path) else os.path.basename(path)
-    return os.path.basename(os.path.dirname(os.path.abspath(path))) if stem == "reader" else stem
+    name = os.path.basename(path).removesuffix(".onnx") if files.is_graph(path) else os.path.basename(path)
+    return os.path.basename(os.path.dirname(os.path.abspath(path))) if name == "reader" else name
 
 
 def find_versions(path: str) -> dict[int, str]:
-    """Version number -> what can be loaded. A model that is no folder of numbered exports has the one version 1.
+    """Return {version number: model path}; a path that is not a folder of numbered models has version 1 only.
 
     Raises:
-      CheckpointError: there is nothing of ours.
+      CheckpointError: the folder holds exports of another format.
     """
-    if files.is_graph(path) or (path == WORDS and not files.is_folder(path)):
+    if files.is_graph(path) or is_box(path):
         return {1: path}
     names = files.names_in(path) if files.is_folder(path) else []
-    if MODEL not in names and (numbers := [name for name in names if name.isdecimal()]):
-        inside = {int(name): _model_in(os.path.join(path, name)) for name in numbers}
-        if found := {number: inner for number, inner in inside.items() if inner}:
-            return found
-        reason = "holds exports of another kind (a SavedModel may run anything). Make them with --format onnx."
+    numbers = [name for name in names if name.isdecimal()]
+    if MODEL in names or not numbers:
+        return {1: _model_in(path) or path}
+    models = {int(name): _model_in(os.path.join(path, name)) for name in numbers}
+    versions = {number: model for number, model in models.items() if model}
+    if not versions:
+        reason = "holds exports of another format (loading a SavedModel could run any code). Export with --format onnx."
         raise CheckpointError(path, reason)
-    return {1: _model_in(path) or path}
+    return versions
 
 
 def _model_in(folder: str) -> str | None:
-    """The model folder or the ONNX export that a folder is or holds."""
+    """Return the model folder or the ONNX export that a folder is or contains."""
     names = files.names_in(folder) if files.is_folder(folder) else []
     graphs = [name for name in names if files.is_graph(name)]
     if MODEL in names:
@@ -65,110 +66,74 @@ def _model_in(folder: str) -> str | None:
 
 
 class Version:
-    """One version of a model, ready to read.
-
-    Args:
-      number: of the version.
-      path: of the model.
-      batch_size: images read together.
-
-    Attributes:
-      number: of the version.
-      config: of the model.
-      about: the checkpoint in words.
+    """One version of a model, loaded and ready to read in batches of up to `batch_size` images.
 
     Raises:
-      AocrError: it cannot be loaded, or does not read.
+      AocrError: the model cannot be loaded or cannot read.
     """
 
     def __init__(self, number: int, path: str, batch_size: int):
-        self.number, self._batch_size = number, batch_size
-        self._plain = load(path, batch_size=batch_size)
-        self.config: ModelConfig = self._plain.config
-        self.about = self._plain.source
-        self._ways: OrderedDict[ReadConfig, Predictor] = OrderedDict()
-        self._warm_up()
+        self.number = number
+        predictor = self._predictor = load(path, batch_size=batch_size)
+        self.config: ModelConfig = predictor.config
+        self.description = predictor.source
 
-    def _warm_up(self) -> None:
-        """Read blank images, two so that TensorFlow traces its graph now: no client waits for the first reading."""
-        blank = io.BytesIO()
+        def make_reader(read_config: ReadConfig) -> Read:
+            if read_config == ReadConfig():
+                return predictor.read_encoded
+            return Predictor(predictor.reader.with_config(read_config), batch_size).read_encoded
+
+        self._reader = lru_cache(MAX_READERS)(make_reader)
+        blank = io.BytesIO()  # a first batch makes TensorFlow trace its graph, and shows whether the model can read
         Image.new("L", (2 * self.config.height, self.config.height), 255).save(blank, "PNG")
-        self._plain.read_encoded(2 * [blank.getvalue()])
+        predictor.read_encoded(2 * [blank.getvalue()])
 
     def width(self, width: int, height: int) -> int:
-        """Pixels that an image is wide as the network sees it."""
+        """Return the width of an image at the network's height, in pixels."""
         return min(int(width_at(self.config.height, width, height)), self.config.network_width)
 
-    def reading(self, how: ReadConfig) -> Read:
-        """What reads encoded images so. May take a while: not in the event loop.
-
-        Raises:
-          ConfigError: the pattern or lexicon cannot be used with this model.
-        """
-        if how == ReadConfig():
-            return self._plain.read_encoded
-        predictor = self._ways.pop(how, None) or Predictor(self._plain.reader.with_config(how), self._batch_size)
-        self._ways[how] = predictor
-        while len(self._ways) > MAX_WAYS:
-            self._ways.popitem(last=False)
-        return predictor.read_encoded
+    def reader(self, read_config: ReadConfig) -> Read:
+        """Return the function that reads encoded images with `read_config`. May take seconds: call it in a thread."""
+        return self._reader(read_config)
 
     def read_pixels(self, images: Sequence[np.ndarray]) -> list[Prediction]:
-        """Read decoded images, (H, W, C) from 0 to 255, one batch."""
-        found, widths, scales = pixels.batched(images, self.config, pixels.scale_image)
-        reading = self._plain.reader.read(found, widths)
+        """Read a batch of decoded images, each (H, W, C) with values from 0 to 255."""
+        batch, widths, scales = pixels.batched(images, self.config, pixels.scale_image)
+        reading = self._predictor.reader.read(batch, widths)
         return to_predictions(reading, scales, [image.shape[1] for image in images], self.config.charset)
 
 
 class Model:
-    """A model that is served: the newest version of it that can be read.
+    """A model folder, an ONNX export, or a folder of numbered ones, of which the newest is served.
 
-    Args:
-      path: a model folder, an ONNX export, or a folder of numbered ones.
-      name: in requests; empty: `name_of` the path.
-      batch_size: images read together.
-
-    Attributes:
-      name: in requests.
-      version: that reads.
-
-    Raises:
-      AocrError: it cannot be loaded.
+    If `name` is empty, it is `name_of(path)`.
     """
 
     def __init__(self, path: str, name: str, batch_size: int):
-        self.path, self.name = path, name or name_of(path)
-        self._load = partial(Version, batch_size=batch_size)
-        found = find_versions(path)
-        newest = max({n: inner for n, inner in found.items() if not _in_training(inner)}.items() or found.items())
-        self._is_numbered = len(found) > 1 or newest[1] != path
+        self.path, self.name, self._batch_size = path, name or name_of(path), batch_size
+        versions = find_versions(path)
+        finished = {number: model for number, model in versions.items() if not _in_training(model)}
+        number = max(finished or versions)
+        self._is_numbered = versions != {1: path}
         self._seen: dict[int, list] = {}
         self._failed: dict[int, list] = {}
-        self._was_replaced = False  # a version was, since the last look
-        self.version = self._load(*newest)
+        self.version = Version(number, versions[number], batch_size)
 
     def find(self, number: str | None) -> Version:
-        """The version that a request asks for.
-
-        Raises:
-          HTTPError: it is not the one that is served.
-        """
+        """Return the current version; raise an HTTPError if a request names another."""
         if number is not None and int(number) != self.version.number:
             raise HTTPError(404, f"{self.name} is served in version {self.version.number}.")
         return self.version
 
     def look_for_newer(self) -> None:
-        """Take up another version where there is one, its training has ended and its files stand still."""
+        """Load another version if there is one whose training has ended and whose files no longer change."""
         if not self._is_numbered:
             return
-        if self._was_replaced:  # by now its last requests are answered
-            self._was_replaced = False
-            machine.give_back_memory()
         try:
-            found = {number: (path, _sizes(path)) for number, path in find_versions(self.path).items()}
+            versions = {number: (path, _file_sizes(path)) for number, path in find_versions(self.path).items()}
         except (AocrError, OSError):  # the folder is being replaced
             return
-        for number, (path, sizes) in sorted(found.items(), reverse=True):
+        for number, (path, sizes) in sorted(versions.items(), reverse=True):
             if number == self.version.number:
                 return
             if sizes == self._failed.get(number) or _in_training(path):
@@ -176,28 +141,27 @@ class Model:
             if sizes != self._seen.get(number):  # it may still be written
                 self._seen[number] = sizes
                 return
-            if self._take_up(number, path):
+            if self._load(number, path):
                 return
             self._failed[number] = sizes
 
-    def _take_up(self, number: int, path: str) -> bool:
+    def _load(self, number: int, path: str) -> bool:
         try:
-            self.version = self._load(number, path)
-        except Exception as error:  # a damaged model brings libraries to errors of many kinds
-            log.warning("Version %d is not taken up: %s", number, files.one_line(error))
+            self.version = Version(number, path, self._batch_size)
+        except Exception as error:  # damaged models raise errors of many kinds
+            log.warning("%s: version %d cannot be loaded: %s", self.name, number, files.one_line(error))
             return False
-        self._was_replaced = True
-        log.info("%s: version %d reads from now on.", self.name, number)
+        log.info("%s: now serving version %d.", self.name, number)
+        machine.give_back_memory()
         return True
 
 
 def _in_training(path: str) -> bool:
-    """Whether a model is not done yet."""
     return files.is_folder(path) and ModelFolder(path).is_in_training()
 
 
-def _sizes(path: str) -> list[tuple[str, int]]:
-    """Names and bytes of a model's files."""
+def _file_sizes(path: str) -> list[tuple[str, int]]:
+    """Return names and sizes in bytes of a model's files."""
     if files.is_graph(path):
         return [(path, files.size(path))]
     paths = [os.path.join(path, name) for name in files.names_in(path)]

@@ -1,7 +1,8 @@
-"""TensorFlow Serving's REST: requests in rows (`instances`) or columns (`inputs`), answers in the same form.
+"""TensorFlow Serving's REST API: requests in rows (`instances`) or columns (`inputs`), answered in the same form.
 
-A value of the signature `serving_default` is an encoded image, `{"b64": text}`; of `pixels` it is a number. Values
-stand in lists of any depth, all of one shape, and the answer has that shape too: a single value gets a single answer.
+A value of the signature `serving_default` is an encoded image, `{"b64": text}`; a value of `pixels` is a number.
+Values may be nested in lists of any depth that form an array; the answer has the array's shape. A value without a
+list gets a single answer.
 
 See https://www.tensorflow.org/tfx/serving/api_rest.
 """
@@ -20,183 +21,152 @@ from aocr.results import Prediction
 from aocr.serving.web import HTTPError
 
 INPUT = "input"
-"""Name of the one input of both signatures."""
+"""Name of the only input of both signatures."""
 MAX_DEPTH = 32
-"""Of lists in lists; numpy's arrays have as many dimensions."""
+"""Limit of nested lists; numpy's arrays have at most this many dimensions."""
 SIGNATURES = {"serving_default": "DT_STRING", "pixels": "DT_FLOAT"}
-"""Signature -> type of its input."""
+"""Signature -> data type of its input."""
 
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """A request, understood.
-
-    Attributes:
-      signature: a name of `SIGNATURES`.
-      key: `instances` or `inputs`, as it came.
-      shape: of the input; (): a single value.
-      images: of `serving_default`, encoded, in order.
-      pixels: of `pixels`, an array of that shape.
-    """
+    """A parsed request for predictions."""
 
     signature: str
+    """A name from `SIGNATURES`."""
     key: str
+    """`instances` or `inputs`, as in the request."""
     shape: tuple[int, ...]
+    """Shape of the input; () for a single value."""
     images: Sequence[bytes] = ()
+    """Encoded images in order (`serving_default`)."""
     pixels: np.ndarray | None = None
+    """Array of that shape (`pixels`)."""
 
-    def place(self, index: int) -> str:
-        """How a message names one of the images."""
+    def name_of(self, index: int) -> str:
+        """Return how messages call an image."""
         return f"{self.key}[{index}]" if self.shape else self.key
 
 
-def parse_json(body: bytes) -> Any:
-    """What a request's body says.
+def parse_request(body: bytes) -> PredictRequest:
+    """Parse a request's body.
 
     Raises:
-      HTTPError: it is not JSON.
+      HTTPError: the body is not a valid request.
     """
     try:
-        return json.loads(body)
+        request = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise HTTPError(400, f"The body is not JSON: {error}.") from None
-
-
-def parse_request(body: bytes) -> PredictRequest:
-    """Understand a request.
-
-    Raises:
-      HTTPError: it is none; says what of it.
-    """
-    request = parse_json(body)
     if not isinstance(request, dict):
         raise HTTPError(400, 'The body must be an object: {"instances": [...]} or {"inputs": ...}.')
     signature = request.get("signature_name", "") or "serving_default"
     if signature not in list(SIGNATURES):
         raise HTTPError(400, f"signature_name must be one of {', '.join(SIGNATURES)}.")
-    given = [key for key in ("instances", "inputs") if key in request]
-    if len(given) != 1:
-        raise HTTPError(400, "Give either instances or inputs" + (", not both." if given else "."))
-    key = given[0]
-    leaves, shape = _flattened(_rows(request[key]) if key == "instances" else _columns(request[key]), key)
-    asked = PredictRequest(signature, key, shape)
+    keys = [key for key in ("instances", "inputs") if key in request]
+    if len(keys) != 1:
+        raise HTTPError(400, "Send either instances or inputs" + (", not both." if keys else "."))
+    key = keys[0]
+    value = request[key]
+    if key == "inputs":
+        value = _input_value(value, key)
+    elif isinstance(value, list):
+        value = [_input_value(row, f"{key}[{i}]") for i, row in enumerate(value)]
+    else:
+        raise HTTPError(400, "instances must be a list.")
+    values, shape = _flatten(value, key)
+    parsed = PredictRequest(signature, key, shape)
     if signature == "pixels":
-        return replace(asked, pixels=_numbers(leaves, key).reshape(shape))
-    return replace(asked, images=[_image(value, asked.place(i)) for i, value in enumerate(leaves)])
+        return replace(parsed, pixels=_pixels(values, key).reshape(shape))
+    return replace(parsed, images=[_image(value, parsed.name_of(i)) for i, value in enumerate(values)])
 
 
 def _is_image(value: Any) -> bool:
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
-def _rows(instances: Any) -> list:
-    """The values of rows: plain, or each an object with the one input."""
-    if not isinstance(instances, list):
-        raise HTTPError(400, "instances must be a list.")
-    named = [isinstance(row, dict) and not _is_image(row) for row in instances]
-    for i, (row, is_named) in enumerate(zip(instances, named, strict=True)):
-        if is_named != named[0]:
-            raise HTTPError(400, f"instances[{i}]: some instances name their input and some do not.")
-        if is_named and row.keys() != {INPUT}:
-            raise HTTPError(400, f'instances[{i}]: must be {{"{INPUT}": value}}, or the value alone.')
-    return [row[INPUT] for row in instances] if instances and named[0] else instances
+def _input_value(value: Any, name: str) -> Any:
+    """Return the value of the input, given alone or as {"input": value}."""
+    if not isinstance(value, dict) or _is_image(value):
+        return value
+    if value.keys() != {INPUT}:
+        raise HTTPError(400, f'{name}: must be {{"{INPUT}": value}}, or the value alone.')
+    return value[INPUT]
 
 
-def _columns(inputs: Any) -> Any:
-    """The value of the one input, by its name or alone."""
-    if not isinstance(inputs, dict) or _is_image(inputs):
-        return inputs
-    if INPUT not in inputs:
-        raise HTTPError(400, f'inputs must be {{"{INPUT}": value}}, or the value alone.')
-    return inputs[INPUT]
-
-
-def _flattened(value: Any, key: str) -> tuple[list, tuple[int, ...]]:
-    """The values in nested lists, in order, and the shape of the lists."""
-    level, shape = [value], []  # type: ignore[var-annotated]
+def _flatten(value: Any, key: str) -> tuple[list, tuple[int, ...]]:
+    """Return the values in nested lists, in order, and the shape of the lists."""
+    level: list = [value]
+    shape: list[int] = []
     while isinstance(level[0], list):
         if len(shape) == MAX_DEPTH:
-            raise HTTPError(400, f"{key}: values may stand in {MAX_DEPTH} lists at the most.")
+            raise HTTPError(400, f"{key}: values may be nested in at most {MAX_DEPTH} lists.")
         if not all(isinstance(item, list) and len(item) == len(level[0]) for item in level):
-            raise HTTPError(400, f"{key}: lists that stand equally deep must be of one length.")
+            raise HTTPError(400, f"{key}: lists at the same depth must have the same length.")
         if not level[0]:
             raise HTTPError(400, f"{key}: a list is empty.")
         shape.append(len(level[0]))
         level = [value for item in level for value in item]
     if any(isinstance(item, list) for item in level):
-        raise HTTPError(400, f"{key}: all values must stand equally deep in lists.")
+        raise HTTPError(400, f"{key}: all values must be nested at the same depth.")
     return level, tuple(shape)
 
 
-def _image(value: Any, place: str) -> bytes:
+def _image(value: Any, name: str) -> bytes:
     if not _is_image(value):
-        raise HTTPError(400, f'{place}: must be {{"b64": text}}, the file of an image in base64.')
-    text = value["b64"]
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:  # broken into lines, or without the padding at its end
-        text = "".join(text.split()).rstrip("=")
+        raise HTTPError(400, f'{name}: must be {{"b64": text}}, an image file in base64.')
+    text = "".join(value["b64"].split()).rstrip("=")  # some encoders break lines or omit the padding
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
-        raise HTTPError(400, f"{place}: its b64 is not base64.") from None
+        raise HTTPError(400, f"{name}: b64 is not valid base64.") from None
 
 
-def _numbers(values: list, key: str) -> np.ndarray:
+def _pixels(values: list, key: str) -> np.ndarray:
+    error = HTTPError(400, f"{key}: pixels must be numbers from 0 to 255.")
     if not all(type(value) in (int, float) for value in values):
-        raise HTTPError(400, f"{key}: pixels must be numbers from 0 to 255.")
+        raise error
     try:
         with np.errstate(over="ignore"):
             array = np.array(values, np.float32)
     except OverflowError:
-        array = np.array([np.inf])
+        raise error from None
     if not np.isfinite(array).all():
-        raise HTTPError(400, f"{key}: pixels must be numbers from 0 to 255.")
+        raise error
     return array
 
 
-def answer(asked: PredictRequest, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """What is answered: rows for rows, columns for columns, of the input's shape."""
-    shape = asked.shape[:1] if asked.signature == "pixels" else asked.shape
+def answer(request: PredictRequest, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Return the answer to a request: rows for rows, columns for columns, in the input's shape."""
+    shape = request.shape[:1] if request.signature == "pixels" else request.shape
     columns = {
-        "output": _shaped([prediction.text for prediction in predictions], shape),
-        "probability": _shaped([prediction.confidence for prediction in predictions], shape),
+        "output": np.array([prediction.text for prediction in predictions], object).reshape(shape).tolist(),
+        "probability": np.array([prediction.confidence for prediction in predictions]).reshape(shape).tolist(),
     }
-    if asked.key == "inputs":
+    if request.key == "inputs":
         return {"outputs": columns}
     rows = zip(*columns.values(), strict=True)
     return {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
 
 
-def _shaped(values: list, shape: tuple[int, ...]) -> Any:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array.reshape(shape).tolist()
-
-
 def status(version: int) -> dict[str, Any]:
-    """The state of a model that is served."""
-    fine = {"error_code": "OK", "error_message": ""}
-    return {"model_version_status": [{"version": str(version), "state": "AVAILABLE", "status": fine}]}
+    """Return the status of a served model."""
+    no_error = {"error_code": "OK", "error_message": ""}
+    return {"model_version_status": [{"version": str(version), "state": "AVAILABLE", "status": no_error}]}
 
 
 def metadata(name: str, version: int, channels: int) -> dict[str, Any]:
-    """The signatures of a model.
-
-    Args:
-      name, version: of the model.
-      channels: of the images it reads.
-    """
+    """Return the signatures of a model that reads images of `channels` channels."""
     shapes: dict[str, list[int] | None] = {"serving_default": None, "pixels": [-1, -1, -1, channels]}
     signatures = {}
-    for signature, kind in SIGNATURES.items():
+    for signature, dtype in SIGNATURES.items():
         shape = shapes[signature]
-        of_answer = None if shape is None else shape[:1]
+        output_shape = None if shape is None else shape[:1]
         signatures[signature] = {
-            "inputs": {INPUT: _tensor(f"{signature}_{INPUT}:0", kind, shape)},
+            "inputs": {INPUT: _tensor(f"{signature}_{INPUT}:0", dtype, shape)},
             "outputs": {
-                "output": _tensor("StatefulPartitionedCall:0", "DT_STRING", of_answer),
-                "probability": _tensor("StatefulPartitionedCall:1", "DT_DOUBLE", of_answer),
+                "output": _tensor("StatefulPartitionedCall:0", "DT_STRING", output_shape),
+                "probability": _tensor("StatefulPartitionedCall:1", "DT_DOUBLE", output_shape),
             },
             "method_name": "tensorflow/serving/predict",
         }
@@ -204,6 +174,6 @@ def metadata(name: str, version: int, channels: int) -> dict[str, Any]:
     return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}}
 
 
-def _tensor(name: str, kind: str, shape: list[int] | None) -> dict[str, Any]:
+def _tensor(name: str, dtype: str, shape: list[int] | None) -> dict[str, Any]:
     dims = [{"size": str(size), "name": ""} for size in shape or []]
-    return {"dtype": kind, "tensor_shape": {"dim": dims, "unknown_rank": shape is None}, "name": name}
+    return {"dtype": dtype, "tensor_shape": {"dim": dims, "unknown_rank": shape is None}, "name": name}

@@ -1,11 +1,11 @@
-"""`/read`: image files in, all that is known of their readings out, as `aocr predict --json` prints it."""
+"""The route `/read`: images in, readings out as `aocr predict --json` prints them."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from aiohttp import BodyPartReader, web
 from aiohttp.http import HttpProcessingError
@@ -20,59 +20,48 @@ if TYPE_CHECKING:
     from aocr.serving.app import Service
 
 MAX_IMAGES = 256
-"""Of a form."""
+"""Images per form."""
 MAX_PARTS = 2 * MAX_IMAGES
-"""Of a form, empty ones too: each takes time."""
+"""Fields per form, empty ones included: each takes time."""
 MAX_BEAM = 32
 MAX_LEXICON_BYTES = 1 << 20
-"""Of a form: ways of reading are kept ready, and their words with them."""
+"""Size of a form's lexicon; the server keeps recent ones in memory."""
 CHUNK_BYTES = 1 << 16
 
 
-class Form(NamedTuple):
-    """What a form holds.
-
-    Attributes:
-      images: (file name, file) of each.
-      lexicon: words to expect; None: there was no such field.
-    """
-
-    images: list[tuple[str, bytes]]
-    lexicon: tuple[str, ...] | None
-
-
-def add(app: web.Application, service: Service) -> None:
-    """Add the route to a server."""
+def add_routes(app: web.Application, service: Service) -> None:
+    """Add GET and POST /read to a server."""
 
     async def read(request: web.Request) -> web.Response:
         version = service.model(request.query.get("model")).find(None)
-        kind = request.content_type
-        if is_form := kind == "multipart/form-data":
-            form = await _form(request)
-        elif kind.startswith("image/") or kind == "application/octet-stream":
-            form = Form([("image", await request.read())], None)
+        is_form = request.content_type == "multipart/form-data"
+        form_lexicon = None
+        if is_form:
+            files, form_lexicon = await _read_form(request)
+        elif request.content_type.startswith("image/") or request.content_type == "application/octet-stream":
+            files = [("image", await request.read())]
         else:
             raise HTTPError(415, "Send an image (Content-Type: image/png ...), or a form with images.")
-        how = _how(request.query, form.lexicon, service.lexicons)
-        # one by one: those that wait when the deadline has passed are not looked at
-        checked = await asyncio.gather(*(service.check(_checked, name, data) for name, data in form.images))
-        good = [image for image in checked if not isinstance(image, ImageError)]
-        if bad := len(checked) - len(good):
-            service.metrics.images.add("refused", count=bad)
-        if not is_form and bad:
+        read_config = _read_config(request.query, form_lexicon, service.lexicons)
+        min_confidence = _number(request.query, "min_confidence", float, None, 1)
+        attention = _number(request.query, "attention", int, 0, 1) == 1
+        # one task per image: those that have not started at the deadline are cancelled
+        checked = await asyncio.gather(*(service.check(_check, name, data) for name, data in files))
+        images = [image for image in checked if not isinstance(image, ImageError)]
+        num_refused = len(checked) - len(images)
+        service.metrics.images["refused"] += num_refused
+        if num_refused and not is_form:
             raise checked[0]
         try:
-            found = iter(await service.read(version, good, how))
+            predictions = iter(await service.read(version, images, read_config))
         except ConfigError as error:
             raise HTTPError(400, str(error).removeprefix("--")) from None
-        least = _number(request.query, "min_confidence", float, None, 1)
-        attention = _number(request.query, "attention", int, 0, 1) == 1
-        lines = [
+        results = [
             refusal_json(name, image) if isinstance(image, ImageError)
-            else prediction_json(name, next(found), attention, least)
-            for (name, _), image in zip(form.images, checked, strict=True)
+            else prediction_json(name, next(predictions), attention, min_confidence)
+            for (name, _), image in zip(files, checked, strict=True)
         ]  # fmt: skip
-        return web.json_response(text=f"[{','.join(lines)}]" if is_form else lines[0])
+        return web.json_response(text=f"[{','.join(results)}]" if is_form else results[0])
 
     async def about(request: web.Request) -> web.Response:
         models = [{"name": model.name, "version": model.version.number} for model in service.models.values()]
@@ -85,81 +74,62 @@ def add(app: web.Application, service: Service) -> None:
     app.router.add_get("/read", about)
 
 
-def _checked(name: str, data: bytes) -> CanonicalImage | ImageError:
-    """An image, or why it cannot be read."""
+def _check(name: str, data: bytes) -> CanonicalImage | ImageError:
     try:
         return canonical_image(data, name)
     except ImageError as error:
         return error
 
 
-async def _form(request: web.Request) -> Form:
-    """The files of a form, and its field `lexicon`.
-
-    Raises:
-      HTTPError: it is damaged, or has too many files.
-    """
+async def _read_form(request: web.Request) -> tuple[list[tuple[str, bytes]], tuple[str, ...] | None]:
+    """Return name and content of the files in a form, and the texts in its field `lexicon`, if any."""
     images: list[tuple[str, bytes]] = []
-    words, size, num_parts = None, 0, 0
+    lexicon = None
+    num_bytes = num_parts = 0
     try:
         async for part in await request.multipart():
-            if (num_parts := num_parts + 1) > MAX_PARTS:
-                raise HTTPError(413, f"A form may hold {MAX_IMAGES} images. Send the rest in another.")
+            num_parts += 1
             if not isinstance(part, BodyPartReader):
-                raise HTTPError(400, "A form may not hold another.")
+                raise HTTPError(400, "A form inside a form is not supported.")
             data = bytearray()
             while chunk := await part.read_chunk(CHUNK_BYTES):
                 data += chunk
-                if (size := size + len(chunk)) > request.app[MAX_BYTES]:
-                    raise web.HTTPRequestEntityTooLarge(request.app[MAX_BYTES], size)
+                num_bytes += len(chunk)
+                if num_bytes > request.app[MAX_BYTES]:
+                    raise web.HTTPRequestEntityTooLarge(request.app[MAX_BYTES], num_bytes)
             if part.filename is not None:
                 images.append((part.filename or f"image {len(images)}", bytes(data)))
             elif part.name == "lexicon":
                 if len(data) > MAX_LEXICON_BYTES:
-                    raise HTTPError(413, "A lexicon of a form may have 1 MiB. Start the server with a larger one.")
-                words = tuple(line for line in data.decode().splitlines() if line.strip())
-            if len(images) > MAX_IMAGES:
-                raise HTTPError(413, f"A form may hold {MAX_IMAGES} images. Send the rest in another.")
-    except (
-        HttpProcessingError,
-        ValueError,
-        AssertionError,
-        RuntimeError,
-        LookupError,
-    ):  # aiohttp's, of a form that is none
+                    raise HTTPError(413, "A form's lexicon may have up to 1 MiB. Start the server with a larger one.")
+                lexicon = tuple(line for line in data.decode().splitlines() if line.strip())
+            if len(images) > MAX_IMAGES or num_parts > MAX_PARTS:
+                raise HTTPError(413, f"A form may have up to {MAX_IMAGES} images. Split it into several.")
+    except (HttpProcessingError, ValueError, AssertionError, RuntimeError, LookupError):  # aiohttp's parser
         raise HTTPError(400, "The form is damaged.") from None
     if not images:
-        raise HTTPError(400, "The form holds no file. Send each image as a file of it.")
-    return Form(images, words)
+        raise HTTPError(400, "The form has no file. Attach each image as a file.")
+    return images, lexicon
 
 
-def _how(
-    query: Mapping[str, str], words: tuple[str, ...] | None, lexicons: Mapping[str, tuple[str, ...]]
+def _read_config(
+    query: Mapping[str, str], form_lexicon: tuple[str, ...] | None, lexicons: Mapping[str, tuple[str, ...]]
 ) -> ReadConfig:
-    """How to read, of a request's parameters.
-
-    Raises:
-      HTTPError: one of them cannot be.
-    """
-    named = query.get("lexicon")
-    if named is not None and named not in lexicons:
-        raise HTTPError(400, f"lexicon: there is no list {named[:80]!r}; there are {', '.join(lexicons) or 'none'}.")
-    if words is not None and not words:
-        raise HTTPError(400, "lexicon: has no word. Write one a line.")
+    """Return the ReadConfig that a request's parameters ask for."""
+    name = query.get("lexicon")
+    if name is not None and name not in lexicons:
+        known = ", ".join(lexicons) or "none"
+        raise HTTPError(400, f"lexicon: {name[:80]!r} does not exist on this server. Available: {known}.")
+    if form_lexicon is not None and not form_lexicon:
+        raise HTTPError(400, "lexicon: is empty. Write one text per line.")
+    lexicon = lexicons.get(name or "") if form_lexicon is None else form_lexicon
     alternatives = _number(query, "alternatives", int, 0, MAX_BEAM - 1)
-    lexicon = words if words is not None else lexicons.get(named or "")
-    beam = _number(query, "beam", int, 1, MAX_BEAM)
-    if beam < 1:
-        raise HTTPError(400, "beam must be 1 or more.")
+    beam = _number(query, "beam", int, 1, MAX_BEAM, minimum=1)
     return ReadConfig(beam, alternatives, query.get("pattern") or None, lexicon)
 
 
-def _number(query: Mapping[str, str], name: str, kind: type, default, most):
-    """A parameter that is a number from 0 to `most`.
-
-    Raises:
-      HTTPError: it is none.
-    """
+def _number(query: Mapping[str, str], name: str, kind: type, default, maximum, minimum=0):
+    """Return a numeric parameter, checked against its range."""
     text = query.get(name, "")
     if not text:
         return default
@@ -167,6 +137,6 @@ def _number(query: Mapping[str, str], name: str, kind: type, default, most):
         value = kind(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= most:
-        raise HTTPError(400, f"{name} must be a number from 0 to {most}.")
+    if not minimum <= value <= maximum:
+        raise HTTPError(400, f"{name} must be a number from {minimum} to {maximum}.")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,8 @@ import tensorflow as tf
 from aocr import machine
 from aocr.errors import ConfigError, TrainingError
 from aocr.tf_config import Task, current_task
-from aocr.training.progress import log
+
+log = logging.getLogger("aocr")
 
 
 class Cluster:

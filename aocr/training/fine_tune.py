@@ -52,10 +52,10 @@ def covers_most_of(start: Charset, charset: Charset) -> bool:
 
 def _with_rows(fresh: np.ndarray, source: np.ndarray, axis: int, start: Charset, charset: Charset) -> np.ndarray:
     """Return a fresh variable with the source's rows of special symbols and of those with a similar one in `start`."""
-    sources = {symbol: source for symbol in charset.symbols if (source := source_of(symbol, start))}
+    similar = {symbol: other for symbol in charset.symbols if (other := source_of(symbol, start))}
     specials = list(range(NUM_SPECIALS))
-    ours = specials + [charset.encode(symbol)[0] for symbol in sources]
-    theirs = specials + [start.encode(source)[0] for source in sources.values()]
+    ours = specials + [charset.encode(symbol)[0] for symbol in similar]
+    theirs = specials + [start.encode(other)[0] for other in similar.values()]
     rows = np.moveaxis(fresh.copy(), axis, 0)
     rows[ours] = np.moveaxis(source, axis, 0)[theirs]
     return np.moveaxis(rows, 0, axis)

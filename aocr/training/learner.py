@@ -81,10 +81,15 @@ class Learner:
           CheckpointError: the checkpoint is damaged, or of another network or optimizer.
         """
         try:
+            names = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+            num_slots = sum(name.startswith("optimizer/") for name in names)
+            if num_slots != len(self.optimizer.variables):
+                raise CheckpointError(path, "was written with another --optimizer. Start again with --no-resume.")
             self._checkpoint(tf.Variable("", dtype=tf.string)).read(path).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError):
-            reason = "is damaged, or was written with another --optimizer or --precision. Start again with --no-resume."
-            raise CheckpointError(path, reason) from None
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise CheckpointError(
+                path, f"is damaged ({files.one_line(error)}). Start again with --no-resume."
+            ) from None
 
 
 def _steps(folder: ModelFolder) -> list[int]:

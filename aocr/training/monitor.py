@@ -250,7 +250,8 @@ def _read_history(folder: ModelFolder, step: int) -> list[Point]:
     """Return the checks up to a step; later ones are done again after a restart."""
 
     def point(values: dict[str, Any]) -> Point:
-        return Point(**{name: math.nan if value is None else value for name, value in values.items()})
+        numbers: dict[str, Any] = {name: math.nan if value is None else value for name, value in values.items()}
+        return Point(**numbers)
 
     try:
         points = [point(values) for values in (folder.read_json(HISTORY) or {}).get("points", [])]

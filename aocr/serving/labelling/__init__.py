@@ -1,1 +1,1 @@
-"""`aocr label`: images shown one at a time to be labelled, the least sure first."""
+"""`aocr label`: shows images one at a time to be labelled, the least certain first."""

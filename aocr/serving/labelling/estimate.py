@@ -1,60 +1,54 @@
-"""How many of the images that nobody looked at are wrong, from a random sample of them."""
+"""How many unseen texts are wrong, estimated from a random sample."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-DOUBT = 0.05
-"""How often the truth may lie above the bound."""
+SIGNIFICANCE = 0.05
+"""Probability that the true number of errors exceeds the bound."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a random sample tells of the rest.
-
-    Attributes:
-      images: in the rest.
-      sample: images in the sample.
-      wrong: of these.
-      errors: in the rest, the likeliest number; None without a sample.
-      at_most: errors in the rest, a bound that holds in 95 of 100 cases.
-    """
+    """An estimate of the errors among unseen images."""
 
     images: int
+    """Unseen images."""
     sample: int
+    """Images in the random sample."""
     wrong: int
+    """Errors in the sample."""
     errors: int | None
+    """Likeliest number of errors among the unseen images; None without a sample."""
     at_most: int
+    """Upper bound of that number, with 95 % confidence."""
 
 
 def estimate_errors(images: int, sample: int, wrong: int) -> Estimate:
-    """What `wrong` among `sample` images, drawn at random without putting back, tells of the `images` left.
+    """Estimate the errors among `images`, given `wrong` in a sample drawn without replacement.
 
-    The bound is exact: the hypergeometric distribution's, one-sided, as Clopper and Pearson (1934) have it for the
-    binomial one. With more errors in the rest, so few in the sample would come up in less than 5 of 100 cases.
+    The bound is the exact one-sided bound of the hypergeometric distribution, as Clopper and Pearson (1934) derived
+    it for the binomial one.
     """
     if not sample:
         return Estimate(images, sample, wrong, None, images)
-    low, high = 0, images  # bisection: the chance falls as the errors in the rest grow
+    low, high = 0, images  # bisection: the probability falls as the number of errors grows
     while low < high:
         middle = (low + high + 1) // 2
-        if _chance(wrong, sample, middle + wrong, images + sample) >= DOUBT:
+        if _hypergeometric_cdf(wrong, sample, middle + wrong, images + sample) >= SIGNIFICANCE:
             low = middle
         else:
             high = middle - 1
     return Estimate(images, sample, wrong, round(images * wrong / sample), low)
 
 
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+def _hypergeometric_cdf(wrong: int, sample: int, errors: int, total: int) -> float:
+    """Probability of at most `wrong` errors in a sample, with `errors` among `total` images."""
 
+    def log_choose(n: int, k: int) -> float:
+        return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
-def _chance(wrong: int, sample: int, errors: int, total: int) -> float:
-    """The chance that a sample holds at most `wrong` of the `errors` among `total` images."""
-    fewest = max(0, sample - (total - errors))
-    ways = _log_choose(total, sample)
-    return math.fsum(
-        math.exp(_log_choose(errors, k) + _log_choose(total - errors, sample - k) - ways)
-        for k in range(fewest, min(wrong, errors, sample) + 1)
-    )
+    counts = range(max(0, sample - (total - errors)), min(wrong, errors, sample) + 1)
+    log_ways = [log_choose(errors, k) + log_choose(total - errors, sample - k) for k in counts]
+    return math.fsum(math.exp(value - log_choose(total, sample)) for value in log_ways)

@@ -1,10 +1,10 @@
-"""The files that decisions go to: lines are appended, and only this run's own last lines are ever taken back."""
+"""The files that decisions are written to. Lines are appended; only this run's own last lines are ever removed."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from typing import NamedTuple
@@ -14,71 +14,64 @@ from aocr.data.annotations import candidate_paths, parse_annotations
 from aocr.errors import AnnotationError, AocrError, ConfigError
 
 UNWRITABLE = re.compile("[\t\n\r\ud800-\udfff]|\\s$")
-"""What a path in an annotation file cannot have: it ends the path or the line, is not UTF-8, or is stripped."""
+"""What a path in an annotation file cannot contain: it would end the path or the line, or be stripped."""
 
 
 class Kind(Enum):
-    """Where a decision goes, and what the file's name has before its ending."""
+    """Where a decision is written; the value is inserted before the file's extension."""
 
     TRAINING = ""
     VALIDATION = ".validation"
     UNREADABLE = ".unreadable"
 
 
-class Written(NamedTuple):
-    """What was appended to a file.
-
-    Attributes:
-      kind: of the file.
-      at: byte of the file that it begins at.
-      data: the lines.
-    """
+class AppendedLines(NamedTuple):
+    """Lines that were appended to a file."""
 
     kind: Kind
-    at: int
+    offset: int
+    """Size of the file before, in bytes."""
     data: bytes
 
 
 class LabelFiles:
-    """The annotation file, the one of the images drawn at random, and the list of images that cannot be read.
-
-    Each decision is one line in one of them, on disk before the next image is shown.
+    """The annotation file, the one for images drawn at random, and the list of unreadable images.
 
     Args:
-      output: the annotation file; the other two stand beside it.
-      data_base_dir: where paths in files that exist may start.
+      output: the annotation file; the other two are beside it.
+      data_base_dir: another folder that paths in existing files may be relative to.
 
     Raises:
-      ConfigError: it is a folder, a pipe or a device, or is not on this machine's disk; or one of the others is a link,
-        which may lead anywhere, a pipe or a device.
+      ConfigError: `output` is a folder or remote.
     """
 
     def __init__(self, output: str, data_base_dir: str | None = None):
-        if files.is_remote(output) or os.path.isdir(output) or files.is_endless(output):
-            raise ConfigError("--output", output, "must be a file on this machine's disk: it is written line by line.")
+        if files.is_remote(output) or os.path.isdir(output):
+            raise ConfigError("--output", output, "must be a file on a local disk: lines are appended to it.")
         self.output, self.data_base_dir = output, data_base_dir
-        stem, ending = os.path.splitext(output)
-        self.paths = {kind: f"{stem}{kind.value}{ending}" for kind in Kind}
-        for path in self.paths.values():
-            if path != output and (os.path.islink(path) or files.is_endless(path)):  # in a stranger's folder, perhaps
-                reason = "would be written to, and is a link, a pipe or a device. Remove it, or give another --output."
-                raise ConfigError("--output", path, reason)
+        stem, extension = os.path.splitext(output)
+        self.paths = {kind: f"{stem}{kind.value}{extension}" for kind in Kind}
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keeps other runs of `aocr label` off the file; Windows keeps nobody off.
+    def locked(self) -> Iterator[None]:
+        """Keep other runs of `aocr label` from using the files (not on Windows).
 
         Raises:
-          AocrError: another run holds it, or a file cannot be written.
-          AnnotationError: a file has a line that is no annotation.
+          AocrError: another run uses them, or a file cannot be written.
+          AnnotationError: a file has a line that is not an annotation.
         """
         is_new = not os.path.exists(self.output)
         with files.writing(self.output):
             os.makedirs(os.path.dirname(self.output) or ".", exist_ok=True)
             handle = os.open(self.output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            self._lock(handle)
-            self._check()
+            if not files.lock(handle):
+                reason = "another aocr label is using this file. Stop it, or choose another --output."
+                raise AocrError(f"{self.output}: {reason}")
+            for kind, path in self.paths.items():
+                if os.path.exists(path):
+                    with files.writing(path), open(path, "ab"):
+                        self.labels(kind)
             yield
         finally:
             os.close(handle)
@@ -86,102 +79,72 @@ class LabelFiles:
                 if is_new and not os.path.getsize(self.output):
                     os.remove(self.output)
 
-    def _lock(self, handle: int) -> None:
-        if not files.lock(handle):
-            reason = "another aocr label is at work on it. End that one, or give another --output."
-            raise AocrError(f"{self.output}: {reason}")
-
-    def _check(self) -> None:
-        """See that what stands can be read and written, before anything else takes its time."""
-        for kind, path in self.paths.items():
-            if os.path.exists(path):
-                with files.writing(path), open(path, "ab"):
-                    pass
-                self.labels(kind)
-
     def labels(self, kind: Kind) -> dict[str, str]:
-        """Labels that stand in a file, by the real path of the image; of two of the same image the later.
+        """Return {real path of the image: label} from a file; of two labels of an image the later counts.
 
-        For unreadable images the labels are empty.
+        The labels of unreadable images are empty.
 
         Raises:
-          AnnotationError: the file has a line that is no annotation.
+          AnnotationError: the file has a line that is not an annotation.
         """
         path = self.paths[kind]
         if not os.path.exists(path) or not os.path.getsize(path):
             return {}
-        found = {}
+        labels = {}
         for line in parse_annotations(files.read(path), path):
             if line.not_utf8 or (line.label is None and kind is not Kind.UNREADABLE):
-                raise AnnotationError(path, line.lineno, line.not_utf8 or "has no label. Mend or remove the line.")
-            found[self.real_path(line.path, path)] = line.label or ""
-        return found
+                raise AnnotationError(path, line.lineno, line.not_utf8 or "has no label. Correct or remove the line.")
+            labels[self.real_path(line.path, path)] = line.label or ""
+        return labels
 
     def real_path(self, path: str, annotations: str) -> str:
-        """The image that a path of an annotation file names, found as `aocr dataset` finds it."""
-        tried = candidate_paths(path, annotations, self.data_base_dir)
-        return os.path.realpath(next((path for path in tried if os.path.exists(path)), tried[0]))
+        """Return the image that a path in an annotation file refers to, found as `aocr dataset` finds it."""
+        candidates = candidate_paths(path, annotations, self.data_base_dir)
+        return os.path.realpath(next((path for path in candidates if os.path.exists(path)), candidates[0]))
 
-    def append(self, kind: Kind, decisions: Iterable[tuple[str, str]]) -> Written:
-        """Write decisions, and see that they are on the disk.
-
-        Args:
-          kind: which file.
-          decisions: the real path of each image, and its label.
+    def append(self, kind: Kind, images: Sequence[str], labels: Sequence[str]) -> AppendedLines:
+        """Append one line for each image, given by its real path, and flush the file to the disk.
 
         Raises:
-          AocrError: the file cannot be written; then it is as it was.
+          AocrError: the file cannot be written; it is left unchanged.
         """
         path = self.paths[kind]
-        lines = [annotation_line(self._written_path(image, path), label) for image, label in decisions]
-        data = "".join(lines).encode()
+        names = [self._path_to_write(image, path) for image in images]
+        data = "".join(map(annotation_line, names, labels)).encode()
         with files.writing(path), open(path, "a+b", buffering=0) as file:
-            at = file.seek(0, os.SEEK_END)
-            if at:
-                file.seek(at - 1)
+            offset = file.seek(0, os.SEEK_END)
+            if offset:
+                file.seek(offset - 1)
                 data = data if file.read(1) in b"\r\n" else b"\n" + data
             try:
                 if file.write(data) != len(data):
                     raise OSError(None, "the disk is full")
                 os.fsync(file.fileno())
             except OSError:
-                file.truncate(at)
-                if not at and kind is not Kind.TRAINING:  # that one is held
-                    os.remove(path)
+                file.truncate(offset)
                 raise
-        return Written(kind, at, data)
+        return AppendedLines(kind, offset, data)
 
-    def _written_path(self, image: str, annotations: str) -> str:
-        """How a file names an image: relative to its own folder where the image lies in it, else from the root on."""
+    def _path_to_write(self, image: str, annotations: str) -> str:
+        """Return an image's path relative to the file's folder if that is unambiguous, else its absolute path."""
         folder = os.path.realpath(os.path.dirname(annotations) or ".")
-        if os.path.commonpath([folder, image]) != folder:
-            return image
         relative = os.path.relpath(image, folder)
-        if relative != relative.strip() or relative.startswith("\ufeff"):  # it would be read back without these
+        if relative.startswith(os.pardir) or relative[0].isspace():  # leading spaces are stripped in reading
             return image
         return relative if self.real_path(relative, annotations) == image else image
 
-    def take_back(self, written: Written) -> None:
-        """Take the last decision back out of its file.
-
-        Raises:
-          AocrError: the file has changed since, or cannot be written.
-        """
-        path = self.paths[written.kind]
+    def remove_last(self, lines: AppendedLines) -> None:
+        """Remove the lines that were appended last; raise an AocrError if the file has changed since."""
+        path = self.paths[lines.kind]
         with files.writing(path), open(path, "r+b") as file:
-            file.seek(written.at)
-            if file.read() != written.data:
-                raise AocrError(f"{path}: another program has changed it since. Change the label there.")
-            file.truncate(written.at)
+            file.seek(lines.offset)
+            if file.read() != lines.data:
+                raise AocrError(f"{path}: was changed by another program. Edit the label there.")
+            file.truncate(lines.offset)
             os.fsync(file.fileno())
 
 
 def annotation_line(path: str, label: str) -> str:
-    """The line of an annotation file that is read as this path and label."""
+    """Return the line of an annotation file that is parsed as this path and label."""
     needs_tab = path.split(maxsplit=1) != [path] or label != label.strip() or not label or "\t" in label
     return path + ("\t" if needs_tab else " ") + label + "\n"
-
-
-def writable(paths: Sequence[str]) -> list[str]:
-    """Those paths that an annotation file can hold."""
-    return [path for path in paths if not UNWRITABLE.search(path)]
