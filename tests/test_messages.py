@@ -1,12 +1,10 @@
 """Messages: warnings of what would otherwise go unnoticed, output that any terminal can show, tracebacks on request."""
 
 import ast
-import contextlib
 import io
 import logging
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -14,7 +12,6 @@ from conftest import ROOT, SMALL, assert_clean_failure, draw_numbers, run_aocr, 
 from PIL import Image
 
 from aocr.cli import main as command_line
-from aocr.cli.waiting import waiting
 from aocr.report.lines import scores
 from aocr.results import Prediction, Sample
 from aocr.text.metrics import score
@@ -125,30 +122,6 @@ def test_closed_standard_output():
     process = start_aocr("--version", stderr=-1, preexec_fn=lambda: os.close(1))
     _, err = process.communicate()
     assert process.returncode == 1 and err.startswith("aocr: a standard stream is closed.")
-
-
-def test_clock_while_tensorflow_starts(capsys):
-    code = (
-        "import time\n"
-        "from aocr.cli.waiting import waiting\n"
-        "from aocr.machine import quiet\n"
-        "with waiting('starting TensorFlow'), quiet():\n"
-        "    time.sleep(2.2)\n"
-    )
-    terminal, stderr = os.openpty()
-    command = [sys.executable, "-c", code]
-    process = subprocess.Popen(command, stderr=stderr, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    os.close(stderr)
-    output = b""
-    with contextlib.suppress(OSError):  # the other end is closed
-        while piece := os.read(terminal, 4096):
-            output += piece
-    os.close(terminal)
-    assert process.wait() == 0
-    assert b"starting TensorFlow [00:00]" in output and b"starting TensorFlow [00:02]" in output
-    with waiting("nothing without a terminal"):
-        pass
-    assert capsys.readouterr().err == ""
 
 
 def test_durations_use_monotonic_clocks():
