@@ -1,17 +1,17 @@
-"""The checksum in TensorFlow's record files: CRC-32C (Castagnoli), masked."""
+"""The checksum in TensorFlow's records and checkpoints: CRC-32C (Castagnoli), turned and shifted."""
 
 from __future__ import annotations
 
 import functools
 
 HEAD_BYTES = 12
-"""Size of a record's header: its length and the checksum of that."""
+"""Of a record in a file of records: its length, and the checksum of that."""
 _POLYNOMIAL = 0x82F63B78
 _MASK_DELTA = 0xA282EAD8
 _SHORT = 64
-"""Number of bytes up to which a loop is faster than arrays."""
-_ROW, _CHUNK = 256, 4096
-"""Bytes per row, a power of two, and rows per chunk."""
+"""Bytes up to which a loop is faster than arrays."""
+_ROW, _AT_ONCE = 256, 4096
+"""Bytes of a row, a power of two, and rows that are looked up at once."""
 
 
 def _table() -> list[int]:
@@ -22,11 +22,11 @@ def _table() -> list[int]:
 
 
 _BYTE = _table()
-"""Remainder of each byte value."""
+"""What a byte becomes when it has passed through the checksum."""
 
 
 def crc32c(data: bytes | memoryview) -> int:
-    """Compute CRC-32C."""
+    """CRC-32C of some bytes."""
     if len(data) > _SHORT:
         return _of_rows(data)
     crc = 0xFFFFFFFF
@@ -36,51 +36,50 @@ def crc32c(data: bytes | memoryview) -> int:
 
 
 def masked_crc32c(data: bytes | memoryview) -> int:
-    """Compute CRC-32C as TensorFlow stores it: rotated, with a constant added."""
+    """CRC-32C of some bytes as TensorFlow stores it: rotated, and a constant added."""
     crc = crc32c(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def is_head(head: bytes) -> bool:
-    """Whether these bytes are a record's header: a length of 8 bytes and its checksum."""
+    """Whether a record can begin like this: a length of 8 bytes, and the checksum that belongs to it."""
     return len(head) == HEAD_BYTES and int.from_bytes(head[8:], "little") == masked_crc32c(head[:8])
 
 
-def _advance(tables, state):
-    """Advance CRC states over the zero bytes that the (4, 256) `tables` stand for, one table per byte of the state."""
+def _passed(tables, state):
+    """States once as many zeros have passed through the checksum as (4, 256) `tables`, one a byte, stand for."""
     first, second, third, fourth = tables
     return first[state & 255] ^ second[state >> 8 & 255] ^ third[state >> 16 & 255] ^ fourth[state >> 24]
 
 
 @functools.cache
 def _row_tables():
-    """Each byte value's contribution at each position of a row, (_ROW, 256), and `_advance`'s tables of a whole row."""
+    """What a byte of a row adds to the checksum by its place, (_ROW, 256), and `_passed`'s tables of a row of zeros."""
     import numpy as np
 
-    tables = np.array([_BYTE, *(np.arange(256) << shift for shift in (0, 8, 16))], np.uint32)  # of one zero byte
-    contributions = [tables[0]]
+    passing = np.array([_BYTE, *(np.arange(256) << shift for shift in (0, 8, 16))], np.uint32)  # one zero
+    of_places = [passing[0]]
     for _ in range(_ROW - 1):
-        contributions.append(_advance(tables, contributions[-1]))
+        of_places.append(_passed(passing, of_places[-1]))
     for _ in range(_ROW.bit_length() - 1):
-        tables = _advance(tables, tables)  # of twice as many
-    return np.array(contributions[::-1]), tables.tolist()
+        passing = _passed(passing, passing)
+    return np.array(of_places[::-1]), passing.tolist()
 
 
 def _of_rows(data: bytes | memoryview) -> int:
-    """Compute CRC-32C row by row: the checksum is linear, so the rows' checksums can be combined.
+    """As `crc32c`, for the bytes of a row at once: the checksum is linear, so those of rows are then put together.
 
-    Zeros before the first byte change nothing, so they fill up the first row.
+    Zeros before the first byte change nothing, so there are as many as make the rows whole.
     """
     import numpy as np
 
-    contributions, tables = _row_tables()
+    of_places, passing = _row_tables()
     rows = np.zeros((-(-len(data) // _ROW), _ROW), np.uint8)
     flat = rows.reshape(-1)[-len(data) :]
     flat[:] = np.frombuffer(data, np.uint8)
     flat[:4] ^= 255
-    crc, positions = 0, np.arange(_ROW)
-    for start in range(0, len(rows), _CHUNK):
-        chunk = contributions[positions, rows[start : start + _CHUNK]]  # (rows, _ROW)
-        for row in np.bitwise_xor.reduce(chunk, axis=1).tolist():
-            crc = _advance(tables, crc) ^ row
+    crc, places = 0, np.arange(_ROW)
+    for at in range(0, len(rows), _AT_ONCE):
+        for row in np.bitwise_xor.reduce(of_places[places, rows[at : at + _AT_ONCE]], axis=1).tolist():
+            crc = _passed(passing, crc) ^ row
     return crc ^ 0xFFFFFFFF
