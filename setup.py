@@ -20,7 +20,8 @@ setup(
     package_data={
         "aocr.folder": ["box/*"],
         "aocr.serving": ["pages/*"],
-        "aocr.synth.texts": ["words.txt.xz", "words-copyright.txt"],
+        "aocr.synth.fonts": ["everyday.txt"],
+        "aocr.synth.texts": ["signs.txt", "words.txt.xz", "words-copyright.txt"],
     },
     python_requires=">=3.11",
     install_requires=(HERE / "requirements.txt").read_text("utf-8").split(),

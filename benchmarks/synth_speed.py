@@ -12,8 +12,8 @@ import platform
 import time
 
 from aocr.synth.pipeline import SynthOptions, make_job
-from aocr.synth.records import example, framed
 from aocr.synth.styles import STYLES
+from aocr.synth.writer import make_record
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
         cpu, wall, size = time.process_time(), time.perf_counter(), 0
         for number in range(args.warm, args.warm + args.count):
             drawn = painter.draw(number)
-            size += len(framed(example(drawn.data, drawn.label, drawn.width, drawn.height)))
+            size += len(make_record(drawn))
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         families = len({face.family for face in job.faces})
         print(f"{style:8} {args.count / cpu:12.0f} {args.count / wall:9.0f} {size / args.count:6.0f} {families:9}")

@@ -1,7 +1,7 @@
-"""The recurrent half of the network in numpy, written from the papers; what the tests compare the network with.
+"""Reference implementation in numpy, written from the papers: LSTM, GRU, CTC symbol counts, attention decoder.
 
 LSTM: Hochreiter and Schmidhuber, 1997, with forget gate (Gers et al., 2000). GRU: Cho et al., 2014. Attention:
-Bahdanau et al., 2015. Weights are given by the names they have in a checkpoint.
+Bahdanau et al., 2015. Weights have the names of a checkpoint.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def gru_step(w, x, h):
 
 
 def run_lstm(w, xs, length):
-    """xs (S, F), the first `length` of which count -> outputs (length, U), last h, last c."""
+    """Run over the first `length` rows of xs (S, F) -> outputs (length, U), last h, last c."""
     h = c = np.zeros(w["recurrent_kernel"].shape[0])
     outputs = []
     for x in xs[:length]:
@@ -46,24 +46,26 @@ def run_lstm(w, xs, length):
 
 
 def part(weights, prefix):
-    """The weights under `prefix`, by the rest of their names."""
+    """Return the weights under `prefix`, without it in their names."""
     return {k[len(prefix) + 1 :]: v for k, v in weights.items() if k.startswith(prefix + "/")}
 
 
 def encode(weights, features, length):
-    """One image's features (S, F) -> memory (length, M), forward h and c."""
+    """Encode an image's features (S, F) -> memory (length, M), forward h and c."""
     forward, h, c = run_lstm(part(weights, "encoder/lstm/forward_lstm/lstm_cell"), features, length)
     backward, *_ = run_lstm(part(weights, "encoder/lstm/backward_lstm/lstm_cell"), features[:length][::-1], length)
     return np.concatenate([forward, backward[::-1]], axis=1), h, c
 
 
 def symbol_counts(weights, features):
-    """Symbols begun up to each of (length, F) columns, from left to right, as the CTC head sees them: (length,)."""
-    chances = softmax(features @ weights["ctc/kernel"] + weights["ctc/bias"])[:, 1:]
-    begun, counts = 0.0, []
-    for s, chance in enumerate(chances):
-        begun += sum(p * (1 - (chances[s - 1][k] if s else 0.0)) for k, p in enumerate(chance))
-        counts.append(begun)
+    """Count the symbols begun up to each of (length, F) columns, from left to right: (length,)."""
+    probabilities = softmax(features @ weights["ctc/kernel"] + weights["ctc/bias"])[:, 1:]
+    count, counts = 0.0, []
+    previous = np.zeros_like(probabilities[0])
+    for current in probabilities:
+        count += sum(current * (1 - previous))
+        counts.append(count)
+        previous = current
     return np.array(counts)
 
 
@@ -71,7 +73,8 @@ class Decoder:
     """The attention decoder for one image; `step` returns logits and attention."""
 
     def __init__(self, weights, features, memory, h, c, *, layers, classic, gru):
-        self.counts, self.place = (None if classic else symbol_counts(weights, features[: len(memory)])), 0.0
+        self.counts = None if classic else symbol_counts(weights, features[: len(memory)])
+        self.position = 0.0
         self.w, self.memory, self.classic, self.gru = weights, memory, classic, gru
         units = weights["decoder/input_projection/bias"].shape[0]
         size = units * layers * (1 if gru else 2)
@@ -99,7 +102,7 @@ class Decoder:
         q = query @ w["decoder/attention/query/kernel"] + w["decoder/attention/query/bias"]
         scores = np.tanh(self.keys + q) @ w["decoder/attention/v"][:, 0]
         if self.counts is not None:
-            ahead = self.counts - (self.place + 1)
+            ahead = self.counts - (self.position + 1)
             lead = w["decoder/attention/lead"]
             for offset, weight in zip(range(-4, 5), lead, strict=False):
                 scores = scores + weight * np.exp(-2 * (ahead - offset) ** 2)
@@ -107,7 +110,7 @@ class Decoder:
         attention = softmax(scores)
         if self.counts is not None:
             near = attention * np.exp(-(ahead**2) / 2)
-            self.place += 1 + (near @ ahead) / (near.sum() + 0.1)
+            self.position += 1 + (near @ ahead) / (near.sum() + 0.1)
         self.context = attention @ self.memory
         both = np.concatenate([output, self.context])
         return both @ w["decoder/output_projection/kernel"] + w["decoder/output_projection/bias"], attention

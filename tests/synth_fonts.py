@@ -1,4 +1,4 @@
-"""Fonts for tests of the drawing: Pillow's own, so that they run anywhere."""
+"""Fonts for the synth tests: Pillow's own, available everywhere."""
 
 import io
 from pathlib import Path
@@ -9,24 +9,19 @@ ASCII = "".join(map(chr, range(32, 127)))
 
 
 def font_bytes() -> bytes:
-    """The font that Pillow carries: Latin letters, digits and punctuation."""
+    """Return Pillow's own font: Latin letters, digits and punctuation."""
     return ImageFont.load_default(24).font_bytes
 
 
 def write_font(folder: Path, name: str = "plain.ttf") -> Path:
-    """A folder with that font in it."""
+    """Write that font into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(font_bytes())
     return folder
 
 
 class Altered(ImageFont.FreeTypeFont):
-    """The font, drawing other characters than it is asked for.
-
-    Args:
-      table: as for `str.translate`.
-      size: pixels per em.
-    """
+    """That font, drawing characters as translated by a table for `str.translate`."""
 
     def __init__(self, table: dict[int, str], size: int = 32):
         super().__init__(io.BytesIO(font_bytes()), size, layout_engine=ImageFont.Layout.BASIC)

@@ -1,4 +1,4 @@
-"""Reading against brute force: every text over a tiny vocabulary is scored by teacher forcing."""
+"""Decoding against brute force: teacher forcing scores every text of a tiny vocabulary."""
 
 import itertools
 import re
@@ -19,12 +19,12 @@ from aocr.text.search import LENGTH_POWER, MAX_OVERRUN
 LIMIT = 3
 SYMBOLS = "ab1"
 TEXTS = ["".join(t) for n in range(LIMIT + 1) for t in itertools.product(SYMBOLS, repeat=n)]
-EVERY = 200  # beams, more than there are prefixes of texts
+FULL_BEAM = 200  # more than there are prefixes of texts
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    """A network with random weights, sharp enough that texts differ, and three images."""
+    """A network with large random weights, so that texts differ, and three images."""
     keras.utils.set_random_seed(3)
     config = ModelConfig(Charset(SYMBOLS), attn_num_hidden=8, target_embedding_size=5, max_prediction=LIMIT)
     model = build_recognizer(config)
@@ -37,7 +37,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def exhaustive(tiny):
-    """(3, number of texts) ln of the probability of each text and its end."""
+    """Log-probability of each text, (3, number of texts)."""
     model, images, widths = tiny
     charset = model.config.charset
     table = np.zeros((len(images), len(TEXTS)))
@@ -54,9 +54,9 @@ def ranks(table, texts=TEXTS):
     return table / ((5 + lengths) / 6) ** LENGTH_POWER
 
 
-def read(tiny, beam=1, temperatures=(1.0,), stop_early=True, **how):
+def read(tiny, beam=1, temperatures=(1.0,), stop_early=True, **settings):
     model, images, widths = tiny
-    constraints = make_constraints(ReadConfig(**how), model.config.charset, model.config.max_steps)
+    constraints = make_constraints(ReadConfig(**settings), model.config.charset, model.config.max_steps)
     return model.read(
         *(images, widths), beam=beam, temperatures=temperatures, constraints=constraints, stop_early=stop_early
     )
@@ -66,30 +66,30 @@ def texts_of(tiny, reading):
     return [tiny[0].config.charset.decode(ids) for ids in reading.ids.numpy()]
 
 
-def test_a_beam_wide_enough_finds_every_text_in_order(tiny, exhaustive):
-    reading = read(tiny, beam=EVERY)
-    found = reading.log_probs[:, :, 0].numpy()
+def test_full_beam_finds_every_text_in_order(tiny, exhaustive):
+    reading = read(tiny, beam=FULL_BEAM)
+    log_probs = reading.log_probs[:, :, 0].numpy()
     for b, table in enumerate(exhaustive):
         order = np.argsort(-ranks(table), kind="stable")
-        told = [tiny[0].config.charset.decode(ids) for ids in reading.beam_ids[b].numpy()[: len(TEXTS)]]
-        assert told == [TEXTS[j] for j in order]
-        np.testing.assert_allclose(found[b, : len(TEXTS)], table[order], atol=1e-4)
-        assert np.all(found[b, len(TEXTS) :] <= NEVER)
+        texts = [tiny[0].config.charset.decode(ids) for ids in reading.beam_ids[b].numpy()[: len(TEXTS)]]
+        assert texts == [TEXTS[j] for j in order]
+        np.testing.assert_allclose(log_probs[b, : len(TEXTS)], table[order], atol=1e-4)
+        assert np.all(log_probs[b, len(TEXTS) :] <= NEVER)
         np.testing.assert_allclose(reading.confidence[b], np.exp(table[order[0]]), rtol=1e-4)
 
 
 @pytest.mark.parametrize("beam", [1, 2, 3, 7])
-def test_beams_tell_true_probabilities_best_first_and_each_text_once(tiny, exhaustive, beam):
+def test_beams_are_distinct_and_sorted_with_true_probabilities(tiny, exhaustive, beam):
     reading = read(tiny, beam=beam)
     for b in range(3):
-        told = [tiny[0].config.charset.decode(ids) for ids in reading.beam_ids[b].numpy()]
-        assert len(set(told)) == beam == len(told)
-        where = [TEXTS.index(text) for text in told]
-        np.testing.assert_allclose(reading.log_probs[b, :, 0], exhaustive[b][where], atol=1e-4)
-        assert list(ranks(exhaustive[b])[where]) == sorted(ranks(exhaustive[b])[where], reverse=True)
+        texts = [tiny[0].config.charset.decode(ids) for ids in reading.beam_ids[b].numpy()]
+        assert len(set(texts)) == beam == len(texts)
+        indices = [TEXTS.index(text) for text in texts]
+        np.testing.assert_allclose(reading.log_probs[b, :, 0], exhaustive[b][indices], atol=1e-4)
+        assert list(ranks(exhaustive[b])[indices]) == sorted(ranks(exhaustive[b])[indices], reverse=True)
 
 
-def test_greedy_takes_the_likeliest_symbol_at_each_step(tiny):
+def test_greedy_takes_the_most_likely_symbols(tiny):
     model, images, widths = tiny
     reading = read(tiny)
     for b in range(3):
@@ -101,7 +101,7 @@ def test_greedy_takes_the_likeliest_symbol_at_each_step(tiny):
         assert reading.ids[b].numpy()[: len(tokens) - 1].tolist() == tokens[1:]
 
 
-def test_attention_and_probabilities_of_a_beam_are_those_of_its_own_text(tiny):
+def test_attention_and_probabilities_of_a_beam(tiny):
     model, images, widths = tiny
     reading = read(tiny, beam=5)
     for b in range(3):
@@ -114,7 +114,7 @@ def test_attention_and_probabilities_of_a_beam_are_those_of_its_own_text(tiny):
         np.testing.assert_allclose(reading.probabilities[b, : len(ids)], expected, rtol=1e-4)
 
 
-def test_a_temperature_changes_the_confidence_and_nothing_else(tiny):
+def test_temperature_changes_only_the_confidence(tiny):
     model, images, widths = tiny
     cold, both = read(tiny), read(tiny, temperatures=(1.0, 2.5))
     np.testing.assert_array_equal(cold.ids, both.ids)
@@ -131,25 +131,25 @@ PATTERNS = ["[ab]{2}1?", "a*", "1(a|b)+", "(ab|ba)1|", "[^a]{1,2}", "b|bb|bbb", 
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_a_pattern_against_pythons_re_on_every_text(tiny, exhaustive, pattern):
-    fits = np.array([re.fullmatch(pattern, text) is not None for text in TEXTS])
-    reading = read(tiny, beam=EVERY, pattern=pattern)
-    best = np.where(fits, ranks(exhaustive), -np.inf).argmax(1)
+def test_pattern_against_re_on_every_text(tiny, exhaustive, pattern):
+    matches = np.array([re.fullmatch(pattern, text) is not None for text in TEXTS])
+    reading = read(tiny, beam=FULL_BEAM, pattern=pattern)
+    best = np.where(matches, ranks(exhaustive), -np.inf).argmax(1)
     assert texts_of(tiny, reading) == [TEXTS[j] for j in best]
     np.testing.assert_allclose(
         reading.log_probs[:, 0, 0], exhaustive[np.arange(3), best], atol=1e-4
-    )  # the probability is the model's own, not one among the texts that fit
-    assert ((reading.log_probs[:, :, 0].numpy() > NEVER).sum(1) == fits.sum()).all()
+    )  # the model's own probability, not renormalised over the texts that match
+    assert ((reading.log_probs[:, :, 0].numpy() > NEVER).sum(1) == matches.sum()).all()
     for beam in (1, 2):
         assert all(re.fullmatch(pattern, text) for text in texts_of(tiny, read(tiny, beam=beam, pattern=pattern)))
 
 
-def test_greedy_reading_never_walks_into_a_pattern_it_cannot_end(tiny):
-    """After `a` only a longer text than the limit would fit."""
+def test_greedy_reading_avoids_patterns_that_cannot_end(tiny):
+    """After `a`, only texts longer than the limit would match."""
     assert set(texts_of(tiny, read(tiny, pattern="a[ab1]{9}|1"))) == {"1"}
 
 
-def test_a_pattern_longer_than_the_models_limit_is_refused(tiny):
+def test_pattern_longer_than_the_models_limit(tiny):
     with pytest.raises(ConfigError, match="shortest text has 4 characters, the model writes up to 3"):
         read(tiny, pattern="a{4}")
 
@@ -164,32 +164,32 @@ def lexicon(tmp_path):
     return str(path)
 
 
-def test_a_lexicon_against_the_list(tiny, exhaustive, lexicon):
-    fits = np.array([text in WORDS for text in TEXTS])
-    best = np.where(fits, ranks(exhaustive), -np.inf).argmax(1)
-    reading = read(tiny, beam=EVERY, lexicon=lexicon)
+def test_lexicon(tiny, exhaustive, lexicon):
+    matches = np.array([text in WORDS for text in TEXTS])
+    best = np.where(matches, ranks(exhaustive), -np.inf).argmax(1)
+    reading = read(tiny, beam=FULL_BEAM, lexicon=lexicon)
     assert texts_of(tiny, reading) == [TEXTS[j] for j in best]
     assert set(texts_of(tiny, read(tiny, lexicon=lexicon))) <= set(WORDS)
 
 
 @pytest.mark.parametrize("weight", [0.3, 1.0, 4.0])
-def test_a_soft_lexicon_weighs_every_text(tiny, exhaustive, lexicon, weight):
+def test_soft_lexicon(tiny, exhaustive, lexicon, weight):
     cost = np.array([0.0 if text in WORDS else weight for text in TEXTS])
     best = ranks(exhaustive - cost).argmax(1)
-    reading = read(tiny, beam=EVERY, lexicon=lexicon, lexicon_weight=weight)
+    reading = read(tiny, beam=FULL_BEAM, lexicon=lexicon, lexicon_weight=weight)
     assert texts_of(tiny, reading) == [TEXTS[j] for j in best]
     np.testing.assert_allclose(reading.log_probs[:, 0, 0], exhaustive[np.arange(3), best], atol=1e-4)
 
 
-def test_pattern_and_lexicon_together(tiny, lexicon):
+def test_pattern_and_lexicon(tiny, lexicon):
     assert set(texts_of(tiny, read(tiny, lexicon=lexicon, pattern=".*1"))) <= {"ab1", "11"}
     with pytest.raises(ConfigError):
         make_constraints(ReadConfig(pattern="[x-z]+"), Charset(SYMBOLS), LIMIT + 1)
 
 
 @pytest.fixture(scope="module")
-def training_batches():
-    """A network that attends to all columns alike, and to which an end is never likely."""
+def endless():
+    """A network with uniform attention that never ends a text by itself."""
     keras.utils.set_random_seed(3)
     config = ModelConfig(Charset(SYMBOLS), attn_num_hidden=8, target_embedding_size=5, max_prediction=40)
     model = build_recognizer(config)
@@ -202,29 +202,29 @@ def training_batches():
 
 
 @pytest.mark.parametrize("beam", [1, 3])
-def test_a_text_ends_soon_after_the_last_symbol_in_the_image(endless, beam):
+def test_text_ends_soon_after_the_last_symbol_of_the_image(endless, beam):
     model, images, widths = endless
     reading = read(endless, beam=beam)
     for b, counts in enumerate(model.encode(images, widths).counts.numpy()[:, :12]):
         counts = counts[: widths[b] // 4]
-        place, steps = 0.0, 0
-        while place <= counts[-1] + MAX_OVERRUN:
-            ahead = counts - (place + 1)
+        position, steps = 0.0, 0
+        while position <= counts[-1] + MAX_OVERRUN:
+            ahead = counts - (position + 1)
             near = np.exp(-(ahead**2) / 2) / len(counts)
-            place += 1 + (near @ ahead) / (near.sum() + 0.1)
+            position += 1 + (near @ ahead) / (near.sum() + 0.1)
             steps += 1
         ids = reading.ids[b].numpy().tolist()
         assert ids.index(EOS) + 1 == steps < model.config.max_steps
-        assert reading.confidence[b] < 1e-15  # the end is as unlikely as the network says
+        assert reading.confidence[b] < 1e-15  # the forced end is as unlikely as the network says
 
 
-def test_a_pattern_goes_on_where_a_text_should_end(endless):
+def test_pattern_overrides_the_end_of_the_text(endless):
     for pattern in ("a{30}", "(ab){15}"):
         assert all(re.fullmatch(pattern, text) for text in texts_of(endless, read(endless, pattern=pattern)))
 
 
 def test_specials_are_never_read(tiny):
-    reading = read(tiny, beam=EVERY, stop_early=False)
+    reading = read(tiny, beam=FULL_BEAM, stop_early=False)
     ids = reading.beam_ids.numpy()
     before_end = np.cumsum(ids == EOS, axis=2) == 0
     assert np.all(ids[before_end & (reading.log_probs[:, :, :1].numpy() > NEVER)] >= NUM_SPECIALS)

@@ -1,4 +1,4 @@
-"""The network against the numpy oracle, and what its masks promise."""
+"""The network against the numpy oracle, its masks, losses and layers."""
 
 import itertools
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from aocr.config import ARCHS, ModelConfig
 from aocr.folder.variables import weights_of
-from aocr.model.attention import AdditiveAttention, next_place, symbol_counts
+from aocr.model.attention import AdditiveAttention, next_position, symbol_counts
 from aocr.model.cnn import num_columns
 from aocr.model.layers import BatchNorm
 from aocr.model.losses import ctc_loss, sequence_loss
@@ -29,7 +29,7 @@ def network(arch="default", gru=False, layers=None, **settings):
     keras.utils.set_random_seed(1)
     model = build_recognizer(config)
     rng = np.random.default_rng(2)
-    for name, variable in weights_of(model).items():  # biases and statistics too, none of them at its start
+    for name, variable in weights_of(model).items():  # biases and statistics too, away from their initial values
         if "variance" in name:
             variable.assign(rng.uniform(0.5, 2.0, variable.shape))
         elif "kernel" not in name:
@@ -41,8 +41,8 @@ def pictures(count=2, width=64, seed=0):
     return np.random.default_rng(seed).normal(0, 0.5, (count, 32, width, 1)).astype(np.float32)
 
 
-def chosen(logits, classic, is_last):
-    """The symbol that greedy reading takes: aocr 0.7.6 any, else no PAD or GO, and the end at the limit."""
+def greedy_symbol(logits, classic, is_last):
+    """Any symbol for aocr 0.7.6; otherwise neither PAD nor GO, and EOS at the limit."""
     return int(logits.argmax()) if classic else EOS if is_last else int(logits[EOS:].argmax()) + EOS
 
 
@@ -62,23 +62,23 @@ def test_reading_and_teacher_forcing_equal_the_oracle(arch, gru, layers):
         settings = {"layers": layers, "classic": arch == "classic", "gru": gru}
         decoder = oracle.Decoder(weights, features[b], memory, h, c, **settings)
         for t, token in enumerate(tokens[b]):
-            expected, where = decoder.step(token)
+            expected, expected_attention = decoder.step(token)
             np.testing.assert_allclose(logits[b, t], expected, atol=1e-5)
-            np.testing.assert_allclose(attention[b, t, :length], where, atol=1e-5)
+            np.testing.assert_allclose(attention[b, t, :length], expected_attention, atol=1e-5)
             np.testing.assert_array_equal(attention[b, t, length:], 0)
         decoder, token = oracle.Decoder(weights, features[b], memory, h, c, **settings), GO
         steps = reading.ids.shape[1]
         for t in range(steps):
-            expected, where = decoder.step(token)
-            token = chosen(expected, arch == "classic", t == steps - 1)
+            expected, expected_attention = decoder.step(token)
+            token = greedy_symbol(expected, arch == "classic", t == steps - 1)
             assert token == int(reading.ids[b, t])
             np.testing.assert_allclose(reading.probabilities[b, t], oracle.softmax(expected)[token], atol=1e-5)
-            np.testing.assert_allclose(reading.attention[b, t, :length], where, atol=1e-5)
+            np.testing.assert_allclose(reading.attention[b, t, :length], expected_attention, atol=1e-5)
             if token == EOS:
                 break
 
 
-def test_an_image_reads_the_same_alone_and_in_a_wider_batch():
+def test_image_in_a_wider_batch():
     model = network()
     image = np.pad(pictures(1, 37), ((0, 0), (0, 0), (0, 3), (0, 0)))
     tokens = np.array([[GO, 3, 4]], np.int32)
@@ -89,7 +89,7 @@ def test_an_image_reads_the_same_alone_and_in_a_wider_batch():
     assert np.all(attention[0, :, num_columns(37) :].numpy() == 0)
 
 
-def test_reading_stops_when_every_text_has_ended():
+def test_reading_stops_when_all_texts_have_ended():
     model = network()
     model.decoder.output_projection.bias.assign([0, 0, 50.0, 0, 0, 0, 0])
     images, widths = pictures(), np.array([64, 64])
@@ -99,7 +99,7 @@ def test_reading_stops_when_every_text_has_ended():
     assert model.read(images, widths).ids.shape == (2, 6)
 
 
-def test_confidence_is_the_product_up_to_the_end():
+def test_confidence_is_the_product_of_probabilities_up_to_the_end():
     model = network()
     for bias in (-2.0, 0.0, 1.0, 2.0):
         model.decoder.output_projection.bias.assign([0, 0, bias, 0, 0, 0, 0])
@@ -112,17 +112,14 @@ def test_confidence_is_the_product_up_to_the_end():
             np.testing.assert_allclose(confidence, probabilities[:steps].prod(), rtol=1e-5)
 
 
-def test_names_of_variables_do_not_depend_on_what_was_built_before():
-    first, second = weights_of(network()), weights_of(network())
-    assert list(first) == list(second)
-    assert (
-        len(first)
-        == len(set(first))
-        == len(network().variables) - sum(v.path.endswith("seed_generator_state") for v in network().variables)
-    )
+def test_variable_names_do_not_depend_on_earlier_models():
+    model = network()
+    names = list(weights_of(model))
+    assert names == list(weights_of(network()))
+    assert len(names) == sum(not v.path.endswith("seed_generator_state") for v in model.variables)
 
 
-def test_batch_norm_is_kerass():
+def test_batch_norm_equals_that_of_keras():
     rng = np.random.default_rng(0)
     x = rng.normal(2, 3, (4, 5, 6, 7)).astype(np.float32)
     ours, theirs = BatchNorm(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
@@ -132,7 +129,7 @@ def test_batch_norm_is_kerass():
     np.testing.assert_allclose(ours.moving_variance.numpy(), theirs.moving_variance.numpy(), rtol=1e-5)
 
 
-def test_sequence_loss_by_hand():
+def test_sequence_loss_example():
     logits = np.log(np.array([[[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]], np.float32))
     total = sequence_loss(logits, np.array([[0, 1]]), np.array([[1.0, 0.0]], np.float32))
     assert float(total) == pytest.approx(np.log(2))
@@ -155,11 +152,11 @@ def test_ctc_loss_is_the_sum_over_all_alignments():
         )
         expected -= np.log(total)
     targets = np.array([[3, 4], [3, 3], [4, 2]], np.int32)
-    found = ctc_loss(logits, np.array(columns, np.int32), targets, np.array([2, 2, 1], np.int32))
-    assert float(found) == pytest.approx(expected, rel=1e-4)
+    loss = ctc_loss(logits, np.array(columns, np.int32), targets, np.array([2, 2, 1], np.int32))
+    assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
-def test_ctc_leaves_out_what_cannot_be_aligned():
+def test_ctc_ignores_labels_that_cannot_be_aligned():
     logits = tf.Variable(np.random.default_rng(0).normal(size=(2, 2, 5)).astype(np.float32))
     targets = np.array([[3, 3], [3, 4]], np.int32)
     with tf.GradientTape() as tape:  # two equal symbols need three columns
@@ -171,7 +168,7 @@ def test_ctc_leaves_out_what_cannot_be_aligned():
     np.testing.assert_array_equal(gradient[0], 0)
 
 
-def test_ctc_from_the_right_is_ctc_of_the_mirrored_image():
+def test_ctc_from_the_right_equals_ctc_of_the_mirrored_image():
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(2, 6, 5)).astype(np.float32)
     columns, lengths = np.array([6, 6], np.int32), np.array([3, 2], np.int32)
@@ -181,38 +178,38 @@ def test_ctc_from_the_right_is_ctc_of_the_mirrored_image():
     assert abs(float(mirrored) - float(ctc_loss(logits, columns, targets, lengths))) > 0.1
 
 
-def test_symbol_counts_by_hand():
-    certain = {"a": 3, "b": 4, " ": 0}
-    columns = np.array([certain[c] for c in "  aa b bb a "])
+def test_symbol_counts_example():
+    ids = {"a": 3, "b": 4, " ": 0}
+    columns = np.array([ids[char] for char in "  aa b bb a "])
     logits = np.where(np.arange(5) == columns[:, None], 50.0, 0.0)[None].astype(np.float32)
     mask = np.arange(12)[None] < 11
     counts = symbol_counts(logits, mask, from_right=False)
     np.testing.assert_allclose(counts[0], [0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4, 4], atol=1e-4)
     counts = symbol_counts(logits, mask, from_right=True)
-    np.testing.assert_allclose(counts[0], [4, 4, 4, 4, 3, 3, 2, 2, 2, 1, 1, 0][:12], atol=1e-4)
+    np.testing.assert_allclose(counts[0], [4, 4, 4, 4, 3, 3, 2, 2, 2, 1, 1, 0], atol=1e-4)
 
 
-def test_attention_is_guided_from_symbol_to_symbol_even_untrained():
-    """With a certain CTC head and nothing else learnt, each step looks at the next symbol, however long the text."""
+def test_untrained_attention_follows_the_symbol_counts():
+    """With a confident CTC head, each step attends to the next symbol, however long the text."""
     attention = AdditiveAttention(4, ctc_guided=True)
     attention.build((1, 200, 3), (1, 200, 4), (1, 6))
     memory, keys, query = np.zeros((1, 200, 3), np.float32), np.zeros((1, 200, 4), np.float32), np.zeros((1, 6))
     counts = (np.arange(200) // 5 + 1)[None].astype(np.float32)  # forty symbols of five columns
-    place = np.zeros(1, np.float32)
+    position = np.zeros(1, np.float32)
     for step in range(40):
-        ahead = counts - place[:, None] - 1
+        ahead = counts - position[:, None] - 1
         _, weights = attention(memory, keys, query, ahead=ahead)
         assert np.argmax(weights[0]) // 5 == step
-        place = next_place(place, ahead, weights)
+        position = next_position(position, ahead, weights)
 
 
-def test_which_way_a_script_runs():
+def test_direction_of_scripts():
     assert not Charset("abc\u05d0").right_to_left and not Charset("0123").right_to_left
     assert Charset("\u05d0\u05d1 a1").right_to_left and Charset("\u0627\u0628").right_to_left
 
 
 @pytest.mark.parametrize("name", ["adadelta", "adam", "adamw"])
-def test_the_fused_update_is_that_of_keras(name):
+def test_optimizers_equal_those_of_keras(name):
     from aocr.training.optimizers import Adadelta, Adam, AdamW
 
     kinds = {
@@ -220,16 +217,16 @@ def test_the_fused_update_is_that_of_keras(name):
         "adam": (Adam, keras.optimizers.Adam),
         "adamw": (AdamW, keras.optimizers.AdamW),
     }[name]
-    first = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
-    ends = []
+    initial = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    results = []
     for kind in kinds:
-        variable = keras.Variable(first)
+        variable = keras.Variable(initial)
         optimizer = kind(1.0 if name == "adadelta" else 0.01)
         optimizer.build([variable])
         for number in range(20):
             gradient = tf.constant(np.random.default_rng(number).normal(size=(7, 3)).astype(np.float32))
             optimizer.apply_gradients([(gradient, variable)])
-        ends.append([v.numpy() for v in (variable, *optimizer.variables)])
-    assert np.abs(ends[0][0] - first).max() > 0.01
-    for ours, theirs in zip(*ends, strict=True):
+        results.append([v.numpy() for v in (variable, *optimizer.variables)])
+    assert np.abs(results[0][0] - initial).max() > 0.01
+    for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The classic network is that of aocr 0.7.6, number for number."""
+"""The classic network computes the same numbers as aocr 0.7.6."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from aocr.text.charset import GO, NAMES, Charset
 
 UPSTREAM = ROOT.parent / "shared" / "upstream"
 pytestmark = pytest.mark.skipif(
-    not UPSTREAM.exists(), reason="the released program's reference is not on this machine (../shared/upstream)"
+    not UPSTREAM.exists(), reason="needs reference outputs of aocr 0.7.6 (../shared/upstream)"
 )
 
 
@@ -28,11 +28,11 @@ def model():
     limits = {"max_width": 160, "max_height": 60, "max_prediction": 8}
     config = read_config(old, Charset(NAMES["alphanumeric"]), limits)
     model = build_recognizer(config)
-    found = read_variables(old, config)
+    values = read_variables(old, config)
     weights = weights_of(model)
-    assert found.keys() == weights.keys()
+    assert values.keys() == weights.keys()
     for name, variable in weights.items():
-        variable.assign(found[name])
+        variable.assign(values[name])
     return model
 
 
@@ -57,7 +57,7 @@ def test_text_attention_and_probability(model, images, reference):
     assert np.abs(reading.attention.numpy() - reference["attention"]).max() < 1e-4
     texts = [model.config.charset.decode(ids) for ids in reading.ids.numpy()]
     assert texts == [str(text) for text in reference["prediction"]]
-    product = reading.probabilities.numpy().astype(np.float64).prod(axis=1)  # over all steps: upstream's definition
+    product = reading.probabilities.numpy().astype(np.float64).prod(axis=1)  # over all steps, as aocr 0.7.6 defines it
     assert np.abs(product - reference["probability"]).max() < 1e-4
 
 

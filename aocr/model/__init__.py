@@ -1,1 +1,1 @@
-"""Floor 3: the network, pure Keras 3. It sees ids and tensors, never paths or files."""
+"""The network in pure Keras 3: tensors and ids, no paths or files."""

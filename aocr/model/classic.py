@@ -1,4 +1,4 @@
-"""The CNN of the classic network. Its `Arch` says in what else it differs from the default one."""
+"""The CNN of the classic network; `Arch` lists its other differences from the default one."""
 
 from __future__ import annotations
 
@@ -9,28 +9,25 @@ from aocr.model.layers import BatchNorm
 
 
 class ClassicCNN(layers.Layer):
-    """The seven convolutions of Attention-OCR as aocr 0.7.6 builds them.
+    """The seven convolutions of Attention-OCR, as in aocr 0.7.6.
 
-    (B, H, W, C) images in about [-1, 1] -> (B, ceil(W / 4), 512) float32 features. No masks: what stands
-    right of an image is treated as image.
-
-    Args:
-      height: H, 32.
-      cnn_dtype: dtype policy of the convolutions.
+    (B, H, W, C) images in about [-1, 1] -> (B, ceil(W / 4), 512) float32 features. It has no masks: padding on the
+    right counts as image. H is 32.
     """
 
     features = 512
 
     def __init__(self, height: int, cnn_dtype="float32", **kwargs):
         super().__init__(**kwargs)
-        plan = ((64, 3, 0), (128, 3, 0), (256, 3, 1), (256, 3, 0), (512, 3, 1), (512, 3, 0), (512, 2, 1))
-        pools = ((2, 2), (2, 2), None, (2, 1), None, (2, 1), (2, 1))
+        plan = (  # filters, kernel size, batch normalisation, pooling
+            (64, 3, False, (2, 2)), (128, 3, False, (2, 2)), (256, 3, True, None), (256, 3, False, (2, 1)),
+            (512, 3, True, None), (512, 3, False, (2, 1)), (512, 2, True, (2, 1)),
+        )  # fmt: skip
         self.convs, self.norms, self.pools = [], [], []
-        for i, (filters, kernel, normed) in enumerate(plan, 1):
+        for i, (filters, kernel, has_norm, pool) in enumerate(plan, 1):
             self.convs.append(convolution(filters, kernel, 1, f"conv{i}", cnn_dtype))
-            norm = BatchNorm(momentum=0.99, epsilon=1e-3, name=f"norm{i}", dtype=cnn_dtype) if normed else None
+            norm = BatchNorm(momentum=0.99, epsilon=1e-3, name=f"norm{i}", dtype=cnn_dtype) if has_norm else None
             self.norms.append(norm)
-            pool = pools[i - 1]
             self.pools.append(layers.MaxPooling2D(pool, padding="same", dtype=cnn_dtype) if pool else None)
         self.dropout = layers.Dropout(0.5, dtype=cnn_dtype, seed=1)
 

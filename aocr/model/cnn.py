@@ -1,4 +1,4 @@
-"""The sliding CNN of the default network: an image of a fixed height becomes feature columns, one every 4 px."""
+"""The CNN of the default network: an image of fixed height becomes a feature column every 4 pixels."""
 
 from __future__ import annotations
 
@@ -9,36 +9,25 @@ from aocr.model.layers import BatchNorm
 
 
 def convolution(filters: int, kernel, strides, name: str, dtype) -> layers.Conv2D:
-    """A convolution without bias that keeps the size, strides aside."""
-    return layers.Conv2D(
-        filters,
-        kernel,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name,
-        dtype=dtype,
-    )
+    """Create a convolution without bias; only strides change the size."""
+    settings = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
+    return layers.Conv2D(filters, kernel, strides=strides, name=name, dtype=dtype, **settings)
 
 
 def num_columns(width):
-    """S: memory columns of an image `width` pixels wide (an integer or an integer tensor)."""
+    """Return S, the memory columns of an image `width` pixels wide (an integer or integer tensor)."""
     return (width + COLUMN_PIXELS - 1) // COLUMN_PIXELS
 
 
 def column_mask(widths, num: int, pixels: int):
-    """Which of `num` columns of `pixels` pixels hold some of the image: (B,) widths -> (B, num) boolean."""
+    """Mark the columns, `pixels` wide, that overlap the image: (B,) widths -> (B, num) boolean."""
     return ops.arange(num, dtype="int32")[None, :] * pixels < ops.cast(widths, "int32")[:, None]
 
 
 class ResidualBlock(layers.Layer):
-    """Two 3x3 convolutions and a shortcut (He et al., 2016), with padding columns held at zero.
+    """Two 3x3 convolutions with a shortcut (He et al., 2016); padding columns stay zero.
 
-    Args:
-      filters: output channels.
-      strides: of the first convolution, (rows, columns).
-      cnn_dtype: dtype policy of the convolutions.
+    `strides` are those of the first convolution, (rows, columns).
     """
 
     def __init__(self, filters: int, strides=(1, 1), cnn_dtype="float32", **kwargs):
@@ -64,18 +53,14 @@ class ResidualBlock(layers.Layer):
 
 
 class ResidualCNN(layers.Layer):
-    """A small residual CNN with a strided stem; an image reads the same however wide its batch is.
+    """Small residual CNN with a strided stem; its output for an image does not depend on the batch's width.
 
-    (B, H, W, C) images in [-1, 1], (B,) valid widths -> (B, W / 4, 256) float32 features. After every
-    convolution what lies right of the image is set to zero, as the padding at an image's edge is. W is a multiple
-    of 4, so that the strides fall on the same pixels whatever W is.
+    (B, H, W, C) images in [-1, 1], (B,) valid widths -> (B, W / 4, 256) float32 features. After every convolution
+    the columns right of the image are set to zero, like the padding at an image's edge. W is a multiple of 4, so
+    that the strides always fall on the same pixels.
 
-    The H / 8 rows at the end become one as the sum of a convolution over them, which knows where each stands, and of
-    what is strongest in any of them: small text reads the same wherever it stands in a high picture.
-
-    Args:
-      height: H, a multiple of 8.
-      cnn_dtype: dtype policy of the convolutions.
+    The last H / 8 rows are reduced to one: a convolution over all rows, which depends on vertical position, plus a
+    maximum over rows, which does not. So small text reads the same at any height in a tall image.
     """
 
     features = 256

@@ -1,4 +1,4 @@
-"""The attention decoder: one symbol a step. `step` serves training, reading and export alike."""
+"""The attention decoder: one symbol per step. Training, reading and export all use `step`."""
 
 from __future__ import annotations
 
@@ -7,38 +7,31 @@ from typing import Any, NamedTuple
 from keras import layers, ops
 
 from aocr.config import ModelConfig
-from aocr.model.attention import AdditiveAttention, next_place
-from aocr.model.layers import collect_steps, taken_in_steps
+from aocr.model.attention import AdditiveAttention, next_position
+from aocr.model.layers import collect_steps, step_reader
 from aocr.text.charset import GO
 
 
 class Memory(NamedTuple):
-    """What the decoder reads from. B images, S columns.
-
-    Attributes:
-      values: (B, S, M).
-      keys: (B, S, A), the attention's view of `values`.
-      mask: (B, S) boolean, False on padding; None attends to every column.
-      states: the encoder's final states, forward (h, c) then backward (h, c), each (B, M / 2).
-      counts: (B, S), symbols begun up to each column; None where nothing guides attention.
-    """
+    """The encoded images that the decoder attends to. B images, S columns."""
 
     values: Any
+    """(B, S, M)."""
     keys: Any
+    """(B, S, A), `values` projected for the attention."""
     mask: Any
+    """(B, S) boolean, False on padding; None attends to every column."""
     states: tuple
+    """The encoder's final states, forward (h, c) then backward (h, c), each (B, M / 2)."""
     counts: Any = None
+    """(B, S), symbols begun up to each column; None without guidance."""
 
 
 class Decoder(layers.Layer):
-    """LSTM (or GRU) layers that attend to the memory after each step and feed the context back.
+    """LSTM or GRU layers that attend to the memory after each step and take the context as input to the next.
 
     x = [embedding, context] W + b; cells; context, weights = attention(all states); logits = [output,
-    context] W + b (Vinyals et al., 2015, "Grammar as a foreign language").
-
-    Args:
-      config: sizes, kind of cell, architecture.
-      attention_units: A.
+    context] W + b (Vinyals et al., 2015, "Grammar as a foreign language"). `attention_units` is A.
     """
 
     def __init__(self, config: ModelConfig, attention_units: int, **kwargs):
@@ -62,16 +55,16 @@ class Decoder(layers.Layer):
         return layers.LSTMCell(self.units, unit_forget_bias=self.traits.forget_bias, name=name)
 
     def initial_state(self, memory: Memory) -> tuple:
-        """The state before the first step: (flat cell state (B, state_size), context (B, M), place (B,))."""
+        """Return the state before the first step: flat cell state (B, state_size), context (B, M), position (B,)."""
         context = ops.zeros_like(memory.values[:, 0, :])
-        place = ops.zeros_like(context[:, 0])
+        position = ops.zeros_like(context[:, 0])
         if not self.traits.starts_from_encoder:
-            return ops.zeros((ops.shape(context)[0], self.state_size)), context, place
+            return ops.zeros((ops.shape(context)[0], self.state_size)), context, position
         forward_h, forward_c, *_ = memory.states
-        return ops.concatenate([forward_c, forward_h], axis=1)[:, : self.state_size], context, place
+        return ops.concatenate([forward_c, forward_h], axis=1)[:, : self.state_size], context, position
 
     def _run_cells(self, x, flat, training):
-        """x (B, U), flat state (B, state_size) -> output (B, U), flat state."""
+        """Run the cells: x (B, U), flat state (B, state_size) -> output (B, U), flat state."""
         parts = ops.split(flat, self.state_size // self.units, axis=1)
         new = []
         for i, cell in enumerate(self.cells):
@@ -84,40 +77,40 @@ class Decoder(layers.Layer):
         return x, ops.concatenate(new, axis=1)
 
     def step(self, token, state: tuple, memory: Memory, training: bool = False):
-        """One step: token (B,) int, state, memory -> logits (B, V), attention (B, S), state."""
-        found, weights, state = self.advance(self.embedding(token), state, memory, training)
-        return self.output_projection(found), weights, state
+        """Decode one step: token (B,) int, state, memory -> logits (B, V), attention (B, S), state."""
+        hidden, weights, state = self.advance(self.embedding(token), state, memory, training)
+        return self.output_projection(hidden), weights, state
 
     def advance(self, embedded, state: tuple, memory: Memory, training: bool = False):
-        """A step between embedding (B, E) and projection: what logits are made of (B, U + M), attention, state."""
-        flat, context, place = state
+        """Run a step without the output projection: embedded token (B, E) -> hidden (B, U + M), attention, state."""
+        flat, context, position = state
         x = self.input_projection(ops.concatenate([embedded, context], axis=1))
         output, flat = self._run_cells(x, flat, training)
-        ahead = None if memory.counts is None else memory.counts - place[:, None] - 1.0
+        ahead = None if memory.counts is None else memory.counts - position[:, None] - 1.0
         context, weights = self.attention(memory.values, memory.keys, flat, mask=memory.mask, ahead=ahead)
         if ahead is not None:
-            place = next_place(place, ahead, weights)
-        return ops.concatenate([output, context], axis=1), weights, (flat, context, place)
+            position = next_position(position, ahead, weights)
+        return ops.concatenate([output, context], axis=1), weights, (flat, context, position)
 
     def call(self, memory: Memory, tokens, training: bool = False):
-        """Teacher forcing: tokens (B, T), GO first -> logits (B, T, V), attention (B, T, S)."""
+        """Run teacher forcing: tokens (B, T), GO first -> logits (B, T, V), attention (B, T, S)."""
         by_step = ops.transpose(tokens)  # (B, T) -> (T, B)
-        embedded_at = taken_in_steps(self.embedding(by_step))  # (B, E) at a step
+        embedded_at = step_reader(self.embedding(by_step))  # (B, E) per step
 
         def step(i, state):
-            found, weights, state = self.advance(embedded_at(i), state, memory, training=training)
-            return (found, weights), state
+            hidden, weights, state = self.advance(embedded_at(i), state, memory, training=training)
+            return (hidden, weights), state
 
         steps = ops.shape(by_step)[0]
-        (found, weights), _ = collect_steps(step, self.initial_state(memory), steps)
-        logits = self.output_projection(found)
+        (hidden, weights), _ = collect_steps(step, self.initial_state(memory), steps)
+        logits = self.output_projection(hidden)
         return ops.transpose(logits, (1, 0, 2)), ops.transpose(weights, (1, 0, 2))  # (T, B, .) -> (B, T, .)
 
     def overrun(self, state: tuple, memory: Memory):
-        """By how many symbols reading has passed the last one that the CTC head counts: (B,); 0 without such a head."""
-        place = state[-1]
-        return ops.zeros_like(place) if memory.counts is None else place - ops.max(memory.counts, axis=1)
+        """Return the symbols read beyond the CTC head's count, (B,); 0 without a CTC head."""
+        position = state[-1]
+        return ops.zeros_like(position) if memory.counts is None else position - ops.max(memory.counts, axis=1)
 
     def go_tokens(self, memory: Memory):
-        """The token before the first step: (B,) of GO."""
+        """Return the tokens for the first step: (B,) of GO."""
         return ops.full((ops.shape(memory.values)[0],), GO, dtype="int32")

@@ -1,21 +1,17 @@
-"""The LSTM on top of the CNN."""
+"""The bidirectional LSTM on top of the CNN."""
 
 from __future__ import annotations
 
 from keras import layers, ops
 
-from aocr.model.layers import collect_steps, taken_in_steps
+from aocr.model.layers import collect_steps, step_reader
 
 
 class Encoder(layers.Layer):
-    """One bidirectional LSTM (Hochreiter and Schmidhuber, 1997) over the feature columns.
+    """Bidirectional LSTM (Hochreiter and Schmidhuber, 1997) over the feature columns.
 
-    The weights are those of Keras's layers. The work is arranged for speed: the part of the gates that comes from the
-    features is one product for all columns, and both directions go through one loop.
-
-    Args:
-      units: width of each direction (U); the memory is 2 * units wide (M).
-      unit_forget_bias: whether the forget gate starts open; aocr 0.7.6 starts it at 0.
+    The variables are those of Keras's layers. For speed the input's part of the gates is one product for all columns,
+    and both directions share a loop. `units` is the width of each direction (U); the memory is 2 * units wide (M).
     """
 
     def __init__(self, units: int, unit_forget_bias: bool = True, **kwargs):
@@ -31,9 +27,9 @@ class Encoder(layers.Layer):
         self.lstm.build(features_shape)
 
     def call(self, features, mask=None, training=False):
-        """(B, S, F), mask (B, S) -> memory (B, S, M), final states (h, c, h, c), forward first.
+        """Encode features (B, S, F), mask (B, S) -> memory (B, S, M), final states (h, c, h, c), forward first.
 
-        Right of an image the memory is zero, and the way back starts at the image's own end.
+        Padding columns of the memory are zero, and the backward direction starts at the image's last column.
         """
         cells = self.lstm.forward_layer.cell, self.lstm.backward_layer.cell
         kernel = ops.concatenate([cell.kernel for cell in cells], axis=1)
@@ -45,7 +41,7 @@ class Encoder(layers.Layer):
             mask = ops.cast(mask, features.dtype)
             mask = ops.transpose(ops.stack([mask, ops.flip(mask, axis=1)]), (2, 0, 1))[..., None]  # (S, 2, B, 1)
 
-        gates_at = taken_in_steps(gates)
+        gates_at = step_reader(gates)
 
         def step(i, state):
             h, c = state

@@ -1,4 +1,4 @@
-"""A layer and a loop where a TensorFlow kernel pays; on other backends Keras does the same."""
+"""A layer and a loop that use TensorFlow's kernels for speed; other backends use Keras's own."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ if _ON_TENSORFLOW:
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation (Ioffe and Szegedy, 2015) with TensorFlow's fused kernel.
 
-    Variables and results are those of `keras.layers.BatchNormalization`, several times faster on a CPU. Where
-    several replicas train together, the statistics are those of all their images. Keras's own code runs on
-    other backends.
+    It has the variables and results of `keras.layers.BatchNormalization` and is several times faster on a CPU. In
+    distributed training the statistics are taken over all replicas.
     """
 
     def __init__(self, **kwargs):
@@ -37,7 +36,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         )
         if training:
             count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
-            variance *= (count - 1.0) / count  # the kernel's is the unbiased one, Keras keeps the biased
+            variance *= (count - 1.0) / count  # the kernel returns the unbiased variance, Keras stores the biased one
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
                 moving.assign(moving.value * self.momentum + batch * (1.0 - self.momentum))
         return outputs
@@ -48,7 +47,7 @@ _unrolls: ContextVar[bool] = ContextVar("_unrolls", default=False)
 
 @contextmanager
 def unrolled() -> Iterator[None]:
-    """Inside the block loops are written out step by step, to their limits, for formats that have no loops."""
+    """Unroll loops inside the block, for export formats without loops."""
     token = _unrolls.set(True)
     try:
         yield
@@ -56,10 +55,10 @@ def unrolled() -> Iterator[None]:
         _unrolls.reset(token)
 
 
-def taken_in_steps(values) -> Callable[[object], object]:
-    """The function index -> `values[index]`, for a loop over the first axis.
+def step_reader(values) -> Callable[[object], object]:
+    """Return the function index -> `values[index]`, for a loop over the first axis.
 
-    On TensorFlow the gradient of a slice is a whole tensor of zeros at each step; this one's are joined once.
+    In TensorFlow the gradient of a slice is a full-size tensor at each step; a TensorArray collects slices instead.
     """
     if not _ON_TENSORFLOW or _unrolls.get():
         return lambda i: values[i]
@@ -71,19 +70,19 @@ def collect_steps(
     step: Callable[[object, tuple], tuple[tuple, tuple]],
     state: tuple,
     max_steps,
-    go_on: Callable[[tuple], object] = lambda state: True,
+    should_continue: Callable[[tuple], object] = lambda state: True,
 ) -> tuple[Sequence, tuple]:
-    """Run `step` until `go_on` says no or `max_steps` are done, and stack what each step gives.
+    """Run `step` up to `max_steps` times, while `should_continue` is true, and stack the outputs.
 
     Args:
       step: (index, state) -> (output tensors, state); its shapes do not depend on the index.
-      state: tuple of tensors, the same shapes before and after a step.
-      max_steps: limit, 1 or more; a scalar int32 tensor on TensorFlow, elsewhere a Python integer.
-      go_on: state -> scalar boolean tensor, asked before each step but the first.
+      state: tuple of tensors whose shapes a step keeps.
+      max_steps: 1 or more; a scalar int32 tensor on TensorFlow, elsewhere a Python integer.
+      should_continue: state -> scalar boolean tensor, evaluated before each step but the first.
 
     Returns:
-      The outputs, each stacked on a new first axis, and the last state. The axis counts the steps done;
-      on backends that need static shapes it counts `max_steps`, zeros after the last step.
+      The outputs, each stacked on a new first axis, and the last state. On backends that need static shapes the
+      axis has `max_steps` entries, zeros after the last step.
     """
     if _unrolls.get():
         steps = []
@@ -111,8 +110,7 @@ def collect_steps(
         return i + 1, arrays, state
 
     def unfinished(i, arrays, state):
-        return ops.logical_and(i < max_steps, go_on(state))
+        return ops.logical_and(i < max_steps, should_continue(state))
 
-    i = ops.convert_to_tensor(1, dtype="int32")
-    _, arrays, state = ops.while_loop(unfinished, body, (i, arrays, state))
+    _, arrays, state = ops.while_loop(unfinished, body, (ops.convert_to_tensor(1, dtype="int32"), arrays, state))
     return tuple(stack(array) for array in arrays), state

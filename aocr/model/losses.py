@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""The losses of training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aocr.text.charset import PAD
 
 
 def sequence_loss(logits, targets, weights):
-    """Cross-entropy summed over symbols.
+    """Compute the cross-entropy, summed over symbols.
 
     Args:
       logits: (B, T, V).
@@ -24,20 +24,20 @@ def sequence_loss(logits, targets, weights):
 
 
 def ctc_loss(logits, columns, targets, lengths, from_right: bool = False):
-    """Connectionist temporal classification (Graves et al., 2006), summed over images; blank is PAD.
+    """Compute the CTC loss (Graves et al., 2006), summed over images; blank is PAD.
 
-    An image whose columns are too few for its label, or whose length is negative, counts nothing.
+    Images with too few columns for their label, or a negative length, add nothing.
 
     Args:
       logits: (B, S, V).
       columns: (B,) int, valid columns of each image.
-      targets: (B, T) int, the symbols without EOS, then anything.
+      targets: (B, T) int, the symbols without EOS, then any padding.
       lengths: (B,) int, number of symbols.
-      from_right: whether the first symbol stands at the right end.
+      from_right: the first symbol is at the right end.
     """
     if from_right:
-        places = lengths[:, None] - 1 - ops.arange(ops.shape(targets)[1], dtype="int32")[None, :]
-        targets = ops.take_along_axis(targets, ops.maximum(places, 0), axis=1)
+        reversed_index = lengths[:, None] - 1 - ops.arange(ops.shape(targets)[1], dtype="int32")[None, :]
+        targets = ops.take_along_axis(targets, ops.maximum(reversed_index, 0), axis=1)
     inside = ops.arange(ops.shape(targets)[1], dtype="int32")[None, :] < lengths[:, None]
     targets = ops.where(inside, targets, PAD)
     repeats = ops.sum(ops.cast((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:], "int32"), axis=1)

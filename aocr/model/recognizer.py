@@ -1,4 +1,4 @@
-"""The whole network, wired from a ModelConfig."""
+"""The whole network, built from a ModelConfig."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras import layers
 from aocr.config import COLUMN_PIXELS, ModelConfig
 from aocr.model.attention import symbol_counts
 from aocr.model.classic import ClassicCNN
-from aocr.model.cnn import ResidualCNN, column_mask, num_columns
+from aocr.model.cnn import ResidualCNN, column_mask
 from aocr.model.decoder import Decoder, Memory
 from aocr.model.encoder import Encoder
 from aocr.model.layers import collect_steps
@@ -22,8 +22,8 @@ class Recognizer(keras.Model):
     """Sliding CNN, bidirectional LSTM, attention decoder.
 
     Args:
-      config: fixes every shape.
-      cnn_dtype: dtype policy of the convolutions, nearly all the cost; the rest runs in float32.
+      config: determines every shape.
+      cnn_dtype: dtype policy of the convolutions, which are nearly all of the work; the rest is float32.
     """
 
     def __init__(self, config: ModelConfig, cnn_dtype: str = "float32"):
@@ -42,32 +42,32 @@ class Recognizer(keras.Model):
         self.ctc = layers.Dense(config.charset.vocabulary_size, name="ctc") if traits.ctc else None
 
     def _encode(self, images, widths, training: bool = False) -> tuple:
-        """Memory, and CTC logits (B, S, V) or None where the architecture has none."""
+        """Return the memory, and the CTC logits (B, S, V) or None without a CTC head."""
         features = self.cnn(images, widths, training=training)
         if self.ctc is None:
             values, states = self.encoder(features, training=training)
             return Memory(values, self.key(values), None, states), None
         mask = column_mask(widths, keras.ops.shape(features)[1], COLUMN_PIXELS)
         values, states = self.encoder(features, mask=mask, training=training)
-        ctc_logits = self.ctc(features)  # not of `values`: what stands where is learnt sooner without the LSTM between
+        ctc_logits = self.ctc(features)  # from `features`: alignment is learned sooner without the LSTM in between
         counts = symbol_counts(ctc_logits, mask, self.config.charset.right_to_left)
         return Memory(values, self.key(values), mask, states, counts), ctc_logits
 
     def encode(self, images, widths) -> Memory:
-        """Images (B, H, W, C), W a multiple of 4 for the residual CNN, valid widths (B,) -> memory of S columns."""
+        """Encode images (B, H, W, C), W a multiple of 4, with valid widths (B,)."""
         return self._encode(images, widths)[0]
 
     def call(self, images, widths, tokens, training: bool = False):
-        """Teacher forcing.
+        """Run teacher forcing.
 
         Args:
-          images: (B, H, W, C) float32, H the network's height.
-          widths: (B,) int32 valid pixels of each.
+          images: (B, H, W, C) float32.
+          widths: (B,) int32, valid pixels.
           tokens: (B, T) int32, GO and the label's symbols.
-          training: dropout and batch statistics on.
+          training: use dropout and batch statistics.
 
         Returns:
-          Logits (B, T, V), attention (B, T, S), and CTC logits (B, S, V) or None where the architecture has none.
+          Logits (B, T, V), attention (B, T, S), and CTC logits (B, S, V) or None without a CTC head.
         """
         memory, ctc_logits = self._encode(images, widths, training=training)
         logits, attention = self.decoder(memory, tokens, training=training)
@@ -83,7 +83,7 @@ class Recognizer(keras.Model):
         constraints: Sequence[Constraint] = (),
         stop_early: bool = True,
     ) -> Reading:
-        """Read a batch; images and widths as for `call`, the rest as for `search`."""
+        """Read a batch; images and widths as for `call`, other arguments as for `search`."""
         return search(
             keras.ops,
             collect_steps,
@@ -99,11 +99,8 @@ class Recognizer(keras.Model):
 
 
 def build_recognizer(config: ModelConfig, cnn_dtype: str = "float32") -> Recognizer:
-    """A recognizer with all its variables made. Set the seed first (`keras.utils.set_random_seed`)."""
+    """Create a recognizer with all variables built. Set the seed first (`keras.utils.set_random_seed`)."""
     model = Recognizer(config, cnn_dtype)
     images = keras.ops.zeros((1, config.height, 32, config.channels))
     model(images, keras.ops.full((1,), 32, dtype="int32"), keras.ops.ones((1, 2), dtype="int32"))
     return model
-
-
-__all__ = ["Recognizer", "build_recognizer", "num_columns"]

@@ -1,7 +1,7 @@
-"""Where drawn images go: a folder with annotations, or TFRecord files; in blocks, so that a killed run goes on.
+"""Writing images to a folder with annotations, or to TFRecord files, so that a stopped run can resume.
 
-Everything is written under temporary names first. After each block a small state beside them says how far they are
-whole; a run with the same settings cuts them there and goes on. The last step gives them their names.
+Files have temporary names until the end. After each block of images a state file records their valid sizes; a run
+with the same settings truncates them to these and continues.
 """
 
 from __future__ import annotations
@@ -10,213 +10,123 @@ import contextlib
 import json
 import os
 import shutil
+import struct
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import BinaryIO
 
 from aocr import files
-from aocr.checksum import HEAD_BYTES, is_head
+from aocr.checksum import HEAD_BYTES, is_head, masked_crc32c
 from aocr.errors import DatasetError
+from aocr.protobuf import field, varint
 from aocr.synth.drawing import Drawn
-from aocr.synth.records import example, framed
 
 ANNOTATIONS = "annotations.txt"
 RECORDS_ENDING = ".tfrecords"
-PER_FOLDER = 1000
-MAX_STATE_BYTES = 2**20
+IMAGES_PER_FOLDER = 1000
+RESUME = "Free disk space or check permissions, then repeat the command to resume."
 
 
-def _failed(path: str, error: OSError) -> DatasetError:
-    reason = error.strerror or str(error)
-    return DatasetError(
-        path,
-        f"cannot be written ({reason}). Free space or check rights, then give the same command: it goes on from here.",
-    )
-
-
-def _open_or_make(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-
-
-def _odd_in(folder: str) -> Iterator[str]:
-    """Links, which may lead anywhere, pipes and devices in a folder and the folders in it."""
-    folders = [folder]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif not entry.is_file(follow_symlinks=False):
-                    yield entry.path
+def make_record(drawn: Drawn) -> bytes:
+    """Serialize an image as a TFRecord with the features that `aocr dataset` writes, without TensorFlow."""
+    texts: dict[str, str | bytes] = {"image": drawn.data, "label": drawn.label, "comment": b""}
+    numbers = {"width": drawn.width, "height": drawn.height}
+    values = {name: field(1, field(1, value)) for name, value in texts.items()}
+    values |= {name: field(3, field(1, varint(number))) for name, number in numbers.items()}
+    data = field(1, b"".join(field(1, field(1, name) + field(2, values[name])) for name in sorted(values)))
+    length = struct.pack("<Q", len(data))
+    return b"".join(part + masked_crc32c(part).to_bytes(4, "little") for part in (length, data))
 
 
 class Writer:
-    """Appends blocks of images to files, and remembers how far they are whole: a context manager.
-
-    Another run is kept off the same files; not so on Windows.
-
-    Args:
-      output: the folder or the stem of the records.
-      names: of the files at the end.
-      settings: whatever decides the images; work of other settings is not gone on with.
-    """
+    """Appends blocks of images to files and records progress; resumes only a run with the same `settings`."""
 
     def __init__(self, output: str, names: Sequence[str], settings: str):
         self._output, self._names, self._settings = output, list(names), settings
         self._temporary = [f"{name}.0.tmp" for name in names]
         self._state = f"{names[0]}.synth.json"
         self._files: list[BinaryIO] = []
-        self._lock: int | None = None
-        self._entered = False
+        self._is_open = False
         self.num_done = 0
         self.resumed = 0
 
-    def __enter__(self) -> Writer:
-        try:
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return files.writing(self._output, partial(DatasetError, self._output), RESUME)
+
+    def open(self) -> None:
+        """Open the files, at the end of what a stopped run has written."""
+        with self._errors():
             self._check()
             os.makedirs(os.path.dirname(self._names[0]) or ".", exist_ok=True)
-            self._open(0)
-            self._hold()
-            sizes = self._read_state()
-            self._entered = True
-            for number, size in enumerate(sizes):
-                file = self._open(number)
+            for path in self._temporary:
+                self._files.append(open(path, "ab"))  # noqa: SIM115 (closed in `close`)
+            if not files.lock(self._files[0].fileno()):
+                raise DatasetError(self._output, "another aocr synth is writing here. Wait, or name another output.")
+            for file, size in zip(self._files, self._read_state(), strict=True):
                 file.truncate(size)
                 file.seek(size)
-            self.resumed = self.num_done
-        except OSError as error:
-            self.__exit__()
-            raise _failed(self._output, error) from None
-        except DatasetError:
-            self.__exit__()
-            raise
-        return self
+        self.resumed, self._is_open = self.num_done, True
 
-    def _open(self, number: int) -> BinaryIO:
-        """A temporary file, opened once."""
-        if number == len(self._files):
-            file = open(self._temporary[number], "r+b", opener=_open_or_make)  # noqa: SIM115 (closed on leaving)
-            self._files.append(file)
-        return self._files[number]
-
-    def _hold(self) -> None:
-        """Keep others off the files, until the end of this run.
-
-        Raises:
-          DatasetError: another is at work on them.
-        """
-        lock = os.dup(self._files[0].fileno())  # it holds when the file is closed, to be renamed
-        if not files.lock(lock) or self._has_ended(lock):
-            os.close(lock)
-            reason = "another aocr synth is at work on it. Wait for it, or name another output."
-            raise DatasetError(self._output, reason)
-        self._lock = lock
-
-    def _has_ended(self, handle: int) -> bool:
-        """Whether another run has just given the file of a handle its last name."""
-        try:
-            return not os.path.samestat(os.fstat(handle), os.stat(self._temporary[0]))
-        except FileNotFoundError:
-            return True
-
-    def __exit__(self, *error) -> None:
+    def close(self) -> None:
+        """Close the files; remove them if there is nothing to resume."""
         for file in self._files:
             with contextlib.suppress(OSError):
                 file.close()
-        if self._entered and self.num_done == 0:  # nothing to go on with
-            self._clear()
-        if self._lock is not None:
-            os.close(self._lock)
+        if self._is_open and self.num_done == 0:
+            self._remove_all()
 
-    def _clear(self) -> None:
-        """Remove all that this run has written."""
+    def _remove_all(self) -> None:
         for path in self._temporary:
             with contextlib.suppress(OSError):
                 os.remove(path)
 
     def _read_state(self) -> list[int]:
-        """Sizes up to which the temporary files are whole; sets `num_done`.
-
-        Raises:
-          DatasetError: a run of other settings was stopped here.
-        """
+        """Return the valid sizes of the temporary files, and set `num_done`."""
         try:
-            state = json.loads(files.read_plain(self._state, MAX_STATE_BYTES))
+            state = json.loads(files.read(self._state))
             num_done, settings, sizes = state["num_done"], state["settings"], state["sizes"]
-            whole = all(os.path.getsize(path) >= size for path, size in zip(self._temporary, sizes, strict=True))
-            whole = whole and all(type(number) is int and number >= 0 for number in (num_done, *sizes))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return [0] * len(self._names)
-        if not whole:
+            if any(os.path.getsize(path) < size for path, size in zip(self._temporary, sizes, strict=True)):
+                raise ValueError("a file is shorter than it was")
+        except (OSError, ValueError, KeyError, TypeError):
             return [0] * len(self._names)
         if settings != self._settings:
-            raise DatasetError(
-                self._output,
-                f"holds {num_done:,} images of a stopped run with other settings. Give its command again to go on, "
-                f"or remove {self._leftover()}.",
-            )
+            reason = f"contains {num_done:,} images of a stopped run with other settings."
+            raise DatasetError(self._output, f"{reason} Repeat its command to resume it, or name another output.")
         self.num_done = num_done
         return sizes
 
-    def _leftover(self) -> str:
-        """What to remove so as to begin anew."""
-        return self._state
-
     def _check(self) -> None:
-        """Refuse to write over what is not ours."""
+        """Refuse to overwrite files that are not ours."""
 
-    def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        """Which file image `number` goes to, and its bytes there."""
+    def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+        """Return the index of the file that image `number` belongs to, and the bytes to append."""
         raise NotImplementedError
 
     def write(self, block: Sequence[Drawn]) -> None:
-        """Append images and note how far the files are whole.
-
-        Raises:
-          DatasetError: the disk is full, or the files cannot be written.
-        """
-        try:
-            pieces: dict[int, list[bytes]] = {}
+        """Append images and save the state."""
+        with self._errors():
             for number, drawn in enumerate(block, self.num_done):
-                place, data = self._pieces(number, drawn)
-                pieces.setdefault(place, []).append(data)
-            for place, parts in pieces.items():
-                self._files[place].write(b"".join(parts))
+                index, data = self._encode(number, drawn)
+                self._files[index].write(data)
             for file in self._files:
                 file.flush()
-            done = self.num_done + len(block)
-            state = {"settings": self._settings, "num_done": done, "sizes": [file.tell() for file in self._files]}
-            with open(self._state + ".tmp", "w", encoding="utf-8", opener=_open_or_make) as kept:
-                json.dump(state, kept)
-            os.replace(self._state + ".tmp", self._state)
-            self.num_done = done
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.remove(self._state + ".tmp")
-            raise _failed(self._output, error) from None
+            num_done = self.num_done + len(block)
+            state = {"settings": self._settings, "num_done": num_done, "sizes": [file.tell() for file in self._files]}
+            files.write(self._state, json.dumps(state).encode())
+            self.num_done = num_done
 
     def finish(self) -> None:
-        """Give the files their names."""
-        try:
+        """Rename the files to their final names."""
+        with self._errors():
             for file, temporary, name in zip(self._files, self._temporary, self._names, strict=True):
                 file.close()
                 os.replace(temporary, name)
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self._state)
-        except OSError as error:
-            raise _failed(self._output, error) from None
 
 
 class RecordWriter(Writer):
-    """TFRecord files; images are dealt to the shards in turn.
-
-    Args:
-      output: the file, or the stem of the shards.
-      num_shards: number of files.
-      settings: as in Writer.
-
-    Raises:
-      DatasetError: something that holds no records has the name.
-    """
+    """Writes TFRecord files; images are distributed to the shards in turn."""
 
     def __init__(self, output: str, num_shards: int, settings: str):
         shards = [f"{output}-{i:05d}-of-{num_shards:05d}" for i in range(num_shards)]
@@ -226,28 +136,15 @@ class RecordWriter(Writer):
         for name in self._names:
             if os.path.isdir(name):
                 raise DatasetError(name, "is a folder. Name a file to write.")
-            if os.path.exists(name) and os.path.getsize(name):
-                with open(name, "rb") as file:
-                    if not is_head(file.read(HEAD_BYTES)):
-                        raise DatasetError(
-                            name, "already exists and holds no records. Name another output, or remove it."
-                        )
+            if os.path.exists(name) and os.path.getsize(name) and not is_head(files.read(name, HEAD_BYTES)):
+                raise DatasetError(name, "already exists and is not a TFRecord file. Name another file, or remove it.")
 
-    def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        record = framed(example(drawn.data, drawn.label, drawn.width, drawn.height))
-        return number % len(self._names), record
+    def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+        return number % len(self._names), make_record(drawn)
 
 
 class FolderWriter(Writer):
-    """A folder of images, and `annotations.txt` with a `path label` a line.
-
-    Args:
-      output: the folder.
-      settings: as in Writer.
-
-    Raises:
-      DatasetError: the folder holds other things.
-    """
+    """Writes a folder of images, and `annotations.txt` with a line `path label` for each."""
 
     def __init__(self, output: str, settings: str):
         super().__init__(output, [os.path.join(output, ANNOTATIONS)], settings)
@@ -257,29 +154,34 @@ class FolderWriter(Writer):
             raise DatasetError(self._output, f"is a file. Name a folder, or a file that ends in {RECORDS_ENDING}.")
         if os.path.isdir(self._output) and os.listdir(self._output) and not os.path.exists(self._state):
             raise DatasetError(self._output, "is not empty. Name another folder, or remove this one.")
-        if os.path.isdir(self._output) and (odd := next(_odd_in(self._output), None)):
-            raise DatasetError(odd, "is neither file nor folder, and of no stopped run. Name another folder.")
 
-    def _leftover(self) -> str:
-        return self._output
-
-    def _clear(self) -> None:
-        super()._clear()
+    def _remove_all(self) -> None:
+        super()._remove_all()
         shutil.rmtree(os.path.join(self._output, "images"), ignore_errors=True)
         with contextlib.suppress(OSError):
             os.rmdir(self._output)
 
-    def _pieces(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        folder, name = f"images/{number // PER_FOLDER:04d}", f"{number:07d}.{drawn.ending}"
-        if number % PER_FOLDER == 0 or number == self.resumed:
-            os.makedirs(os.path.join(self._output, folder), exist_ok=True)
-        with open(os.path.join(self._output, folder, name), "wb") as file:
+    def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+        extension = "png" if drawn.data.startswith(files.PNG) else "jpg"
+        path = f"images/{number // IMAGES_PER_FOLDER:04d}/{number:07d}.{extension}"
+        if number % IMAGES_PER_FOLDER == 0 or number == self.resumed:
+            os.makedirs(os.path.dirname(os.path.join(self._output, path)), exist_ok=True)
+        with open(os.path.join(self._output, path), "wb") as file:
             file.write(drawn.data)
-        return 0, f"{folder}/{name} {drawn.label}\n".encode()
+        return 0, f"{path} {drawn.label}\n".encode()
 
 
-def open_writer(output: str, num_shards: int, settings: str) -> Writer:
-    """The writer that an output's ending asks for."""
-    if output.endswith(RECORDS_ENDING):
-        return RecordWriter(output, num_shards, settings)
-    return FolderWriter(output, settings)
+@contextlib.contextmanager
+def open_writer(output: str, num_shards: int, settings: str) -> Iterator[Writer]:
+    """Open a writer of records or of a folder, by the output's extension, and close it after the block.
+
+    Raises:
+      DatasetError: the files cannot be written, are not ours, or are of a run with other settings.
+    """
+    is_records = output.endswith(RECORDS_ENDING)
+    writer = RecordWriter(output, num_shards, settings) if is_records else FolderWriter(output, settings)
+    try:
+        writer.open()
+        yield writer
+    finally:
+        writer.close()

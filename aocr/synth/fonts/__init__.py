@@ -1,1 +1,1 @@
-"""Fonts: where they are, which characters each really draws, and which one to take for a text."""
+"""Fonts: finding them, what each really draws, and choosing one for a text."""

@@ -1,69 +1,68 @@
-"""Which font to take for a text."""
+"""Finding font files, and choosing a font for a text."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import multiprocessing
+import os
 import re
+import shutil
+import signal
+import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from pathlib import Path
 from random import Random
 
-from aocr.errors import ConfigError
-from aocr.synth.fonts.files import font_files
-from aocr.synth.fonts.survey import Face, survey
+from PIL import features
 
-_EVERYDAY = """
-roboto robotocondensed opensans lato montserrat oswald raleway poppins merriweather ptsans ptserif ubuntu worksans
-sourcesans3 sourcesanspro librefranklin librebaskerville playfairdisplay anton bebasneue leaguegothic archivo
-archivonarrow archivoblack fjallaone barlowcondensed inter titilliumweb dosis tinos arimo ebgaramond
-cormorantgaramond arvo rokkitt robotoslab alfaslabone firasans firasanscondensed josefinsans quicksand nunito
-varelaround lobster pacifico cooperhewitt sairaextracondensed encodesanscondensed bodonimoda gelasio jost
-liberationsans liberationserif liberationsansnarrow nimbussans nimbusroman nimbussansnarrow urwgothic urwbookman
-c059 p052 texgyreheros texgyretermes texgyreadventor texgyrebonum texgyreschola texgyrepagella texgyreheroscn
-dejavusans dejavuserif dejavusanscondensed freesans freeserif gillius gilliusno2 overpass arial arialblack
-helvetica helveticaneue timesnewroman georgia verdana tahoma trebuchetms impact calibri cambria segoeui futura
-gillsans franklingothic garamond rockwell din1451 interstate highwaygothic
-"""
-EVERYDAY = frozenset(_EVERYDAY.split())
-"""Families seen on signs and labels every day, in small letters without spaces."""
+from aocr.errors import ConfigError
+from aocr.synth.fonts.survey import Face, is_simple, survey
+
+EXTENSIONS = (".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2")
+SYSTEM_FOLDERS = (
+    "/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts",
+    "/Library/Fonts", "/System/Library/Fonts", "~/Library/Fonts",
+    "C:/Windows/Fonts", "~/AppData/Local/Microsoft/Windows/Fonts",
+)  # fmt: skip
+EVERYDAY = frozenset(Path(__file__).with_name("everyday.txt").read_text("utf-8").split())
+"""Families that are common on signs and labels, in lower case without spaces."""
+MIN_FILES_FOR_POOL = 200
+"""Font files from which several processes inspect them."""
 
 
 class FontSet:
-    """Faces to take at random: a family as often as another, everyday ones four times, whatever its number of files.
-
-    Args:
-      faces: to choose from.
-    """
+    """Fonts to choose from at random: every family equally often, everyday ones four times as often."""
 
     JOINED_CAPITALS = 0.15
-    """Share of capitals-only texts that a joined face is kept for."""
+    """How often joined handwriting is accepted for a text in capitals."""
 
     def __init__(self, faces: Sequence[Face]):
         self.faces = list(faces)
         total: dict[str, float] = defaultdict(float)
-        largest: dict[str, float] = {}
+        largest: dict[str, float] = defaultdict(float)
         for face in self.faces:
             total[face.family] += face.weight
-            largest[face.family] = max(largest.get(face.family, 0), face.weight)
-        everyday = {family: 4 if _plain_name(family) in EVERYDAY else 1 for family in total}
+            largest[face.family] = max(largest[face.family], face.weight)
+        everyday = {family: 4 if re.sub(r"[^a-z0-9]", "", family.lower()) in EVERYDAY else 1 for family in total}
         self._weights = [
             everyday[face.family] * largest[face.family] * face.weight / total[face.family] for face in self.faces
         ]
-        self._cumulated = list(accumulate(self._weights))
+        self._cumulative = list(accumulate(self._weights))
 
     def missing(self, chars: Iterable[str]) -> str:
-        """Those of `chars` that no face has."""
+        """Return the characters that no face has."""
         covered = frozenset().union(*(face.chars for face in self.faces))
         return "".join(char for char in dict.fromkeys(chars) if char not in covered)
 
     def pick(self, rng: Random, text: str) -> Face | None:
-        """A face that has every character of `text`; None: there is none."""
+        """Choose a face that has every character of `text`; None if there is none."""
         chars = frozenset(text)
         capitals = len(text) > 1 and text.isupper()
         for _ in range(20):
-            face = rng.choices(self.faces, cum_weights=self._cumulated)[0]
+            face = rng.choices(self.faces, cum_weights=self._cumulative)[0]
             suits = not (capitals and face.joined) or rng.random() < self.JOINED_CAPITALS
             if suits and chars <= face.chars:
                 return face
@@ -72,34 +71,75 @@ class FontSet:
         return self.faces[rng.choices(fitting, weights)[0]] if fitting else None
 
 
-def _plain_name(family: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", family.lower())
+def _system_paths() -> list[str]:
+    """Return the system's folders of fonts, and the files that fontconfig lists."""
+    paths = [folder for folder in map(os.path.expanduser, SYSTEM_FOLDERS) if os.path.isdir(folder)]
+    if shutil.which("fc-list"):
+        done = subprocess.run(["fc-list", "--format", "%{file}\n"], capture_output=True, check=False)
+        paths += os.fsdecode(done.stdout).split("\n")[:-1]  # a name need not be UTF-8
+    return [path for path in paths if os.path.isdir(path) or path.lower().endswith(EXTENSIONS)]
 
 
-def find_faces(places: Sequence[str] | None, charset: str, as_written: bool = False, each=map) -> list[Face]:
-    """All faces of use for a charset, in the order of their paths.
+def font_files(paths: Sequence[str] | None) -> list[str]:
+    """List the font files in files and folders (None: the system's), sorted and without duplicates.
+
+    Raises:
+      ConfigError: a path does not exist, or there is no font.
+    """
+    fonts: list[str] = []
+    for path in _system_paths() if paths is None else paths:
+        if os.path.isdir(path):
+            names = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+            fonts += sorted(n for n in names if n.lower().endswith(EXTENSIONS) and os.path.isfile(n))
+        elif os.path.isfile(path):
+            fonts.append(path)
+        elif paths is not None:
+            raise ConfigError("--fonts", path, "there is no such file or folder. Check the path.")
+    if not fonts:
+        source = "this system" if paths is None else " ".join(paths)
+        raise ConfigError("--fonts", source, f"contains no fonts ({' '.join(EXTENSIONS)}). Name a folder of fonts.")
+    real = {os.path.realpath(path): path for path in reversed(fonts)}
+    stems = {path.rpartition(".")[0] for path in fonts if not path.lower().endswith(".woff2")}
+    return sorted(path for path in real.values() if not (path.endswith(".woff2") and path[:-6] in stems))
+
+
+def _map(function: Callable[[str], list[Face]], paths: list[str], workers: int) -> list[list[Face]]:
+    """Map a function over files, in several processes if they are many."""
+    if workers == 1 or len(paths) < MIN_FILES_FOR_POOL:
+        return [function(path) for path in paths]
+    ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    with multiprocessing.get_context("spawn").Pool(workers, signal.signal, ignore_interrupts) as pool:
+        return list(pool.imap(function, paths, chunksize=32))
+
+
+def faces_for(charset: str, paths: Sequence[str] | None, workers: int = 1, as_written: bool = True) -> list[Face]:
+    """Find the faces that can draw symbols of a charset, sorted by path.
 
     Args:
-      places: as for `font_files`.
       charset: the symbols to draw.
-      as_written: small letters must be drawn as such, not as capitals.
-      each: maps `survey` over the files; by default in this process.
+      paths: folders and files; None: the system's fonts.
+      workers: processes that inspect the files.
+      as_written: leave out lower-case letters that a font draws as capitals.
 
     Raises:
       ConfigError: there is no font, none has enough of the charset, or a symbol is in none.
     """
-    files = font_files(places)
-    shared: dict[frozenset[str], frozenset[str]] = {}
+    if not is_simple(charset) and not features.check("raqm"):
+        reason = "Pillow needs Raqm to draw this script. Install libraqm, or a Pillow wheel."
+        raise ConfigError("--fonts", charset[:20], reason)
+    files = font_files(paths)
+    shared: dict[frozenset[str], frozenset[str]] = {}  # equal sets are stored once
     faces = []
-    for face in (face for found in each(functools.partial(survey, charset=charset), files) for face in found):
-        chars = face.chars.difference(face.shown_as) if as_written else face.chars
-        if chars:
-            faces.append(dataclasses.replace(face, chars=shared.setdefault(chars, chars)))
-    where = "of this system" if places is None else " ".join(places)
+    for file_faces in _map(functools.partial(survey, charset=charset), files, workers):
+        for face in file_faces:
+            chars = face.chars.difference(face.shown_as) if as_written else face.chars
+            if chars:
+                faces.append(dataclasses.replace(face, chars=shared.setdefault(chars, chars)))
+    source = "this system" if paths is None else " ".join(paths)
     if not faces:
-        reason = f"none of {len(files)} font files draws the charset ({charset[:20]!r}). Name fonts for this script."
-        raise ConfigError("--fonts", where, reason)
+        reason = f"none of {len(files)} font files supports the charset ({charset[:20]!r}). Name fonts for this script."
+        raise ConfigError("--fonts", source, reason)
     if missing := FontSet(faces).missing(charset):
-        reason = f"none of {len(files)} font files has {missing[:20]!r}. Name one that does, or give --charset."
-        raise ConfigError("--fonts", where, reason)
+        reason = f"none of {len(files)} font files contains {missing[:20]!r}. Name one that does, or set --charset."
+        raise ConfigError("--fonts", source, reason)
     return faces

@@ -1,1 +1,1 @@
-"""Images that look like a person's own few: their grounds, colours and characters, with other texts."""
+"""Imitating a user's images: their backgrounds, colours and characters, with other texts."""

@@ -1,10 +1,10 @@
-"""Characters cut out of real images and put in each other's places."""
+"""Recombination: characters cut out of real images replace each other."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from random import Random
 from typing import NamedTuple
 
@@ -15,84 +15,78 @@ from aocr.synth.like.originals import Look, Original
 from aocr.synth.like.texts import clusters, kind_of
 
 MIN_CELL = 3
-"""Pixels that a character takes at the least; nearer ones are not told apart."""
+"""Minimum width of a character, pixels."""
 SEARCH = 0.3
-"""Share of the way between two characters, either side of its middle, in which they may be parted."""
-ALIKE = 0.1
-"""Share of the images, the most alike first, that an image takes characters from, but `MIN_ALIKE` at the least."""
-MIN_ALIKE = 8
+"""How far from the middle between two characters a cut may be, as a share of their distance."""
+SIMILAR, MIN_SIMILAR = 0.1, 8
+"""Share and minimum number of the images, most similar first, that an image takes characters from."""
 MIN_INK = 0.3
-"""Ink that a piece has at the least, as a share of what is usual in its image."""
-UNLIKE = 40
-"""Mean difference of two thumbnails, 0 to 255, from which on images take nothing from each other."""
-NARROWER, WIDER = 0.7, 1.45
-"""How far a character may be stretched."""
+"""Minimum ink of a piece, as a share of the median in its image."""
+MAX_DISTANCE = 40
+"""Maximum difference, 0 to 255, of the thumbnails of images that take characters from each other."""
+STRETCH = (0.7, 1.45)
+"""Limits of a character's horizontal stretch."""
 REPLACED = 0.8
-"""Share of the characters that are replaced by others."""
+"""Share of the characters that are replaced."""
 FEATHER = 0.12
-"""Share of its width in which a piece fades into its new surroundings, either side."""
+"""Share of its width in which a piece fades into its surroundings on either side."""
 
 
 class Piece(NamedTuple):
-    """A part of a text in its image: a character, or a word of a line.
-
-    Attributes:
-      look: of the image.
-      text: of the piece.
-      place: its number in the text.
-      left, right: edges in pixels.
-    """
+    """A character, or a word of a line, in its image."""
 
     look: Look
     text: str
-    place: int
+    number: int
+    """Of the piece in its text, from 0."""
     left: int
     right: int
+    """Edges in pixels."""
 
     @property
     def kind(self) -> tuple:
-        """What it may be replaced by: characters by those of their kind, words by words."""
+        """Pieces of the same kind may replace each other: words, or characters of a kind."""
         return ("word",) if len(clusters(self.text)) > 1 else (kind_of(self.text),)
 
 
 def units(label: str) -> list[str]:
-    """What a text is cut into: a line into its words and spaces, a word into its characters."""
+    """Split a line into words and spaces, a single word into characters."""
     if " " in label.strip():
         return [part for word in label.split(" ") for part in (word, " ")][:-1]
     return clusters(label)
 
 
 def cut(look: Look) -> list[Piece]:
-    """The pieces of an image, left to right; none where it is not known where its characters stand."""
-    original = look.original
-    centres, label = original.centres, original.label
+    """Cut an image into pieces, left to right; none if the positions of its characters are unknown or unreliable."""
+    centres, label = look.original.centres, look.original.label
     if not centres or len(centres) != len(label):
         return []
-    parts, spans, at = units(label), [], 0
-    for part in parts:
-        spans.append((centres[at], centres[at + len(part) - 1]) if part else (0.0, 0.0))
-        at += len(part)
-    if at != len(label) or any(b[0] - a[1] < MIN_CELL for a, b in pairwise(spans)) or "" in parts:
+    parts = units(label)
+    if "" in parts:
         return []
-    edges = [_parting(look, a[1], b[0]) for a, b in pairwise(spans)]
-    char = (centres[-1] - centres[0]) / max(1, len(centres) - 1) if len(centres) > 1 else look.pixels.shape[0] / 2
-    first, last = _parting(look, spans[0][0] - char, spans[0][0]), _parting(look, spans[-1][1], spans[-1][1] + char)
-    edges = [first, *edges, last]
-    if any(right - left < MIN_CELL for left, right in pairwise(edges)):
+    ends = accumulate(map(len, parts))
+    spans = [(centres[end - len(part)], centres[end - 1]) for part, end in zip(parts, ends, strict=True)]
+    if any(right[0] - left[1] < MIN_CELL for left, right in pairwise(spans)):
         return []
-    pieces = [Piece(look, part, i, *edge) for i, (part, edge) in enumerate(zip(parts, pairwise(edges), strict=True))]
-    return pieces if _inked(look, [piece for piece in pieces if piece.text != " "]) else []
+    pitch = (centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else look.pixels.shape[0] / 2
+    start, stop = spans[0][0] - pitch, spans[-1][1] + pitch
+    spans = [(start, start), *spans, (stop, stop)]
+    edges = list(pairwise(_cut_column(look, left[1], right[0]) for left, right in pairwise(spans)))
+    if any(right - left < MIN_CELL for left, right in edges):
+        return []
+    pieces = [Piece(look, part, i, *edge) for i, (part, edge) in enumerate(zip(parts, edges, strict=True))]
+    return pieces if _all_have_ink(look, [piece for piece in pieces if piece.text != " "]) else []
 
 
-def _inked(look: Look, pieces: list[Piece]) -> bool:
-    """Whether there is ink in every piece: the reader looks beside some characters that it reads rightly."""
+def _all_have_ink(look: Look, pieces: list[Piece]) -> bool:
+    """Check for ink in every piece, since attention may miss characters that are read correctly."""
     upper, lower = look.rows
     ink = [float(look.inkiness[upper:lower, piece.left : piece.right].mean()) for piece in pieces]
     return min(ink) >= MIN_INK * float(np.median(ink))
 
 
-def _parting(look: Look, left: float, right: float) -> int:
-    """The column between two places that has least ink."""
+def _cut_column(look: Look, left: float, right: float) -> int:
+    """Find the column with least ink between two positions."""
     width = look.pixels.shape[1]
     middle, reach = (left + right) / 2, SEARCH * (right - left)
     start, stop = int(np.clip(middle - reach, 0, width)), int(np.clip(middle + reach + 1, 0, width))
@@ -100,76 +94,71 @@ def _parting(look: Look, left: float, right: float) -> int:
         return int(np.clip(middle, 0, width))
     upper, lower = look.rows
     ink = look.inkiness[upper:lower, start:stop].mean(0)
-    away = abs(np.arange(start, stop) - middle) / max(reach, 1)
-    return start + int(np.argmin(ink + 0.05 * away))
+    distance = abs(np.arange(start, stop) - middle) / max(reach, 1)
+    return start + int(np.argmin(ink + 0.05 * distance))
 
 
 class Recombiner:
-    """Gives images new texts out of each other's characters.
-
-    Args:
-      originals: to take from; those whose characters are not known are left out.
-
-    Attributes:
-      num_cut: images that are cut.
-    """
+    """Composes new texts from the characters of `num_cut` images, those whose characters are located."""
 
     def __init__(self, originals: Sequence[Original]):
         self._cut = [pieces for original in originals if (pieces := cut(Look(original)))]
         self.num_cut = len(self._cut)
         thumbnails = [pieces[0].look.thumbnail for pieces in self._cut]
-        count = max(MIN_ALIKE, round(ALIKE * self.num_cut))
-        self._stock = [self._alike(thumbnail, thumbnails, count) for thumbnail in thumbnails]
+        self._stock = [self._similar_pieces(thumbnail, thumbnails) for thumbnail in thumbnails]
 
-    def _alike(self, thumbnail: np.ndarray, others: list[np.ndarray], count: int) -> dict[tuple, list[Piece]]:
-        """Pieces of the images most like one, by kind."""
+    def _similar_pieces(self, thumbnail: np.ndarray, others: list[np.ndarray]) -> dict[tuple, list[Piece]]:
+        """Collect the pieces of the images most similar to a thumbnail, by kind."""
         distances = [float(((thumbnail - other) ** 2).mean()) for other in others]
+        count = max(MIN_SIMILAR, round(SIMILAR * self.num_cut))
         stock: defaultdict[tuple, list[Piece]] = defaultdict(list)
         for number in np.argsort(distances, kind="stable")[:count]:
-            if distances[number] > UNLIKE**2:
+            if distances[number] > MAX_DISTANCE**2:
                 break
             for piece in self._cut[number]:
                 stock[piece.kind].append(piece)
         return stock
 
     def draw(self, rng: Random) -> tuple[Original, Image.Image, str]:
-        """An image to store as another one is, and the text in it."""
+        """Draw an image; return the original to encode it like, the image and its text."""
         number = rng.randrange(self.num_cut)
-        pieces, stock = self._cut[number], self._stock[number]
-        look = pieces[0].look
+        look = self._cut[number][0].look
         pixels, text = look.pixels.copy(), ""
-        for piece in pieces:
-            other = self._other(rng, piece, stock) if piece.text != " " and rng.random() < REPLACED else None
-            text += (other or piece).text
-            if other:
-                _put(pixels, piece, other)
+        for piece in self._cut[number]:
+            replacement = None
+            if piece.text != " " and rng.random() < REPLACED:
+                replacement = self._replacement(rng, piece, self._stock[number])
+            text += (replacement or piece).text
+            if replacement:
+                _paste(pixels, piece, replacement)
         return look.original, Image.fromarray(np.clip(pixels, 0, 255).round().astype(np.uint8)), text
 
-    def _other(self, rng: Random, piece: Piece, stock: dict[tuple, list[Piece]]) -> Piece | None:
-        """A piece to put in another's place; rather one from the same place of its text."""
-        wide, high = piece.right - piece.left, piece.look.pixels.shape[0]
-        fitting = [
-            other
-            for other in stock[piece.kind]
-            if NARROWER <= wide / ((other.right - other.left) * high / other.look.pixels.shape[0]) <= WIDER
-        ]
-        same = [other for other in fitting if other.place == piece.place]
-        if same and rng.random() < 0.7:
-            fitting = same
+    def _replacement(self, rng: Random, piece: Piece, stock: dict[tuple, list[Piece]]) -> Piece | None:
+        """Choose a piece of similar width, preferably with the same number in its text."""
+        width, height = piece.right - piece.left, piece.look.pixels.shape[0]
+        fitting = []
+        for other in stock[piece.kind]:
+            other_width = (other.right - other.left) * height / other.look.pixels.shape[0]
+            if STRETCH[0] <= width / other_width <= STRETCH[1]:
+                fitting.append(other)
+        same_number = [other for other in fitting if other.number == piece.number]
+        if same_number and rng.random() < 0.7:
+            fitting = same_number
         return rng.choice(fitting) if fitting else None
 
 
-def _put(pixels: np.ndarray, piece: Piece, other: Piece) -> None:
-    """Paint one piece over another: its grounds brought to the colour of the new place, its sides faded in."""
-    theirs, high, width = other.look.pixels, len(pixels), pixels.shape[1]
-    wide = piece.right - piece.left
-    fade = max(1, round(FEATHER * wide))
+def _paste(pixels: np.ndarray, piece: Piece, other: Piece) -> None:
+    """Paint one piece over another, with the new ground's colour and faded sides."""
+    source, height, width = other.look.pixels, len(pixels), pixels.shape[1]
+    piece_width = piece.right - piece.left
+    fade = max(1, round(FEATHER * piece_width))
     left, right = max(0, piece.left - fade), min(width, piece.right + fade)
-    scale = (other.right - other.left) / wide
-    box = (other.left - (piece.left - left) * scale, 0, other.right + (right - piece.right) * scale, len(theirs))
-    box = (max(0.0, box[0]), 0, min(float(theirs.shape[1]), box[2]), len(theirs))
-    picture = Image.fromarray(theirs.astype(np.uint8)).resize((right - left, high), Image.Resampling.BICUBIC, box)
+    scale = (other.right - other.left) / piece_width
+    source_left = max(0.0, other.left - (piece.left - left) * scale)
+    source_right = min(float(source.shape[1]), other.right + (right - piece.right) * scale)
+    box = (source_left, 0, source_right, len(source))
+    picture = Image.fromarray(source.astype(np.uint8)).resize((right - left, height), Image.Resampling.BICUBIC, box)
     new = np.asarray(picture, np.float32) + (piece.look.ground - other.look.ground).astype(np.float32)
-    at = np.arange(left, right) + 0.5
-    weight = np.clip(np.minimum(at - (piece.left - fade), (piece.right + fade) - at) / (2 * fade), 0, 1)
+    x = np.arange(left, right) + 0.5
+    weight = np.clip(np.minimum(x - (piece.left - fade), (piece.right + fade) - x) / (2 * fade), 0, 1)
     pixels[:, left:right] += weight.astype(np.float32)[None, :, None] * (new - pixels[:, left:right])

@@ -1,4 +1,4 @@
-"""Texts of the shape that some labels have: letters where these have letters, digits where these have digits."""
+"""Random texts of the same shape as given labels: letters for letters, digits for digits."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from itertools import groupby
 from random import Random
 
 VIRAMA_CLASS = 9
-"""Canonical combining class of the signs that join the next consonant to the one before."""
+"""Canonical combining class of signs that join the next consonant to the previous one."""
 PREFIX_SHARE, PREFIX_LABELS = 0.2, 4
-"""A beginning that this share of the labels have, and so many of them, stays as it is."""
-LONGEST_PREFIX = 100
-"""Characters of such a beginning at the most: to look for one, time and memory go with the square of its length."""
-KEPT_RUNS, KEPT_WORDS = 0.5, 0.9
-"""Shares of the runs of letters or digits that are taken whole from another label, in a word and in a line of words."""
-SAME_PLACE = 0.5
-"""Share of the single characters that stood in the same place of another label."""
+"""A prefix is kept if this share, and at least this number, of the labels have it."""
+MAX_PREFIX = 100
+"""Maximum characters of a kept prefix: the search takes quadratic time and memory."""
+WHOLE_RUNS, WHOLE_WORDS = 0.5, 0.9
+"""Shares of the runs of letters or digits that are copied whole from a label: in a word, and in a line of words."""
+SAME_INDEX = 0.5
+"""Share of the single characters that are copied from the same index of a label."""
 
 
 def clusters(text: str) -> list[str]:
-    """A text in pieces that a reader sees as one: a character with the signs that combine with it."""
+    """Split a text into characters together with their combining signs."""
     pieces: list[str] = []
     for char in text:
         joined = pieces and unicodedata.combining(pieces[-1][-1]) == VIRAMA_CLASS
@@ -33,7 +33,7 @@ def clusters(text: str) -> list[str]:
 
 
 def kind_of(piece: str) -> str:
-    """`9` a digit, `A` a capital, `a` another letter; anything else is a kind of its own."""
+    """Return `9` for a digit, `A` for a capital, `a` for another letter, and anything else unchanged."""
     if piece[0].isdigit():
         return "9"
     if piece[0].isalpha():
@@ -42,59 +42,54 @@ def kind_of(piece: str) -> str:
 
 
 class ShapeTexts:
-    """Random texts of the shapes of some labels; every symbol of them is in a label.
-
-    Args:
-      labels: what they should be like; at least one is not empty.
-    """
+    """Draws random texts of the shape of labels, composed of their symbols; one label must not be empty."""
 
     def __init__(self, labels: Sequence[str]):
         self._labels = [clusters(label) for label in labels if label]
-        self._pieces: defaultdict[str, list[str]] = defaultdict(list)
-        self._at_place: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+        self._at_index: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
         self._runs: defaultdict[str, list[list[str]]] = defaultdict(list)
+        pieces: defaultdict[str, set[str]] = defaultdict(set)
         for label in self._labels:
-            for place, piece in enumerate(label):
-                self._pieces[kind_of(piece)].append(piece)
-                self._at_place[kind_of(piece), place].append(piece)
+            for index, piece in enumerate(label):
+                pieces[kind_of(piece)].add(piece)
+                self._at_index[kind_of(piece), index].append(piece)
             for run in _runs(label):
                 self._runs["".join(map(kind_of, run))].append(run)
-        self._known = {kind: sorted(set(pieces)) for kind, pieces in self._pieces.items()}
-        beginnings = Counter("".join(label[:end]) for label in self._labels for end in _ends(label))
-        least = max(PREFIX_LABELS, PREFIX_SHARE * len(self._labels))
-        self._prefixes = {beginning for beginning, count in beginnings.items() if count >= least}
+        self._pieces = {kind: sorted(group) for kind, group in pieces.items()}
+        prefixes = Counter("".join(label[:end]) for label in self._labels for end in _prefix_ends(label))
+        min_count = max(PREFIX_LABELS, PREFIX_SHARE * len(self._labels))
+        self._prefixes = {prefix for prefix, count in prefixes.items() if count >= min_count}
 
-    def _num_kept(self, label: list[str]) -> int:
-        """Pieces at a label's start that many labels have; a single letter or digit that many begin with is chance."""
-        ends = (end for end in reversed(_ends(label)) if end > 1 and "".join(label[:end]) in self._prefixes)
+    def _prefix_length(self, label: list[str]) -> int:
+        """Return the pieces of the longest common prefix; a single letter or digit may be chance and is ignored."""
+        ends = (end for end in reversed(_prefix_ends(label)) if end > 1 and "".join(label[:end]) in self._prefixes)
         return next(ends, 0)
 
-    def _piece(self, rng: Random, kind: str, place: int) -> str:
-        if rng.random() < SAME_PLACE and (there := self._at_place[kind, place]):
-            return rng.choice(there)
-        return rng.choice(self._known[kind])
+    def _piece(self, rng: Random, kind: str, index: int) -> str:
+        if rng.random() < SAME_INDEX and (pieces := self._at_index[kind, index]):
+            return rng.choice(pieces)
+        return rng.choice(self._pieces[kind])
 
     def draw(self, rng: Random) -> str:
-        """A text."""
+        """Draw a text."""
         label = rng.choice(self._labels)
-        place = self._num_kept(label)
-        text, kept = label[:place], KEPT_WORDS if " " in label else KEPT_RUNS
-        for run in _runs(label[place:]):
+        index = self._prefix_length(label)
+        text, whole = label[:index], WHOLE_WORDS if " " in label else WHOLE_RUNS
+        for run in _runs(label[index:]):
             kinds = "".join(map(kind_of, run))
-            if rng.random() < kept and (others := self._runs[kinds]):
+            if rng.random() < whole and (others := self._runs[kinds]):
                 text += rng.choice(others)
             else:
-                text += [self._piece(rng, kind_of(piece), place + i) for i, piece in enumerate(run)]
-            place += len(run)
+                text += [self._piece(rng, kind_of(piece), index + i) for i, piece in enumerate(run)]
+            index += len(run)
         return "".join(text)
 
 
-def _ends(label: Sequence[str]) -> range:
-    """Where a beginning of a label may end."""
-    return range(1, min(len(label), LONGEST_PREFIX + 1))
+def _prefix_ends(label: Sequence[str]) -> range:
+    return range(1, min(len(label), MAX_PREFIX + 1))
 
 
 def _runs(label: Sequence[str]) -> list[list[str]]:
-    """A label in runs of letters, of digits, and of what is neither."""
-    rough = {"A": "letter", "a": "letter", "9": "digit"}
-    return [list(run) for _, run in groupby(label, lambda piece: rough.get(kind_of(piece), "other"))]
+    """Split a label into runs of letters, digits, and other symbols."""
+    classes = {"A": "letter", "a": "letter", "9": "digit"}
+    return [list(run) for _, run in groupby(label, lambda piece: classes.get(kind_of(piece), "other"))]

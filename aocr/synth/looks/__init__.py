@@ -1,1 +1,1 @@
-"""What a picture looks like: colours, surfaces, and the steps of letters and of cameras."""
+"""Appearance: colours, surfaces, and steps that imitate lettering and cameras."""

@@ -1,4 +1,4 @@
-"""Colours of letters and of what is behind them: RGB, 0 to 255."""
+"""Colours of letters and backgrounds: RGB, 0 to 255."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from random import Random
 
 Colour = tuple[float, float, float]
 HUES = (0, 0, 0.02, 0.06, 0.10, 0.14, 0.16, 0.3, 0.36, 0.42, 0.55, 0.58, 0.6, 0.63, 0.68, 0.8, 0.92)
-"""Hues of paint and light: red, yellow and blue more often than the rest."""
+"""Hues of paint and light, mostly red, yellow and blue."""
 
 
 def luminance(colour: Colour) -> float:
-    """How bright a colour looks, 0 to 255."""
+    """Return the perceived brightness, 0 to 255."""
     return 0.30 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
 
 
@@ -20,12 +20,12 @@ def _limited(values) -> Colour:
 
 
 def colour(rng: Random) -> Colour:
-    """White, black, grey or a hue, as paint and signs have them."""
-    kind = rng.random()
+    """Draw white, black, grey or a hue, as on signs."""
+    kind, spread = rng.random(), 10
     if kind < 0.28:
-        level, spread = rng.uniform(200, 255), 10
+        level = rng.uniform(200, 255)
     elif kind < 0.52:
-        level, spread = rng.uniform(0, 60), 10
+        level = rng.uniform(0, 60)
     elif kind < 0.64:
         level, spread = rng.uniform(50, 210), 12
     else:
@@ -36,23 +36,23 @@ def colour(rng: Random) -> Colour:
 
 
 def near(rng: Random, colour: Colour, spread: float) -> Colour:
-    """A colour about `spread` away from another."""
+    """Draw a colour about `spread` away from another."""
     return _limited(value + rng.gauss(0, spread) for value in colour)
 
 
 def darker(rng: Random, colour: Colour) -> Colour:
-    """The shaded side of something in a colour."""
+    """Draw a darker shade of a colour."""
     factor = rng.uniform(0.2, 0.6)
     return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 
 def apart(first: Colour, second: Colour, difference: float) -> bool:
-    """Whether two colours are that far from each other in luminance."""
+    """Check that the luminance of two colours differs by at least `difference`."""
     return abs(luminance(first) - luminance(second)) >= difference
 
 
 def pair(rng: Random) -> tuple[Colour, Colour]:
-    """Colours of the letters and of the ground, far enough from each other; seldom by their hue alone."""
+    """Draw contrasting colours of letters and ground; a few differ only in hue."""
     difference = rng.choice((25, 40, 60, 60, 90, 90))
     for _ in range(12):
         letters, ground = colour(rng), colour(rng)
@@ -63,7 +63,7 @@ def pair(rng: Random) -> tuple[Colour, Colour]:
 
 
 def on_paper(rng: Random) -> tuple[Colour, Colour]:
-    """Dark ink on light paper; seldom the other way round."""
+    """Draw dark ink on light paper, rarely the reverse."""
     paper = near(rng, (rng.uniform(205, 255),) * 3, 6)
     paper = (paper[0], paper[1], paper[2] * rng.uniform(0.8, 1)) if rng.random() < 0.3 else paper
     ink = near(rng, (rng.uniform(0, 90),) * 3, 5) if rng.random() < 0.9 else darker(rng, colour(rng))
@@ -73,7 +73,7 @@ def on_paper(rng: Random) -> tuple[Colour, Colour]:
 
 
 def on_plate(rng: Random) -> tuple[Colour, Colour]:
-    """Dark on white or yellow, white on a colour, as countries have it."""
+    """Draw dark on white or yellow, or light on a colour, as on number plates."""
     if rng.random() < 0.7:
         ground = rng.choice(((245, 245, 240), (225, 225, 225), (250, 205, 40), (240, 200, 90), (170, 205, 235)))
         ink = rng.choice(((15, 15, 20), (20, 30, 110), (20, 80, 50), (150, 20, 30), (40, 40, 45)))
@@ -84,7 +84,7 @@ def on_plate(rng: Random) -> tuple[Colour, Colour]:
 
 
 def on_display(rng: Random) -> tuple[Colour, Colour]:
-    """Dark segments on a grey-green panel, or lit ones on black."""
+    """Draw dark segments on a grey-green panel, or lit ones on black."""
     if rng.random() < 0.5:
         ground = rng.choice(((150, 165, 140), (175, 180, 165), (120, 150, 110), (190, 200, 210), (90, 130, 190)))
         return near(rng, (35, 38, 35), 12), near(rng, ground, 14)

@@ -1,7 +1,4 @@
-"""What letters and their ground look like before a camera: each step one small change of the picture.
-
-A step takes (work, rng, stock), changes `work` and draws all chance from `rng`.
-"""
+"""Steps (work, rng, stock) that each change `work` a little: the ground, behind, in and over the letters."""
 
 from __future__ import annotations
 
@@ -11,25 +8,23 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from aocr.synth.looks.colours import apart, colour, darker, near
-from aocr.synth.looks.stock import Stock
-from aocr.synth.looks.work import Work, blend, dimmed, fill
-
-# Ground
+from aocr.synth.looks.textures import Stock
+from aocr.synth.looks.work import Work, blend, dimmed, rounded
 
 
 def plain_ground(work: Work, rng: Random, stock: Stock) -> None:
-    """One colour."""
-    work.picture = Image.new("RGB", work.size, fill(work.ground))
+    """Fill with one colour."""
+    work.picture = Image.new("RGB", work.size, rounded(work.ground))
 
 
 def textured_ground(work: Work, rng: Random, stock: Stock) -> None:
-    """A surface in two close shades."""
+    """Texture with two similar shades."""
     other = near(rng, work.ground, 14 if rng.random() < 0.5 else 34)
     work.picture = blend(work.ground, other, stock.texture(rng, work.size))
 
 
 def motley_ground(work: Work, rng: Random, stock: Stock) -> None:
-    """A surface in two colours, the second any that the letters can be told from."""
+    """Texture with two colours, both distinct from the letters."""
     other = colour(rng)
     if not apart(other, work.ink, 35):
         other = near(rng, work.ground, 30)
@@ -37,53 +32,46 @@ def motley_ground(work: Work, rng: Random, stock: Stock) -> None:
 
 
 def photo_ground(work: Work, rng: Random, stock: Stock) -> None:
-    """A piece of a street, pulled towards the ground's colour so that letters stand out."""
-    plain = Image.new("RGB", work.size, fill(work.ground))
+    """Use a clutter of surfaces, blended with the ground's colour for contrast."""
+    plain = Image.new("RGB", work.size, rounded(work.ground))
     work.picture = Image.blend(stock.photo(rng, work.size), plain, rng.uniform(0.25, 0.85))
 
 
-# Behind the letters
-
-
-def _offset(mask: Image.Image, dx: int, dy: int) -> Image.Image:
-    return ImageChops.offset(mask, dx, dy)
-
-
 def shadow(work: Work, rng: Random, stock: Stock) -> None:
-    """A dark, seldom coloured, shadow to one side, soft or hard."""
+    """Add a soft or hard shadow, mostly dark."""
     height = work.size[1]
     dx = rng.choice((-1, 1)) * rng.randint(0, max(1, height // 16))
-    mask = _offset(work.letters, dx, rng.randint(-1, max(1, height // 14)))
+    mask = ImageChops.offset(work.letters, dx, rng.randint(-1, max(1, height // 14)))
     if rng.random() < 0.6:
         mask = mask.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 2.5)))
     shade = near(rng, (0, 0, 0), 18) if rng.random() < 0.8 else colour(rng)
-    work.picture.paste(fill(shade), mask=dimmed(mask, rng.uniform(0.35, 0.95)))
+    work.picture.paste(rounded(shade), mask=dimmed(mask, rng.uniform(0.35, 0.95)))
 
 
 def extrusion(work: Work, rng: Random, stock: Stock) -> None:
-    """Block letters: their sides in another colour."""
+    """Add the sides of block letters, in another colour."""
     dx, dy = rng.choice(((1, 1), (-1, 1), (0, 1), (1, 0), (-1, 0), (1, -1)))
     mask = work.letters
     for depth in range(1, rng.randint(2, max(3, work.size[1] // 12))):
-        mask = ImageChops.lighter(mask, _offset(work.letters, dx * depth, dy * depth))
+        mask = ImageChops.lighter(mask, ImageChops.offset(work.letters, dx * depth, dy * depth))
     side = colour(rng) if rng.random() < 0.5 else darker(rng, work.ink)
-    work.picture.paste(fill(side), mask=mask)
+    work.picture.paste(rounded(side), mask=mask)
 
 
 def rim(work: Work, rng: Random, stock: Stock) -> None:
-    """An outline that the letters can be told from."""
+    """Add a contrasting outline."""
     mask, reach = work.letters, rng.choice((1, 1, 2))
     for dx, dy in ((reach, 0), (-reach, 0), (0, reach), (0, -reach)):
-        mask = ImageChops.lighter(mask, _offset(mask, dx, dy))
+        mask = ImageChops.lighter(mask, ImageChops.offset(mask, dx, dy))
     line = colour(rng)
     if not apart(line, work.ink, 40):
         line = (255, 255, 255) if sum(work.ink) < 384 else (0, 0, 0)
-    work.picture.paste(fill(line), mask=mask)
+    work.picture.paste(rounded(line), mask=mask)
 
 
 def emboss(work: Work, rng: Random, stock: Stock) -> None:
-    """Relief: light from the upper left or the lower right."""
-    light, dark = _offset(work.letters, -1, -1), _offset(work.letters, 1, 1)
+    """Add relief, lit from the upper left or the lower right."""
+    light, dark = ImageChops.offset(work.letters, -1, -1), ImageChops.offset(work.letters, 1, 1)
     if rng.random() < 0.3:
         light, dark = dark, light
     strength = rng.uniform(0.15, 0.5)
@@ -92,17 +80,14 @@ def emboss(work: Work, rng: Random, stock: Stock) -> None:
 
 
 def halo(work: Work, rng: Random, stock: Stock) -> None:
-    """Light round lit letters."""
+    """Add a glow around lit letters."""
     mask = work.letters.filter(ImageFilter.GaussianBlur(rng.uniform(2, 5)))
     glow = near(rng, work.ink, 25)
-    work.picture.paste(fill(glow), mask=dimmed(mask, rng.uniform(0.3, 0.9)))
-
-
-# The letters
+    work.picture.paste(rounded(glow), mask=dimmed(mask, rng.uniform(0.3, 0.9)))
 
 
 def hollow(work: Work, rng: Random, stock: Stock) -> None:
-    """Only the outlines of the letters."""
+    """Keep only the outlines of the letters."""
     if work.size[1] < 44:
         return
     inside = work.letters.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.GaussianBlur(0.4))
@@ -110,34 +95,31 @@ def hollow(work: Work, rng: Random, stock: Stock) -> None:
 
 
 def worn(work: Work, rng: Random, stock: Stock) -> None:
-    """Paint that has come off in places."""
+    """Remove paint in patches."""
     texture = stock.texture(rng, work.size).point([255 if level > 70 else level * 255 // 70 for level in range(256)])
     work.letters = ImageChops.multiply(work.letters, texture)
 
 
 def plain_ink(work: Work, rng: Random, stock: Stock) -> None:
-    """Letters of one colour, now and then half transparent."""
+    """Paint letters in one colour, sometimes half transparent."""
     mask = work.letters if rng.random() < 0.8 else dimmed(work.letters, rng.uniform(0.55, 1))
-    work.picture.paste(fill(work.ink), mask=mask)
+    work.picture.paste(rounded(work.ink), mask=mask)
 
 
 def graded_ink(work: Work, rng: Random, stock: Stock) -> None:
-    """Letters whose colour changes from top to bottom."""
+    """Paint letters with a vertical gradient."""
     ramp = Image.linear_gradient("L").resize(work.size)
     work.picture.paste(blend(work.ink, near(rng, work.ink, 50), ramp), mask=work.letters)
 
 
 def textured_ink(work: Work, rng: Random, stock: Stock) -> None:
-    """Letters with a surface."""
-    surface = stock.texture(rng, work.size)
-    work.picture.paste(blend(work.ink, near(rng, work.ink, 45), surface), mask=work.letters)
-
-
-# Over all of it
+    """Paint letters with a texture."""
+    texture = stock.texture(rng, work.size)
+    work.picture.paste(blend(work.ink, near(rng, work.ink, 45), texture), mask=work.letters)
 
 
 def lighting(work: Work, rng: Random, stock: Stock) -> None:
-    """Light that differs from one end to the other."""
+    """Vary the light across the image."""
     strength = rng.uniform(0.03, 0.30)
     levels = np.array([[rng.gauss(0, 1) for _ in range(3)] for _ in range(2)], np.float32)
     levels = np.clip(190 * np.exp(levels * strength), 0, 255).astype(np.uint8)
@@ -147,7 +129,7 @@ def lighting(work: Work, rng: Random, stock: Stock) -> None:
 
 
 def highlight(work: Work, rng: Random, stock: Stock) -> None:
-    """A reflection."""
+    """Add a reflection."""
     width, height = work.size
     radius = int(rng.uniform(0.3, 1.2) * height)
     spot = ImageChops.invert(Image.radial_gradient("L"))
@@ -158,37 +140,39 @@ def highlight(work: Work, rng: Random, stock: Stock) -> None:
 
 
 def scratches(work: Work, rng: Random, stock: Stock) -> None:
-    """Wires, branches, cracks across the picture."""
+    """Draw wires, branches or cracks across the image."""
     width, height = work.size
     mask = Image.new("L", work.size)
     draw = ImageDraw.Draw(mask)
     for _ in range(rng.randint(1, 4)):
         ends = (rng.randint(0, width), rng.randint(0, height), rng.randint(0, width), rng.randint(0, height))
         draw.line(ends, fill=255, width=rng.randint(1, 2))
-    work.picture.paste(fill(colour(rng)), mask=dimmed(mask, rng.uniform(0.2, 0.8)))
+    work.picture.paste(rounded(colour(rng)), mask=dimmed(mask, rng.uniform(0.2, 0.8)))
 
 
 def strikes(work: Work, rng: Random, stock: Stock) -> None:
-    """Lines through the text in the letters' own colour or others, straight or bent."""
+    """Draw straight or bent lines through the text."""
     width, height = work.size
     draw = ImageDraw.Draw(work.picture)
     for _ in range(rng.randint(1, 5)):
         ends = [(x, rng.randint(0, height)) for x in (0, width // 3, 2 * width // 3, width)]
         shade = work.ink if rng.random() < 0.5 else colour(rng)
-        draw.line(ends if rng.random() < 0.5 else (ends[0], ends[-1]), fill(shade), rng.choice((1, 1, 2, 3)), "curve")
+        draw.line(
+            ends if rng.random() < 0.5 else (ends[0], ends[-1]), rounded(shade), rng.choice((1, 1, 2, 3)), "curve"
+        )
 
 
 def dots(work: Work, rng: Random, stock: Stock) -> None:
-    """Points and rings strewn over the picture."""
+    """Scatter dots."""
     width, height = work.size
     draw = ImageDraw.Draw(work.picture)
     for _ in range(rng.randint(20, 120)):
         x, y, radius = rng.randint(0, width), rng.randint(0, height), rng.choice((0, 0, 1, 1, 2))
-        draw.ellipse((x, y, x + radius, y + radius), fill(work.ink if rng.random() < 0.5 else colour(rng)))
+        draw.ellipse((x, y, x + radius, y + radius), rounded(work.ink if rng.random() < 0.5 else colour(rng)))
 
 
 def stains(work: Work, rng: Random, stock: Stock) -> None:
-    """Dirt, leaves' shadows, reflections of a street over the letters."""
+    """Add dirt, shadows of leaves or reflections."""
     mask = stock.texture(rng, work.size)
     shade = (0, 0, 0) if rng.random() < 0.6 else near(rng, (255, 255, 255), 30)
-    work.picture.paste(fill(shade), mask=dimmed(mask, rng.uniform(0.1, 0.4)))
+    work.picture.paste(rounded(shade), mask=dimmed(mask, rng.uniform(0.1, 0.4)))

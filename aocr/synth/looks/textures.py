@@ -1,33 +1,35 @@
-"""Surfaces made by procedures: plaster, wood, bricks, leaves, clutter.
-
-Each gives (height, width) float32 of any range.
-"""
+"""Procedural surfaces, (height, width) float32 of any range, and the stock of pieces that images are made of."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from random import Random
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 Rng = np.random.Generator
 BICUBIC = Image.Resampling.BICUBIC
+HEIGHT, WIDTH = 160, 704
+NUM_TEXTURES, NUM_PHOTOS = 200, 80
+STOCK_SEED = 20
 
 
 def smooth(rng: Rng, height: int, width: int, cell: int) -> np.ndarray:
-    """Random values on a grid of cells, joined smoothly."""
+    """Interpolate random values on a grid of cells."""
     grid = rng.random((max(2, height // cell + 2), max(2, width // cell + 2)), dtype=np.float32)
     return np.asarray(Image.fromarray(grid).resize((width, height), BICUBIC))
 
 
 def octaves(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Noise of several cell sizes, the larger ones stronger: stone, plaster, clouds, cloth."""
+    """Sum noise of several cell sizes: stone, plaster, clouds, cloth."""
     cells = (64, 32, 16, 8, 4, 2)[int(rng.integers(0, 3)) :]
     return sum(smooth(rng, height, width, cell) * cell**0.7 for cell in cells)
 
 
 def stripes(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Bent stripes, soft or hard."""
+    """Draw bent stripes, soft or hard."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(4, 40)
     bend = octaves(rng, height, width) * rng.uniform(0, 0.5)
@@ -36,7 +38,7 @@ def stripes(rng: Rng, height: int, width: int) -> np.ndarray:
 
 
 def bricks(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Bricks or tiles of slightly different shades, with joints."""
+    """Draw bricks or tiles with joints."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     tall, wide = rng.integers(14, 50), rng.integers(24, 90)
     row = y // tall
@@ -46,19 +48,19 @@ def bricks(rng: Rng, height: int, width: int) -> np.ndarray:
 
 
 def wood(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Grain along the width: wood or brushed metal."""
+    """Draw horizontal grain: wood or brushed metal."""
     grain = rng.random((height, 24), dtype=np.float32)
     return np.asarray(Image.fromarray(grain).resize((width, height), BICUBIC)) + smooth(rng, height, width, 64)
 
 
 def blobs(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Patches with hard edges: leaves, stains, camouflage."""
+    """Draw patches with hard edges: leaves, stains, camouflage."""
     field = octaves(rng, height, width)
     return (field > np.quantile(field, rng.uniform(0.3, 0.7))) + 0.2 * smooth(rng, height, width, 2)
 
 
 def clutter(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Boxes, lines and rounds over one another, as streets and shelves have them, out of focus or not."""
+    """Draw overlapping boxes, lines and ellipses, as in streets and on shelves, perhaps out of focus."""
     picture = Image.new("L", (width, height), int(rng.integers(60, 200)))
     draw = ImageDraw.Draw(picture)
     for _ in range(int(rng.integers(10, 60))):
@@ -76,38 +78,30 @@ def clutter(rng: Rng, height: int, width: int) -> np.ndarray:
 
 
 def checks(rng: Rng, height: int, width: int) -> np.ndarray:
-    """A mesh or a chequered cloth."""
+    """Draw a mesh or chequered cloth."""
     y, x = np.mgrid[0:height, 0:width]
     cell = int(rng.integers(3, 14))
     return (x // cell + y // cell) % 2 + 0.3 * octaves(rng, height, width)
 
 
 def shading(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Light that falls off slowly."""
+    """Draw a slow change of light."""
     return smooth(rng, height, width, int(rng.integers(60, 160)))
 
 
 def grain(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Asphalt, paper, sand: fine noise on slow shading."""
+    """Draw fine noise on slow shading: asphalt, paper, sand."""
     return smooth(rng, height, width, 1) + smooth(rng, height, width, 3) + 2 * smooth(rng, height, width, 90)
 
 
 TEXTURES: dict[Callable[[Rng, int, int], np.ndarray], float] = {
-    octaves: 3.5,
-    grain: 1,
-    stripes: 1,
-    bricks: 1,
-    wood: 1,
-    blobs: 1,
-    clutter: 2,
-    checks: 0.6,
-    shading: 1,
-}
-"""Procedures, and how often each is taken."""
+    octaves: 3.5, grain: 1, stripes: 1, bricks: 1, wood: 1, blobs: 1, clutter: 2, checks: 0.6, shading: 1,
+}  # fmt: skip
+"""Procedures and their relative frequencies."""
 
 
 def texture(rng: Rng, height: int, width: int) -> np.ndarray:
-    """(height, width) uint8: one of the surfaces, its range stretched to 0..255."""
+    """Draw one of the surfaces, (height, width) uint8, stretched to 0..255."""
     weights = np.array(list(TEXTURES.values()))
     surface = list(TEXTURES)[rng.choice(len(weights), p=weights / weights.sum())](rng, height, width)
     surface = np.asarray(surface, np.float32)
@@ -116,7 +110,7 @@ def texture(rng: Rng, height: int, width: int) -> np.ndarray:
 
 
 def photo(rng: Rng, height: int, width: int) -> np.ndarray:
-    """(height, width, 3) uint8: surfaces of several colours beside and over one another, as a street shows them."""
+    """Combine surfaces of several colours, as in a street: (height, width, 3) uint8."""
     palette = rng.integers(0, 256, (6, 3)) * rng.uniform(0.3, 1, (6, 1)) + rng.uniform(0, 60)
     grey = palette.mean(1, keepdims=True)
     palette = np.clip(grey + (palette - grey) * rng.uniform(0.1, 0.9), 0, 255)
@@ -127,3 +121,45 @@ def photo(rng: Rng, height: int, width: int) -> np.ndarray:
         shade = palette[i] + (texture(rng, height, width)[..., None] / 255.0 - 0.5) * rng.uniform(10, 80)
         picture = picture + mask * (shade - picture)
     return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+class Stock:
+    """Surfaces, created on first use and cached, and noise; the same in every process with this seed."""
+
+    def __init__(self, seed: int):
+        self._seed = seed
+        self._surfaces: dict[tuple[int, int], Image.Image] = {}
+        self._noise = np.random.default_rng((seed, 0)).standard_normal(1 << 20).astype(np.float32)
+
+    def _piece(self, rng: Random, kind: int, number: int, size: tuple[int, int]) -> Image.Image:
+        """Cut a piece out of a surface, perhaps zoomed or mirrored."""
+        if (kind, number) not in self._surfaces:
+            generator = np.random.default_rng((self._seed, kind, number))
+            make = photo if kind == 2 else texture
+            self._surfaces[kind, number] = Image.fromarray(make(generator, HEIGHT, WIDTH))
+        zoom = rng.choice((1, 1, 1, 2, 0.5))
+        width, height = min(size[0] * zoom, WIDTH), min(size[1] * zoom, HEIGHT)
+        left, top = rng.uniform(0, WIDTH - width), rng.uniform(0, HEIGHT - height)
+        box = (left, top, left + width, top + height)
+        piece = self._surfaces[kind, number].resize(size, Image.Resampling.BILINEAR, box)
+        return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else piece
+
+    def texture(self, rng: Random, size: tuple[int, int]) -> Image.Image:
+        """Return a grey piece of `size` = (width, height) pixels."""
+        return self._piece(rng, 1, rng.randrange(NUM_TEXTURES), size)
+
+    def photo(self, rng: Random, size: tuple[int, int]) -> Image.Image:
+        """Return an RGB piece of `size` = (width, height) pixels."""
+        return self._piece(rng, 2, rng.randrange(NUM_PHOTOS), size)
+
+    def noise(self, rng: Random, shape: tuple[int, ...]) -> np.ndarray:
+        """Return standard normal noise, float32, up to a million values."""
+        size = int(np.prod(shape))
+        start = rng.randrange(self._noise.size - size)
+        return self._noise[start : start + size].reshape(shape)
+
+
+@functools.cache
+def shared_stock() -> Stock:
+    """Return the stock of this process."""
+    return Stock(STOCK_SEED)

@@ -1,67 +1,70 @@
-"""An image under way, and how steps that change it are chosen."""
+"""An image in progress, and how the steps that change it are chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import TypeVar
 
 from PIL import Image
 
 from aocr.synth.looks.colours import Colour
-from aocr.synth.looks.stock import Stock
+from aocr.synth.looks.textures import Stock
 
 
 @dataclass
 class Work:
-    """An image under way.
-
-    Attributes:
-      picture: RGB, of `size`; smaller while it is of low resolution.
-      letters: grey mask of all ink, of `size`.
-      size: (width, height) in pixels at the end.
-      ink: colour of the letters.
-      ground: colour of what is behind them.
-      num_chars: of the label.
-    """
+    """An image in progress."""
 
     picture: Image.Image
+    """RGB, of `size`; smaller while its resolution is reduced."""
     letters: Image.Image
+    """Grey mask of all ink, of `size`."""
     size: tuple[int, int]
+    """Final (width, height) in pixels."""
     ink: Colour
     ground: Colour
     num_chars: int
+    """Characters of the label."""
 
 
 Step = Callable[[Work, Random, Stock], None]
-Group = tuple[tuple[float, Step], ...]
-"""Steps of which at most one is taken, each with its share."""
+Group = dict[Step, float]
+"""Alternative steps, at most one of which is applied, with their probabilities."""
+Choice = TypeVar("Choice", bound=Hashable)
 
 
-def take(groups: tuple[Group, ...], work: Work, rng: Random, stock: Stock) -> None:
-    """Run at most one step of each group, in order."""
+def choose(choices: dict[Choice, float], rng: Random) -> Choice | None:
+    """Return at most one of the choices, which map to their probabilities."""
+    position = rng.random()
+    for choice, share in choices.items():
+        if position < share:
+            return choice
+        position -= share
+    return None
+
+
+def apply_groups(groups: Sequence[Group], work: Work, rng: Random, stock: Stock) -> None:
+    """Apply at most one step of each group, in order."""
     for group in groups:
-        at = rng.random()
-        for share, step in group:
-            if at < share:
-                step(work, rng, stock)
-                break
-            at -= share
+        if step := choose(group, rng):
+            step(work, rng, stock)
 
 
-def fill(colour: Colour) -> tuple[int, int, int]:
-    """A colour as Pillow takes it."""
+def rounded(colour: Colour) -> tuple[int, int, int]:
+    """Return a colour in whole numbers, for Pillow."""
     red, green, blue = colour
     return round(red), round(green), round(blue)
 
 
 def dimmed(mask: Image.Image, opacity: float) -> Image.Image:
-    """A grey mask of `opacity` (0 to 1) of its strength."""
+    """Scale a grey mask by `opacity`, 0 to 1."""
     return Image.blend(Image.new("L", mask.size), mask, opacity)
 
 
 def blend(first: Colour, second: Colour, mask: Image.Image) -> Image.Image:
-    """RGB: the first colour where a grey mask is black, the second where it is white."""
-    picture = Image.new("RGB", mask.size, fill(first))
-    picture.paste(fill(second), mask=mask)
+    """Mix two colours into an RGB image: the first where the grey mask is black, the second where it is white."""
+    picture = Image.new("RGB", mask.size, rounded(first))
+    picture.paste(rounded(second), mask=mask)
     return picture

@@ -1,1 +1,1 @@
-"""The flat sheet of text before the camera, and where the camera stands."""
+"""The flat sheet of text in front of the camera, and the camera's position."""

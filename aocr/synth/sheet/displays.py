@@ -1,4 +1,4 @@
-"""Ink of displays: seven segments, and a matrix of dots."""
+"""Text on displays: seven segments, and dot matrix."""
 
 from __future__ import annotations
 
@@ -8,77 +8,66 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from aocr.synth.sheet.ink import Ink
+from aocr.synth.sheet.lettering import Ink
 
 SEGMENTS = {
     "0": "abcdef", "1": "bc", "2": "abdeg", "3": "abcdg", "4": "bcfg", "5": "acdfg", "6": "acdefg", "7": "abc",
     "8": "abcdefg", "9": "abcdfg", "-": "g", " ": "", "A": "abcefg", "b": "cdefg", "C": "adef", "d": "bcdeg",
     "E": "adefg", "F": "aefg", "H": "bcefg", "L": "def", "P": "abefg", "U": "bcdef", "_": "d", "=": "dg",
 }  # fmt: skip
-"""Lit segments of each character; a is the top, then clockwise, g the middle."""
+"""Lit segments of each character: a at the top, then clockwise, g in the middle."""
 POINTS = ".:,"
 HEIGHT = 48
-"""Pixels of a character of segments."""
+"""Pixels of a seven-segment character."""
 
 
 @dataclass(frozen=True)
 class Segments:
-    """The make of a display.
-
-    Attributes:
-      width: of a character, pixels.
-      thickness: of a segment, pixels.
-      gap: between segments, pixels.
-      space: between characters, pixels.
-    """
+    """A seven-segment display. Sizes in pixels."""
 
     width: int
+    """Of a character."""
     thickness: int
+    """Of a segment."""
     gap: float
+    """Between segments."""
     space: int
+    """Between characters."""
 
     @classmethod
     def random(cls, rng: Random) -> Segments:
-        """Any make."""
+        """Draw a random display."""
         return cls(rng.randint(20, 32), rng.randint(4, 9), rng.uniform(0, 1.6), rng.randint(6, 16))
 
     def _polygons(self, left: float) -> dict[str, list[tuple[float, float]]]:
-        """Corners of each segment of a character at `left`."""
-        half, width = self.thickness / 2, self.width
-        rows, columns = (half, HEIGHT / 2, HEIGHT - half), (left + half, left + width - half)
+        """Return the corners of each segment of a character at `left`."""
+        half = self.thickness / 2
+        top, middle, bottom = half, HEIGHT / 2, HEIGHT - half
+        left, right = left + half, left + self.width - half
 
-        def flat(y: float) -> list[tuple[float, float]]:
-            x0, x1 = columns[0] + self.gap, columns[1] - self.gap
-            tips = [(x0, y), (x0 + half, y - half), (x1 - half, y - half)]
-            return [*tips, (x1, y), (x1 - half, y + half), (x0 + half, y + half)]
+        def flat(y: float, start: float, stop: float) -> list[tuple[float, float]]:
+            x0, x1 = start + self.gap, stop - self.gap
+            upper, lower = y - half, y + half
+            return [(x0, y), (x0 + half, upper), (x1 - half, upper), (x1, y), (x1 - half, lower), (x0 + half, lower)]
 
-        def upright(x: float, upper: float, lower: float) -> list[tuple[float, float]]:
-            y0, y1 = upper + self.gap, lower - self.gap
-            tips = [(x, y0), (x + half, y0 + half), (x + half, y1 - half)]
-            return [*tips, (x, y1), (x - half, y1 - half), (x - half, y0 + half)]
+        def upright(x: float, start: float, stop: float) -> list[tuple[float, float]]:
+            return [(x, y) for y, x in flat(x, start, stop)]
 
-        top, middle, bottom = rows
         return {
-            "a": flat(top), "g": flat(middle), "d": flat(bottom),
-            "f": upright(columns[0], top, middle), "b": upright(columns[1], top, middle),
-            "e": upright(columns[0], middle, bottom), "c": upright(columns[1], middle, bottom),
+            "a": flat(top, left, right), "g": flat(middle, left, right), "d": flat(bottom, left, right),
+            "f": upright(left, top, middle), "b": upright(right, top, middle),
+            "e": upright(left, middle, bottom), "c": upright(right, middle, bottom),
         }  # fmt: skip
 
     def write(self, text: str, unlit: bool = False) -> Ink:
-        """A text of the characters of SEGMENTS and POINTS.
-
-        Args:
-          text: to write.
-          unlit: all segments of each character in place of the lit ones.
-        """
+        """Write a text of SEGMENTS and POINTS; `unlit` writes all segments of each character."""
         widths = [2 * self.thickness if char in POINTS else self.width + self.space for char in text]
         image = Image.new("L", (sum(widths) + self.space, HEIGHT + self.thickness))
         draw, left = ImageDraw.Draw(image), 0
         for char, width in zip(text, widths, strict=True):
             if char in POINTS:
-                places = (HEIGHT * 0.3, HEIGHT * 0.65) if char == ":" else (HEIGHT - self.thickness,)
-                for y in places:
-                    x = left - self.space // 2
+                x = left - self.space // 2
+                for y in (HEIGHT * 0.3, HEIGHT * 0.65) if char == ":" else (HEIGHT - self.thickness,):
                     draw.rectangle((x, y, x + self.thickness, y + self.thickness), fill=255)
             else:
                 polygons = self._polygons(left)
@@ -89,25 +78,17 @@ class Segments:
 
 
 def has_segments(text: str) -> bool:
-    """Whether seven segments can show a text."""
+    """Check that seven segments can show a text."""
     return all(char in SEGMENTS or char in POINTS for char in text) and any(char not in POINTS + " " for char in text)
 
 
 def dot_matrix(text: str, font: ImageFont.FreeTypeFont, rng: Random) -> Ink | None:
-    """A text as dots, each where the font's own picture of few pixels has ink.
-
-    Args:
-      text: to write.
-      font: at the number of dots that a character is high, about.
-      rng: randomness of the dots' size and form.
-    """
+    """Write a text with a dot for each inked pixel of a small font; None if it has no ink."""
     mask = font.getmask(text, mode="1")
-    if not mask.size[0] or not mask.size[1]:
-        return None
     cells = np.frombuffer(bytes(mask), np.uint8).reshape(mask.size[1], mask.size[0]) > 0
-    rows, columns = np.flatnonzero(cells.any(1)), np.flatnonzero(cells.any(0))
-    if not len(rows):
+    if not cells.any():
         return None
+    rows, columns = np.flatnonzero(cells.any(1)), np.flatnonzero(cells.any(0))
     cells = cells[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     pitch = max(3, round(44 / max(len(cells), 7)))
     dot = Image.new("L", (pitch * 4, pitch * 4))

@@ -1,4 +1,4 @@
-"""The camera's place: one homography from a flat sheet to the picture, with margins round the word."""
+"""The camera: a homography from a flat sheet to the image, with margins around the word."""
 
 from __future__ import annotations
 
@@ -12,55 +12,50 @@ from PIL import Image
 
 Box = tuple[float, float, float, float]
 MAX_WIDTH = 640
-"""Pixels of the widest picture of up to 20 characters; longer texts have as many more."""
+"""Maximum width in pixels of up to 20 characters; in proportion for longer texts."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How far the camera may stand from straight before the word. Angles in degrees; others are ratios.
-
-    Attributes:
-      angle: deviation of the angle of most words.
-      steep: share of words at any angle up to 28 degrees.
-      shear: deviation of the slant.
-      stretch: deviation of the logarithm of width to height.
-      narrow: share of words seen from one side, and so narrower.
-      perspective: deviation of the difference in size from one end to the other.
-      tight, loose: shares of crops close to the word, and of those with much around it; the rest is between.
-      cut: share of sides that are cut off a little too far in.
-    """
+    """How far the camera may deviate from a frontal view."""
 
     angle: float = 2.2
+    """Standard deviation of the angle, degrees."""
     steep: float = 0.09
+    """Share of words at angles up to 28 degrees."""
     shear: float = 0.06
+    """Standard deviation of the slant."""
     stretch: float = 0.15
+    """Standard deviation of the logarithm of the aspect ratio."""
     narrow: float = 0.15
+    """Share of words narrowed, as if seen from one side."""
     perspective: float = 0.15
+    """Standard deviation of the difference in size between both ends."""
     tight: float = 0.45
+    """Share of crops close to the word."""
     loose: float = 0.15
+    """Share of crops with wide margins."""
     cut: float = 0.06
+    """Share of sides where the word is slightly cut off."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A picture's size and what it shows of the sheet.
-
-    Attributes:
-      size: (width, height) in pixels.
-      inverse: the eight numbers that take a picture's point to the sheet's, as Pillow wants them.
-    """
+    """An image's size and its perspective on the sheet."""
 
     size: tuple[int, int]
+    """(width, height) in pixels."""
     inverse: tuple[float, ...]
+    """Pillow's eight coefficients from image to sheet coordinates."""
 
     def show(self, sheet: Image.Image, sharp: bool = False) -> Image.Image:
-        """The sheet as the camera sees it; `sharp` takes twice as long."""
+        """Transform the sheet; `sharp` takes twice as long."""
         kind = Image.Resampling.BICUBIC if sharp else Image.Resampling.BILINEAR
         return sheet.transform(self.size, Image.Transform.PERSPECTIVE, self.inverse, kind)
 
 
 def _matrix(rng: Random, geometry: Geometry, width: float, height: float) -> np.ndarray:
-    """(3, 3) float64: stretch, slant and perspective, then a turn, about the origin."""
+    """Return a (3, 3) matrix: stretch, slant and perspective, then a rotation, about the origin."""
     kind = rng.random()
     spread = geometry.angle if kind < 0.65 else 3 * geometry.angle
     angle = math.radians(rng.uniform(-28, 28) if kind > 1 - geometry.steep else rng.gauss(0, spread))
@@ -68,16 +63,16 @@ def _matrix(rng: Random, geometry: Geometry, width: float, height: float) -> np.
     stretch = math.exp(rng.gauss(0, geometry.stretch))
     if rng.random() < geometry.narrow:
         stretch *= rng.uniform(0.5, 0.9)
-    tall = 1.3 if rng.random() < 0.35 else 0
-    across = rng.gauss(0, geometry.perspective) * (3 if rng.random() < 0.2 else 1)
-    across, along = max(-0.5, min(0.5, across)), rng.gauss(0, geometry.perspective) * tall * 0.7
-    turn = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
-    lean = np.array([[stretch, shear, 0], [0, 1, 0], [across / max(width, 40), along / max(height, 30), 1]])
-    return turn @ lean
+    strength = 1.3 if rng.random() < 0.35 else 0
+    horizontal = rng.gauss(0, geometry.perspective) * (3 if rng.random() < 0.2 else 1)
+    horizontal = max(-0.5, min(0.5, horizontal)) / max(width, 40)
+    vertical = rng.gauss(0, geometry.perspective) * strength * 0.7 / max(height, 30)
+    rotation = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
+    return rotation @ np.array([[stretch, shear, 0], [0, 1, 0], [horizontal, vertical, 1]])
 
 
 def _margin(rng: Random, geometry: Geometry, kind: float) -> float:
-    """Space at one side, in heights of the word; below 0: the word is cut."""
+    """Draw the margin at one side in word heights; if negative, the word is cut off."""
     if rng.random() < geometry.cut:
         return -rng.uniform(0, 0.08)
     if kind < geometry.tight:
@@ -85,36 +80,22 @@ def _margin(rng: Random, geometry: Geometry, kind: float) -> float:
     return rng.uniform(0.08, 0.45) if kind > 1 - geometry.loose else abs(rng.gauss(0, 0.15))
 
 
-def look_at(
-    rng: Random,
-    geometry: Geometry,
-    sheet: tuple[int, int],
-    box: Box,
-    limits: Sequence[float],
-    height: int,
-    num_chars: int,
-) -> View:
-    """A view of the word.
-
-    Args:
-      rng: randomness.
-      geometry: how far it may be from straight.
-      sheet: (width, height) of the sheet in pixels.
-      box: left, top, right, bottom of the word on it.
-      limits: the most space to show at these sides, in pixels of the sheet: there other words begin.
-      height: of the picture in pixels.
-      num_chars: of the word.
-    """
+def random_view(
+    rng: Random, geometry: Geometry, sheet_size: tuple[int, int], box: Box, max_margins: Sequence[float],
+    height: int, num_chars: int,
+) -> View:  # fmt: skip
+    """Draw a view, `height` pixels high, of the word in `box`; `max_margins` are in pixels of the sheet."""
     left, top, right, bottom = box
-    centre = np.array([[1, 0, -sheet[0] / 2], [0, 1, -sheet[1] / 2], [0, 0, 1.0]])
+    centre = np.array([[1, 0, -sheet_size[0] / 2], [0, 1, -sheet_size[1] / 2], [0, 0, 1.0]])
     matrix = _matrix(rng, geometry, right - left, bottom - top) @ centre
     corners = matrix @ np.array([[left, right, right, left], [top, top, bottom, bottom], [1, 1, 1, 1.0]])
     corners = corners[:2] / corners[2]
     (x0, y0), (x1, y1) = corners.min(1), corners.max(1)
-    tall, kind = y1 - y0, rng.random()
-    margins = [min(_margin(rng, geometry, kind) * tall, limit) for limit in limits]
+    word_height, kind = y1 - y0, rng.random()
+    margins = [min(_margin(rng, geometry, kind) * word_height, limit) for limit in max_margins]
     x0, x1, y0, y1 = x0 - margins[0], x1 + margins[2], y0 - margins[1], y1 + margins[3]
     width = int(min(max((x1 - x0) * height / (y1 - y0), 12), MAX_WIDTH * max(1, num_chars / 20)))
-    across, down = width / (x1 - x0), height / (y1 - y0)
-    inverse = np.linalg.inv(np.array([[across, 0, -x0 * across], [0, down, -y0 * down], [0, 0, 1]]) @ matrix)
+    scale_x, scale_y = width / (x1 - x0), height / (y1 - y0)
+    crop = np.array([[scale_x, 0, -x0 * scale_x], [0, scale_y, -y0 * scale_y], [0, 0, 1]])
+    inverse = np.linalg.inv(crop @ matrix)
     return View((width, height), tuple((inverse / inverse[2, 2]).ravel()[:8].tolist()))

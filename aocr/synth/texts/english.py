@@ -1,31 +1,41 @@
-"""The built-in English mix.
-
-A source of texts has `draw(rng) -> str`. All that is random comes from the `random.Random` handed in.
-"""
+"""The built-in mix of English texts. Its word list is from SCOWL: see words-copyright.txt."""
 
 from __future__ import annotations
 
+import functools
+import lzma
 import string
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
-from aocr.synth.texts.words import CLASSES, SIGNS, words_by_length
-
 LENGTHS = (0, 1.2, 4.5, 14, 18, 15, 13, 11, 8, 6, 4, 2.6, 1.6, 1.0, 0.7, 0.5, 0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05)
-"""Weight of each length of a word in characters, from 0; set to resemble words on photographs of streets."""
-PUNCTUATION = string.punctuation
+"""Relative frequency of word lengths 0, 1, 2, ... in characters, similar to street photographs."""
 SERIAL = string.ascii_uppercase + 2 * string.digits
 UNITS = ("st", "nd", "rd", "th", "am", "pm", "kg", "g", "ml", "m", "km", "cm", "mm", "A", "B", "x", "+", "L", '"', "C")
+CLASSES = {"top": 36, "common": 28, "mid": 14, "rare": 5, "names": 14, "abbreviations": 3}
+"""Classes of the list and their percentage of the words drawn."""
+SIGNS = Path(__file__).with_name("signs.txt").read_text("utf-8").split()
+"""Words of shops and streets, more frequent in photographs than in books."""
 
 
-def _digits(rng: Random, length: int) -> str:
-    return "".join(rng.choices(string.digits, k=length))
+@functools.cache
+def words_by_length() -> dict[str, dict[int, list[str]]]:
+    """Load the list: class -> length in characters -> words."""
+    text = lzma.decompress(Path(__file__).with_name("words.txt.xz").read_bytes()).decode()
+    classes: dict[str, dict[int, list[str]]] = {}
+    for line in text.splitlines():
+        name, *words = line.split(" ")
+        lengths = classes.setdefault(name, {})
+        for word in words:
+            lengths.setdefault(len(word), []).append(word)
+    return classes
 
 
 def number(rng: Random) -> str:
-    """A count, year, price, share, time, date, telephone number, size."""
+    """Draw a count, year, price, percentage, time, date, telephone number or size."""
     kind = rng.random()
-    digits = _digits(rng, rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 10)))
+    digits = "".join(rng.choices(string.digits, k=rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 10))))
     if kind < 0.42:
         return digits
     if kind < 0.50:
@@ -50,7 +60,7 @@ def number(rng: Random) -> str:
 
 
 def code(rng: Random) -> str:
-    """Capitals and digits as in serial numbers and on plates."""
+    """Draw capitals and digits, as in serial numbers."""
     text = "".join(rng.choices(SERIAL, k=rng.randint(2, 9)))
     if len(text) > 4 and rng.random() < 0.2:
         return text[:3] + rng.choice("-- .") + text[3:]
@@ -58,29 +68,29 @@ def code(rng: Random) -> str:
 
 
 def letters(rng: Random) -> str:
-    """Letters in no order: the reader must not lean on words alone, and every letter comes often enough."""
+    """Draw random letters, so that models do not rely on words alone and rare letters occur often."""
     return cased(rng, "".join(rng.choices(string.ascii_lowercase, k=rng.choice((1, 2, 2, 3, 3, 4, 5, 6, 7)))))
 
 
 def symbols(rng: Random) -> str:
-    """Any printable ASCII in no order."""
-    return "".join(rng.choices(string.ascii_letters + string.digits + PUNCTUATION, k=rng.randint(1, 7)))
+    """Draw random printable ASCII."""
+    return "".join(rng.choices(string.ascii_letters + string.digits + string.punctuation, k=rng.randint(1, 7)))
 
 
 def word(rng: Random) -> str:
-    """An English word by length and frequency class, as the list spells it."""
+    """Draw an English word by length and frequency class."""
     if rng.random() < 0.10:
         return rng.choice(SIGNS)
     classes = words_by_length()
     while True:
         length = rng.choices(range(len(LENGTHS)), LENGTHS)[0]
         kind = rng.choices(tuple(CLASSES), tuple(CLASSES.values()))[0]
-        if found := classes[kind].get(length):
-            return rng.choice(found)
+        if words := classes[kind].get(length):
+            return rng.choice(words)
 
 
 def cased(rng: Random, text: str) -> str:
-    """`text` in capitals, with a first capital, as it stands, or (seldom) in any case."""
+    """Write `text` in capitals, with a first capital, unchanged, or (rarely) in random case."""
     kind = rng.random()
     if kind < 0.44:
         return text.upper()
@@ -91,8 +101,13 @@ def cased(rng: Random, text: str) -> str:
     return "".join(char.upper() if rng.random() < 0.5 else char.lower() for char in text)
 
 
+def cased_word(rng: Random) -> str:
+    """Draw a word in capitals, with a first capital, or in lower case."""
+    return cased(rng, word(rng))
+
+
 def address(rng: Random) -> str:
-    """Of a web page, a mailbox or an account."""
+    """Draw the address of a web page, a mailbox or an account."""
     name = "".join(char for char in word(rng).lower() if char.isalpha())
     ending = rng.choice(("com", "com", "co.uk", "net", "org", "de", "in", "sg"))
     forms = (f"www.{name}.com", f"{name}.{ending}", f"{name[:6]}@{name[:4]}.com", f"@{name}", f"#{name}")
@@ -100,7 +115,7 @@ def address(rng: Random) -> str:
 
 
 def phrase(rng: Random) -> str:
-    """Two or three words, of the same case mostly, or a word and a number."""
+    """Draw two or three words, mostly of the same case, or numbers among them."""
     words = [word(rng) if rng.random() < 0.88 else number(rng) for _ in range(2 if rng.random() < 0.75 else 3)]
     kind = rng.random()
     if kind < 0.4:
@@ -113,12 +128,12 @@ def phrase(rng: Random) -> str:
 
 
 def joined(rng: Random) -> str:
-    """Two words with a sign between."""
-    return cased(rng, word(rng)) + rng.choice("-&/+-") + cased(rng, word(rng))
+    """Draw two words joined by a sign."""
+    return cased_word(rng) + rng.choice("-&/+-") + cased_word(rng)
 
 
 def punctuated(rng: Random, text: str) -> str:
-    """`text` with the signs that sentences and labels put around it."""
+    """Put punctuation around `text`."""
     forms = ["{}.", "{},", "{}!", "{}:", "{}?", '"{}"', "({})", "'{}'", "-{}", "{}-", "{}...", "*{}", "{};", "[{}]"]
     if text.isalpha():
         forms += ["{}'S" if text.isupper() else "{}'s"] * 4
@@ -126,18 +141,18 @@ def punctuated(rng: Random, text: str) -> str:
 
 
 def sentence_part(rng: Random) -> str:
-    """A few words of a running text."""
+    """Draw one to four words of running text."""
     words = [word(rng) for _ in range(rng.choice((1, 1, 1, 2, 3, 4)))]
     words = [part if part.isupper() or rng.random() < 0.1 else part.lower() for part in words]
     return " ".join(words) if rng.random() < 0.7 else " ".join(words).capitalize()
 
 
 PLATES = ("AAA 000", "AAA-0000", "AAA0000", "AA00 AAA", "000 AAA", "0AAA000", "AA 000 AA", "A 00 AAA", "00 AAA 0")
-"""Forms of number plates: A for a letter, 0 for a digit."""
+"""Formats of number plates: A is a letter, 0 a digit."""
 
 
 def plate(rng: Random) -> str:
-    """The text of a number plate."""
+    """Draw a number plate."""
     if rng.random() < 0.25:
         return "".join(rng.choices(SERIAL, k=rng.randint(2, 8)))
     sources = {"A": string.ascii_uppercase, "0": string.digits}
@@ -146,75 +161,53 @@ def plate(rng: Random) -> str:
 
 
 def reading(rng: Random) -> str:
-    """What a display shows: a count, an amount, a time, a temperature, seldom a word."""
+    """Draw the reading of a display: a count, an amount, a time, a temperature, rarely a word."""
     kind = rng.random()
     if kind < 0.55:
-        digits = _digits(rng, rng.choice((1, 2, 3, 3, 4, 4, 5, 6, 8)))
+        digits = "".join(rng.choices(string.digits, k=rng.choice((1, 2, 3, 3, 4, 4, 5, 6, 8))))
         return digits if rng.random() < 0.55 else f"{digits[:-2] or 0}.{digits[-2:]}"
     if kind < 0.7:
         return f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}"
     if kind < 0.8:
         return f"-{rng.randint(0, 99)}.{rng.randint(0, 9)}"
-    return number(rng) if kind < 0.9 else cased(rng, word(rng))
+    return number(rng) if kind < 0.9 else cased_word(rng)
 
 
 def scramble(rng: Random) -> str:
-    """Letters and digits without sense, as captchas ask for."""
+    """Draw random letters and digits, as in captchas."""
     symbols = rng.choice((string.ascii_uppercase + string.digits, string.ascii_letters + string.digits, string.digits))
     return "".join(rng.choices(symbols, k=rng.randint(4, 7)))
 
 
-Kinds = tuple[tuple[float, Callable[[Random], str]], ...]
-SCENE: Kinds = (
-    (0.725, lambda rng: cased(rng, word(rng))),
-    (0.07, number),
-    (0.045, code),
-    (0.05, letters),
-    (0.07, phrase),
-    (0.015, address),
-    (0.01, joined),
-    (0.015, symbols),
-)
-"""Share of each kind of text on streets and things. The sum is 1, here as below."""
-PRINT: Kinds = ((0.62, sentence_part), (0.14, lambda rng: cased(rng, word(rng))), (0.14, number), (0.04, code),
-                (0.03, letters), (0.015, address), (0.015, symbols))  # fmt: skip
-MIXES: dict[str, Kinds] = {
-    "scene": SCENE,
-    "print": PRINT,
-    "plate": ((1.0, plate),),
-    "display": ((1.0, reading),),
-    "captcha": ((1.0, scramble),),
-}
-"""Kinds of text by the style of the images."""
+MIXES: dict[str, dict[Callable[[Random], str], float]] = {
+    "scene": {cased_word: 0.725, number: 0.07, code: 0.045, letters: 0.05, phrase: 0.07, address: 0.015, joined: 0.01,
+              symbols: 0.015},
+    "print": {sentence_part: 0.62, cased_word: 0.14, number: 0.14, code: 0.04, letters: 0.03, address: 0.015,
+              symbols: 0.015},
+    "plate": {plate: 1.0},
+    "display": {reading: 1.0},
+    "captcha": {scramble: 1.0},
+}  # fmt: skip
+"""Kinds of text and their shares, by the style of the images."""
 PUNCTUATED = {"scene": 0.06, "print": 0.15}
-"""Share of texts that get punctuation around them."""
+"""Share of texts with punctuation around them."""
 
 
 class EnglishTexts:
-    """The built-in mix: words, names, numbers, prices, codes, random letters, punctuation, two or three words.
-
-    Args:
-      charset: the symbols that texts keep within.
-      max_length: of a text, in characters.
-      style: of the images: each has a mix of its own.
-    """
+    """The built-in mix of the images' style, in the symbols of `charset` and up to `max_length` characters."""
 
     def __init__(self, charset: str, max_length: int, style: str = "scene"):
         self._charset, self._max_length, self._style = frozenset(charset), max_length, style
         self._symbols = charset.replace(" ", "")
 
-    def _any(self, rng: Random) -> str:
-        shares, kinds = zip(*MIXES[self._style], strict=True)
-        kind = rng.choices(kinds, shares)[0]
-        text = kind(rng)
-        if kind is not phrase and rng.random() < PUNCTUATED.get(self._style, 0):
-            text = punctuated(rng, text)
-        return text
-
     def draw(self, rng: Random) -> str:
-        """A text of 1 to `max_length` symbols of the charset; random ones where no text of the mix fits."""
+        """Draw a text of the mix, or of random symbols if none fits."""
+        mix = MIXES[self._style]
         for _ in range(20):
-            drawn = self._any(rng)
+            kind = rng.choices(list(mix), list(mix.values()))[0]
+            drawn = kind(rng)
+            if kind is not phrase and rng.random() < PUNCTUATED.get(self._style, 0):
+                drawn = punctuated(rng, drawn)
             for text in (drawn, drawn.upper(), drawn.lower()):
                 if len(text) <= self._max_length and self._charset.issuperset(text):
                     return text

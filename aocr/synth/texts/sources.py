@@ -1,4 +1,4 @@
-"""Texts of the user's own: lines of a file, and texts that match a pattern."""
+"""The user's texts: lines of a file, and texts that match a pattern."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from aocr.text.patterns import compile_pattern
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a UTF-8 file that are not blank, white space at their ends left out, each once.
+    """Read the distinct non-blank lines of a UTF-8 file, with single spaces.
 
     Raises:
-      DatasetError: the file is missing, cannot be read, is not UTF-8, or has no line.
+      DatasetError: the file cannot be read, is not UTF-8, or has only blank lines.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -33,32 +33,25 @@ def read_lines(path: str) -> list[str]:
 
 
 class LineTexts:
-    """Lines drawn at random; of a longer one as many words in a row as fit, from a word drawn at random.
-
-    Args:
-      lines: to draw from.
-      charset: symbols to keep within.
-      max_length: of a text in characters.
-      path: of the file, for messages.
+    """Draws lines at random, or some consecutive words of a line longer than `max_length`.
 
     Raises:
-      DatasetError: no line keeps within the charset, or each has a first word that is too long.
+      DatasetError: no line can be written in the charset, or all words are too long.
     """
 
     def __init__(self, lines: Sequence[str], charset: Charset, max_length: int, path: str):
-        within = [line for line in lines if not charset.missing(line)]
-        if not within:
+        writable = [line for line in lines if not charset.missing(line)]
+        if not writable:
             missing = charset.missing("".join(lines))[:20]
-            raise DatasetError(path, f"no line can be written in the charset, which lacks {missing!r}. Give --charset.")
-        self._lines = [line for line in within if any(len(word) <= max_length for word in line.split())]
+            raise DatasetError(path, f"no line can be written in the charset, which lacks {missing!r}. Set --charset.")
+        self._lines = [line for line in writable if any(len(word) <= max_length for word in line.split())]
         if not self._lines:
-            shortest = min(len(word) for line in within for word in line.split())
-            reason = f"every text is longer than {max_length} characters. Give --max-length {shortest} or more."
-            raise DatasetError(path, reason)
+            shortest = min(len(word) for line in writable for word in line.split())
+            raise DatasetError(path, f"every text is too long. Set --max-length {shortest} or more.")
         self._max_length = max_length
 
     def draw(self, rng: Random) -> str:
-        """A line, or a part of it."""
+        """Draw a line, or a part of it."""
         line = rng.choice(self._lines)
         if len(line) <= self._max_length:
             return line
@@ -73,18 +66,13 @@ class LineTexts:
 
 
 class PatternTexts:
-    """Random texts that match a pattern: a length that some have, then one symbol after the other.
-
-    Args:
-      pattern: regular expression that the whole text must match.
-      charset: symbols to keep within.
-      max_length: of a text in characters.
+    """Draws random texts that match a regular expression: first a length, then one symbol after another.
 
     Raises:
-      ConfigError: the pattern is wrong, matches nothing, nothing but blanks, or only longer texts.
+      ConfigError: the pattern is invalid, or matches only blank or longer texts.
     """
 
-    TRIES = 100
+    MAX_TRIES = 100
 
     def __init__(self, pattern: str, charset: Charset, max_length: int):
         self._pattern, self._charset = pattern, charset
@@ -93,7 +81,7 @@ class PatternTexts:
         self._lengths = [length for length in range(1, max_length + 1) if self._ends[length, 0]]
         if not self._lengths:
             shortest = int(automaton.distances[0])
-            reason = f"matches only texts of {shortest} characters or more. Give --max-length {shortest} or more."
+            reason = f"matches only texts of {shortest} characters or more. Set --max-length {shortest} or more."
             raise ConfigError("--pattern", pattern, reason if shortest else "matches only the empty text.")
         self._sources = automaton.keys // automaton.vocabulary_size
         self._ids, self._targets = automaton.keys % automaton.vocabulary_size, automaton.targets
@@ -101,20 +89,16 @@ class PatternTexts:
 
     @property
     def charset(self) -> str:
-        """The symbols that the pattern can give."""
+        """The symbols that can occur in a text."""
         return "".join(self._charset.symbols[i - NUM_SPECIALS] for i in np.unique(self._ids))
 
     def draw(self, rng: Random) -> str:
-        """A text that matches, without white space at its ends.
-
-        Raises:
-          ConfigError: there is none of the latter kind.
-        """
-        for _ in range(self.TRIES):
+        """Draw a matching text without white space at its ends."""
+        for _ in range(self.MAX_TRIES):
             state, symbols = 0, []
-            for left in range(rng.choice(self._lengths) - 1, -1, -1):
+            for remaining in range(rng.choice(self._lengths) - 1, -1, -1):
                 first, last = np.searchsorted(self._sources, (state, state + 1))
-                arcs = first + np.flatnonzero(self._ends[left, self._targets[first:last]])
+                arcs = first + np.flatnonzero(self._ends[remaining, self._targets[first:last]])
                 arc = int(arcs[rng.randrange(len(arcs))])
                 symbols.append(self._charset.symbols[self._ids[arc] - NUM_SPECIALS])
                 state = int(self._targets[arc])
@@ -125,7 +109,7 @@ class PatternTexts:
 
 
 def _reachable(automaton: Automaton, max_length: int) -> np.ndarray:
-    """(max_length + 1, N) bool: whether a text may end exactly k symbols after state n."""
+    """Return (max_length + 1, N) bool: whether a text may end exactly k symbols after state n."""
     ends = np.zeros((max_length + 1, len(automaton.accepting)), bool)
     ends[0] = automaton.accepting
     sources = automaton.keys // automaton.vocabulary_size
