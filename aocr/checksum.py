@@ -1,85 +1,83 @@
-"""The checksum in TensorFlow's records and checkpoints: CRC-32C (Castagnoli), turned and shifted."""
+"""The checksum of TFRecord files, for writing and recognising them without TensorFlow: masked CRC-32C (Castagnoli)."""
 
 from __future__ import annotations
 
 import functools
 
 HEAD_BYTES = 12
-"""Of a record in a file of records: its length, and the checksum of that."""
+"""Bytes before the data of a record: its length (8), and the checksum of the length (4)."""
 _POLYNOMIAL = 0x82F63B78
 _MASK_DELTA = 0xA282EAD8
 _SHORT = 64
-"""Bytes up to which a loop is faster than arrays."""
-_ROW, _AT_ONCE = 256, 4096
-"""Bytes of a row, a power of two, and rows that are looked up at once."""
+"""Number of bytes up to which a loop is faster than arrays."""
+_ROW, _ROWS_AT_ONCE = 256, 4096
+"""Bytes in a row (a power of two), and rows that are processed together."""
 
 
-def _table() -> list[int]:
+def _make_table() -> list[int]:
     table = list(range(256))
     for _ in range(8):
         table = [crc >> 1 ^ (_POLYNOMIAL if crc & 1 else 0) for crc in table]
     return table
 
 
-_BYTE = _table()
-"""What a byte becomes when it has passed through the checksum."""
-
-
-def crc32c(data: bytes | memoryview) -> int:
-    """CRC-32C of some bytes."""
-    if len(data) > _SHORT:
-        return _of_rows(data)
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ _BYTE[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
+_TABLE = _make_table()
+"""Checksum state after each possible byte."""
 
 
 def masked_crc32c(data: bytes | memoryview) -> int:
-    """CRC-32C of some bytes as TensorFlow stores it: rotated, and a constant added."""
-    crc = crc32c(data)
+    """Compute the CRC-32C as TensorFlow stores it: rotated, and a constant added."""
+    crc = _crc_of_rows(data) if len(data) > _SHORT else _crc_of_bytes(data)
     return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def is_head(head: bytes) -> bool:
-    """Whether a record can begin like this: a length of 8 bytes, and the checksum that belongs to it."""
+    """Whether a record can start with these bytes: a length of 8 bytes and its checksum."""
     return len(head) == HEAD_BYTES and int.from_bytes(head[8:], "little") == masked_crc32c(head[:8])
 
 
-def _passed(tables, state):
-    """States once as many zeros have passed through the checksum as (4, 256) `tables`, one a byte, stand for."""
+def _crc_of_bytes(data: bytes | memoryview) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def _shift(tables, state):
+    """Return states after a number of zero bytes, given by (4, 256) `tables`, one for each byte of a state."""
     first, second, third, fourth = tables
     return first[state & 255] ^ second[state >> 8 & 255] ^ third[state >> 16 & 255] ^ fourth[state >> 24]
 
 
 @functools.cache
 def _row_tables():
-    """What a byte of a row adds to the checksum by its place, (_ROW, 256), and `_passed`'s tables of a row of zeros."""
+    """Return (_ROW, 256) contributions of each byte by its position in a row, and `_shift`'s tables for one row."""
     import numpy as np
 
-    passing = np.array([_BYTE, *(np.arange(256) << shift for shift in (0, 8, 16))], np.uint32)  # one zero
-    of_places = [passing[0]]
+    shift_tables = np.array([_TABLE, *(np.arange(256) << bits for bits in (0, 8, 16))], np.uint32)  # of one byte
+    contributions = [shift_tables[0]]
     for _ in range(_ROW - 1):
-        of_places.append(_passed(passing, of_places[-1]))
+        contributions.append(_shift(shift_tables, contributions[-1]))
     for _ in range(_ROW.bit_length() - 1):
-        passing = _passed(passing, passing)
-    return np.array(of_places[::-1]), passing.tolist()
+        shift_tables = _shift(shift_tables, shift_tables)
+    return np.array(contributions[::-1]), shift_tables.tolist()
 
 
-def _of_rows(data: bytes | memoryview) -> int:
-    """As `crc32c`, for the bytes of a row at once: the checksum is linear, so those of rows are then put together.
+def _crc_of_rows(data: bytes | memoryview) -> int:
+    """Compute the CRC-32C row by row: it is linear, so the bytes of a row are looked up together.
 
-    Zeros before the first byte change nothing, so there are as many as make the rows whole.
+    Zeros before the first byte change nothing and fill the first row.
     """
     import numpy as np
 
-    of_places, passing = _row_tables()
+    contributions, shift_tables = _row_tables()
     rows = np.zeros((-(-len(data) // _ROW), _ROW), np.uint8)
     flat = rows.reshape(-1)[-len(data) :]
     flat[:] = np.frombuffer(data, np.uint8)
     flat[:4] ^= 255
-    crc, places = 0, np.arange(_ROW)
-    for at in range(0, len(rows), _AT_ONCE):
-        for row in np.bitwise_xor.reduce(of_places[places, rows[at : at + _AT_ONCE]], axis=1).tolist():
-            crc = _passed(passing, crc) ^ row
+    crc, positions = 0, np.arange(_ROW)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        block = contributions[positions, rows[start : start + _ROWS_AT_ONCE]]
+        for row in np.bitwise_xor.reduce(block, axis=1).tolist():
+            crc = _shift(shift_tables, crc) ^ row
     return crc ^ 0xFFFFFFFF

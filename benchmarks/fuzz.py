@@ -194,7 +194,7 @@ class _Models:
             config = self.folder.read_config()
             chosen = self.folder.choose()
             key_shapes(config)
-            f"{config.network_width} {chosen} {chosen.temperature:.3f} {config.charset.shown()}".encode()
+            f"{config.network_width} {chosen} {chosen.temperature:.3f} {config.charset.describe()}".encode()
         finally:
             path.write_bytes(self.good[self.name])
         return "taken"

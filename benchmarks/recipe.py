@@ -91,7 +91,7 @@ def _same_colours() -> None:
 def _augmentation_grows(steps: int) -> None:
     from aocr.data import pipeline
 
-    pipeline.EASE_STEPS = steps
+    pipeline.WARM_UP_STEPS = steps
 
 
 def _location_convolution() -> None:

@@ -104,7 +104,7 @@ def test_unlabelled_images_without_repeats_and_excluded_ones(folders, tmp_path, 
     names = [path for path in (folders / "unlabelled").iterdir() if path.suffix in IMAGE_ENDINGS]
     assert len(data.summary.labels) == len(names) - 1 - 10 and not any(data.summary.labels)
     assert not excluded.keys() & set(digests_of(data))
-    for word in ("broken.png", "20 unlabelled images left out: they show the same as images of --exclude"):
+    for word in ("broken.png", "20 unlabelled images left out: identical to images of --exclude"):
         assert word in caplog.text
 
 
@@ -311,7 +311,7 @@ def test_validation_and_excluded_images_are_never_trained_on(folders, tmp_path, 
         with open_dataset([str(folders / name / "numbers.txt")]) as dataset:
             assert not set(learnt) & set(digests_of(dataset)), name
     for word in (
-        "10 unlabelled images left out: they show the same as validation images",
+        "10 unlabelled images left out: identical to validation images",
         "of --exclude",
         "broken.png",
     ):
@@ -333,5 +333,5 @@ def test_an_unlabelled_folder_without_images(folders, tmp_path):
     (tmp_path / "empty").mkdir()
     done = run_aocr("train", folders / "held/numbers.txt", "--unlabeled", tmp_path / "empty", "--model-dir",
                     tmp_path / "model")  # fmt: skip
-    assert_clean_failure(done, "empty", "holds no image")
+    assert_clean_failure(done, "empty", "contains no images")
     assert not (tmp_path / "model/model.json").exists()

@@ -1,4 +1,4 @@
-"""Scores against values worked out by hand, and against what must hold for any text."""
+"""Scores against values computed by hand."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def plain_distance(a: str, b: str) -> int:
     """The textbook recursion, row by row."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
-        before, row[0] = row[0], i
+        diagonal, row[0] = row[0], i
         for j, y in enumerate(b, 1):
-            before, row[j] = row[j], min(before + (x != y), row[j] + 1, row[j - 1] + 1)
+            diagonal, row[j] = row[j], min(diagonal + (x != y), row[j] + 1, row[j - 1] + 1)
     return row[-1]
 
 
@@ -33,92 +33,41 @@ def random_texts(count: int, seed: int = 0) -> list[str]:
     return ["".join(rng.choices(ALPHABET, k=rng.randrange(12))) for _ in range(count)]
 
 
-# Chance
-
-
-@pytest.mark.parametrize(
-    ("errors", "others", "chance"),
-    [(5, 9, True), (9, 9, True), (0, 0, True), (3, 0, True), (5, 0, False), (17, 8, True), (20, 8, False)],
-)
-def test_more_errors_by_chance(errors, others, chance):
+def test_significantly_worse_error_rates():
     # 3 - 0 <= 2 sqrt(3) = 3.5; 5 - 0 > 4.5; 17 - 8 <= 2 sqrt(25) = 10; 20 - 8 > 10.6
-    assert metrics.not_significantly_worse(errors / 170, others / 170, 170) == chance
-
-
-def test_of_many_characters_less_is_chance():
-    assert metrics.not_significantly_worse(0.06, 0.04, 170)
+    for errors, others, expected in (
+        (5, 9, True),
+        (0, 0, True),
+        (3, 0, True),
+        (5, 0, False),
+        (17, 8, True),
+        (20, 8, False),
+    ):
+        assert metrics.not_significantly_worse(errors / 170, others / 170, 170) is expected
     assert not metrics.not_significantly_worse(0.06, 0.04, 17000)
     assert metrics.not_significantly_worse(float("nan"), 0.0, 0) is False
 
 
-# Edit distance
-
-
 @pytest.mark.parametrize(
     ("a", "b", "steps"),
-    [
-        ("", "", 0),
-        ("", "abc", 3),
-        ("abc", "", 3),
-        ("kitten", "sitting", 3),
-        ("saturday", "sunday", 3),
-        ("flaw", "lawn", 2),
-        ("abcd", "abcd", 0),
-        ("ab", "ba", 2),
-        ("é", "e\u0301", 2),
-        ("😀", "😁", 1),
-    ],
+    [("", "", 0), ("", "abc", 3), ("kitten", "sitting", 3), ("ab", "ba", 2), ("é", "e\u0301", 2), ("😀", "😁", 1)],
 )
 def test_edit_distance_by_hand(a, b, steps):
     assert metrics.edit_distance(a, b) == metrics.edit_distance(b, a) == steps
 
 
-def test_edit_distance_is_the_textbooks():
+def test_edit_distance_of_random_texts():
     texts = random_texts(60)
     for a, b in zip(texts, reversed(texts), strict=True):
         assert metrics.edit_distance(a, b) == plain_distance(a, b)
 
 
-def test_edit_distance_is_a_metric():
-    texts = random_texts(12, seed=1)
-    for a in texts:
-        assert metrics.edit_distance(a, a) == 0
-        for b in texts:
-            assert metrics.edit_distance(a, b) == metrics.edit_distance(b, a)
-            assert abs(len(a) - len(b)) <= metrics.edit_distance(a, b) <= max(len(a), len(b))
-            for c in texts:
-                assert metrics.edit_distance(a, c) <= metrics.edit_distance(a, b) + metrics.edit_distance(b, c)
-
-
 @pytest.mark.parametrize(
-    ("text", "label", "value"),
-    [("", "", 0.0), ("", "ab", 1.0), ("ab", "", 1.0), ("sitting", "kitten", 3 / 7), ("abc", "abcd", 0.25)],
+    ("text", "expected"),
+    [("Don't 10%!", "dont10"), ("?!", ""), ("Straße", "strasse"), ("ÉCOLE", "école"), ("शब्द।", "शब्द")],
 )
-def test_normalised_edit_distance(text, label, value):
-    assert metrics.normalised_edit_distance(text, label) == pytest.approx(value)
-    assert metrics.normalised_edit_distance(label, text) == pytest.approx(value)
-
-
-# Texts compared without what does not matter
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        ("Don't 10%!", "dont10"),
-        ("", ""),
-        ("?!", ""),
-        ("Straße", "strasse"),
-        ("ÉCOLE", "école"),
-        ("ಹುಟ್ಟು,", "ಹುಟ್ಟು"),
-        ("शब्द।", "शब्द"),
-    ],
-)
-def test_letters_and_digits_without_case(text, kept):
-    assert metrics.alnum_lower(text) == kept
-
-
-# The score of aocr 0.7.6
+def test_letters_and_digits_in_lower_case(text, expected):
+    assert metrics.alnum_lower(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -138,32 +87,16 @@ def test_upstream_score(text, label, with_distance, without):
     assert metrics.upstream_score(text, label, use_distance=False) == without
 
 
-# Perplexity and means
-
-
-def test_mean():
-    assert metrics.mean([1, 2, 6]) == 3.0
-    assert math.isnan(metrics.mean([]))
-
-
-def test_perplexity_of_a_fair_die_is_its_number_of_sides():
+def test_perplexity_of_a_fair_die():
     rolls = [sample("", "abc", log_likelihood=-4 * math.log(6)), sample("", "", log_likelihood=-math.log(6))]
     assert metrics.perplexity(rolls) == pytest.approx(6.0)
 
 
-def test_perplexity_leaves_out_what_has_no_likelihood():
+def test_perplexity_ignores_samples_without_likelihood():
     known = [sample("", "a", log_likelihood=-2 * math.log(3))]
     assert metrics.perplexity([*known, sample("", "long label")]) == pytest.approx(3.0)
     assert math.isnan(metrics.perplexity([sample("", "a")]))
-    assert math.isnan(metrics.perplexity([]))
-
-
-def test_perplexity_is_1_for_the_certain_and_finite_for_the_impossible():
-    assert metrics.perplexity([sample("a", "a", log_likelihood=0.0)]) == 1.0
     assert math.isfinite(metrics.perplexity([sample("b", "a", log_likelihood=float("-inf"))]))
-
-
-# All together
 
 
 def test_score_by_hand():
@@ -187,17 +120,14 @@ def test_score_by_hand():
     assert metrics.score(samples, use_distance=False).upstream_accuracy == 2 / 4
 
 
-def test_two_empty_texts_are_a_perfect_reading():
+def test_empty_texts():
     report = metrics.score([sample("", "")])
     assert (report.word_accuracy, report.cer, report.one_minus_ned, report.upstream_accuracy) == (1, 0, 1, 1)
-
-
-def test_text_where_there_should_be_none_is_an_error():
     report = metrics.score([sample("abc", "")])
     assert (report.word_accuracy, report.cer, report.one_minus_ned, report.upstream_accuracy) == (0, 1, 0, 0)
 
 
-def test_no_image_has_no_score():
+def test_no_samples():
     report = metrics.score([])
     values = dataclasses.asdict(report)
     assert values.pop("num_images") == 0 and values.pop("skipped") == {}
@@ -205,28 +135,7 @@ def test_no_image_has_no_score():
     assert all(math.isnan(value) for value in values.values()), values
 
 
-def test_scores_are_fractions_whatever_is_read():
-    texts = random_texts(40, seed=2)
-    samples = [sample(text, label) for text, label in zip(texts, reversed(texts), strict=True)]
-    report = metrics.score(samples)
-    for value in (report.word_accuracy, report.word_accuracy_alnum, report.one_minus_ned, report.upstream_accuracy):
-        assert 0.0 <= value <= 1.0
-    assert report.word_accuracy <= report.word_accuracy_alnum
-    assert report.cer >= 0.0
-
-
-def test_cer_may_pass_1():
-    assert metrics.score([sample("abcdef", "x")]).cer == 6.0
-
-
-def test_score_does_not_change_what_it_is_given():
-    skipped = {"damaged image": 1}
-    report = metrics.score([sample("a", "a")], skipped=skipped)
-    report.skipped["more"] = 1
-    assert skipped == {"damaged image": 1}
-
-
-def test_an_interval_is_that_of_wilson():
+def test_wilson_interval():
     """Values of scipy.stats.binomtest(k, n).proportion_ci(0.95, "wilson")."""
     for right, total, low, high in ((17, 20, 0.6396, 0.9476), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)):
         assert metrics.accuracy_interval(right, total) == pytest.approx((low, high), abs=1e-3)

@@ -1,4 +1,4 @@
-"""All that is taken from the data where no flag says it: limits, height, colour, batch size, split."""
+"""Defaults derived from the data: limits, height, colour, batch size, split."""
 
 from __future__ import annotations
 
@@ -10,55 +10,52 @@ import tensorflow as tf
 
 from aocr.config import HEIGHTS, IMAGE_HEIGHT, Arch, ModelConfig, width_at
 from aocr.data.preprocess import decode_image
-from aocr.data.records import without_autotune
+from aocr.data.records import without_autograph, without_autotune
 
 WIDTH_CAP = 2560
-"""Widest image in pixels at height 32 that the limits may ask for."""
+"""Maximum width at height 32, in pixels, that is derived from data."""
 PIXEL_CAP = 16_000
-"""Pixels of an image, such as 48 x 333, up to which it is read at more than the least height."""
+"""Pixels of an image, such as 48 x 333, up to which it is read at more than the lowest height."""
 
 COLOUR_SAMPLE = 200
-"""Images looked at for colour, at most; they are spread over the whole set."""
+"""Upper limit of the images checked for colour; they are spread over the whole set."""
 LOST_CONTRAST = 0.1
-"""Share of an image's contrast that is lost in grey, from which on colour matters in it."""
+"""Share of an image's contrast lost in grey above which colour matters in it."""
 COLOUR_SHARE = 0.2
-"""Share of such images in a set, from which on the default network reads colour."""
+"""Share of such images in a set from which on the default network reads colour."""
 
 SMALLEST_BATCH = 8
 STEPS_PER_EPOCH = 24
-"""Steps that an epoch of a small set should have."""
+"""Minimum steps of an epoch of a small set."""
 BATCH_WIDTH = 512
-"""Median width in pixels from which on batches are made smaller."""
+"""Median width in pixels above which batches are smaller."""
 
 SMALL_SET = 200
-"""Images up to which a set is small: more of them are held out, and are learnt from at the end."""
+"""Images below which a set is small: more of them are used for validation, and are trained on at the end."""
 NUM_PARTS, KEYS_PER_PART = 20, 2**32
-"""Equal parts into which a split puts the images of a set, and places in each part."""
+"""Equal parts of all split keys, and keys in each part."""
 SMALLEST_SPLIT = 25
-"""Images from which on some are held out."""
+"""Minimum images of a set that is split."""
 MIN_HELD_OUT = 5
-"""Images from which on those that are left tell something, where most have been learnt from before."""
+"""Minimum validation images, where most were trained on earlier."""
 HELD_SHARE_OF_SMALL = 0.2
-"""Share of a small set that is held out for validation; of a larger one it is the first part."""
+"""Share of a small set that is used for validation; of a larger set it is the first part."""
 
 
 def widths_at(height: int, sizes: np.ndarray) -> np.ndarray:
-    """Images brought to a height, their aspect kept: (N, 2) original (width, height) -> (N,) widths in pixels."""
+    """Scale images to a height, keeping their aspect: (N, 2) original (width, height) -> (N,) widths in pixels."""
     return width_at(height, sizes[:, 0], np.maximum(sizes[:, 1], 1)).astype(np.int64)
 
 
 def network_widths(sizes: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """Widths the network sees: (N, 2) original (width, height) -> (N,) pixels."""
+    """Compute the widths at the network's input: (N, 2) original (width, height) -> (N,) pixels."""
     return np.minimum(widths_at(config.height, sizes), config.network_width)
 
 
 def limits_for(labels: Sequence[str], sizes: np.ndarray, typed: Collection[str]) -> dict[str, int]:
-    """The longest label, and the widest image unless it is far wider than the rest.
+    """Choose the longest label, and the width of the widest image unless it is far wider than the rest.
 
-    Args:
-      labels: N texts.
-      sizes: (N, 2) original (width, height).
-      typed: names of the limits that are given, which are left out here.
+    `sizes` are (N, 2) original (width, height); limits that the user `typed` are left out.
     """
     limits = {}
     if "max_prediction" not in typed:
@@ -72,14 +69,10 @@ def limits_for(labels: Sequence[str], sizes: np.ndarray, typed: Collection[str])
 
 
 def height_for(sizes: np.ndarray) -> int:
-    """Height the default network reads a set at: small letters keep their strokes, where that does not cost too much.
+    """Choose the height of the default network for (N, 2) original sizes (width, height).
 
-    Args:
-      sizes: (N, 2) original (width, height).
-
-    Returns:
-      The largest of `HEIGHTS` that half the images have, and at which half of them have at most `PIXEL_CAP` pixels;
-      at least 32.
+    It is the largest of `HEIGHTS` that half the images have, and at which half of them have at most `PIXEL_CAP`
+    pixels: small letters stay readable at a limited cost.
     """
     for height in reversed(HEIGHTS):
         if np.median(sizes[:, 1]) >= height and np.median(widths_at(height, sizes)) * height <= PIXEL_CAP:
@@ -87,83 +80,61 @@ def height_for(sizes: np.ndarray) -> int:
     return IMAGE_HEIGHT
 
 
-def _lost_in_grey(data: tf.Tensor) -> tf.Tensor:
-    """Scalar string, an encoded image -> share of its variance over three channels that is not that of its grey."""
+def _contrast_lost_in_grey(data: tf.Tensor) -> tf.Tensor:
+    """Compute the share of an encoded image's variance that its grey version lacks: scalar string -> scalar."""
     image = tf.image.resize(decode_image(data, 3), (32, 96), antialias=True)
     colours = image - tf.reduce_mean(image, axis=(0, 1))
     total = tf.reduce_sum(tf.square(colours))
     return tf.reduce_sum(tf.square(colours - tf.image.rgb_to_grayscale(colours))) / (total + 1.0)
 
 
+@without_autograph
 def share_with_colour(paths: Sequence[str], num_records: int) -> float:
-    """Share of the images in which grey loses much of the contrast, by a sample of them; all records are read for it.
-
-    Args:
-      paths: TFRecords.
-      num_records: in all of them together.
-    """
+    """Estimate from a sample of `num_records` images the share of those that lose much contrast in grey."""
     records = tf.data.TFRecordDataset(list(paths)).shard(max(1, -(-num_records // COLOUR_SAMPLE)), 0)
     feature = {"image": tf.io.FixedLenFeature((), tf.string)}
 
-    def look(serialized):
-        return _lost_in_grey(tf.io.parse_single_example(serialized, feature)["image"])
+    def measure(serialized):
+        return _contrast_lost_in_grey(tf.io.parse_single_example(serialized, feature)["image"])
 
-    lost = list(without_autotune(records.map(look, num_parallel_calls=tf.data.AUTOTUNE)).as_numpy_iterator())
+    lost = list(without_autotune(records.map(measure, num_parallel_calls=tf.data.AUTOTUNE)).as_numpy_iterator())
     return sum(value > LOST_CONTRAST for value in lost) / max(1, len(lost))
 
 
 def channels_for(share: float) -> int:
-    """What the default network reads of a set with this `share_with_colour`: 3 channels, or grey alone."""
+    """Choose the default network's channels, 3 or 1 (grey), by `share_with_colour`."""
     return 3 if share >= COLOUR_SHARE else 1
 
 
 def batch_size_for(widths: np.ndarray, arch: Arch) -> int:
-    """The architecture's batch size; smaller for small sets and for long lines.
-
-    Args:
-      widths: (N,) widths of the training images in pixels, as the network sees them.
-      arch: of the network.
-    """
-    most = arch.batch_size
+    """Choose the batch size for (N,) network widths: the architecture's, or less for small sets and long lines."""
     by_count = len(widths) // STEPS_PER_EPOCH
-    by_width = most * BATCH_WIDTH // max(1, int(np.median(widths)))
-    return min(most, max(SMALLEST_BATCH, min(by_count, by_width)))
+    by_width = arch.batch_size * BATCH_WIDTH // max(1, int(np.median(widths)))
+    return min(arch.batch_size, max(SMALLEST_BATCH, min(by_count, by_width)))
 
 
 def is_small(num_records: int) -> bool:
-    """Whether a set is too small for a twentieth of it to tell much."""
+    """Whether a twentieth of a set is too small for validation."""
     return num_records < SMALL_SET
 
 
 def is_split(held_out: np.ndarray) -> bool:
-    """Whether a training set without another to validate on is split.
-
-    Args:
-      held_out: (N,) bool, the records that a split holds out.
-    """
+    """Whether a training set without a separate validation set is split; (N,) `held_out` by `validation_mask`."""
     return len(held_out) >= SMALLEST_SPLIT and 0 < held_out.sum() < len(held_out)
 
 
-def validation_mask(places: np.ndarray) -> np.ndarray:
-    """Which records a split holds out for validation: those that stand first.
-
-    Args:
-      places: (N,) of all records, by `split_key`.
-
-    Returns:
-      (N,) bool.
-    """
-    if not is_small(len(places)):
-        return places < KEYS_PER_PART
-    held = math.ceil(HELD_SHARE_OF_SMALL * len(places))  # a part is a fifth of many, of few it may be a tenth
-    return places <= np.sort(places)[held - 1] if held else np.zeros(0, bool)
+def validation_mask(split_keys: np.ndarray) -> np.ndarray:
+    """Choose the records for validation, those with the lowest split keys: (N,) int64 -> (N,) bool."""
+    if not is_small(len(split_keys)):
+        return split_keys < KEYS_PER_PART
+    count = math.ceil(HELD_SHARE_OF_SMALL * len(split_keys))
+    return split_keys <= np.sort(split_keys)[count - 1] if count else np.zeros(0, bool)
 
 
 def split_key(image: tf.Tensor) -> tf.Tensor:
-    """Where in a split, from 0 to below `NUM_PARTS * KEYS_PER_PART`, records with these encoded images stand.
+    """Hash encoded images to the int64 digest by which each is assigned to a split.
 
-    Equal images stand at the same place, and of a million others hardly one at the same. A part is where TensorFlow's
-    hash has the same rest.
+    Keys range from 0 to `NUM_PARTS * KEYS_PER_PART`. Equal images have equal keys; two of a million others rarely do.
     """
     number = tf.strings.to_hash_bucket_fast(image, NUM_PARTS * KEYS_PER_PART)
     return number % NUM_PARTS * KEYS_PER_PART + number // NUM_PARTS

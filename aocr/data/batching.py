@@ -13,98 +13,86 @@ import tensorflow as tf
 from aocr.config import ModelConfig
 
 EDGE_STEP = 8
-"""Pixels between the widths that a bucket may have."""
+"""Pixels between the possible widths of a bucket."""
 BUCKET_COST = 0.3
-"""What another bucket costs in batches of its width: its last batch is part-filled."""
+"""Cost of another bucket in batches of its width: its last batch is part-filled."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How records are grouped: by width, so that narrow words do not pay for wide ones.
-
-    Attributes:
-      edges: widest image of each bucket in pixels as the network sees it, ascending; batches are padded to it.
-      batch_size: images a batch.
-    """
+    """How records are grouped: by width, so that narrow words do not pay for wide ones."""
 
     edges: tuple[int, ...]
+    """Width of each bucket in pixels at the network's input, ascending; its batches are padded to it."""
     batch_size: int
+    """Images in a batch."""
 
     def num_batches(self, widths: np.ndarray) -> int:
-        """Batches that images of these widths make in one epoch."""
+        """Count the batches that images of these widths make in one epoch."""
         bucket = np.searchsorted(self.edges, widths, side="left")
         return int(sum(-(-count // self.batch_size) for count in np.bincount(bucket)))
 
 
 def plan_batches(widths: np.ndarray, batch_size: int, config: ModelConfig) -> BatchPlan:
-    """Choose the bucket edges that cost least: the pixels of all images padded, and `BUCKET_COST` a bucket.
+    """Choose the bucket edges with the lowest cost for (N,) widths in pixels at the network's input.
 
-    Args:
-      widths: (N,) widths in pixels as the network sees them.
-      batch_size: images a batch.
-      config: of the network.
+    The cost is the number of pixels of all padded images, plus `BUCKET_COST` for each bucket.
     """
     if config.traits.fixed_width:
         return BatchPlan((config.network_width,), batch_size)
     steps = -(-widths // EDGE_STEP)
-    below = np.concatenate([[0], np.bincount(steps)[1:].cumsum()])  # images of at most so many steps
-    least, start = np.zeros(len(below)), np.zeros(len(below), int)
-    for edge in range(1, len(below)):
-        images = below[edge] - below[:edge]
-        costs = least[:edge] + edge * (images + BUCKET_COST * batch_size * (images > 0))
+    num_up_to = np.concatenate([[0], np.bincount(steps)[1:].cumsum()])  # images of at most that many steps
+    lowest_cost, start = np.zeros(len(num_up_to)), np.zeros(len(num_up_to), int)
+    for edge in range(1, len(num_up_to)):
+        images = num_up_to[edge] - num_up_to[:edge]
+        costs = lowest_cost[:edge] + edge * (images + BUCKET_COST * batch_size * (images > 0))
         start[edge] = np.argmin(costs)
-        least[edge] = costs[start[edge]]
-    edges, edge = [], len(below) - 1
-    while below[edge]:
+        lowest_cost[edge] = costs[start[edge]]
+    edges, edge = [], len(num_up_to) - 1
+    while num_up_to[edge]:
         edges.append(edge * EDGE_STEP)
         edge = int(start[edge])
     return BatchPlan(tuple(reversed(edges)), batch_size)
 
 
 class Share(NamedTuple):
-    """Which part of the training data a worker takes.
-
-    Attributes:
-      worker: its number, from 0.
-      num_workers: that share the data.
-      by_file: whether each takes whole files; else all read every file and each takes its rows of every batch.
-      num_batches: batches an epoch; a worker with fewer of its own fills up with batches that count nothing.
-    """
+    """The part of the training data that a worker reads."""
 
     worker: int = 0
+    """Number of the worker, from 0."""
     num_workers: int = 1
+    """Workers that share the data."""
     by_file: bool = False
+    """Each worker reads whole files; otherwise each reads every file and takes its rows of every batch."""
     num_batches: int = 0
+    """Batches of an epoch; a worker that has fewer repeats batches with weight 0."""
 
 
 WHOLE = Share()
 
 
 def share_of(tensors: Sequence[tf.Tensor], number, count: int) -> list[tf.Tensor]:
-    """The rows of a batch that taker `number` of `count` gets, one at the least.
+    """Take the rows of a batch for replica `number` of `count`, at least one, followed by a scalar float32 weight.
 
-    Returns:
-      The sliced tensors, and a scalar float32: 1, or 0 where there are more takers than rows and these rows are
-      another's too, to be counted nothing.
+    The weight is 1, or 0 if there are more replicas than rows and this row belongs to another replica.
     """
     size = tf.shape(tensors[0])[0]
     start, stop = size * number // count, size * (number + 1) // count
-    counted = tf.cast(stop > start, tf.float32)
+    weight = tf.cast(stop > start, tf.float32)
     start = tf.minimum(start, size - 1)
-    return [tensor[start : tf.maximum(stop, start + 1)] for tensor in tensors] + [counted]
+    return [tensor[start : tf.maximum(stop, start + 1)] for tensor in tensors] + [weight]
 
 
 def share_work(
     plan: BatchPlan, widths: np.ndarray, files: np.ndarray, worker: int, num_workers: int
 ) -> tuple[Share, BatchPlan]:
-    """Who trains on what: by file where every worker gets some, else by record.
+    """Divide the training data among workers: by file if every worker gets images, otherwise by record.
 
     Args:
       plan: of the whole batches.
       widths: (N,) widths of the training images.
-      files: (N,) number of the file each is in.
-      worker: whose share is asked for.
-      num_workers: that share the data.
+      files: (N,) number of the file that holds each.
+      worker, num_workers: number of this worker, and of all.
 
     Returns:
       The worker's share, and the plan of its batches.

@@ -1,4 +1,4 @@
-"""What building records found: how many images, which symbols and sizes, which lines were left out and why."""
+"""Report of building records: how many images, which symbols and sizes, and which lines were left out and why."""
 
 from __future__ import annotations
 
@@ -17,25 +17,22 @@ from aocr.errors import DatasetError, escape_control
 from aocr.report.lines import pluralise
 from aocr.text.charset import Charset
 
-SHOWN = 3
+NUM_NAMED = 3
 """Lines named in the summary for each reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A line or record that was left out.
-
-    Attributes:
-      where: the file.
-      number: of the line or record, from 1.
-      reason: a few words, by which lines left out are counted.
-      detail: the whole story in one line.
-    """
+    """A line or record that was left out."""
 
     where: str
+    """The file."""
     number: int
+    """Number of the line or record, from 1."""
     reason: str
+    """A few words, by which dropped lines are counted."""
     detail: str
+    """The whole explanation in one line."""
 
     def __str__(self) -> str:
         return f"{self.where}:{self.number}: {self.reason}: {self.detail}"
@@ -43,31 +40,28 @@ class Drop:
 
 @dataclass
 class BuildReport:
-    """What building found.
-
-    Attributes:
-      source: what was built from.
-      paths: the files written.
-      num_images: records written.
-      drops: lines left out.
-      symbols: how often each symbol stands in the labels.
-      lengths: label length -> number of labels.
-      widths: image width in pixels -> number of images.
-      network_widths: width at height 32 -> number of images.
-      conflicts: pairs of line numbers whose images are equal and whose labels differ.
-      num_repeats: images that equal an earlier one with the same label.
-    """
+    """Counts over the lines of a source."""
 
     source: str
+    """What was built from."""
     paths: list[str] = field(default_factory=list)
+    """The files written."""
     num_images: int = 0
+    """Records written."""
     drops: list[Drop] = field(default_factory=list)
+    """Lines left out."""
     symbols: Counter = field(default_factory=Counter)
+    """Symbol -> how often it occurs in the labels."""
     lengths: Counter = field(default_factory=Counter)
+    """Label length -> number of labels."""
     widths: Counter = field(default_factory=Counter)
+    """Image width in pixels -> number of images."""
     network_widths: Counter = field(default_factory=Counter)
+    """Width at height 32 -> number of images."""
     conflicts: list[tuple[int, str, int, str]] = field(default_factory=list)
+    """(line, label, line, label) of equal images with different labels."""
     num_repeats: int = 0
+    """Images that equal an earlier one with the same label."""
 
     @property
     def num_dropped(self) -> dict[str, int]:
@@ -81,53 +75,48 @@ class BuildReport:
         ]
 
     def summary(self) -> list[str]:
-        """Lines for people."""
-        more = f" ... ({len(self.paths)} files)" if len(self.paths) > SHOWN else ""
-        charset = Charset("".join(sorted(self.symbols))).shown(1000) if self.symbols else "empty"
-        scaled = f"brought to height {IMAGE_HEIGHT}: {_spread(self.network_widths, 'pixel')}"
+        """Describe the report in lines for people."""
+        more = f" ... ({len(self.paths)} files)" if len(self.paths) > NUM_NAMED else ""
+        paths = ", ".join(self.paths[:NUM_NAMED]) + more
+        charset = Charset("".join(sorted(self.symbols))).describe(1000) if self.symbols else "empty"
         lines = [
-            f"{pluralise(self.num_images, 'image')} from {self.source} written to "
-            f"{', '.join(self.paths[:SHOWN])}{more}",
+            f"{pluralise(self.num_images, 'image')} from {self.source} written to {paths}",
             f"Charset: {charset}",
             f"Label length: {_spread(self.lengths, 'character')}",
-            f"Image width: {_spread(self.widths, 'pixel')}; {scaled}",
+            f"Image width: {_spread(self.widths, 'pixel')}; "
+            f"scaled to height {IMAGE_HEIGHT}: {_spread(self.network_widths, 'pixel')}",
         ]
         if self.num_repeats:
-            lines.append(
-                f"Repeated: {pluralise(self.num_repeats, 'image')}, the same as an earlier one, with the same label"
-            )
+            repeats = pluralise(self.num_repeats, "image")
+            lines.append(f"Repeated: {repeats}, the same as an earlier one, with the same label")
         for reason, count in self.num_dropped.items():
             lines.append(f"Left out: {count} ({reason})")
-            named = [drop for drop in self.drops if drop.reason == reason][:SHOWN]
-            lines += [f"  {drop.where}:{drop.number}: {drop.detail}" for drop in named]
-            if count > SHOWN:
-                lines.append(f"  ... and {count - SHOWN} more")
+            drops = [drop for drop in self.drops if drop.reason == reason][:NUM_NAMED]
+            lines += [f"  {drop.where}:{drop.number}: {drop.detail}" for drop in drops]
+            if count > NUM_NAMED:
+                lines.append(f"  ... and {count - NUM_NAMED} more")
         return [escape_control(line) for line in lines]
 
     def warnings(self) -> list[str]:
-        """Labels that are all empty; equal images with different labels, the first few."""
-        lines = self._conflict_lines()
-        more = len(lines) - 2 * SHOWN
-        no_text = f"{self.source}: every label is empty, so nothing can be learnt. Write 'path label' in each line."
-        return [
-            *([] if self.symbols else [no_text]),
-            *lines[: 2 * SHOWN],
-            *([f"... and {more} more such pairs"] if more > 0 else []),
-        ]
+        """Describe what makes the data unfit: only empty labels; the first equal images with different labels."""
+        warnings = []
+        if not self.symbols:
+            warnings.append(f"{self.source}: every label is empty. Write 'path label' in each line.")
+        conflicts = self._conflict_lines()
+        warnings += conflicts[: 2 * NUM_NAMED]
+        if (more := len(conflicts) - 2 * NUM_NAMED) > 0:
+            warnings.append(f"... and {more} more such pairs")
+        return warnings
 
     def write(self, path: str) -> None:
-        """Write every line left out and every conflict, one a line.
-
-        Raises:
-          DatasetError: the file cannot be written.
-        """
+        """Write every line left out and every conflict, one a line."""
         lines = [*map(str, self.drops), *self._conflict_lines()]
         with files.writing(path, partial(DatasetError, path)):
             files.write(path, "".join(f"{escape_control(line)}\n" for line in lines).encode())
 
 
 def _spread(counts: Counter, unit: str) -> str:
-    """Smallest, middle, 95 % and largest of counted values, with their unit."""
+    """Describe counted values by minimum, median, 95th percentile and maximum, with their unit."""
     if not counts:
         return "none"
     values = np.repeat(sorted(counts), [counts[v] for v in sorted(counts)])
@@ -138,16 +127,16 @@ def _spread(counts: Counter, unit: str) -> str:
 
 
 class Tally:
-    """Counts what goes by, and finds equal images at the end: 24 bytes an image and each label once."""
+    """Counts records in a report; finds equal images at the end, in 24 bytes an image and each label once."""
 
     def __init__(self, report: BuildReport):
         self.report = report
         self._digests, self._numbers = array("Q"), array("Q")
         self._labels: list[str] = []
-        self._known: dict[str, str] = {}
+        self._distinct_labels: dict[str, str] = {}
 
     def add(self, number: int, example: Example) -> None:
-        """Count a record; `number` is that of its line."""
+        """Count the record of line `number`."""
         report = self.report
         report.num_images += 1
         report.symbols.update(example.label)
@@ -157,19 +146,15 @@ class Tally:
         digest = hashlib.blake2b(example.image, digest_size=8).digest()
         self._digests.append(int.from_bytes(digest, "little"))
         self._numbers.append(number)
-        self._labels.append(self._known.setdefault(example.label, example.label))
+        self._labels.append(self._distinct_labels.setdefault(example.label, example.label))
 
     def compare(self) -> None:
-        """Enter into the report which images equal an earlier one."""
-        digests = np.array(self._digests, np.uint64)
-        order = np.argsort(digests, kind="stable")  # equal images side by side, the first of them first
-        starts = np.flatnonzero(np.diff(digests[order], prepend=~digests[order[:1]]))
-        first = np.empty_like(order)
-        first[order] = np.repeat(order[starts], np.diff(starts, append=len(order)))
-        for later in np.flatnonzero(first != np.arange(len(first))).tolist():
-            before = int(first[later])
-            label, other = self._labels[before], self._labels[later]
+        """Add repeated images and conflicting labels to the report."""
+        _, first, groups = np.unique(np.array(self._digests, np.uint64), return_index=True, return_inverse=True)
+        earlier = first[groups]  # (N,) index of the first image with the same digest
+        for i in np.flatnonzero(earlier != np.arange(len(earlier))).tolist():
+            label, other = self._labels[earlier[i]], self._labels[i]
             if label == other:
                 self.report.num_repeats += 1
             else:
-                self.report.conflicts.append((self._numbers[before], label, self._numbers[later], other))
+                self.report.conflicts.append((self._numbers[earlier[i]], label, self._numbers[i], other))

@@ -1,4 +1,4 @@
-"""Annotations -> records: every image is looked at once, and every line left out is named."""
+"""Build records from annotations: every image is checked once, and every line left out is named."""
 
 from __future__ import annotations
 
@@ -30,33 +30,30 @@ OUTSIDE, TOO_LONG = "label outside the charset", "label longer than --max-predic
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How records are built.
-
-    Attributes:
-      charset: leave out labels with other symbols; None: take all.
-      max_prediction: leave out labels of more characters; None: take all.
-      data_base_dir: where paths may start.
-      force_uppercase: turn labels to capitals, as aocr 0.7.6 did.
-      save_filename: keep the path as the record's comment.
-      label_from_filename: the source is a folder whose file names are the labels.
-      strict: raise at the first line that cannot be used.
-      shards: number of files.
-      written: real paths of what is written besides, which no line may name.
-    """
+    """How records are built."""
 
     charset: Charset | None = None
+    """Leave out labels with symbols outside it."""
     max_prediction: int | None = None
+    """Leave out labels of more characters."""
     data_base_dir: str | None = None
+    """Folder to which image paths may be relative."""
     force_uppercase: bool = False
+    """Convert labels to capitals, as aocr 0.7.6 did."""
     save_filename: bool = False
+    """Store the image's path as the record's comment."""
     label_from_filename: bool = False
+    """Read a folder of images that are named after their labels."""
     strict: bool = False
+    """Raise at the first line that cannot be used."""
     shards: int = 1
+    """Number of files to write."""
     written: frozenset[str] = frozenset()
+    """Real paths of other output files, which no line may name."""
 
 
 def items_in(source: str, options: BuildOptions) -> Iterable[tuple[int, AnnotationLine | Example]]:
-    """What a source holds, whatever it is: numbered lines or records."""
+    """Read the numbered lines or records of a source of any type."""
     try:
         if files.is_folder(source):
             if not options.label_from_filename:
@@ -67,7 +64,7 @@ def items_in(source: str, options: BuildOptions) -> Iterable[tuple[int, Annotati
         if not paths:
             raise AnnotationError(source, None, "there is no such file. Check the path.")
         if options.label_from_filename:
-            raise AnnotationError(source, None, "is a file. --label-from-filename wants a folder of images.")
+            raise AnnotationError(source, None, "is a file. --label-from-filename needs a folder of images.")
         if paths != [source] or is_tfrecord(source):
             return enumerate(chain.from_iterable(map(read_examples, paths)), 1)
         return ((line.lineno, line) for line in parse_annotations(files.read(source), source))
@@ -75,64 +72,59 @@ def items_in(source: str, options: BuildOptions) -> Iterable[tuple[int, Annotati
         raise AnnotationError(source, None, f"cannot be read ({files.one_line(error)}).") from None
 
 
-def _load(line: AnnotationLine, source: str, options: BuildOptions) -> Example:
-    """Find and read a line's image (its label as it stands).
-
-    Raises:
-      AnnotationError: it is one of `options.written`.
-      FileNotFoundError: there is none, or it cannot be reached.
-    """
-    try:
-        candidates = candidate_paths(line.path, source, options.data_base_dir)
-        path = next((c for c in candidates if files.exists(c) and not files.is_folder(c)), None)
-        if path is not None:
-            if options.written and os.path.realpath(path) in options.written:
-                raise AnnotationError(source, line.lineno, f"names {path!r}, which would be written over.")
-            return Example(
-                files.read_plain(path, MAX_BYTES), line.label or "", line.path if options.save_filename else ""
-            )
-    except OSError as error:
-        raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None
+def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
+    """Find and read a line's image; raise FileNotFoundError if it does not exist or cannot be read."""
+    for path in candidate_paths(line.path, source, options.data_base_dir):
+        try:
+            data = files.read_plain(path, MAX_BYTES)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+            continue
+        except OSError as error:
+            raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None
+        if options.written and os.path.realpath(path) in options.written:
+            raise AnnotationError(source, line.lineno, f"names {path!r}, which would be overwritten.")
+        return data
     raise FileNotFoundError(f"there is no file {line.path!r}. Check the path, or give --data-base-dir.")
 
 
 def examine(number: int, item: AnnotationLine | Example, source: str, options: BuildOptions) -> Example | Drop:
-    """Check one line or record: a record ready to be written, or why not."""
+    """Check one line or record; return the record to write, or why there is none."""
     drop = partial(Drop, source, number)
     if isinstance(item, AnnotationLine) and item.not_utf8:
         return drop(NOT_UTF8, item.not_utf8)
     if item.label is None:
         return drop(NO_LABEL, f"{item.path!r} has no label. Write 'path label'.")
     label = normalise(item.label.upper()) if options.force_uppercase else item.label
-    most = MAX_LENGTH if options.max_prediction is None else options.max_prediction
-    if len(label) > most:
+    limit = MAX_LENGTH if options.max_prediction is None else options.max_prediction
+    if len(label) > limit:
         return drop(TOO_LONG, f"{label[:100]!r} has {len(label)} characters")
     if options.charset and (missing := options.charset.missing(label)):
         return drop(OUTSIDE, str(CharsetError(missing, label, "Add them to the charset, or drop the line.")))
     try:
         if isinstance(item, AnnotationLine):
-            example, name = _load(item, source, options), item.path
+            data, name, comment = _load(item, source, options), item.path, item.path if options.save_filename else ""
         else:
-            example, name = item, f"record {number}"
-        image = canonical_image(example.image, name)
-        return Example(_decodable(image.data), label, example.comment, image.width, image.height)
+            data, name, comment = item.image, f"record {number}", item.comment
     except FileNotFoundError as error:
         return drop(MISSING, str(error))
+    try:
+        image = canonical_image(data, name)
+        return Example(_decodable(image.data, name), label, comment, image.width, image.height)
     except ImageError as error:
-        return drop(BAD_IMAGE if example.image else ZERO_SIZE, str(error))
+        return drop(BAD_IMAGE if data else ZERO_SIZE, str(error))
 
 
-def _decodable(data: bytes) -> bytes:
-    """The image as it is where TensorFlow can decode it; one that only Pillow can read, damaged or odd, as new png."""
+def _decodable(data: bytes, name: str) -> bytes:
+    """Return an image as it is if TensorFlow can decode it, otherwise (damaged or unusual) as a new png."""
     try:
         tf.io.decode_image(data, expand_animations=False)
         return data
     except tf.errors.InvalidArgumentError:
-        return as_png(data)
+        return as_png(data, name)
 
 
 def _in_parallel(items: Iterable, work: Callable) -> Generator:
-    """`work` on each item in a few threads; results in order, few waiting. To be closed where it is left early."""
+    """Yield `work` of each item in order, computed in a few threads, with few results waiting. To be closed."""
     threads = os.cpu_count() or 1
     waiting: deque = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -154,11 +146,10 @@ def build_records(
     """Write the usable lines of a source as records.
 
     Args:
-      source: annotation file, TFRecord file (or a glob or stem of several, whose records are numbered through), or
-        (with `label_from_filename`) a folder.
-      output: path of the TFRecord file, or stem of the shards; it appears only when all is done.
+      source: annotation file, TFRecord file (or a glob or stem), or with `label_from_filename` a folder.
+      output: path of the TFRecord file, or stem of the shards; it appears only when it is complete.
       options: how.
-      progress: called with the number of lines seen after each.
+      progress: called with the number of lines read after each.
 
     Raises:
       AnnotationError: the source is missing, empty, or has no usable line; or, when strict, a line is not usable.
@@ -167,14 +158,14 @@ def build_records(
     report = BuildReport(source)
     tally = Tally(report)
 
-    def examined_item(item: tuple[int, AnnotationLine | Example]) -> tuple[int, Example | Drop]:
+    def examine_item(item: tuple[int, AnnotationLine | Example]) -> tuple[int, Example | Drop]:
         return item[0], examine(*item, source, options)
 
     with (
         RecordWriter(output, options.shards) as writer,
-        contextlib.closing(_in_parallel(items_in(source, options), examined_item)) as examined,
+        contextlib.closing(_in_parallel(items_in(source, options), examine_item)) as results,
     ):
-        for seen, (number, result) in enumerate(examined, 1):
+        for num_read, (number, result) in enumerate(results, 1):
             if isinstance(result, Example):
                 writer.write(result)
                 tally.add(number, result)
@@ -183,7 +174,7 @@ def build_records(
             else:
                 report.drops.append(result)
             if progress:
-                progress(seen)
+                progress(num_read)
         if not report.num_images:
             reasons = ", ".join(f"{reason}: {count}" for reason, count in report.num_dropped.items())
             first = f" ({reasons}). The first: {report.drops[0].detail}" if report.drops else "."

@@ -1,4 +1,4 @@
-"""Images of any kind -> bytes that TensorFlow decodes to the same upright picture."""
+"""Images of any type -> bytes that TensorFlow decodes to the same upright picture."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from aocr.files import one_line, read_plain
 from aocr.report.pictures import encode_image, flat_image, open_image
 
 _PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
-"""Formats and Pillow modes whose bytes TensorFlow decodes as Pillow does. Its readers of bmp and gif stop at files
-that Pillow takes, ignore a bmp's palette, and give a gif's frame where Pillow gives the canvas."""
+"""Formats and Pillow modes that TensorFlow decodes as Pillow does. Its bmp and gif decoders reject files that Pillow
+accepts, ignore a bmp's palette, and return a gif's frame instead of the canvas."""
 MAX_BYTES = 2**30
-"""Of an image file; one of as many pixels as are read has a third less, at 64 bits a pixel."""
+"""Maximum size of an image file; the largest image takes a third less at 64 bits a pixel."""
 MAX_WORK = 2**33
-"""Pixels times passes over them of a progressive jpeg. A usual one has ten; each may take a few bytes of the file."""
+"""Maximum pixels times scans of a progressive jpeg. It usually has ten scans; each may take only a few bytes."""
 MAX_TILE = 2**24
-"""Pixels of a tile of a tiff, which may be larger than the picture."""
+"""Maximum pixels of a tile of a tiff, which may be larger than the picture."""
 MAX_SIDE = 1_000_000
-"""Pixels of the longer side; TensorFlow decodes no png of more."""
+"""Maximum pixels of the longer side, as in TensorFlow's png decoder."""
 _EXIF_ORIENTATION = 0x0112
 _TILE_SIDES = 0x0142, 0x0143
 _UPRIGHT = {
@@ -38,25 +38,23 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what turns the picture upright."""
+"""EXIF orientation -> the transposition that makes the picture upright."""
 
 
 @dataclass(frozen=True)
 class CanonicalImage:
-    """An image that the network's transform reads.
-
-    Attributes:
-      data: encoded png or jpeg, 8 bits a channel, grey or RGB, upright.
-      width, height: in pixels.
-    """
+    """An image for the network's transform."""
 
     data: bytes
+    """Encoded png or jpeg, 8 bits a channel, grey or RGB, upright."""
     width: int
+    """Width in pixels."""
     height: int
+    """Height in pixels."""
 
 
-class _Quiet:
-    """Silences Pillow's warnings while any thread is inside: `warnings.catch_warnings` alone is not thread-safe."""
+class _SilencedWarnings:
+    """Silences Pillow's warnings while any thread is inside; `warnings.catch_warnings` alone is not thread-safe."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -78,11 +76,11 @@ class _Quiet:
                 self._saved.__exit__(*error)
 
 
-_quiet = _Quiet()
+_without_warnings = _SilencedWarnings()
 
 
 def _open(data: bytes, name: str) -> Image.Image:
-    """Decode the first frame wholly, or say why not."""
+    """Decode the whole first frame, or raise an ImageError."""
     if not data:
         raise ImageError(name, "is empty (0 bytes).")
     limit = Image.MAX_IMAGE_PIXELS
@@ -99,18 +97,14 @@ def _open(data: bytes, name: str) -> Image.Image:
     except Image.DecompressionBombError:
         raise ImageError(name, f"has more than {limit:,} pixels. Scale it down.") from None
     except UnidentifiedImageError:
-        raise ImageError(name, "is not an image that can be read (png, jpeg, bmp, gif, tiff, webp, ppm).") from None
-    except Exception as error:  # damaged files bring Pillow to errors of many kinds
+        raise ImageError(name, "is not an image of a supported type (png, jpeg, bmp, gif, tiff, webp, ppm).") from None
+    except Exception as error:  # Pillow raises many types of errors for damaged files
         raise ImageError(name, f"is damaged ({one_line(error)}).") from None
     return image
 
 
 def _check_work(image: Image.Image, data: bytes) -> None:
-    """Refuse a small file that would take hours or gigabytes, though its picture is not large.
-
-    Raises:
-      ValueError: it is such a file.
-    """
+    """Raise a ValueError for a small file that would take hours or gigabytes to decode."""
     num_pixels = image.width * image.height
     if image.info.get("progressive") and data.count(b"\xff\xda") * num_pixels > MAX_WORK:
         raise ValueError("a jpeg of too many passes")
@@ -121,61 +115,45 @@ def _check_work(image: Image.Image, data: bytes) -> None:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What turns the picture upright, by its EXIF orientation; None where it is, or the EXIF data is damaged."""
+    """Find the transposition for the picture's EXIF orientation; None if it is upright or the EXIF data is damaged."""
     try:
         return _UPRIGHT.get(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # Pillow raises errors of many kinds
+    except Exception:  # Pillow raises many types of errors
         return None
 
 
-def _is_whole(data: bytes, kind: str | None) -> bool:
-    """Whether a png or jpeg is intact up to its end mark; Pillow reads on where it is not, TensorFlow stops."""
-    if kind == "JPEG":
-        return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
-    try:
-        open_image(data).verify()
-    except Exception:  # a checksum is wrong; Pillow raises errors of many kinds
-        return False
-    return b"\0\0\0\0IEND\xaeB`\x82" in data
-
-
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Whether TensorFlow decodes `data` to the upright picture that `image` is."""
+    """Whether TensorFlow, if it can decode `data` at all, decodes it to the upright picture that `image` is."""
     return (
         image.mode in _PLAIN.get(image.format or "", ())
         and "transparency" not in image.info
         and _turn(image) is None
-        and not (image.format == "PNG" and data[24] == 16)  # Pillow shows 16-bit colour as 8 bits
-        and _is_whole(data, image.format)
+        and not (image.format == "PNG" and data[24] == 16)  # Pillow reports 16-bit colour as 8 bits
     )
 
 
 def _converted(image: Image.Image, name: str) -> CanonicalImage:
-    """`image` as 8-bit png."""
+    """Convert `image` to 8-bit png."""
     if not image.width or not image.height:
         raise ImageError(name, "has no pixels.")
     try:
         turn = _turn(image)
         flat = flat_image(image if turn is None else image.transpose(turn))
-    except Exception as error:  # modes that Pillow cannot convert; files it had not read to the end
+    except Exception as error:  # a mode that Pillow cannot convert, or a file that it had not read to the end
         raise ImageError(name, f"cannot be converted ({one_line(error)}).") from None
     return CanonicalImage(encode_image(flat, "PNG"), flat.width, flat.height)
 
 
 def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
-    """Check an encoded image, and change its bytes only where TensorFlow would see another picture.
+    """Check an encoded image, and convert it only if TensorFlow would decode it to another picture.
 
-    Changed to 8-bit png: 16 bits, CMYK, transparency (on white), EXIF rotation, formats other than png and jpeg
-    (of several frames the first), and files that lack their end mark.
-
-    Args:
-      data: the encoded image.
-      name: for messages.
+    Converted to 8-bit png: 16 bits, CMYK, transparency (on white), EXIF rotation, formats other than png and jpeg
+    (the first frame). A damaged file that Pillow can read and TensorFlow cannot is kept: see `as_png`.
 
     Raises:
       ImageError: it is empty, not an image, damaged or too large.
     """
-    with _quiet:
+    with _without_warnings:
         image = _open(data, name)
         if _is_plain(image, data):
             return CanonicalImage(data, image.width, image.height)
@@ -183,61 +161,49 @@ def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
 
 
 def pixel_digest(data: bytes) -> bytes:
-    """Tells pictures apart by what they show, however they are stored.
-
-    Args:
-      data: of a `CanonicalImage`.
-    """
-    with _quiet:
+    """Compute a digest of the pixels of a `CanonicalImage`'s data, whatever its format."""
+    with _without_warnings:
         picture = _open(data, "image").convert("RGB")
     return hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).digest()
 
 
 def as_png(data: bytes, name: str = "image") -> bytes:
-    """What Pillow sees in an encoded image, as 8-bit png: for the few damaged or odd files that only Pillow reads.
-
-    Raises:
-      ImageError: Pillow cannot read it either.
-    """
-    with _quiet:
+    """Convert an encoded image to 8-bit png, for the few damaged or unusual files that only Pillow can read."""
+    with _without_warnings:
         return _converted(_open(data, name), name).data
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    """Convert an array as `image_to_bytes` takes it."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or not array.size:
-        raise ImageError(name, f"an array of shape {array.shape} is no image: give (H, W), (H, W, 1) or (H, W, 3).")
+        raise ImageError(name, f"an array of shape {array.shape} is not an image. Give (H, W), (H, W, 1) or (H, W, 3).")
     if array.dtype == bool or np.issubdtype(array.dtype, np.floating):
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise ImageError(name, "float values must lie between 0 and 1. Divide by 255, or give uint8.")
+            raise ImageError(name, "float values must be between 0 and 1. Divide by 255, or give uint8.")
         array = np.round(array * 255.0).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise ImageError(name, f"an array of {array.dtype} is no image: give uint8, or float from 0 to 1.")
+        raise ImageError(name, f"an array of {array.dtype} is not an image. Give uint8, or float from 0 to 1.")
     return Image.fromarray(np.ascontiguousarray(array))
 
 
 def read_file(path: str | os.PathLike) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-      ImageError: it is missing, a folder, or cannot be read.
-    """
+    """Read an image file; raise an ImageError if it is missing, a folder, or cannot be read."""
     try:
         return read_plain(path, MAX_BYTES)
     except FileNotFoundError:
         raise ImageError(str(path), "there is no such file.") from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ImageError(str(path), f"cannot be read ({one_line(error)}).") from None
 
 
 def image_to_bytes(image: Any, name: str = "image") -> CanonicalImage:
-    """Anything that is an image, ready for the network's transform.
+    """Convert an image of any Python type for the network's transform.
 
     Args:
-      image: a path, encoded bytes, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) of uint8 or of floats
-        from 0 to 1.
-      name: for messages where it is no path.
+      image: a path, encoded bytes, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) of uint8 or floats 0 to 1.
+      name: for messages if it is not a path.
 
     Raises:
       ImageError: it cannot be read.
@@ -248,5 +214,5 @@ def image_to_bytes(image: Any, name: str = "image") -> CanonicalImage:
         return canonical_image(bytes(image), name)
     if not isinstance(image, Image.Image):
         image = _from_array(np.asarray(image), name)
-    with _quiet:
+    with _without_warnings:
         return _converted(image, name)

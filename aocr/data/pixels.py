@@ -1,5 +1,7 @@
-"""`aocr.data.preprocess` with numpy and Pillow alone, for reading where TensorFlow is missing. To the bit but for the
-resizing, which agrees to 1e-5."""
+"""The image transform with numpy and Pillow, for reading without TensorFlow.
+
+Equal to `aocr.data.preprocess` except for resizing, which agrees to 1e-5; tests/test_onnx.py keeps the two equal.
+"""
 
 from __future__ import annotations
 
@@ -14,63 +16,65 @@ from aocr.config import ModelConfig, width_at
 from aocr.report.pictures import open_image
 
 _RED, _GREEN, _BLUE = 9797, 19234, 3737
-"""What libpng makes grey of: 0.299 and 0.587 of 2**15, and the rest."""
+"""libpng's weights of grey: 0.299 and 0.587 of 2**15, and the rest."""
 _CUBIC, _TABLE = -0.75, 1024
-"""TensorFlow 1's bicubic filter, and the steps of its table."""
+"""Parameter of TensorFlow 1's bicubic kernel, and the steps of its table."""
 
 
 def decode_image(data: bytes, channels: int) -> np.ndarray:
-    """An encoded png or jpeg, as `aocr.data.images` gives it, -> (H, W, channels) uint8."""
+    """Decode the data of a `CanonicalImage` to (H, W, channels) uint8."""
     image = open_image(data)
     mode = "L" if channels == 1 else "RGB"
     if image.format == "JPEG":
-        image.draft(mode, image.size)  # grey is the brightness that the file holds
+        image.draft(mode, image.size)  # the luminance as stored
     if channels == 1 and image.mode not in ("1", "L"):
         values = np.asarray(image.convert("RGB"), np.int64)
         return (values @ (_RED, _GREEN, _BLUE) >> 15).astype(np.uint8)[..., None]
     return np.asarray(image.convert(mode)).reshape(image.height, image.width, channels)
 
 
-def _shrunk_height(config: ModelConfig, width: int) -> int:
-    return max(1, math.ceil(config.network_width / width * config.height))
+def _scaled_size(image: np.ndarray, config: ModelConfig) -> tuple[bool, tuple[int, int]]:
+    """As `aocr.data.preprocess._scaled_size`."""
+    aspect = int(width_at(config.height, image.shape[1], image.shape[0]))
+    if aspect <= config.network_width:
+        return True, (config.height, aspect)
+    return False, (max(1, math.ceil(config.network_width / aspect * config.height)), config.network_width)
 
 
 @lru_cache(64)
-def _cubic_weights(before: int, after: int) -> tuple[np.ndarray, np.ndarray]:
-    """(after, 4) pixels of a line of `before` that each pixel after is made of, and (after, 4) their weights."""
-    places, weights = np.zeros((after, 4), int), np.zeros((after, 4), np.float32)
-    scale = np.float32(before / after)
-    for i in range(after):
-        place = np.float32(i) * scale
-        left = math.floor(place)
-        offset = round(float(place - np.float32(left)) * _TABLE)
+def _cubic_weights(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the (new_size, 4) source pixels of each pixel of a resized line, and their (new_size, 4) weights."""
+    indices, weights = np.zeros((new_size, 4), int), np.zeros((new_size, 4), np.float32)
+    scale = np.float32(size / new_size)
+    for i in range(new_size):
+        position = np.float32(i) * scale
+        left = math.floor(position)
+        offset = round(float(position - np.float32(left)) * _TABLE)
         for step in range(-1, 3):
-            away = abs(step - offset / _TABLE)
+            distance = abs(step - offset / _TABLE)
             a = _CUBIC
-            if away <= 1:
-                weight = ((a + 2) * away - (a + 3)) * away * away + 1
+            if distance <= 1:
+                weight = ((a + 2) * distance - (a + 3)) * distance * distance + 1
             else:
-                weight = ((a * away - 5 * a) * away + 8 * a) * away - 4 * a
-            places[i, step + 1], weights[i, step + 1] = min(max(left + step, 0), before - 1), weight
-    return places, weights
+                weight = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+            indices[i, step + 1], weights[i, step + 1] = min(max(left + step, 0), size - 1), weight
+    return indices, weights
 
 
 def _bicubic(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int]:
     height, width = image.shape[:2]
-    aspect = int(width_at(config.height, width, height))
-    target = (height, width) if height <= config.height else (config.height, aspect)
-    if aspect > config.network_width:
-        target = (_shrunk_height(config, aspect), config.network_width)
-    (places, weights), (places_across, weights_across) = (
-        _cubic_weights(before, after) for before, after in zip((height, width), target, strict=True)
-    )
-    rows = np.einsum("ak,akcd->acd", weights, image[places].astype(np.float32))
-    resized = np.einsum("ek,aekd->aed", weights_across, rows[:, places_across])
-    spare = ((0, config.height - target[0]), (0, config.network_width - target[1]), (0, 0))
-    return np.pad(resized, spare), target[1]
+    fits, (new_height, new_width) = _scaled_size(image, config)
+    if fits and height <= config.height:
+        new_height, new_width = height, width
+    rows, row_weights = _cubic_weights(height, new_height)
+    columns, column_weights = _cubic_weights(width, new_width)
+    resized = np.einsum("ak,akcd->acd", row_weights, image[rows].astype(np.float32))
+    resized = np.einsum("ek,aekd->aed", column_weights, resized[:, columns])
+    padding = ((0, config.height - new_height), (0, config.network_width - new_width), (0, 0))
+    return np.pad(resized, padding), new_width
 
 
-def _stretched(image: np.ndarray) -> np.ndarray:
+def _normalised(image: np.ndarray) -> np.ndarray:
     mean, spread = image.mean(dtype=np.float64), max(float(image.std(dtype=np.float64)), 4.0)
     farthest = max(float(np.abs(image - mean).max()), 4.0)
     return (128.0 + (image - mean) * min(50.0 / spread, 128.0 / farthest)).astype(np.float32)
@@ -81,16 +85,12 @@ def _resized(channel: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _antialiased(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int]:
-    height, width = image.shape[:2]
-    aspect = int(width_at(config.height, width, height))
-    target = (config.height, aspect)
-    if aspect > config.network_width:
-        target = (_shrunk_height(config, aspect), config.network_width)
-    channels = np.moveaxis(image.astype(np.float32), 2, 0)
-    resized = _stretched(np.stack([_resized(np.ascontiguousarray(channel), *target) for channel in channels], axis=2))
-    above = (config.height - target[0]) // 2
-    rest = config.height - target[0] - above
-    return np.pad(resized, ((above, rest), (0, 0), (0, 0)), constant_values=128.0), target[1]
+    _, (height, width) = _scaled_size(image, config)
+    channels = [np.ascontiguousarray(channel) for channel in np.moveaxis(image.astype(np.float32), 2, 0)]
+    resized = _normalised(np.stack([_resized(channel, height, width) for channel in channels], axis=2))
+    above = (config.height - height) // 2
+    below = config.height - height - above
+    return np.pad(resized, ((above, below), (0, 0), (0, 0)), constant_values=128.0), width
 
 
 def scale_image(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int, float]:

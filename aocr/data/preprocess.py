@@ -1,4 +1,7 @@
-"""The one image transform, in graph: encoded image -> picture of the network's height with its aspect kept."""
+"""The image transform in TensorFlow: encoded image -> picture of the network's height with its aspect kept.
+
+`aocr.data.pixels` does the same without TensorFlow; tests/test_onnx.py keeps the two equal.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,7 @@ from aocr.config import ModelConfig, width_at
 
 
 def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
-    """Encoded png, jpeg, bmp or gif (first frame) -> (H, W, channels) uint8.
-
-    Args:
-      data: scalar string.
-      channels: 1 (grey) or 3.
-    """
+    """Decode a png, jpeg, bmp or gif (first frame), a scalar string, to (H, W, channels) uint8; 1 channel is grey."""
 
     def by_colour():
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
@@ -35,33 +33,30 @@ def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
     return image
 
 
-def _shrunk_height(config: ModelConfig, width):
-    """Height in pixels of an image that is `width` wide at the network's height, once shrunk to its width."""
-    ratio = tf.cast(config.network_width, tf.float64) / tf.cast(width, tf.float64)
-    return tf.maximum(1, tf.cast(tf.math.ceil(ratio * config.height), tf.int32))
+def _scaled_size(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
+    """Whether an image scaled to the network's height fits its width; its (height, width), shrunk if it does not."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    aspect = tf.cast(width_at(config.height, width, height), tf.int32)
+    ratio = tf.cast(config.network_width, tf.float64) / tf.cast(aspect, tf.float64)
+    shrunk = tf.maximum(1, tf.cast(tf.math.ceil(ratio * config.height), tf.int32))
+    fits = aspect <= config.network_width
+    return fits, tf.where(fits, [config.height, aspect], [shrunk, config.network_width])
 
 
 def _bicubic(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """As aocr 0.7.6: TensorFlow 1 bicubic, images of height 32 or less left as they are if they fit."""
-    height, width = tf.unstack(tf.shape(image)[:2])
-    aspect = tf.cast(width_at(config.height, width, height), tf.int32)
-    fits = aspect <= config.network_width
-    target = tf.cond(
-        fits,
-        lambda: tf.cond(
-            height <= config.height, lambda: tf.stack([height, width]), lambda: tf.stack([config.height, aspect])
-        ),
-        lambda: tf.stack([_shrunk_height(config, aspect), config.network_width]),
-    )
-    resized = tf.raw_ops.ResizeBicubic(images=image[None], size=target)[0]
+    """Resize as aocr 0.7.6: with TF1's bicubic kernel, leaving small images unscaled."""
+    size = tf.shape(image)[:2]
+    fits, scaled_size = _scaled_size(image, config)
+    new_size = tf.where(fits & (size[0] <= config.height), size, scaled_size)
+    resized = tf.raw_ops.ResizeBicubic(images=image[None], size=new_size)[0]
     padded = tf.image.pad_to_bounding_box(resized, 0, 0, config.height, config.network_width)
-    return padded, target[1]
+    return padded, new_size[1]
 
 
-def _stretched(image: tf.Tensor) -> tf.Tensor:
-    """Mean brightness to the middle and contrast to a fixed spread, so that faint print reads as bold does.
+def _normalised(image: tf.Tensor) -> tf.Tensor:
+    """Normalise mean and contrast, so that faint print looks like bold print.
 
-    Where little ink stands on much paper that spread would cut off all shades of the ink: none is cut off.
+    The contrast is lower where little ink on much paper would otherwise be clipped.
     """
     mean, variance = tf.nn.moments(image, axes=(0, 1, 2))
     spread = tf.maximum(tf.sqrt(variance), 4.0)  # a blank image stays blank
@@ -70,31 +65,16 @@ def _stretched(image: tf.Tensor) -> tf.Tensor:
 
 
 def _antialiased(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Antialiased bilinear to the network's height; an image that is too wide is shrunk, and centred in height."""
-    height, width = tf.unstack(tf.shape(image)[:2])
-    aspect = tf.cast(width_at(config.height, width, height), tf.int32)
-    target = tf.cond(
-        aspect <= config.network_width,
-        lambda: tf.stack([config.height, aspect]),
-        lambda: tf.stack([_shrunk_height(config, aspect), config.network_width]),
-    )
-    resized = _stretched(tf.image.resize(image, target, antialias=True))
-    above = (config.height - target[0]) // 2
-    rest = config.height - target[0] - above
-    padded = tf.pad(resized, [[above, rest], [0, 0], [0, 0]], constant_values=128.0)
-    return padded, target[1]
+    """Resize bilinear with antialiasing to the network's height; an image that is too wide is shrunk and centred."""
+    height, width = tf.unstack(_scaled_size(image, config)[1])
+    resized = _normalised(tf.image.resize(image, (height, width), antialias=True))
+    above = (config.height - height) // 2
+    below = config.height - height - above
+    return tf.pad(resized, [[above, below], [0, 0], [0, 0]], constant_values=128.0), width
 
 
 def scale_image(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Scale and normalise one decoded image.
-
-    Args:
-      image: (H, W, C) values 0 to 255.
-      config: its limits and architecture.
-
-    Returns:
-      As `preprocess`.
-    """
+    """Scale and normalise one decoded image, (H, W, C) values 0 to 255; returns what `preprocess` does."""
     resize = _bicubic if config.traits.resizes_bicubic else _antialiased
     scaled, width = resize(image, config)
     scaled.set_shape((config.height, config.network_width if config.traits.fixed_width else None, config.channels))
@@ -103,49 +83,44 @@ def scale_image(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Te
 
 
 def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decode, scale and normalise one image.
-
-    Args:
-      data: scalar string, an encoded png, jpeg, bmp or gif.
-      config: its channels, limits and architecture.
+    """Decode, scale and normalise one encoded image, a scalar string.
 
     Returns:
-      image: (H, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, or
-        the network's where the architecture has a fixed width.
+      image: (H, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, or the network's
+        if the architecture has a fixed width.
       width: scalar int32, valid pixels of W.
-      scale: scalar float32, pixels of the original image that a pixel of `image` spans.
+      scale: scalar float32, original pixels that a pixel of `image` spans.
     """
     return scale_image(decode_image(data, config.channels), config)
 
 
 def padded_width(width):
-    """Width a batch is padded to whose widest image is `width` pixels: the next multiple of 16."""
+    """Compute the width of a batch whose widest image has `width` pixels: the next multiple of 16."""
     return (width + 15) // 16 * 16
 
 
 def batched(items: tf.Tensor, config: ModelConfig, transform: Callable = preprocess) -> tuple[tf.Tensor, ...]:
-    """Several images as the network's batch.
+    """Transform images to one padded batch.
 
     Args:
-      items: (N, ...) what `transform` takes one of.
-      config: of the model.
+      items: (N, ...) inputs of `transform`.
       transform: `preprocess` or `scale_image`.
 
     Returns:
       images: (N, H, W, C) float32, zero to the right of each image's width; W is the `padded_width` of the widest,
-        or the network's where the architecture has a fixed width.
+        or the network's if the architecture has a fixed width.
       widths: (N,) int32.
       scales: (N,) float32, as `preprocess`.
     """
     fixed = config.traits.fixed_width
     limit = config.network_width if fixed else padded_width(config.network_width)
 
-    def one(item):
+    def pad_one(item):
         image, width, scale = transform(item, config)
         padded = tf.pad(image, [[0, 0], [0, limit - tf.shape(image)[1]], [0, 0]])
         return tf.ensure_shape(padded, (config.height, limit, config.channels)), width, scale
 
-    images, widths, scales = tf.map_fn(one, items, fn_output_signature=(tf.float32, tf.int32, tf.float32))
+    images, widths, scales = tf.map_fn(pad_one, items, fn_output_signature=(tf.float32, tf.int32, tf.float32))
     images = tf.ensure_shape(images, (None, config.height, limit, config.channels))
     if not fixed:
         images = images[:, :, : padded_width(tf.reduce_max(widths))]

@@ -1,4 +1,4 @@
-"""A sheet of what the network sees: images as they go in, and as training varies them."""
+"""A sheet of images as the network sees them, plain and augmented."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ SHEET_WIDTH, GAP, LINE = 1000, 8, 34
 
 
 def _network_images(example: Example, channels: int, height: int, seed: int, strength: float) -> list[Image.Image]:
-    """An image as the network sees it, then varied."""
-    width, high = example.width, example.height
-    config = ModelConfig(Charset("x"), channels=channels, height=height, max_width=width, max_height=high)
-    pixels, valid, _ = preprocess(example.image, config)
+    """Transform an image for the network, and augment it."""
+    max_width, max_height = example.width, example.height
+    config = ModelConfig(Charset("x"), channels=channels, height=height, max_width=max_width, max_height=max_height)
+    pixels, width, _ = preprocess(example.image, config)
     plain = tf.repeat(pixels[None], NUM_VARIANTS, axis=0)
-    varied = augment(plain, tf.repeat(valid[None], NUM_VARIANTS), tf.constant([seed, 0]), strength)
-    values = np.concatenate([pixels[None], varied])
+    augmented = augment(plain, tf.repeat(width[None], NUM_VARIANTS), tf.constant([seed, 0]), strength)
+    values = np.concatenate([pixels[None], augmented])
     values = np.clip(values * 128.0 + 128.0, 0, 255).astype(np.uint8)
     return [Image.fromarray(value[:, :, 0] if channels == 1 else value).convert("RGB") for value in values]
 
 
-def _place(pictures: Sequence[Image.Image]) -> tuple[list[tuple[int, int]], int]:
-    """Corners of pictures set side by side while they fit, and the height they take."""
+def _corners(pictures: Sequence[Image.Image]) -> tuple[list[tuple[int, int]], int]:
+    """Arrange pictures in rows: their upper left corners, and the total height."""
     corners, x, y = [], GAP, 0
     for picture in pictures:
         if x > GAP and x + picture.width + GAP > SHEET_WIDTH:
@@ -48,15 +48,7 @@ def _place(pictures: Sequence[Image.Image]) -> tuple[list[tuple[int, int]], int]
 
 
 def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> bytes:
-    """A PNG of a few images spread over a dataset: as the default network sees each, then three variants of it.
-
-    It is in colour where training would read colour.
-
-    Args:
-      paths: TFRecord files written by aocr.
-      seed: of the variants.
-      strength: of the variation.
-    """
+    """Draw a PNG of a few images spread over TFRecord files: each as the default network sees it, then augmented."""
     sizes = np.array([(example.width, example.height) for path in paths for example in read_examples(path)])
     count, network_height = len(sizes), height_for(sizes)
     channels = channels_for(share_with_colour(paths, count))
@@ -70,9 +62,9 @@ def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> 
         scale = min(2.0, (SHEET_WIDTH - 2 * GAP) / pictures[0].width)  # the same for all but the widest
         size = (max(1, round(pictures[0].width * scale)), max(1, round(network_height * scale)))
         pictures = [picture.resize(size, Image.Resampling.BILINEAR) for picture in pictures]
-        corners, taken = _place(pictures)
+        corners, row_height = _corners(pictures)
         rows.append((height, example.label, pictures, corners))
-        height += LINE + taken + GAP
+        height += LINE + row_height + GAP
     sheet = Image.new("RGB", (SHEET_WIDTH, height), (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     for top, label, pictures, corners in rows:
@@ -83,10 +75,6 @@ def draw_preview(paths: Sequence[str], seed: int = 0, strength: float = 1.0) -> 
 
 
 def write_preview(path: str, paths: Sequence[str]) -> None:
-    """Write the sheet of `draw_preview`.
-
-    Raises:
-      DatasetError: the file cannot be written.
-    """
+    """Write the sheet of `draw_preview`."""
     with files.writing(path, partial(DatasetError, path)):
         files.write_picture(path, draw_preview(paths))

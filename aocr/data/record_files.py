@@ -1,4 +1,4 @@
-"""Files of records: which ones a path, a glob or the stem of shards names, and writing them whole or not at all."""
+"""Files of records: find them by path, glob or the stem of shards; write them whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,124 +13,79 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from aocr import files
-from aocr.data.records import Example, is_tfrecord, missing, reading, serialize
+from aocr.data.records import Example, is_tfrecord, reading, serialize
 from aocr.errors import DatasetError
 
 log = logging.getLogger("aocr")
 
-_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})", re.DOTALL)
+_SHARD = re.compile(r".*-\d{5}-of-\d{5}", re.DOTALL)
 _TEMPORARY = re.compile(r".*\.\d+\.tmp", re.DOTALL)
 
 
-def _glob(pattern: str) -> list[str]:
-    """Files of a glob, sorted, without those that a writer has not finished."""
-    return [path for path in files.find(pattern) if not _TEMPORARY.fullmatch(path)]
+def shard_paths(path: str, num_shards: int) -> list[str]:
+    """List `path` itself for one shard, otherwise `path-00000-of-00004` and so on."""
+    if num_shards == 1:
+        return [path]
+    return [f"{path}-{i:05d}-of-{num_shards:05d}" for i in range(num_shards)]
 
 
 def _shards(stem: str) -> list[str]:
-    """The shards that a stem (or a glob of stems) names.
-
-    Raises:
-      DatasetError: one is missing.
-    """
-    found = {path: shard for path in _glob(f"{stem}-*-of-*") if (shard := _SHARD.fullmatch(path))}
-    for name, total in {shard.group(1, 3) for shard in found.values()}:
-        lost = next((path for i in range(int(total)) if (path := _shard_path(name, i, int(total))) not in found), None)
-        if lost:
-            raise DatasetError(name, f"its shard {lost} is missing. Restore it, or build again with aocr dataset.")
-    return list(found)
-
-
-def _check_one_build(pattern: str, paths: Sequence[str]) -> None:
-    """Refuse files of which some are left from an earlier build under the same name."""
-    builds: dict[str, tuple[str | None, str]] = {}
-    for path in paths:
-        shard = _SHARD.fullmatch(path)
-        name, total = shard.group(1, 3) if shard else (path, None)
-        before, other = builds.setdefault(name, (total, path))
-        if before != total:
-            raise DatasetError(pattern, f"{other} and {path} are of different builds. Remove those of the older one.")
+    """Find the shards of a stem, sorted; raise a DatasetError if they are incomplete or of different builds."""
+    paths = [path for path in files.find(f"{glob.escape(stem)}-*-of-*") if _SHARD.fullmatch(path)]
+    totals = {int(path[-5:]) for path in paths}
+    if len(totals) > 1:
+        raise DatasetError(stem, "has shards of different builds. Remove the older files.")
+    for total in totals:
+        if missing_paths := set(shard_paths(stem, total)) - set(paths):
+            reason = f"its shard {min(missing_paths)} is missing. Restore it, or build again with aocr dataset."
+            raise DatasetError(stem, reason)
+    return paths
 
 
 def matching_files(pattern: str) -> list[str]:
-    """Files that a path, a glob, or the stem of shards names, sorted; none is no error.
-
-    Shards without a record are left out.
+    """Find the files that a path, a glob, or the stem of shards names, sorted.
 
     Raises:
-      DatasetError: a shard is missing, or files of two builds under one name are among them.
-      OSError: the place cannot be reached.
+      DatasetError: the shards are incomplete.
     """
     if files.exists(pattern):
-        beside = [path for path in _glob(f"{pattern}-*-of-*") if _is_shard_of(path, pattern)]
-        if beside and not files.is_folder(pattern) and is_tfrecord(pattern):
-            _check_one_build(pattern, [pattern, *beside])
         return [pattern]
-    paths = sorted(_shards(glob.escape(pattern)) or {*_glob(pattern), *_shards(pattern)})  # a name may have brackets
-    _check_one_build(pattern, paths)
-    return [path for path in paths if not _SHARD.fullmatch(path) or files.size(path)] or paths
-
-
-def _is_shard_of(path: str, stem: str) -> bool:
-    shard = _SHARD.fullmatch(path)
-    return shard is not None and shard[1] == stem
+    paths = _shards(pattern) or [path for path in files.find(pattern) if not _TEMPORARY.fullmatch(path)]
+    return [path for path in paths if files.size(path)] or paths  # a shard may be empty
 
 
 def expand_datasets(patterns: Sequence[str]) -> list[str]:
-    """Files that paths, globs and stems of shards name, each once; of one pattern in sorted order.
+    """Find the files that paths, globs and stems of shards name, each once; sorted within a pattern.
 
     Raises:
-      DatasetError: one names nothing, or shards that are not whole or not of one build.
+      DatasetError: a pattern names nothing or incomplete shards.
     """
-    found: dict[str, str] = {}
+    by_real_path: dict[str, str] = {}
     for pattern in patterns:
         with reading(pattern):
             paths = matching_files(pattern)
-        if not paths:
-            raise missing(pattern)
+            if not paths:
+                raise FileNotFoundError
         for path in paths:
-            found.setdefault(path if files.is_remote(path) else os.path.realpath(path), path)
-    return list(found.values())
-
-
-def _shard_path(stem: str, number: int, total: int) -> str:
-    return f"{stem}-{number:05d}-of-{total:05d}"
-
-
-def shard_paths(path: str, num_shards: int) -> list[str]:
-    """`path` itself, or `path-00000-of-00004` and so on."""
-    if num_shards == 1:
-        return [path]
-    return [_shard_path(path, i, num_shards) for i in range(num_shards)]
+            by_real_path.setdefault(path if files.is_remote(path) else os.path.realpath(path), path)
+    return list(by_real_path.values())
 
 
 def _check_replaceable(path: str) -> None:
-    """Refuse to write over anything but records.
-
-    Raises:
-      DatasetError: something else is there.
-    """
+    """Raise a DatasetError if anything but records would be overwritten."""
     if files.is_folder(path):
         raise DatasetError(path, "is a folder. Name a file to write.")
-    if not files.exists(path):
-        return
-    if not files.is_remote(path) and not os.path.isfile(path):
-        raise DatasetError(path, "is not a plain file. Name a file to write.")
-    if files.size(path) and not is_tfrecord(path):
-        raise DatasetError(path, "already exists and holds no records. Name another output, or remove it.")
+    if files.exists(path) and files.size(path) and not is_tfrecord(path):
+        raise DatasetError(path, "already exists and is not a file of records. Name another output, or remove it.")
 
 
 class RecordWriter:
-    """Writes records under temporary names and renames the files once all is well: a context manager.
+    """Writes records to temporary files and renames these at the end: a context manager.
 
-    Records of before are replaced; a file of any other kind is not.
-
-    Args:
-      path: of the file, or the stem of the shards.
-      num_shards: files that records are dealt to in turn.
+    Existing records are replaced; a file of another type is not. Shards get the records in turn.
 
     Raises:
-      DatasetError: the folder cannot be written, the disk is full, or a file that holds no records has the name.
+      DatasetError: the folder cannot be written, the disk is full, or a file of another type has the name.
     """
 
     def __init__(self, path: str, num_shards: int = 1):
@@ -152,9 +107,7 @@ class RecordWriter:
                 if folder and not files.is_folder(folder):
                     files.make_folder(folder)
                     log.info("Made the folder %s", folder)
-                for temporary in self._temporary:
-                    files.drop_link(temporary)
-                    self._writers.append(tf.io.TFRecordWriter(temporary))
+                self._writers += map(tf.io.TFRecordWriter, self._temporary)
         except BaseException:
             self._clear()
             raise
@@ -175,13 +128,13 @@ class RecordWriter:
                     for temporary, path in zip(self._temporary, self.paths, strict=True):
                         files.rename(temporary, path)
         except DatasetError:
-            if kind is None:  # else what is under way says more
+            if kind is None:  # otherwise the first error says more
                 raise
         finally:
             self._clear()
 
     def _clear(self) -> None:
-        """Remove what is left under temporary names."""
+        """Remove the temporary files that are left."""
         for temporary in self._temporary:
             with contextlib.suppress(OSError):
                 files.remove(temporary)

@@ -1,4 +1,4 @@
-"""Records: images with labels in TFRecord files, as aocr 0.7.6 wrote them and with the image's size beside."""
+"""Records: images with labels in TFRecord files, as aocr 0.7.6 wrote them plus each image's size."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ import tensorflow as tf
 
 from aocr import files
 from aocr.checksum import HEAD_BYTES, is_head
-from aocr.data.framing import TAIL_BYTES, num_fitting
 from aocr.errors import DatasetError
 from aocr.text.charset import normalise
+
+FRAME_BYTES = 16
+"""Bytes around each record in a TFRecord file: its length (8) and two checksums (4 each)."""
+
+without_autograph = tf.autograph.experimental.do_not_convert
+"""Decorator of a function that builds a dataset: the functions it maps are traced as they are, which is faster."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One record.
-
-    Attributes:
-      image: the encoded image.
-      label: the text in it, NFC.
-      comment: anything; the image's path where it was asked for.
-      width, height: of the image in pixels; 0: not known (a record of aocr 0.7.6).
-    """
+    """One record."""
 
     image: bytes
+    """The encoded image."""
     label: str
+    """The text in it, NFC."""
     comment: str = ""
+    """Any text; the image's path with `--save-filename`."""
     width: int = 0
+    """Width of the image in pixels; 0 if unknown (a record of aocr 0.7.6)."""
     height: int = 0
+    """Height of the image in pixels; 0 if unknown."""
 
 
 def serialize(example: Example) -> bytes:
-    """A record's bytes: features image, label (UTF-8), comment; and width, height, which aocr 0.7.6 ignores."""
+    """Encode a record: features image, label (UTF-8), comment; and width, height, which aocr 0.7.6 ignores."""
     texts = {"image": example.image, "label": example.label.encode(), "comment": example.comment.encode()}
     features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for name, v in texts.items()}
     for name, value in (("width", example.width), ("height", example.height)):
@@ -43,7 +46,7 @@ def serialize(example: Example) -> bytes:
 
 
 def _text(value: bytes) -> str:
-    """UTF-8, or Latin-1 where it is not: records of aocr 0.7.6."""
+    """Decode UTF-8, or Latin-1 in records of aocr 0.7.6."""
     try:
         return normalise(value.decode("utf-8"))
     except UnicodeDecodeError:
@@ -51,126 +54,93 @@ def _text(value: bytes) -> str:
 
 
 def parse(serialized: bytes, path: str, number: int) -> Example:
-    """The record in `serialized`, number `number` of `path`.
-
-    Raises:
-      DatasetError: it is another program's.
-    """
+    """Decode record `number` of the file `path`; raise a DatasetError if another program wrote it."""
     try:
         features = tf.train.Example.FromString(serialized).features.feature
-    except Exception:  # protobuf's DecodeError has no public home
-        raise DatasetError(path, f"record {number:,} is not of aocr. Build it with aocr dataset.") from None
-    if any(name not in features or features[name].WhichOneof("kind") != "bytes_list" for name in ("image", "label")):
-        kinds = (f"{name} ({features[name].WhichOneof('kind')})" for name in sorted(features))
-        reason = f"record {number:,} has no image and label of bytes; its features: {', '.join(kinds) or 'none'}."
-        raise DatasetError(path, f"{reason} Build it with aocr dataset.")
-
-    image, label, comment = (next(iter(features[name].bytes_list.value), b"") for name in ("image", "label", "comment"))
+        image, label = features["image"].bytes_list.value[0], features["label"].bytes_list.value[0]
+    except Exception:  # protobuf's DecodeError, which has no public home, or IndexError
+        reason = f"record {number:,} lacks the features 'image' and 'label'. Build the file with aocr dataset."
+        raise DatasetError(path, reason) from None
+    comment = next(iter(features["comment"].bytes_list.value), b"")
     width, height = (next(iter(features[name].int64_list.value), 0) for name in ("width", "height"))
     return Example(image, _text(label), _text(comment), width, height)
 
 
-def _cut_off(path: str, num_whole: int) -> DatasetError:
-    if num_whole == 0:
+def damaged_record(path: str, num_intact: int) -> DatasetError:
+    """Make the error for a file that is damaged after `num_intact` records."""
+    if num_intact == 0:
         return DatasetError(path, "is not a TFRecord file, or its start is damaged.")
-    reason = f"record {num_whole + 1:,} is cut off or damaged; the {num_whole:,} before it are whole."
-    return DatasetError(path, f"{reason} Build the file again with aocr dataset.")
+    reason = f"record {num_intact + 1:,} is cut off or damaged. Build the file again with aocr dataset."
+    return DatasetError(path, reason)
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Raise a DatasetError in place of an error of the file system inside the block."""
+    try:
+        with files.tensorflow_errors(path):
+            yield
+    except FileNotFoundError:
+        reason = "there is no such file. Check the path; make records with aocr dataset."
+        raise DatasetError(path, reason) from None
+    except OSError as error:
+        raise DatasetError(path, f"cannot be read ({files.one_line(error)}).") from None
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """As this, but not tuned by TensorFlow while it is read.
-
-    What tunes is a thread that sleeps for up to a minute between its looks. At times it sleeps on when reading ends,
-    which waits for it: at Ctrl-C, at the end of a validation.
-    """
+    """Turn off TensorFlow's tuning: its thread sleeps up to a minute, and Ctrl-C or the end of a validation waits."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
 
 
-def whole_records(path: str, limit: int | None = None) -> tf.data.Dataset:
-    """The records of one file, serialized; it ends before one whose length goes beyond the file's end.
+def check_lengths(path: str, limit: int | None = None) -> None:
+    """Check that the records of a file, or the first `limit` of them, end within it.
 
-    Args:
-      path: of the file.
-      limit: on the number of records; None: all.
+    TensorFlow reserves memory for whatever length a record claims, and ignores a file cut inside a length.
 
     Raises:
-      DatasetError: the file cannot be read.
+      DatasetError: the file cannot be read, is cut off, or contains a wrong length.
     """
+    position = number = 0
     with reading(path):
-        return without_autotune(tf.data.TFRecordDataset(path).take(num_fitting(path, limit)))
-
-
-def check_end(path: str, num_records: int, num_bytes: int) -> None:
-    """After the last of `whole_records`: there must be nothing behind it.
-
-    Args:
-      path: of the file.
-      num_records: that were read from it.
-      num_bytes: of all of them, without their frames.
-
-    Raises:
-      DatasetError: there is more in the file.
-    """
-    if files.size(path) != num_bytes + (HEAD_BYTES + TAIL_BYTES) * num_records:
-        raise _cut_off(path, num_records)
-
-
-def missing(path: str) -> DatasetError:
-    """The error of a file that is not there."""
-    return DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.")
-
-
-@contextlib.contextmanager
-def reading(path: str) -> Iterator[None]:
-    """Turns a failure to read inside the block into a DatasetError."""
-    try:
-        with files.tensorflow_errors(path):
-            yield
-    except FileNotFoundError:
-        raise missing(path) from None
-    except OSError as error:
-        raise DatasetError(path, f"cannot be read ({files.one_line(error)}).") from None
+        size = files.size(path)
+        with files.opened(path) as file:
+            while position < size and number != limit:
+                file.seek(position)
+                position += int.from_bytes(file.read(8), "little") + FRAME_BYTES
+                number += 1
+    if position > size:
+        raise damaged_record(path, number - 1)
 
 
 def read_examples(path: str, limit: int | None = None) -> Iterator[Example]:
-    """The records of one file, in order; only the first ones where there is a limit.
+    """Read the records of one file in order, up to `limit`.
 
     Raises:
-      DatasetError: the file is missing, cut off, damaged, or another program's.
+      DatasetError: the file is missing, cut off, damaged, or was written by another program.
     """
-    number = num_bytes = 0
+    check_lengths(path, limit)
+    records = tf.data.TFRecordDataset(path).take(-1 if limit is None else limit)
+    number = 0
     try:
         with reading(path):
-            for serialized in whole_records(path, limit).as_numpy_iterator():
-                number += 1
-                num_bytes += len(serialized)
+            for number, serialized in enumerate(without_autotune(records).as_numpy_iterator(), 1):
                 yield parse(serialized, path, number)
-            if number != limit:
-                check_end(path, number, num_bytes)
     except tf.errors.DataLossError:
-        raise _cut_off(path, number) from None
+        raise damaged_record(path, number) from None
 
 
 def is_tfrecord(path: str) -> bool:
-    """Whether a file begins as a TFRecord does: a length of 8 bytes whose checksum of 4 bytes follows.
-
-    Raises:
-      DatasetError: the file cannot be read.
-    """
+    """Whether a file starts as a TFRecord does: with a length of 8 bytes and its checksum."""
     with reading(path):
-        files.refuse_endless(path)  # what is read from it would be gone
+        files.refuse_endless(path)  # bytes read from a pipe cannot be read again
         return is_head(files.read(path, HEAD_BYTES))
 
 
 def is_verified(path: str) -> bool:
-    """Whether aocr wrote the file, having looked at every image.
-
-    Raises:
-      DatasetError: it is damaged or another program's.
-    """
+    """Whether aocr wrote a file of records after checking every image; raise a DatasetError if it is not of records."""
     first = next(read_examples(path, limit=1), None)
     if first is None:
-        raise DatasetError(path, "holds no record. Build it with aocr dataset.")
+        raise DatasetError(path, "contains no records. Build it with aocr dataset.")
     return first.width > 0

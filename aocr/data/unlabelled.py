@@ -1,4 +1,4 @@
-"""Images without labels, made ready to be read: none of those that must not be learnt."""
+"""Prepare unlabelled images for pseudo-labels, leaving out those that must not be trained on."""
 
 from __future__ import annotations
 
@@ -24,12 +24,7 @@ log = logging.getLogger("aocr")
 
 
 def digests_of(dataset: Dataset, chosen: np.ndarray | None = None) -> Iterator[bytes]:
-    """What the images of a dataset are told from others by.
-
-    Args:
-      dataset: whose images are meant.
-      chosen: (N,) bool, which of them; None: all.
-    """
+    """Compute the `pixel_digest` of the images of a dataset; with `chosen`, (N,) bool, of some of them."""
     records = (record for path in dataset.paths for record in read_examples(path))
     for number, record in enumerate(records):
         if chosen is None or chosen[number]:
@@ -37,7 +32,7 @@ def digests_of(dataset: Dataset, chosen: np.ndarray | None = None) -> Iterator[b
 
 
 def _items(source: str, data_base_dir: str | None) -> Iterator[tuple[str, Example | str]]:
-    """(name, the image or why it cannot be read) of a folder, an annotation file, records, or one image."""
+    """Yield (name, image or error) from a folder, an annotation file, records, or one image."""
     is_folder = files.is_folder(source)
     options = BuildOptions(data_base_dir=data_base_dir, label_from_filename=is_folder)
     items = (
@@ -45,7 +40,7 @@ def _items(source: str, data_base_dir: str | None) -> Iterator[tuple[str, Exampl
         if source.lower().endswith(IMAGE_ENDINGS)
         else items_in(source, options)
     )
-    if not isinstance(items, enumerate):  # records stay as they stand: they are read one by one
+    if not isinstance(items, enumerate):  # records are read one by one, in their order
         items = list(items)
         Random(0).shuffle(items)
     for number, item in items:
@@ -57,36 +52,32 @@ def _items(source: str, data_base_dir: str | None) -> Iterator[tuple[str, Exampl
 def build_unlabelled(
     sources: Sequence[str], output: str, never: dict[bytes, str], data_base_dir: str | None = None
 ) -> Dataset | None:
-    """Write the images to read as records without labels, each picture once.
+    """Write unlabelled images as records, each picture once.
 
     Args:
-      sources: folders, image files, annotation files or records; labels in them are ignored.
+      sources: folders, image files, annotation files or records; their labels are ignored.
       output: path of the records.
-      never: `pixel_digest` -> what it belongs to, of images to leave out.
-      data_base_dir: where the paths of annotation files may start.
+      never: `pixel_digest` -> source, of images to leave out.
+      data_base_dir: a folder to which the paths in annotation files may be relative.
 
     Returns:
-      The images; None: there are none left.
-
-    Raises:
-      AnnotationError, DatasetError: a source is missing, empty or damaged.
+      The images; None if all are left out.
     """
-    seen, left_out, broken, count = set(never), Counter[str](), [], 0
+    digests, left_out, errors, count = set(never), Counter[str](), [], 0
     with RecordWriter(output) as writer:
-        for name, found in (item for source in sources for item in _items(source, data_base_dir)):
-            if isinstance(found, str):
-                broken.append(f"{name}: left out: {found}")
+        for name, image in (item for source in sources for item in _items(source, data_base_dir)):
+            if isinstance(image, str):
+                errors.append(f"{name}: left out: {image}")
                 continue
-            digest = pixel_digest(found.image)
-            if digest in seen:
+            digest = pixel_digest(image.image)
+            if digest in digests:
                 left_out[never.get(digest, "other unlabelled images")] += 1
                 continue
-            seen.add(digest)
-            writer.write(found)
+            digests.add(digest)
+            writer.write(image)
             count += 1
-    warn_of(log, broken, "unlabelled images cannot be read")
-    for where, number in left_out.items():
-        log.info("%d unlabelled images left out: they show the same as %s.", number, where)
-    log.info("%d unlabelled images to read.", count)
-    name = ", ".join(sources)
-    return Dataset(name, (output,), summarise([output])) if count else None
+    warn_of(log, errors, "unlabelled images cannot be read")
+    for source, number in left_out.items():
+        log.info("%d unlabelled images left out: identical to %s.", number, source)
+    log.info("%d unlabelled images.", count)
+    return Dataset(", ".join(sources), (output,), summarise([output])) if count else None

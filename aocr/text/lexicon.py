@@ -1,4 +1,4 @@
-"""A list of words -> the automaton that reads nothing else."""
+"""A list of words -> the automaton that accepts only these."""
 
 from __future__ import annotations
 
@@ -13,42 +13,38 @@ from aocr.text.charset import NUM_SPECIALS, Charset, normalise
 
 
 def compile_lexicon(words: Sequence[str], charset: Charset) -> tuple[Automaton, list[str]]:
-    """The prefix tree of a list of texts.
-
-    Args:
-      words: the texts; brought to NFC, as labels are. Empty ones are left out.
-      charset: of the texts.
+    """Build the prefix tree of a list of texts, converted to NFC.
 
     Returns:
-      The automaton, and the texts left out because the charset lacks a symbol of theirs.
+      The automaton, and the texts left out because the charset lacks one of their symbols.
 
     Raises:
-      ConfigError: no text is left.
+      ConfigError: no text remains.
     """
-    words = sorted({normalise(word) for word in words} - {""})
-    absent = set(charset.missing("".join(words)))
-    left_out = [word for word in words if not absent.isdisjoint(word)]
-    kept = [word for word in words if absent.isdisjoint(word)]
-    if not kept:
+    distinct = sorted({normalise(word) for word in words} - {""})
+    absent = set(charset.missing("".join(distinct)))
+    left_out = [word for word in distinct if not absent.isdisjoint(word)]
+    words = [word for word in distinct if absent.isdisjoint(word)]
+    if not words:
         raise ConfigError("--lexicon", left_out[:3], "no entry can be written with the model's charset.")
-    size, lengths = charset.vocabulary_size, np.array([len(word) for word in kept])
-    ids, starts = _ids("".join(kept), charset), np.cumsum(lengths) - lengths
-    states, num_states = np.zeros(len(kept), np.int64), 1  # the state that each word has reached so far
-    keys, going = [], np.arange(len(kept))
+    size, lengths = charset.vocabulary_size, np.array([len(word) for word in words])
+    ids, starts = _ids("".join(words), charset), np.cumsum(lengths) - lengths
+    states, num_states = np.zeros(len(words), np.int64), 1  # the state that each word has reached so far
+    keys, unfinished = [], np.arange(len(words))
     for column in range(lengths.max()):
-        going = going[lengths[going] > column]
-        arcs = states[going] * size + ids[starts[going] + column]
-        level, place = np.unique(arcs, return_inverse=True)
-        keys.append(level)
-        states[going] = num_states + place
-        num_states += len(level)
+        unfinished = unfinished[lengths[unfinished] > column]
+        arcs = states[unfinished] * size + ids[starts[unfinished] + column]
+        distinct_arcs, arc_of_word = np.unique(arcs, return_inverse=True)
+        keys.append(distinct_arcs)
+        states[unfinished] = num_states + arc_of_word
+        num_states += len(distinct_arcs)
     accepting = np.zeros(num_states, bool)
     accepting[states] = True
     return Automaton.of_arcs(np.concatenate(keys), np.arange(1, num_states), accepting, size), left_out
 
 
 def _ids(text: str, charset: Charset) -> np.ndarray:
-    """Symbol ids of a long text, all of whose characters the charset has."""
+    """Convert a long text, whose characters are all in the charset, to symbol ids."""
     symbols = np.array([ord(symbol) for symbol in charset.symbols])
     order = np.argsort(symbols)
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
@@ -56,11 +52,7 @@ def _ids(text: str, charset: Charset) -> np.ndarray:
 
 
 def read_words(path: str) -> list[str]:
-    """The lines of a file that are not empty.
-
-    Raises:
-      ConfigError: it is missing, cannot be read, is not UTF-8, or has no line.
-    """
+    """Read the non-empty lines of a file; raise a ConfigError if there are none or it is not UTF-8."""
     try:
         lines = list(files.text_lines(files.read(path)))
     except (OSError, ValueError) as error:
@@ -69,5 +61,5 @@ def read_words(path: str) -> list[str]:
         number = lines.index(None) + 1
         raise ConfigError("--lexicon", path, f"line {number} is not UTF-8. Save the file as UTF-8.")
     if not any(lines):
-        raise ConfigError("--lexicon", path, "has no line. Write one text a line.")
+        raise ConfigError("--lexicon", path, "has no lines. Write one text a line.")
     return [line for line in lines if line]

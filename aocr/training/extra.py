@@ -21,7 +21,7 @@ import numpy as np
 from aocr import files
 from aocr.data.automatic import network_widths
 from aocr.data.batching import plan_batches
-from aocr.data.datasets import Dataset, checked_summary, open_dataset, summarise
+from aocr.data.datasets import Dataset, open_dataset, summarise
 from aocr.data.images import pixel_digest
 from aocr.data.pipeline import Batches
 from aocr.data.record_files import RecordWriter
@@ -180,7 +180,7 @@ class ExtraImages:
     def _is_usable(self, path: str) -> bool:
         """Return whether images of an interrupted run still fit the flags and the data."""
         try:
-            summary = checked_summary(path, [path])
+            summary = summarise([path])
             digests = [pixel_digest(example.image) for example in read_examples(path)]
         except AocrError:
             return False

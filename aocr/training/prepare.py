@@ -72,7 +72,7 @@ class Plan:
     def log(self) -> None:
         """Log what the network will and will not see."""
         config, sizes = self.config, self.data.summary.sizes
-        log.info("Charset: %s", config.charset.shown())
+        log.info("Charset: %s", config.charset.describe())
         log.info(
             "Limits: texts of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --height)",
             config.max_prediction,
