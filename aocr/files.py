@@ -299,12 +299,3 @@ def copy_tree(source: str, target: str, last: str = "") -> None:
         to = os.path.join(target, os.path.relpath(path, source))
         make_folder(os.path.dirname(to))
         write(to, read(path))
-
-
-def drop_link(path: Path) -> None:
-    """Remove a link."""
-    if os.path.islink(path):
-        os.remove(path)
-
-
-read_plain, is_endless, refuse_endless = read_limited, is_device, refuse_device

@@ -76,7 +76,7 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
     """Find and read a line's image; raise FileNotFoundError if it does not exist or cannot be read."""
     for path in candidate_paths(line.path, source, options.data_base_dir):
         try:
-            data = files.read_plain(path, MAX_BYTES)
+            data = files.read_limited(path, MAX_BYTES)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
             continue
         except OSError as error:
