@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -124,15 +123,6 @@ def width_at(height, image_width, image_height):
     return -(-(image_width / image_height * height) // 1)  # rounded up, by operations that all three types support
 
 
-def _check_known(cls: type, values: dict[str, Any]) -> None:
-    known = [f.name for f in fields(cls)]
-    for name in values:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
-            raise ConfigError(name, values[name], f"unknown setting. {hint}")
-
-
 def _check_positive(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
@@ -236,7 +226,10 @@ class ModelConfig:
         """
         if not isinstance(values, dict):
             raise ConfigError("model", values, "must be an object with the network's settings.")
-        _check_known(cls, values)
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ConfigError(name, values[name], f"unknown setting. Known: {', '.join(known)}.")
         if not isinstance(values.get("charset"), str):
             raise ConfigError("charset", values.get("charset"), "must be the string of all symbols.")
         return cls(**{**values, "charset": Charset(values["charset"])})

@@ -75,8 +75,8 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
             size, offset = read_varint(data, offset) if kind == BYTES else (4, offset)
             if size > len(data) - offset:
                 raise ValueError("a field is longer than its message")
-            value = data[offset : offset + size]
-            yield number, struct.unpack("<f", value)[0] if kind == FIXED32 else value
+            part = data[offset : offset + size]
+            yield number, struct.unpack("<f", part)[0] if kind == FIXED32 else part
             offset += size
     except IndexError:
         raise ValueError("not a message of protocol buffers") from None

@@ -36,13 +36,10 @@ def test_missing_settings_get_their_defaults():
     assert ModelConfig.from_dict({"charset": "ab"}) == ModelConfig(Charset("ab"))
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("max_widht", "Did you mean 'max_width'?"), ("qqqqqq", "Known: charset, arch")]
-)
-def test_unknown_setting_gets_a_hint(name, hint):
+def test_unknown_setting():
     with pytest.raises(ConfigError) as caught:
-        ModelConfig.from_dict({"charset": "ab", name: 1})
-    assert caught.value.field == name and hint in str(caught.value)
+        ModelConfig.from_dict({"charset": "ab", "max_widht": 1})
+    assert caught.value.field == "max_widht"
 
 
 @pytest.mark.parametrize("values", [{}, {"charset": None}, {"charset": ["a", "b"]}])

@@ -186,9 +186,10 @@ def typed_settings(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
       CharsetError, ConfigError: the charset cannot be read.
     """
-    charset = typed_charset(args)
-    is_fixed = charset not in (None, "auto")
-    return {**typed_network(args), **({"charset": Charset.from_name_or_file(charset)} if is_fixed else {})}
+    settings, charset = typed_network(args), typed_charset(args)
+    if charset is not None and charset != "auto":
+        settings["charset"] = Charset.from_name_or_file(charset)
+    return settings
 
 
 def fields_of(record: type, args: argparse.Namespace, without: Sequence[str] = ()) -> dict[str, Any]:

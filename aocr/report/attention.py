@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -60,25 +60,17 @@ def padding_share(prediction: Prediction) -> np.ndarray:
     return ((weights * (1.0 - inside.clip(0.0, 1.0))).sum(axis=1) / total).astype(np.float32)
 
 
-def _cell_page(widths: Sequence[float], current: int, room: float) -> tuple[int, int]:
-    """Return the first and last + 1 of the cells on the page of cell `current`, if a page has `room` pixels."""
-    start, used = 0, 0.0
-    for i, width in enumerate(widths):
-        if used + width > room and i > start:
-            if i > current:
-                return start, i
-            start, used = i, 0.0
-        used += width
-    return start, len(widths)
-
-
 def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int | None, room: float) -> None:
-    """Draw one cell per character from the left edge, cell `current` marked; only the current page of a long text."""
+    """Draw one cell per character from the left edge, cell `current` marked; a long text scrolls."""
     glyphs = [glyph(char) for char in text]
-    widths = [max(12.0, font.getlength(piece)) + 8 for piece, font in glyphs]
-    start, stop = _cell_page(widths, current or 0, room - 24)
-    order = range(start, stop)
-    more_left, more_right = start > 0, stop < len(text)
+    widths = np.array([max(12.0, font.getlength(piece)) + 8 for piece, font in glyphs])
+    right = np.cumsum(widths)
+    left = right - widths
+    start = stop = 0
+    if text:
+        start = int((left + room - 24 < right[current or 0]).sum())
+        stop = int((right <= left[start] + room - 24).sum())
+    order, more_left, more_right = range(start, stop), start > 0, stop < len(text)
     if is_rtl(text):
         order, more_left, more_right = order[::-1], more_right, more_left
     x = 6.0
