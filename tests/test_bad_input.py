@@ -1,18 +1,13 @@
 """Mistakes of users: each ends in one line that says what and where, an exit code, and nothing lost."""
 
-import io
 import json
 import os
 import signal
-import struct
 import subprocess
 import time
-import zlib
 
-import numpy as np
 import pytest
 from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
-from PIL import Image
 from synth_fonts import write_font
 
 
@@ -30,56 +25,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def encode(image, kind, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def noise(width=50, height=40, mode="L"):
-    return Image.effect_noise((width, height), 60).convert(mode)
-
-
-def bomb() -> bytes:
-    """A png whose header promises 60,000 x 60,000 pixels."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)
-    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-    return b"\x89PNG\r\n\x1a\n" + chunk + encode(noise(), "PNG")[33:]
-
-
-BAD_IMAGES = {
-    "text.png": b"this is a text file",
-    "empty.png": b"",
-    "cut.jpg": encode(noise(mode="RGB"), "JPEG")[:500],
-    "cut.png": encode(noise(), "PNG")[:200],
-    "bomb.png": bomb(),
-}
-
-
-def unusual_images() -> dict[str, bytes]:
-    """Images that look wrong but can be read."""
-    grey, rgba = noise(), noise(mode="RGBA")
-    rgba.putalpha(Image.linear_gradient("L").resize(grey.size))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return {
-        "one.png": encode(noise(1, 1), "PNG"),
-        "tall.png": encode(noise(1, 3000), "PNG"),
-        "wide.png": encode(noise(3000, 1), "PNG"),
-        "deep.png": encode(Image.fromarray((np.arange(2000).reshape(40, 50) * 30).astype(np.uint16)), "PNG"),
-        "palette.png": encode(grey.convert("P"), "PNG"),
-        "bits.png": encode(grey.convert("1"), "PNG"),
-        "alpha.png": encode(rgba, "PNG"),
-        "cmyk.jpg": encode(noise(mode="CMYK"), "JPEG"),
-        "turned.jpg": encode(noise(mode="RGB"), "JPEG", exif=exif),
-        "moving.gif": encode(grey, "GIF", save_all=True, append_images=[grey.rotate(90), grey.rotate(180)]),
-        "plain.bmp": encode(noise(mode="RGB"), "BMP"),
-        "page.tif": encode(grey, "TIFF"),
-        "web.webp": encode(noise(mode="RGB"), "WEBP"),
-    }
-
-
-# Annotations
+# Data
 
 
 def test_annotation_files_without_usable_lines(tmp_path):
@@ -87,109 +33,18 @@ def test_annotation_files_without_usable_lines(tmp_path):
     fails("dataset", path, output, words=["a.txt", "no such file"])
     fails("dataset", write(path, "\n \n"), output, words=["a.txt", "empty"])
     fails("dataset", write(path, "x.png A\n"), output, words=["no usable line", "x.png"])
-    fails("dataset", write(path, "a.png abc\nb.png caf\xe9\n", "latin-1"), output, words=["a.txt", "not UTF-8: 1"])
-    fails("dataset", "--strict", write(path, "b.png caf\xe9\n", "latin-1"), output, words=["a.txt:1", "UTF-8"])
+    fails("dataset", "--strict", path, output, words=["a.txt:1", "x.png"])
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_every_unusable_line_is_reported(tmp_path):
-    for name, data in BAD_IMAGES.items():
-        (tmp_path / name).write_bytes(data)
-    (tmp_path / "good.png").write_bytes(encode(noise(), "PNG"))
-    lines = [f"{name} AB" for name in BAD_IMAGES]
-    lines += ["none.png AB", "good.png", "good.png AB", "good.png \u20ac", "good.png ABCDEF"]
-    path = write(tmp_path / "a.txt", "\n".join(lines))
-    flags = ("--charset", "uppercase", "--max-prediction", "5")
-    done = run_aocr("dataset", path, tmp_path / "o", *flags, "--report", tmp_path / "r.txt")
-    assert done.returncode == 0 and done.stdout.startswith("1 image from")
-    report = (tmp_path / "r.txt").read_text("utf-8").splitlines()
-    reasons = {int(line.removeprefix(f"{path}:").split(":")[0]): line for line in report}
-    assert sorted(reasons) == [1, 2, 3, 4, 5, 6, 7, 9, 10]
-    for number, reason in (
-        *((1, "not an image"), (2, "0 bytes"), (5, "pixels"), (6, "missing file")),
-        *((7, "no label"), (9, "charset"), (10, "longer")),
-    ):
-        assert reason in reasons[number]
-    fails("dataset", path, tmp_path / "s", *flags, "--strict", words=["a.txt:1", "text.png"])
-    assert not (tmp_path / "s").exists()
-
-
-@pytest.mark.slow
-def test_unusual_images_are_read(tmp_path, trained):
-    images = unusual_images()
-    for name, data in images.items():
-        (tmp_path / name).write_bytes(data)
-    path = write(tmp_path / "a.txt", "".join(f"{name} 1\n" for name in images))
-    done = run_aocr("dataset", path, tmp_path / "o.tfrecords")
-    assert done.returncode == 0 and done.stdout.startswith(f"{len(images)} images"), done.stdout
-    done = run_aocr("test", tmp_path / "o.tfrecords", "--model-dir", trained, "--json")
-    assert json.loads(done.stdout)["num_images"] == len(images)
-    done = run_aocr("predict", *(tmp_path / name for name in images), "--model-dir", trained)
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == len(images), done.stderr
-
-
-def test_same_image_with_two_labels(tmp_path):
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(encode(Image.linear_gradient("L"), "PNG"))
-    path = write(tmp_path / "a.txt", "a.png ONE\nb.png TWO\na.png ONE\n")
-    done = run_aocr("dataset", path, tmp_path / "o")
-    assert done.returncode == 0
-    assert f"{path}:1 and :2" in done.stderr and "'ONE'" in done.stderr and "'TWO'" in done.stderr
-    assert "Repeated: 1" in done.stdout
-
-
-# Records
-
-
-@pytest.mark.parametrize("cut", ["middle", "header"])
 @pytest.mark.parametrize("command", ["train", "test", "dataset"])
-def test_truncated_record_file(tmp_path, command, cut):
+def test_truncated_record_file(tmp_path, command):
     path = tmp_path / "cut.tfrecords"
     run_aocr("dataset", draw_numbers(tmp_path / "n", 30), path)
-    data = path.read_bytes()
-    second = int.from_bytes(data[:8], "little") + 16
-    path.write_bytes(data[: second + 5 if cut == "header" else len(data) * 2 // 3])
+    path.write_bytes(path.read_bytes()[:-100])
     flags = {"train": ("--model-dir", tmp_path / "m"), "test": ("--model-dir", "words"), "dataset": (tmp_path / "o",)}
     fails(command, path, *flags[command], words=["cut.tfrecords", "cut off"])
     assert not (tmp_path / "o").exists() and not (tmp_path / "m" / "model.json").exists()
-
-
-def write_records(path, *records):
-    """Write records of byte features, or of whole numbers."""
-    import tensorflow as tf
-
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            features = {
-                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-                if isinstance(value, bytes)
-                else tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-                for name, value in record.items()
-            }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    return path
-
-
-def test_records_of_aocr_0_7_6(tmp_path):
-    from aocr.data.records import read_examples
-
-    png, latin = encode(noise(), "PNG"), "caf\xe9".encode("latin-1")
-    records = [(b"12", png), (latin, png), (b"3", b"no image")]
-    path = write_records(tmp_path / "old.tfrecords", *({"image": i, "label": t, "comment": b""} for t, i in records))
-    done = run_aocr("dataset", path, tmp_path / "new.tfrecords")
-    assert done.returncode == 0
-    assert "Left out: 1 (not an image)" in done.stdout and f"{path}:3" in done.stdout
-    assert [e.label for e in read_examples(str(tmp_path / "new.tfrecords"))] == ["12", "caf\xe9"]
-    done = run_aocr("test", path, "--model-dir", "words", "--json")
-    scores = json.loads(done.stdout)
-    assert scores["num_images"] == 2 and scores["skipped"] == {"not an image": 1}
-
-
-@pytest.mark.parametrize("command", ["train", "test"])
-def test_records_of_another_program(tmp_path, command):
-    path = write_records(tmp_path / "other.tfrecords", {"age": 1})
-    flags = ("--model-dir", tmp_path / "m" if command == "train" else "words")
-    fails(command, path, *flags, words=["other.tfrecords", "age", "aocr dataset"])
 
 
 def test_missing_records(tmp_path):
@@ -303,11 +158,11 @@ def test_shards_are_not_overwritten(numbers, tmp_path, shards):
 
 
 @pytest.mark.parametrize(("line", "words"), [
-    ("dataset a.txt o --preview 0.png", ["0.png", "written over"]),
-    ("dataset a.txt o --report 0.png", ["0.png", "written over"]),
+    ("dataset a.txt o --preview 0.png", ["0.png", "overwritten"]),
+    ("dataset a.txt o --report 0.png", ["0.png", "overwritten"]),
     ("test . --model-dir words --report 0.png", ["0.png: already exists"]),
-    ("synth o.tfrecords --like a.txt --preview 0.png", ["0.png", "written over"]),
-    ("synth o.tfrecords --like . --preview 0.png", ["0.png", "written over"]),
+    ("synth o.tfrecords --like a.txt --preview 0.png", ["0.png", "overwritten"]),
+    ("synth o.tfrecords --like . --preview 0.png", ["0.png", "overwritten"]),
 ])  # fmt: skip
 def test_images_are_not_overwritten(numbers, tmp_path, line, words):
     image = tmp_path / "0.png"
@@ -348,19 +203,6 @@ def test_first_training_overwrites_no_file_of_another_program(numbers, tmp_path,
 
 
 # Interruption, permissions
-
-
-def test_interrupted_build_leaves_nothing(tmp_path, monkeypatch):
-    from aocr.cli.main import main
-    from aocr.data import builder
-
-    def interrupted(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(builder, "examine", interrupted)
-    data = draw_numbers(tmp_path / "n", 20)
-    assert main(["dataset", str(data), str(tmp_path / "out" / "o"), "--shards", "3"]) == 130
-    assert os.listdir(tmp_path / "out") == []
 
 
 @pytest.mark.slow

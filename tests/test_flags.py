@@ -12,7 +12,6 @@ from PIL import Image
 from aocr import machine
 from aocr.config import ARCHS, ModelConfig, TrainConfig
 from aocr.data.datasets import open_dataset
-from aocr.data.records import read_examples
 from aocr.errors import AocrError, ConfigError
 from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
@@ -34,49 +33,45 @@ def run(*args):
     return done.stdout, done.stderr
 
 
+def calls_of(function, monkeypatch) -> list:
+    """Replace a function by one that records its arguments and does nothing else."""
+    calls = []
+
+    def record(*args):
+        calls.append(args)
+        raise AocrError("Nothing is done.")
+
+    monkeypatch.setattr(function, record)
+    return calls
+
+
 # dataset
 
 
-def test_case_of_labels(tmp_path):
-    data = draw_numbers(tmp_path / "words", 2)
-    data.write_text("0.png Stra\u00dfe\n1.png abc\n", encoding="utf-8")
-    for flags, labels in (
-        ((), ["Stra\u00dfe", "abc"]),
-        (("--no-force-uppercase",), ["Stra\u00dfe", "abc"]),
-        (("--force-uppercase",), ["STRASSE", "ABC"]),
-    ):
-        run("dataset", data, tmp_path / "o", *flags)
-        assert [e.label for e in read_examples(str(tmp_path / "o"))] == labels
-
-
-def test_save_filename(tmp_path):
-    data = draw_numbers(tmp_path / "n", 3)
-    for flags, comments in (((), ["", "", ""]), (("--save-filename",), ["0.png", "1.png", "2.png"])):
-        run("dataset", data, tmp_path / "o", *flags)
-        assert [e.comment for e in read_examples(str(tmp_path / "o"))] == comments
-
-
-def test_shards_contain_every_image_once(tmp_path):
-    data = draw_numbers(tmp_path / "n", 10)
-    run("dataset", data, tmp_path / "whole")
-    run("dataset", data, tmp_path / "o", "--shards", "3")
-    shards = sorted(tmp_path.glob("o-*-of-00003"))
-    assert len(shards) == 3
-    images = [e.image for path in shards for e in read_examples(str(path))]
-    assert sorted(images) == sorted(e.image for e in read_examples(str(tmp_path / "whole")))
+@pytest.mark.parametrize(
+    ("flags", "field", "value"),
+    [
+        ("--no-force-uppercase", "force_uppercase", False),
+        ("--force-uppercase", "force_uppercase", True),
+        ("--save-filename", "save_filename", True),
+        ("--shards 3", "shards", 3),
+        ("--max-prediction 5", "max_prediction", 5),
+        ("--charset digits", "charset", Charset("0123456789")),
+        ("--strict", "strict", True),
+        ("--label-from-filename", "label_from_filename", True),
+        ("--data-base-dir D", "data_base_dir", "D"),
+    ],
+)
+def test_flags_reach_the_builder(flags, field, value, monkeypatch):
+    calls = calls_of("aocr.data.builder.build_records", monkeypatch)
+    run_aocr("dataset", "a.txt", "o", *flags.split())
+    source, output, options, _ = calls[0]
+    assert (source, output, getattr(options, field)) == ("a.txt", "o", value)
 
 
 def test_log_step(tmp_path):
     _, err = run("dataset", draw_numbers(tmp_path / "n", 10), tmp_path / "o", "--log-step", "4")
     assert re.findall(r"(\d+) images done", err) == ["4", "8"]
-
-
-def test_label_from_filename(tmp_path):
-    folder = draw_numbers(tmp_path / "words", 2).parent
-    (folder / "0.png").rename(folder / "HELLO WORLD.png")
-    (folder / "1.png").rename(folder / "cafe\u0301.png")
-    run("dataset", folder, tmp_path / "o", "--label-from-filename")
-    assert sorted(e.label for e in read_examples(str(tmp_path / "o"))) == ["HELLO WORLD", "caf\u00e9"]
 
 
 # The request of train
@@ -85,20 +80,13 @@ def test_label_from_filename(tmp_path):
 @pytest.fixture
 def request_of(monkeypatch, tmp_path):
     """A function that returns the TrainRequest of flags, without training."""
-    data = tmp_path / "data.txt"
+    data, model_dir = tmp_path / "data.txt", str(tmp_path / "m")
     data.write_text("a.png A\n")
-    requests = []
-
-    def train(request):
-        requests.append(request)
-        raise AocrError("Nothing is trained.")
-
-    monkeypatch.setattr("aocr.training.run.train", train)
+    calls = calls_of("aocr.training.run.train", monkeypatch)
 
     def parse(line=""):
-        model_dir = str(tmp_path / "m")
         run_aocr("train", data, *line.replace("DATA", str(data)).split(), "--model-dir", model_dir)
-        request = requests.pop()
+        request = calls.pop()[0]
         assert (request.datasets, request.model_dir) == ([str(data)], model_dir)
         return request
 
@@ -180,17 +168,16 @@ def shapes(**settings):
 
 
 def test_settings_change_the_network():
-    base = shapes()
-    assert base["decoder/embedding/embeddings"] == (7, 32)
-    assert shapes(target_embedding_size=5)["decoder/embedding/embeddings"] == (7, 5)
-    assert base["decoder/cell0/recurrent_kernel"] == (16, 64)
-    assert shapes(use_gru=True)["decoder/cell0/recurrent_kernel"] == (16, 48)
-    assert shapes(attn_num_hidden=8)["decoder/cell0/recurrent_kernel"] == (8, 32)
-    assert "decoder/cell1/kernel" in shapes(attn_num_layers=2)
-    assert base["cnn/collapse/kernel"] == (4, 1, 192, 256)
-    assert shapes(height=48)["cnn/collapse/kernel"] == (6, 1, 192, 256)
-    assert base["cnn/stem/kernel"][2] == 1
-    assert shapes(channels=3)["cnn/stem/kernel"][2] == 3
+    default = shapes()
+    assert default["decoder/embedding/embeddings"] == (7, 32)
+    assert default["decoder/cell0/recurrent_kernel"] == (16, 64)
+    assert default["cnn/collapse/kernel"] == (4, 1, 192, 256)
+    assert default["cnn/stem/kernel"][2] == 1
+    other = shapes(target_embedding_size=5, use_gru=True, attn_num_hidden=8, attn_num_layers=2, height=48, channels=3)
+    assert other["decoder/embedding/embeddings"] == (7, 5)
+    assert other["decoder/cell0/recurrent_kernel"] == other["decoder/cell1/recurrent_kernel"] == (8, 24)
+    assert other["cnn/collapse/kernel"] == (6, 1, 192, 256)
+    assert other["cnn/stem/kernel"][2] == 3
     assert shapes(arch="classic")["cnn/conv7/kernel"] == (2, 2, 512, 512)
 
 

@@ -192,9 +192,3 @@ def test_full_disk_while_training_loses_nothing(numbers, small_disk):
     done = run_aocr("train", numbers, *flags, "--num-epoch", "3")
     assert_clean_failure(done, "cannot be written", "Free space")
     run("predict", numbers.parent / "0.png", "--model-dir", model_dir)
-
-
-def test_full_disk_while_building_leaves_nothing(numbers, small_disk):
-    disk = small_disk("32k")
-    assert_clean_failure(run_aocr("dataset", numbers, disk / "o.tfrecords"), "cannot be written", "Free space")
-    assert os.listdir(disk) == []
