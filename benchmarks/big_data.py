@@ -1,9 +1,9 @@
-"""Building and training on many small images: speed and memory as their number grows.
+"""Measure speed and memory of `aocr dataset` and `aocr train` as the number of small images grows.
 
     python benchmarks/big_data.py --work WORK [--sizes 50000,200000] [--shards 8] [--seconds 60]
 
-Draws that many tiny images into TFRecords (image and label only, as aocr 0.7.6 wrote them), builds shards from them
-with `aocr dataset`, and trains on the shards for a while. Prints speed and the largest resident memory of each.
+Draws tiny images into TFRecords (image and label only, as aocr 0.7.6 wrote them), builds shards from them with
+`aocr dataset`, and trains on the shards. Prints speed and peak resident memory of each.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ def draw(path: Path, count: int) -> None:
 
 
 def run(*args: object) -> tuple[float, float, str]:
-    """Seconds, largest resident memory in MiB, and what `aocr ARGS` said."""
+    """Run `aocr ARGS`: seconds, peak resident memory in MiB, and its log."""
     before = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "aocr", *map(str, args)], env=environment(), stderr=subprocess.PIPE, text=True
     )
-    said = process.stderr.read()
+    log = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        sys.exit(f"aocr {args[0]} failed: {said[-400:]}")
-    return time.perf_counter() - before, usage.ru_maxrss / 1024, said
+        sys.exit(f"aocr {args[0]} failed: {log[-400:]}")
+    return time.perf_counter() - before, usage.ru_maxrss / 1024, log
 
 
 def main() -> None:
@@ -67,20 +67,20 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     print(describe())
     print(
-        "| images | build, images/s | build, MiB | train, images/s | train, MiB | beside training, s |\n"
+        "| images | build, images/s | build, MiB | train, images/s | train, MiB | outside training, s |\n"
         + "|---" * 6
         + "|"
     )
-    held_out = options.work / "validation.tfrecords"
-    draw(held_out, 500)
+    validation = options.work / "validation.tfrecords"
+    draw(validation, 500)
     for size in map(int, options.sizes.split(",")):
         records, shards = options.work / f"{size}.tfrecords", options.work / f"{size}-shards"
         if not records.exists():
             draw(records, size)
         took, build_memory, _ = run("dataset", records, shards, "--shards", options.shards, "--log-step", 1000000)
         flags = ("--max-time", f"{options.seconds}s", "--model-dir", options.work / f"model-{size}", "--no-resume")
-        wall, train_memory, said = run("train", shards, *flags, "--validation", held_out)
-        speeds = [int(value) for value in re.findall(r"(\d+) images/s", said)][1:]
+        wall, train_memory, log = run("train", shards, *flags, "--validation", validation)
+        speeds = [int(value) for value in re.findall(r"(\d+) images/s", log)][1:]
         speed = statistics.median(speeds) if speeds else float("nan")
         cells = (size, f"{size / took:.0f}", f"{build_memory:.0f}", f"{speed:.0f}", f"{train_memory:.0f}")
         print("| " + " | ".join(map(str, cells)) + f" | {wall - options.seconds:.0f} |", flush=True)

@@ -1,10 +1,10 @@
-"""What a second worker costs: one process on all cores against two workers on the same machine.
+"""Measure what a second worker costs: one process on all cores, then two workers on the same machine.
 
     python benchmarks/cluster.py [--steps 60] [--rounds 3]
 
-No speed-up is to be expected: the cores are the same. What is measured is the time that the second process adds to
-a step. Both train the default network on the toy words, batch 64, float32, one after the other in rounds. Each of two
-workers has its own half of the cores, as each of two machines would; `--shared` lets both use all.
+The cores are the same, so no speed-up is expected: the figure is the time that the second process adds to a step. Both
+train the default network on the toy words, batch 64, float32, in turn. Each of two workers has its own half of the
+cores, as two machines would; `--shared` lets both use all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from machine import ROOT, describe, environment
 
 WARM = 2
-"""Lines of the log, ten steps each, that are not counted: graphs are built, data is decoded for the first time."""
+"""First lines of the log (ten steps each) that are not counted: graphs are built and images decoded."""
 
 PINNED = """
 import os, sys
@@ -37,13 +37,13 @@ sys.exit(main(argv))
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def step_times(num_workers: int, steps: int, folder: Path, shared: bool) -> list[float]:
-    """Seconds a step of each log line of the chief, the warm ones left out."""
+    """Return the seconds per step in each log line of the first worker, without the first `WARM`."""
     addresses = [f"127.0.0.1:{free_port()}" for _ in range(num_workers)]
     annotations = ROOT / "datasets" / "annotations-training.txt"
     command = [
@@ -58,10 +58,10 @@ def step_times(num_workers: int, steps: int, folder: Path, shared: bool) -> list
             env=environment(TF_CONFIG=json.dumps(task)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         processes.append(process)
-    said = [process.communicate()[1] for process in processes]
+    logs = [process.communicate()[1] for process in processes]
     if any(process.returncode for process in processes):
-        sys.exit(f"a training failed: {said[0][-400:]}")
-    return [float(value) for value in re.findall(r"^Step \d+: ([\d.]+)s", said[0], re.MULTILINE)][WARM:]
+        sys.exit(f"a training failed: {logs[0][-400:]}")
+    return [float(value) for value in re.findall(r"^Step \d+: ([\d.]+)s", logs[0], re.MULTILINE)][WARM:]
 
 
 def main() -> None:
@@ -71,16 +71,16 @@ def main() -> None:
     parser.add_argument("--shared", action="store_true")
     options = parser.parse_args()
     print(describe())
-    print("| round | 1 process, s a step | 2 workers, s a step | overhead |\n|---|---|---|---|")
+    print("| round | 1 process, s per step | 2 workers, s per step | overhead |\n|---|---|---|---|")
     overheads = []
     for number in range(options.rounds):
         with tempfile.TemporaryDirectory() as work:
-            one, two = (
+            single, double = (
                 statistics.median(step_times(count, options.steps, Path(work) / str(count), options.shared))
                 for count in (1, 2)
             )
-        overheads.append(two / one - 1)
-        print(f"| {number + 1} | {one:.3f} | {two:.3f} | {overheads[-1]:.1%} |", flush=True)
+        overheads.append(double / single - 1)
+        print(f"| {number + 1} | {single:.3f} | {double:.3f} | {overheads[-1]:.1%} |", flush=True)
     print(f"median overhead of a second worker: {statistics.median(overheads):.1%} of a step")
 
 

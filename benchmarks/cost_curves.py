@@ -1,9 +1,9 @@
-"""How cost grows with the number of images, their width, and the batch: should be straight lines.
+"""Measure how cost grows with the number of images, their width, and the batch size.
 
     python benchmarks/cost_curves.py [--plot cost.png] [--rounds 3]
 
-Training steps of the default network on noise (width at batch 64, batch at width 128), and reading of more and more
-drawn words by an untrained network; medians of the rounds. Prints the numbers and draws them.
+Times training steps of the default network on noise (width at batch 64, batch size at width 128), and reading with an
+untrained network; medians of the rounds. Prints the figures and draws them. They should be straight lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PANEL, GAP = 240, 70
 
 
 def reading(count: int) -> float:
-    """Seconds to read `count` images of 32 x 96 px with a fresh network."""
+    """Return the seconds to read `count` images of 32 x 96 px with an untrained network."""
     import numpy as np
     from PIL import Image
 
@@ -47,13 +47,13 @@ def reading(count: int) -> float:
     return time.perf_counter() - before
 
 
-def measured(sizes: tuple[int, ...], cost: Callable[[int], float], rounds: int) -> list[float]:
-    found = [[cost(size) for size in sizes] for _ in range(rounds)]
-    return [statistics.median(column) for column in zip(*found, strict=True)]
+def medians(sizes: tuple[int, ...], cost: Callable[[int], float], rounds: int) -> list[float]:
+    costs = [[cost(size) for size in sizes] for _ in range(rounds)]
+    return [statistics.median(column) for column in zip(*costs, strict=True)]
 
 
 def draw(curves: dict[str, tuple[tuple[int, ...], list[float], str]], path: str) -> None:
-    """Each curve in a panel of its own, beside the straight line from zero that fits it best."""
+    """Draw each curve in a panel, with the straight line from zero that fits it best."""
     from PIL import Image, ImageDraw, ImageFont
 
     font, ink = ImageFont.load_default(13), (40, 40, 40)
@@ -96,14 +96,14 @@ def main() -> None:
 
     print(describe())
     curves = {
-        "width in px": (WIDTHS, measured(WIDTHS, lambda w: step(64, w), options.rounds), "training, s a step"),
-        "batch": (BATCHES, measured(BATCHES, lambda b: step(b, 128), options.rounds), "training, s a step"),
-        "images": (COUNTS, measured(COUNTS, reading, options.rounds), "reading, s"),
+        "width in px": (WIDTHS, medians(WIDTHS, lambda w: step(64, w), options.rounds), "training, s per step"),
+        "batch": (BATCHES, medians(BATCHES, lambda b: step(b, 128), options.rounds), "training, s per step"),
+        "images": (COUNTS, medians(COUNTS, reading, options.rounds), "reading, s"),
     }
     for name, (sizes, values, unit) in curves.items():
         print(f"| {name} | {' | '.join(map(str, sizes))} |\n" + "|---" * (len(sizes) + 1) + "|")
         print(f"| {unit} | {' | '.join(f'{value:.3f}' for value in values)} |")
-        print(f"| a thousand | {' | '.join(f'{v / s * 1e3:.3f}' for s, v in zip(sizes, values, strict=True))} |\n")
+        print(f"| per thousand | {' | '.join(f'{v / s * 1e3:.3f}' for s, v in zip(sizes, values, strict=True))} |\n")
     draw(curves, options.plot)
 
 

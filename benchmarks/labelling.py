@@ -1,12 +1,12 @@
-"""How many labels `aocr label`'s order saves: least sure first against random order, simulated with known labels.
+"""Measure how many labels the order of `aocr label` saves: least certain first, compared with random order.
 
     python benchmarks/labelling.py --data DATA --work WORK [--sets captcha,plates,kannada] [--seeds 0] [--steps 500]
 
-DATA holds a folder a set with `train.txt`, whose labels are asked for one after the other, and `test.txt`. Both orders
-set aside each tenth label for validation, and start every training from `words`. The images of the first stage are
-chosen by what `words` is sure of, those of the next by the model trained on the labels before. Each training does about
-the same number of steps, so the load of the machine does not change the result. WORK keeps models and results: a run
-that was stopped goes on where it stopped. Prints a table of all results in WORK.
+DATA holds a folder per set with `train.txt`, whose known labels are revealed one after the other, and `test.txt`. Both
+orders set aside every tenth label for validation, and start every training from `words`. The images of the first stage
+are sorted by the confidence of `words`, those of the next by that of the model trained on the earlier labels. Each
+training does about the same number of steps, so the load of the machine does not change the result. WORK keeps models
+and results; an interrupted run resumes. Prints a table of all results in WORK.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from aocr.data.annotations import split_line
 from aocr.serving.labelling.queue import RANDOM_EVERY, Queue
 
 BATCH_SIZE = 16
-MIN_SURE, RANDOM = "least-sure", "random"
+LEAST_CERTAIN, RANDOM = "least-sure", "random"
 GOAL = 400
-"""Labels in random order, whose accuracy is to be reached with fewer."""
+"""Number of labels in random order whose accuracy should be reached with fewer."""
 STAGES = [
-    *((MIN_SURE, labels) for labels in (50, 100, 200)),
+    *((LEAST_CERTAIN, labels) for labels in (50, 100, 200)),
     (RANDOM, GOAL),
-    *((MIN_SURE, labels) for labels in (300, GOAL)),
+    *((LEAST_CERTAIN, labels) for labels in (300, GOAL)),
     *((RANDOM, labels) for labels in (200, 100)),
 ]
-"""Orders of asking, and the number of labels after which a model is trained; the most telling first."""
+"""Orders, and the number of labels after which a model is trained; the most informative first."""
 
 
 ENV = environment()
@@ -49,27 +49,27 @@ def aocr(*args: object, log: Path, lines: str = "") -> str:
 
 
 def confidences(model: str, paths: list[str], log: Path) -> list[float]:
-    told = aocr("predict", "--json", "--model-dir", model, log=log, lines="".join(f"{path}\n" for path in paths))
-    return [json.loads(line)["confidence"] for line in told.splitlines()]
+    output = aocr("predict", "--json", "--model-dir", model, log=log, lines="".join(f"{path}\n" for path in paths))
+    return [json.loads(line)["confidence"] for line in output.splitlines()]
 
 
 def choose(order: str, model: str, paths: list[str], asked: list[list], labels: int, seed: int, log: Path) -> list:
-    """The (index, whether it is for validation) of the first `labels` labels; `asked` are those before."""
+    """Return (index, whether it is for validation) of the first `labels` labels; `asked` has the earlier ones."""
     if order == RANDOM:
         shuffled = random.Random(seed).sample(range(len(paths)), labels)
         return [[index, number % RANDOM_EVERY == 0] for number, index in enumerate(shuffled, 1)]
-    seen = {index for index, _ in asked}
+    earlier = {index for index, _ in asked}
     ranks = [(sure,) for sure in confidences(model, paths, log)]
-    queue = Queue(ranks, [i for i in range(len(paths)) if i not in seen], seed + len(asked), len(asked))
+    queue = Queue(ranks, [i for i in range(len(paths)) if i not in earlier], seed + len(asked), len(asked))
     while len(asked) < labels:
-        shown = queue.current()
-        queue.decide([shown.index])
-        asked = [*asked, [shown.index, shown.at_random]]
+        image = queue.current()
+        queue.decide([image.index])
+        asked = [*asked, [image.index, image.at_random]]
     return asked
 
 
 def stage(task: Path, order: str, labels: int, seed: int, steps: int, folder: Path, before: Path | None) -> None:
-    """Choose the labels, train, test, and keep the result."""
+    """Choose the labels, train, test, and store the result."""
     if (folder / "result.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,12 +82,13 @@ def stage(task: Path, order: str, labels: int, seed: int, steps: int, folder: Pa
     asked = choose(order, base, paths, asked, labels, seed, log)
     lists = {True: folder / "validation.txt", False: folder / "training.txt"}
     for validation, path in lists.items():
-        path.write_text("".join(f"{lines[i]}\n" for i, held in asked if held == validation), encoding="utf-8")
-    steps_an_epoch = math.ceil(sum(not held for _, held in asked) / BATCH_SIZE)
+        selected = [lines[index] for index, is_validation in asked if is_validation == validation]
+        path.write_text("".join(f"{line}\n" for line in selected), encoding="utf-8")
+    steps_an_epoch = math.ceil(sum(not is_validation for _, is_validation in asked) / BATCH_SIZE)
     common = ["--data-base-dir", task, "--model-dir", model]
-    how = ["--init-from", "words", "--seed", seed, "--batch-size", BATCH_SIZE]
+    settings = ["--init-from", "words", "--seed", seed, "--batch-size", BATCH_SIZE]
     limit = ["--num-epoch", round(steps / steps_an_epoch), "--patience", 1000]
-    aocr("train", lists[False], "--validation", lists[True], *common, *how, *limit, log=log)
+    aocr("train", lists[False], "--validation", lists[True], *common, *settings, *limit, log=log)
     scores = json.loads(aocr("test", task / "test.txt", *common, "--json", log=log))
     (folder / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
     result = {name: scores[name] for name in ("word_accuracy", "cer")}
@@ -95,38 +96,38 @@ def stage(task: Path, order: str, labels: int, seed: int, steps: int, folder: Pa
 
 
 def run(task: Path, seed: int, steps: int, work: Path) -> None:
-    before: dict[str, Path] = {}  # the stage before, by order
+    before: dict[str, Path] = {}  # folder of the previous stage, by order
     for order, labels in STAGES:
         folder = work / task.name / str(seed) / order / str(labels)
         stage(task, order, labels, seed, steps, folder, before.get(order))
-        if order == MIN_SURE:
+        if order == LEAST_CERTAIN:
             before[order] = folder
 
 
 def results(work: Path, name: str, order: str) -> dict[int, list[dict]]:
-    """Results by number of labels, one a seed."""
-    found: dict[int, list[dict]] = {}
+    """Return the results by number of labels, one per seed."""
+    by_labels: dict[int, list[dict]] = {}
     for path in sorted(work.glob(f"{name}/*/{order}/*/result.json")):
-        found.setdefault(int(path.parent.name), []).append(json.loads(path.read_text("utf-8")))
-    return dict(sorted(found.items()))
+        by_labels.setdefault(int(path.parent.name), []).append(json.loads(path.read_text("utf-8")))
+    return dict(sorted(by_labels.items()))
 
 
 def table(work: Path, names: list[str]) -> str:
-    """All results as a Markdown table, and the labels after which random order's 400 were reached."""
+    """Return all results as a Markdown table, and how many labels reach the accuracy of random order with `GOAL`."""
     rows = ["| set | labels | order | seeds | word accuracy | CER |", "|" + "---|" * 6]
     needed = []
     for name in names:
         means: dict[str, dict[int, float]] = {}
-        for order in (MIN_SURE, RANDOM):
+        for order in (LEAST_CERTAIN, RANDOM):
             for labels, runs in results(work, name, order).items():
                 accuracy, cer = (sum(run[key] for run in runs) / len(runs) for key in ("word_accuracy", "cer"))
                 means.setdefault(order, {})[labels] = accuracy
                 rows.append(f"| {name} | {labels} | {order} | {len(runs)} | {accuracy:.2%} | {cer:.2%} |")
         goal = means.get(RANDOM, {}).get(GOAL)
         if goal is not None:
-            least = [labels for labels, accuracy in means.get(MIN_SURE, {}).items() if accuracy >= goal]
-            told = f"with {min(least)} labels" if least else "not reached"
-            needed.append(f"{name}: random order reached {goal:.2%} with {GOAL} labels; least sure first: {told}")
+            enough = [labels for labels, accuracy in means.get(LEAST_CERTAIN, {}).items() if accuracy >= goal]
+            verdict = f"with {min(enough)} labels" if enough else "not reached"
+            needed.append(f"{name}: random order reached {goal:.2%} with {GOAL} labels; least certain first: {verdict}")
     return "\n".join([*rows, "", *needed])
 
 

@@ -1,13 +1,12 @@
-"""How many labels a training needs: test scores after 25 to all labels, from nothing and from the reader in the box.
+"""Measure how many labels a training needs: test scores with 25 to all labels, from scratch and from `words`.
 
     python benchmarks/labels.py --data DATA --work WORK [--sets plates,captcha] [--sizes 100,all]
 
-A training ends by itself, or once it has been shown `--images` images: not by the clock, so that the load of the
-machine does not matter.
+A training ends by itself or after `--images` images, never by the clock, so the load of the machine does not matter.
 
-DATA holds a folder a set with `train.txt` and, but for displays, `test.txt`; of displays every fifth image is the test.
-Labels are drawn at random, the same for every way. WORK keeps `labels.jsonl`, one line a training: what stands there is
-not done again, and a training that was stopped goes on. Prints a table of all that is there, and draws it.
+DATA holds a folder per set with `train.txt` and `test.txt`; displays has no `test.txt`, so every fifth image is used.
+Labels are drawn at random, the same for every way to train. WORK keeps `labels.jsonl`, one line per training; those are
+not repeated, and an interrupted training resumes. Prints a table of all results, and draws it.
 """
 
 from __future__ import annotations
@@ -30,23 +29,23 @@ from machine import ROOT, describe, environment
 SIZES = (25, 50, 100, 200, 400)
 UNLABELLED = ("--unlabeled", "{all}", "--exclude", "{test}")
 WAYS = {
-    "from-nothing": ("--init-from", "none"),
+    "from-scratch": ("--init-from", "none"),
     "default": (),
     "no-look-alikes": ("--look-alikes", "0"),
     "unlabelled": UNLABELLED,
     "unlabelled-and-look-alikes": (*UNLABELLED, "--look-alikes", "2000"),
 }
-"""Flags of each way to train. {all}: annotations of the whole training set, whose labels are ignored; {test}: of the
-test set. All but the first start from the reader in the box."""
-ALL_SIZES = ("from-nothing", "default")
-"""Ways that are measured with every number of labels; the others with a hundred."""
+"""Flags of each way to train. {all}: annotations of the whole training set, whose labels are ignored; {test}: those of
+the test set. All but the first start from `words`."""
+ALL_SIZES = ("from-scratch", "default")
+"""Ways that are measured with every number of labels; the others only with a hundred."""
 COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80), (130, 70, 160), (210, 150, 20))
 PANEL, GAP = 220, 60
 
 
 @dataclass(frozen=True)
 class Task:
-    """A set, the draws of its labels, and the score that is told of it."""
+    """A set, the number of random draws of its labels, and its score."""
 
     folder: str
     draws: int = 1
@@ -74,12 +73,12 @@ class Cell:
 
     @property
     def key(self) -> tuple:
-        """By what it is found again."""
+        """Identify the training in the results."""
         return self.task.folder, self.labels, self.draw, self.way
 
 
 def lists_of(task: Task, data: Path) -> tuple[list[str], list[str]]:
-    """Lines to learn from and to test on."""
+    """Return the training and the test lines."""
     lines = (data / task.folder / "train.txt").read_text("utf-8").splitlines()
     test = data / task.folder / "test.txt"
     if test.exists():
@@ -88,27 +87,27 @@ def lists_of(task: Task, data: Path) -> tuple[list[str], list[str]]:
 
 
 def cells(args: argparse.Namespace) -> Iterator[Cell]:
-    """All that is asked for, first draws and a hundred labels first: they tell most."""
-    found = []
+    """Return the trainings to run; first draws and a hundred labels come first."""
+    selected = []
     for task in TASKS:
         if task.folder in args.sets.split(","):
-            most = len(lists_of(task, args.data)[0])
-            sizes = {min(most, int(size)) if size != "all" else most for size in args.sizes.split(",")}
+            total = len(lists_of(task, args.data)[0])
+            sizes = {min(total, int(size)) if size != "all" else total for size in args.sizes.split(",")}
             draws = range(min(task.draws, args.draws))
-            found += [Cell(task, n, draw, way) for n in sizes for draw in draws for way in args.ways.split(",")]
-    found = [cell for cell in found if cell.way in ALL_SIZES or cell.labels == 100]
-    return iter(sorted(found, key=lambda cell: (cell.draw, abs(math.log(cell.labels / 100)))))
+            selected += [Cell(task, n, draw, way) for n in sizes for draw in draws for way in args.ways.split(",")]
+    selected = [cell for cell in selected if cell.way in ALL_SIZES or cell.labels == 100]
+    return iter(sorted(selected, key=lambda cell: (cell.draw, abs(math.log(cell.labels / 100)))))
 
 
 def results(work: Path) -> dict[tuple, dict]:
-    """What has been measured, by `Cell.key`."""
+    """Return the stored results by `Cell.key`."""
     path = work / "labels.jsonl"
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
     return {(row["set"], row["labels"], row["draw"], row["way"]): row for row in rows}
 
 
 def measure(cell: Cell, args: argparse.Namespace) -> None:
-    """Train (or go on), test, and add a line to the results."""
+    """Train or resume, test, and add a line to the results."""
     lines, test = lists_of(cell.task, args.data)
     folder = args.work / "-".join(map(str, cell.key))
     folder.mkdir(parents=True, exist_ok=True)
@@ -135,10 +134,10 @@ def measure(cell: Cell, args: argparse.Namespace) -> None:
         file.write(json.dumps(row) + "\n")
 
 
-def medians(found: dict[tuple, dict], task: Task, way: str) -> dict[int, tuple[float, int]]:
-    """Number of labels -> median score over the draws, and how many draws there are."""
+def medians(rows: dict[tuple, dict], task: Task, way: str) -> dict[int, tuple[float, int]]:
+    """Map the number of labels to the median score and the number of draws."""
     by_labels: dict[int, list[float]] = {}
-    for row in found.values():
+    for row in rows.values():
         if (row["set"], row["way"]) == (task.folder, way):
             by_labels.setdefault(row["labels"], []).append(row[task.score])
     return {labels: (statistics.median(v), len(v)) for labels, v in sorted(by_labels.items())}
@@ -148,33 +147,33 @@ def _name(way: str) -> str:
     return way.replace("-", " ").replace("look alikes", "look-alikes")
 
 
-def table(found: dict[tuple, dict]) -> str:
-    """Sets and numbers of labels down, ways across; in brackets the draws where there is more than one."""
+def table(rows: dict[tuple, dict]) -> str:
+    """Return a table: a row per set and number of labels, a column per way; the number of draws is in brackets."""
     lines = [f"| set | score | labels | {' | '.join(map(_name, WAYS))} |", "|---" * (3 + len(WAYS)) + "|"]
     for task in TASKS:
-        columns = [medians(found, task, way) for way in WAYS]
+        columns = [medians(rows, task, way) for way in WAYS]
         for labels in sorted(set().union(*columns)):
-            told = [column.get(labels) for column in columns]
-            values = ["" if v is None else f"{v[0]:.1%}" + (f" ({v[1]})" if v[1] > 1 else "") for v in told]
+            scores = [column.get(labels) for column in columns]
+            values = ["" if v is None else f"{v[0]:.1%}" + (f" ({v[1]})" if v[1] > 1 else "") for v in scores]
             score = task.score.replace("_", " ").replace("cer", "CER")
             lines.append(f"| {task.folder} | {score} | {labels:,} | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
-def draw(found: dict[tuple, dict], path: str) -> None:
-    """A panel for each set with more than one number of labels: score over that number, whose axis is logarithmic."""
+def draw(rows: dict[tuple, dict], path: str) -> None:
+    """Draw a panel for each set: the score by number of labels, on a logarithmic axis."""
     from PIL import Image, ImageDraw, ImageFont
 
-    shown = [task for task in TASKS if any(len(medians(found, task, way)) > 1 for way in WAYS)]
-    font, ink, across = ImageFont.load_default(13), (40, 40, 40), min(3, len(shown))
-    down = -(-len(shown) // across)
-    legend = [(way, colour) for way, colour in zip(WAYS, COLOURS, strict=True) if any(row[-1] == way for row in found)]
+    tasks = [task for task in TASKS if any(len(medians(rows, task, way)) > 1 for way in WAYS)]
+    font, ink, across = ImageFont.load_default(13), (40, 40, 40), min(3, len(tasks))
+    down = -(-len(tasks) // across)
+    legend = [(way, colour) for way, colour in zip(WAYS, COLOURS, strict=True) if any(key[-1] == way for key in rows)]
     wide = max(across * (PANEL + GAP), GAP + 150 * len(legend)) + 30
     picture = Image.new("RGB", (wide, down * (PANEL + GAP) + 50), "white")
     pen = ImageDraw.Draw(picture)
-    for number, task in enumerate(shown):
+    for number, task in enumerate(tasks):
         left, top = GAP + number % across * (PANEL + GAP), 40 + number // across * (PANEL + GAP)
-        curves = [medians(found, task, way) for way in WAYS]
+        curves = [medians(rows, task, way) for way in WAYS]
         sizes = sorted(set().union(SIZES, *curves))
         low, span = math.log(sizes[0]), math.log(sizes[-1] / sizes[0])
 
@@ -189,10 +188,10 @@ def draw(found: dict[tuple, dict], path: str) -> None:
         name = "1 - CER" if task.score == "cer" else "word accuracy"
         pen.text((left, top - 18), f"{task.folder}, {name}", ink, font)
         for curve, colour in zip(curves, COLOURS, strict=False):
-            places = [at(n, min(1.0, max(0.0, 1 - v if task.score == "cer" else v))) for n, (v, _) in curve.items()]
-            if len(places) > 1:
-                pen.line(places, colour, 3)
-            for x, y in places:
+            points = [at(n, min(1.0, max(0.0, 1 - v if task.score == "cer" else v))) for n, (v, _) in curve.items()]
+            if len(points) > 1:
+                pen.line(points, colour, 3)
+            for x, y in points:
                 pen.ellipse((x - 4, y - 4, x + 4, y + 4), colour)
     for number, (way, colour) in enumerate(legend):
         pen.text((GAP + 150 * number, picture.height - 24), _name(way), colour, font)
@@ -206,8 +205,8 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(task.folder for task in TASKS))
     parser.add_argument("--sizes", default=",".join(map(str, (*SIZES, "all"))), help="numbers of labels")
     parser.add_argument("--ways", default=",".join(WAYS))
-    parser.add_argument("--draws", type=int, default=3, help="of the labels, at the most")
-    parser.add_argument("--images", type=int, default=160_000, help="shown to a training at the most")
+    parser.add_argument("--draws", type=int, default=3, help="maximum number of random draws of the labels")
+    parser.add_argument("--images", type=int, default=160_000, help="maximum number of images per training")
     parser.add_argument("--plot", help="draw the results here (PNG)")
     args = parser.parse_args()
     args.data, args.work = args.data.resolve(), args.work.resolve()
@@ -215,11 +214,11 @@ def main() -> None:
     for cell in cells(args):
         if cell.key not in results(args.work):
             measure(cell, args)
-    found = results(args.work)
+    rows = results(args.work)
     print(describe())
-    print(table(found))
-    if args.plot and found:
-        draw(found, args.plot)
+    print(table(rows))
+    if args.plot and rows:
+        draw(rows, args.plot)
 
 
 if __name__ == "__main__":

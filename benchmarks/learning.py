@@ -1,9 +1,9 @@
-"""How well `aocr train` with default flags learns, set by set, seed by seed, within a limit of time.
+"""Measure how well `aocr train` with default flags trains from scratch, by set and seed, within a time limit.
 
     python benchmarks/learning.py --data DATA --work WORK [--sets plates,kannada] [--seeds 0,1,2] [--arch default]
 
-DATA holds a folder a set with `train.txt` and `test.txt`. WORK keeps models and results: a run that was stopped goes
-on where it stopped, a result that is there is not measured again. Prints a table of all results in WORK.
+DATA holds a folder per set with `train.txt` and `test.txt`. WORK keeps models and results: an interrupted run resumes,
+and a result is not measured again. Prints a table of all results in WORK.
 """
 
 from __future__ import annotations
@@ -22,21 +22,18 @@ from machine import describe
 
 @dataclass(frozen=True)
 class Task:
-    """What a set must reach.
-
-    Attributes:
-      name: of the task.
-      folder: of the set.
-      limit: of training time, as `--max-time` takes it.
-      goals: score -> least (word accuracy) or largest (CER) value allowed.
-      test: list that is scored.
-    """
+    """A data set, a time limit and the scores to reach."""
 
     name: str
+    """Name of the task."""
     folder: str
+    """Folder of the set."""
     limit: str
+    """Training time, as `--max-time` takes it."""
     goals: dict[str, float]
+    """Minimum (word accuracy) or maximum (CER) by name of the score."""
     test: str = "test.txt"
+    """Annotation file that is scored."""
 
 
 TASKS = [
@@ -51,7 +48,7 @@ TASKS = [
 
 
 def measure(task: Task, arch: str, seed: int, data: Path, work: Path) -> None:
-    """Train (or go on), score, and keep the result."""
+    """Train or resume, score, and store the result."""
     folder = work / arch / task.name / str(seed)
     if (folder / "result.json").exists():
         return
@@ -61,7 +58,7 @@ def measure(task: Task, arch: str, seed: int, data: Path, work: Path) -> None:
     aocr = [sys.executable, "-m", "aocr"]
     print(f"{arch} {task.name} seed {seed} ...", file=sys.stderr, flush=True)
     before = os.getloadavg()[0]
-    settings = ["--arch", arch, "--seed", str(seed), "--max-time", task.limit]
+    settings = ["--init-from", "none", "--arch", arch, "--seed", str(seed), "--max-time", task.limit]
     with open(folder / "train.log", "a", encoding="utf-8") as log:
         subprocess.run([*aocr, "train", str(source / "train.txt"), *common, *settings], stderr=log, check=True)
     done = subprocess.run(
@@ -72,13 +69,13 @@ def measure(task: Task, arch: str, seed: int, data: Path, work: Path) -> None:
     (folder / "result.json").write_text(json.dumps(result, indent=1), encoding="utf-8")
 
 
-def _met(task: Task, score: str, value: float) -> bool:
+def is_met(task: Task, score: str, value: float) -> bool:
     return value >= task.goals[score] if score == "word_accuracy" else value < task.goals[score]
 
 
 def table(work: Path) -> str:
-    """All results as a Markdown table, seeds side by side."""
-    lines = ["| network | set | within | score | goal | by seed | median | met | load |", "|" + "---|" * 9]
+    """Return all results as a Markdown table, the seeds side by side."""
+    lines = ["| network | set | time limit | score | goal | by seed | median | met | load |", "|" + "---|" * 9]
     for arch in sorted(path.name for path in work.iterdir() if path.is_dir()):
         for task in TASKS:
             files = sorted((work / arch / task.name).glob("*/result.json"))
@@ -89,7 +86,7 @@ def table(work: Path) -> str:
                 seeds = ", ".join(f"{path.parent.name}: {v:.2%}" for path, v in zip(files, values, strict=True))
                 load = max(max(result["load"]) for result in results)
                 sign = "at least" if score == "word_accuracy" else "below"
-                met = "yes" if _met(task, score, middle) else "no"
+                met = "yes" if is_met(task, score, middle) else "no"
                 cells = (
                     arch,
                     task.name,

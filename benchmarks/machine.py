@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: the checkout, which they measure, and the machine's facts. To be imported before aocr."""
+"""Put the checkout on the path and describe the machine. Import this before aocr."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ sys.path.insert(0, str(ROOT))
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Of a process that imports aocr from the checkout."""
+    """Return the environment of a process that imports aocr from the checkout."""
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
 def describe() -> str:
-    """CPU, cores, memory and load in one line."""
+    """Describe CPU, cores, memory and load in one line."""
     name, flags, memory = platform.processor() or platform.machine(), "", ""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

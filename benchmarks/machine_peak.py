@@ -1,9 +1,8 @@
-"""What this machine can do at best: matrix products and 3x3 convolutions, forward and backward.
+"""Measure the peak rate of this machine: matrix products and 3x3 convolutions, forward and backward.
 
     python benchmarks/machine_peak.py [--seconds 3]
 
-Prints TFLOP/s, the best of many runs, for float32 and bfloat16. A network cannot train faster than the convolution
-rate; how near it comes is what the speed tables are about.
+Prints TFLOP/s, the best of many runs, for float32 and bfloat16. No network trains faster than the convolution rate.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import time
 from machine import describe
 
 CONVOLUTIONS = ((65, 16, 43, 64), (65, 8, 22, 128), (65, 8, 22, 256), (65, 4, 22, 512))
-"""Batch, rows, columns and channels: the sizes that the classic network has."""
+"""Batch, rows, columns and channels, as in the classic network."""
 
 
 def best_rate(run, operations: float, seconds: float) -> float:
-    """TFLOP/s of the fastest call of `run` within some seconds."""
+    """Return the TFLOP/s of the fastest call of `run` within `seconds`."""
     run()
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:

@@ -1,8 +1,8 @@
-"""Resident memory of a training with default flags, epoch by epoch. Linux.
+"""Measure the resident memory of a training with default flags. Linux.
 
     python benchmarks/memory.py ANNOTATIONS [--data-base-dir DIR] [--epochs 50]
 
-Samples the process while it trains and prints the memory at its first and last tenth, and the largest.
+Samples the process while it trains and prints the memory of the first and last tenth, and the maximum.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from machine import describe, environment
 
 
 def resident(pid: int) -> float:
-    """MiB that a process holds; 0 once it is gone."""
+    """Return the resident MiB of a process; 0 after its end."""
     try:
         return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
     except (OSError, TypeError):
@@ -53,7 +53,7 @@ def main() -> None:
     for name, value in (
         ("first tenth", statistics.median(samples[:tenth])),
         ("last tenth", statistics.median(samples[-tenth:])),
-        ("largest", max(samples)),
+        ("maximum", max(samples)),
     ):
         print(f"| {name} | {value:.0f} |")
 

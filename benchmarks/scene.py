@@ -1,10 +1,10 @@
-"""Word accuracy on scene text, letters and digits without case, by source: a model of ours, Tesseract, RapidOCR.
+"""Measure word accuracy on scene text (letters and digits only, case ignored) of aocr, Tesseract and RapidOCR.
 
     python benchmarks/scene.py LIST... [--model-dir words] [--base DIR] [--sample N] [--tesseract] [--rapidocr]
 
-LIST: annotation files ("path label" a line). Images whose names are alike up to the first underscore are one source.
---base: where the paths start (default: the list's folder). --sample N: N images drawn at random with seed 0.
---tesseract needs Debian's tesseract-ocr (run with --psm 8), --rapidocr the package rapidocr (recognition only).
+LIST: annotation files ("path label" per line). Images whose names begin alike, up to the first underscore, are one
+source. --base: folder of the paths (default: the list's). --sample N: N images drawn at random with seed 0. --tesseract
+needs Debian's tesseract-ocr (run with --psm 8), --rapidocr the package rapidocr (recognition only).
 """
 
 import argparse
@@ -23,7 +23,7 @@ from aocr.text.metrics import alnum_lower
 
 
 def read_lists(lists: Iterable[str], base: str | None, sample: int | None) -> list[tuple[str, Path, str]]:
-    """(source, path, label) of the images whose label has a letter or a digit."""
+    """Return (source, path, label) of the images whose label has a letter or a digit."""
     rows = []
     for name in lists:
         for line in Path(name).read_text("utf-8").splitlines():
@@ -34,14 +34,14 @@ def read_lists(lists: Iterable[str], base: str | None, sample: int | None) -> li
     return random.Random(0).sample(rows, min(sample, len(rows))) if sample else rows
 
 
-def ours(model_dir: str) -> Callable[[list[Path]], Iterator[str]]:
-    """A reader of a model folder."""
+def aocr_reader(model_dir: str) -> Callable[[list[Path]], Iterator[str]]:
+    """Return a function that reads images with a model folder."""
     predictor = load(model_dir)
     return lambda paths: (prediction.text for prediction in predictor.predict([str(path) for path in paths]))
 
 
 def tesseract(paths: list[Path]) -> Iterator[str]:
-    """Tesseract, a process an image, one thread."""
+    """Read with Tesseract, one process per image, one thread."""
     for path in paths:
         command = ["tesseract", str(path), "-", "--psm", "8"]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_THREAD_LIMIT": "1"})
@@ -49,17 +49,17 @@ def tesseract(paths: list[Path]) -> Iterator[str]:
 
 
 def rapidocr(paths: list[Path]) -> Iterator[str]:
-    """RapidOCR's recogniser on the whole image."""
+    """Read the whole image with RapidOCR's recogniser."""
     from rapidocr import RapidOCR
 
     engine = RapidOCR()
     for path in paths:
-        found = engine(str(path), use_det=False, use_cls=False, use_rec=True)
-        yield "".join(found.txts or ())
+        result = engine(str(path), use_det=False, use_cls=False, use_rec=True)
+        yield "".join(result.txts or ())
 
 
 def main() -> None:
-    """Read, score, print a table."""
+    """Read, score, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lists", nargs="+")
     parser.add_argument("--model-dir", action="append")
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--rapidocr", action="store_true")
     args = parser.parse_args()
     rows = read_lists(args.lists, args.base, args.sample)
-    readers = {name: ours(name) for name in args.model_dir or ["words"]}
+    readers = {name: aocr_reader(name) for name in args.model_dir or ["words"]}
     readers |= {"Tesseract": tesseract} if args.tesseract else {}
     readers |= {"RapidOCR": rapidocr} if args.rapidocr else {}
     print(describe())

@@ -1,9 +1,9 @@
-"""How many images a second and core `aocr synth` draws, jpeg and records included: a table by style.
+"""Measure how many images per CPU second `aocr synth` draws, encoding and records included, by style.
 
     python benchmarks/synth_speed.py --fonts DIR... [--count 1000] [--styles scene ...]
 
-Seconds are those of the processor, so that other work on the machine counts less. Surfaces and fonts are made ready
-while the first images are drawn (`--warm`): a long run pays for them once.
+CPU seconds are hardly affected by other work on the machine. Surfaces and fonts are prepared while the first images
+(`--warm`) are drawn, which are not counted.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from aocr.synth.writer import make_record
 
 
 def main() -> None:
-    """Draw, in this process alone."""
+    """Draw in this process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fonts", nargs="+")
     parser.add_argument("--count", type=int, default=1000)
@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--styles", nargs="+", default=list(STYLES))
     args = parser.parse_args()
     print(f"{platform.machine()}, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print("style    images/CPU s  images/s  bytes  families")
+    print("style    images/CPU s  images/s  bytes  font families")
     for style in args.styles:
         job = make_job(SynthOptions(args.count, style=style), args.fonts, workers=1)
         painter = job.painter()
@@ -33,8 +33,7 @@ def main() -> None:
             painter.draw(number)
         cpu, wall, size = time.process_time(), time.perf_counter(), 0
         for number in range(args.warm, args.warm + args.count):
-            drawn = painter.draw(number)
-            size += len(make_record(drawn))
+            size += len(make_record(painter.draw(number)))
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         families = len({face.family for face in job.faces})
         print(f"{style:8} {args.count / cpu:12.0f} {args.count / wall:9.0f} {size / args.count:6.0f} {families:9}")

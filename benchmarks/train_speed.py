@@ -1,9 +1,9 @@
-"""Training speed of the network alone: images a second by architecture, arithmetic, batch and width.
+"""Measure the training speed of the network alone, by architecture, precision, batch size and width.
 
     python benchmarks/train_speed.py [--archs default,classic] [--precisions float32,bfloat16] [--batches 65]
         [--widths 86] [--steps 30] [--rounds 3]
 
-The compiled step of `aocr train` on batches of noise, warm; the median of all steps of all rounds.
+Runs the compiled step of `aocr train` on noise; the median of all steps of all rounds, after warming up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SYMBOLS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def step_of(arch: str, precision: str, width: int):
-    """The compiled training step of a fresh model."""
+    """Return the compiled training step of a new model."""
     from aocr import machine
     from aocr.config import ARCHS, ModelConfig, TrainConfig
     from aocr.folder.variables import weights_of
@@ -27,19 +27,21 @@ def step_of(arch: str, precision: str, width: int):
     from aocr.text.charset import Charset
     from aocr.training.averaging import WeightAverage
     from aocr.training.cluster import connect
+    from aocr.training.learner import Learner
     from aocr.training.optimizers import make_optimizer
+    from aocr.training.schedule import TrainState
     from aocr.training.step import TrainStep
 
     machine.set_seed(0)
     config = ModelConfig(Charset(SYMBOLS), arch=arch, max_width=width, max_height=32, **ARCHS[arch].defaults)
     model = build_recognizer(config, machine.POLICIES[precision])
     settings = TrainConfig(precision=precision)
-    average = WeightAverage(weights_of(model))
-    return TrainStep(model, make_optimizer(settings, model), settings, connect(), average)
+    learner = Learner(model, make_optimizer(settings, model), WeightAverage(weights_of(model)), TrainState())
+    return TrainStep(learner, settings, connect())
 
 
 def noise(arch: str, batch: int, width: int):
-    """A batch of full-width images with labels of `LABEL` symbols, padded as the network's batches are."""
+    """Return a batch of full-width images with labels of `LABEL` symbols, padded like a real batch."""
     import numpy as np
     import tensorflow as tf
 
@@ -64,7 +66,7 @@ def noise(arch: str, batch: int, width: int):
 
 
 def step_seconds(arch: str, precision: str, batch: int, width: int, steps: int) -> list[float]:
-    """Seconds of each of `steps` warm steps."""
+    """Return the seconds of each of `steps` steps after warming up."""
     step = step_of(arch, precision, width)
     data, seconds = noise(arch, batch, width), []
     for number in range(steps + 5):
@@ -86,7 +88,7 @@ def main() -> None:
     archs, precisions = options.archs.split(","), options.precisions.split(",")
     shapes = [(int(b), int(w)) for b in options.batches.split(",") for w in options.widths.split(",")]
     print(describe())
-    print("| network | arithmetic | batch | width | s a step | images/s |\n" + "|---" * 6 + "|")
+    print("| network | precision | batch | width | s per step | images/s |\n" + "|---" * 6 + "|")
     for arch in archs:
         for precision in precisions:
             for batch, width in shapes:

@@ -1,35 +1,39 @@
-"""Turns a trained model folder into one to pass on: model.json, weights.npz (float16), calibration.json.
+"""Pack a trained model folder to pass it on: model.json, and weights.npz as compressed float16.
 
     python recipes/pack.py MODEL_DIR OUTPUT
 
-Prints the digest of the weights that tests/test_words.py holds the package to.
+The temperature is kept; step and scores are left out. Prints the size and the digest of weights.npz that
+tests/test_words.py expects of the package.
 """
 
 import hashlib
+import io
 import sys
-from pathlib import Path
 
-from aocr import machine
+import numpy as np
 
-machine.start_tensorflow()
-
-from aocr.folder.compact import write_compact  # noqa: E402
-from aocr.folder.model_folder import CALIBRATION, COMPACT, ModelFolder  # noqa: E402
-from aocr.folder.weights import read_weights  # noqa: E402
+from aocr import files
+from aocr.folder.model_folder import WEIGHTS, ModelFolder, WeightsInfo
 
 
-def main(source: str, target: str) -> None:
-    """Pack SOURCE into TARGET."""
-    trained, packed = ModelFolder(source), ModelFolder(target)
-    chosen = trained.choose()
-    packed.write_config(trained.read_config())
-    write_compact(packed.file(COMPACT), read_weights(chosen.prefix))
-    images = (trained.read_json(CALIBRATION) or {}).get("num_images", 0)
-    packed.write_calibration(packed.file(COMPACT), chosen.temperature, images)
-    data = Path(packed.file(COMPACT)).read_bytes()
-    print(f"{packed.file(COMPACT)}: {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
-    print(f"from {chosen.prefix}, {chosen.why}, temperature {chosen.temperature:.3f}")
+def pack(trained: ModelFolder, packed: ModelFolder) -> None:
+    """Pack one model folder into another."""
+    halves = {}
+    for name, value in sorted(trained.read_weights().items()):
+        with np.errstate(over="ignore"):
+            halves[name] = value.astype(np.float16)
+        if not np.isfinite(halves[name]).all():
+            sys.exit(f"{trained}: {name} has values that float16 cannot hold. Train with a lower learning rate.")
+    info = trained.weights_info()
+    kept_info = WeightsInfo(temperature=info.temperature, num_calibration_images=info.num_calibration_images)
+    packed.write_config(trained.read_config(), kept_info)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **halves)
+    files.write(packed.file(WEIGHTS), buffer.getvalue())
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    print(f"{packed.file(WEIGHTS)}: {len(buffer.getvalue()):,} bytes, sha256 {digest}")
+    print(f"{info.describe()}, temperature {info.temperature:.3f}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    pack(*map(ModelFolder, sys.argv[1:]))

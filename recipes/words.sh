@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# How the reader in the box was made, and how it is trained further: drawn words only, by the project's own commands.
+# Make the reader in the box, or train it further: drawn words only, with the project's own commands.
 #
 #   recipes/words.sh WORK LEG [MINUTES [IMAGES]]
 #
-# A leg draws IMAGES words (default 400,000; half of them as in the street, the rest as on the other kinds of images
-# that people have) with a seed of its own, trains on them for MINUTES (default 120) from where the leg before ended,
-# and lowers the learning rate to zero in a fifth of that time more. Two model folders come out of it: WORK/legN-ship
-# (what is packed into aocr/folder/box) and WORK/legN (its weights before the learning rate fell: the next leg starts
-# there; recipes/words holds those of the last leg that was committed). A leg that was stopped goes on when the same
-# command is given again. Needs aocr in PATH, npm, and Debian's apt-get for the fonts (336 MB).
+# A leg draws IMAGES words (default 400,000) with its own seed and trains on them for MINUTES (default 120): at a
+# constant learning rate, which falls to zero over the last 15 % of the time. It leaves two model folders: WORK/legN,
+# the weights before the rate falls, where the next leg starts (recipes/words holds those of the last published leg);
+# and WORK/legN-ship, the weights after it, which are packed for aocr/folder/box. To resume a stopped leg, give the same
+# command again. Needs aocr in PATH, npm, and Debian's apt-get for the fonts (336 MB).
 set -euo pipefail
 recipes=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1" && cd "$1"
@@ -20,34 +19,38 @@ if [ ! -e fonts/done ]; then
   (cd fonts/deb && xargs apt-get download -qq <"$recipes/fonts-debian.txt" && for f in *.deb; do dpkg -x "$f" . && rm "$f"; done)
   touch fonts/done
 fi
-fonts=(--fonts fonts/node_modules/@fontsource fonts/deb)
 
-# of every thousand images
-declare -A share=([scene]=500 [captcha]=150 [print]=150 [plate]=100 [display]=100)
-for style in "${!share[@]}"; do
-  drawn=leg$leg-$style.drawn
+for part in scene:660 captcha:140 print:80 plate:60 display:60; do # images of each style per thousand
+  style=${part%:*} share=${part#*:}
+  draw=(--style "$style" --fonts fonts/node_modules/@fontsource fonts/deb)
+  [ "$style" != scene ] || draw+=(--max-length 32)
   [ -e "validation-$style.tfrecords" ] ||
-    aocr synth "validation-$style.tfrecords" --style "$style" --count $((2 * share[$style])) --seed 1000000 "${fonts[@]}"
-  [ -e "$drawn" ] || aocr synth "leg$leg-$style.tfrecords" --shards 4 --style "$style" \
-    --count $((images / 1000 * share[$style])) --seed "$leg" "${fonts[@]}"
-  touch "$drawn"
+    aocr synth "validation-$style.tfrecords" "${draw[@]}" --count $((2 * share)) --seed 1000000
+  [ -e "leg$leg-$style.done" ] ||
+    aocr synth "leg$leg-$style.tfrecords" "${draw[@]}" --shards 4 --count $((images / 1000 * share)) --seed "$leg"
+  touch "leg$leg-$style.done"
 done
 
-before=$recipes/words
-[ ! -e "leg$((leg - 1))/best.json" ] || before=leg$((leg - 1))
-start=() && [ ! -e "$before/model.json" ] || start=(--init-from "$before")
-[ ${#start[@]} -gt 0 ] || start=(--height 32 --color --charset full-ascii)
+if [ -e "leg$((leg - 1))/weights.npz" ]; then
+  start=(--init-from "leg$((leg - 1))")
+elif [ -e "$recipes/words/weights.npz" ]; then
+  start=(--init-from "$recipes/words")
+else
+  start=(--init-from none --height 32 --color --charset full-ascii)
+fi
+train=(train "leg$leg"-*.tfrecords* --validation validation-*.tfrecords --batch-size 64 --augment-strength 0.7
+  --max-prediction 32 --max-width 640 --max-height 32 --initial-learning-rate 1e-3 --steps-per-checkpoint 500
+  --patience 100000 "${start[@]}" --seed "$leg")
 
-train=(aocr train "leg$leg"-*.tfrecords* --validation validation-*.tfrecords --batch-size 64 --augment-strength 0.7
-  --max-prediction 32 --max-width 640 --max-height 32 --steps-per-checkpoint 500 --patience 100000 "${start[@]}" --seed "$leg")
 if [ ! -e "leg$leg-ship" ]; then
-  # no limit of time here, so that the learning rate does not begin to fall; 130: stopped by the signal, all saved
-  timeout --signal=TERM "${minutes}m" "${train[@]}" --model-dir "leg$leg" || [ $? = 124 ]
+  # stopped by a signal instead of --max-time, so that the rate does not fall; 124: timeout sent it, all is saved
+  timeout --signal=TERM "$((minutes * 85 / 100))m" aocr "${train[@]}" --model-dir "leg$leg" || [ $? = 124 ]
   cp -r "leg$leg" "leg$leg-ship"
 fi
-# a third of the learning rate for a tenth of the time, then down to zero in as much
-lower=(--initial-learning-rate 7e-4 --model-dir "leg$leg-ship")
-timeout --signal=TERM "$((minutes / 10 + 1))m" "${train[@]}" "${lower[@]}" || [ $? = 124 ]
-"${train[@]}" "${lower[@]}" --max-time $((minutes + minutes / 5))m
+# the rate usually falls for a tenth of the steps before; 15 % of all steps are 15 / 85 of those before
+python -c 'import sys; from aocr.training import schedule; from aocr.cli.main import main
+schedule.DECAY_SHARE = 15 / 85; sys.exit(main(sys.argv[1:]))' "${train[@]}" --model-dir "leg$leg-ship" --max-time "${minutes}m"
+
 python "$recipes/pack.py" "leg$leg-ship" "packed-leg$leg"
-echo "Copy packed-leg$leg/* to aocr/folder/box, and pack leg$leg to recipes/words, where they read better than before."
+python "$recipes/pack.py" "leg$leg" "packed-leg$leg-undecayed"
+echo "If they read better than before, copy packed-leg$leg to aocr/folder/box, packed-leg$leg-undecayed to recipes/words."

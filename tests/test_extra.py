@@ -244,7 +244,7 @@ def test_pseudo_labels_replace_look_alikes_by_default(typed, num_trusted, mixed,
         return Example(label.encode(), label, "", 8, 8)
 
     monkeypatch.setattr(ExtraImages, "_look_alikes", lambda self, step: (1, iter([example("drawn")])))
-    monkeypatch.setattr(ExtraImages, "_trusted", lambda self, step: [example("read")] * num_trusted)
+    monkeypatch.setattr(ExtraImages, "_pseudo_labelled", lambda self, step: [example("read")] * num_trusted)
     monkeypatch.setattr(extra, "faces_for", lambda *_: [])
     monkeypatch.setattr(ExtraImages, "_open", lambda self, path: sorted(r.label for r in read_examples(path)))
     images = ExtraImages(TrainRequest(["x"], look_alikes=typed), a_plan(), Unlabelled(), ModelFolder(tmp_path), None)
@@ -310,11 +310,7 @@ def test_validation_and_excluded_images_are_never_trained_on(folders, tmp_path, 
     for name in ("labelled", "held", "test"):
         with open_dataset([str(folders / name / "numbers.txt")]) as dataset:
             assert not set(learnt) & set(digests_of(dataset)), name
-    for word in (
-        "10 unlabelled images left out: identical to validation images",
-        "of --exclude",
-        "broken.png",
-    ):
+    for word in ("10 unlabelled images left out: identical to validation images", "of --exclude", "broken.png"):
         assert word in done.stderr
     assert not list(model.glob("extra-*"))
     recorded = ModelFolder(model).read_learnt()

@@ -108,10 +108,7 @@ class OldCheckpoint:
 def read_config(checkpoint: OldCheckpoint, charset: Charset, typed: dict[str, Any]) -> ModelConfig:
     """Derive the settings from the variables' shapes, and from `charset` and `typed` what these do not show.
 
-    Args:
-      checkpoint: to read shapes from.
-      charset: the symbols in the order of their ids.
-      typed: max_width, max_height, max_prediction, and settings to check against the checkpoint.
+    `typed` has max_width, max_height, max_prediction, and settings to check against the checkpoint.
 
     Raises:
       CheckpointError: the checkpoint is another program's.
@@ -179,7 +176,7 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
       path: folder with a checkpoint, or path of a checkpoint without its extension.
       model_dir: folder to write; it must not hold a model.
       charset: symbols in the order of their ids.
-      typed: max_width, max_height, max_prediction of its training, and settings to check, as for `read_config`.
+      typed: as for `read_config`.
 
     Returns:
       Settings of the network, and the number of steps it was trained for.
@@ -189,6 +186,10 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
       ConfigError: the charset or a typed setting does not match.
       TrainingError: `model_dir` cannot be written, or the disk is full.
     """
+    folder = ModelFolder(model_dir)
+    if folder.find_config():
+        raise CheckpointError(model_dir, "holds a model already. Choose another --model-dir.")
+    folder.check_clear()
     checkpoint = OldCheckpoint(path)
     try:
         config = read_config(checkpoint, charset, typed)
@@ -199,10 +200,6 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
         if tuple(variable.shape) != weights[name].shape:
             shapes = f"{weights[name].shape} instead of {tuple(variable.shape)}"
             raise CheckpointError(path, f"is not of a network that aocr 0.7.6 could train: {name} is {shapes}.")
-    folder = ModelFolder(model_dir)
-    if folder.find_config():
-        raise CheckpointError(model_dir, "holds a model already. Choose another --model-dir.")
-    folder.check_clear()
     step = checkpoint.step()
     folder.write_weights(weights, WeightsInfo(step=step), config)
     return config, step

@@ -24,11 +24,7 @@ def graph_of(predictor: Predictor) -> bytes:
 
 
 class ServingModule(tf.Module):
-    """A model and its preprocessing as a tf.Module.
-
-    Args:
-      predictor: the model, loaded by `load_network`.
-    """
+    """A model, loaded by `load_network`, and its preprocessing as a tf.Module."""
 
     def __init__(self, predictor: Predictor):
         super().__init__()

@@ -1,15 +1,15 @@
-"""The model folder: the names of its files, and how it is read, written, locked and cleared.
+"""The model folder: the names of its files, and how they are read, written, locked and removed.
 
     model.json      {"format": 2, "aocr": version, "model": ModelConfig, "reading": WeightsInfo}
-    weights.npz     the weights that are read, float32 by name (numpy without pickle)
+    weights.npz     the weights to read with, float32 by name (numpy without pickle)
     learnt.npy      sorted digests of the images that the model was trained on
     train.json      a record of the last training
     ckpt-N.*        tf.train.Checkpoint of the Learner at step N; opened only by the training that resumes
     extra-N.*       extra training images from step N on; removed when the training has ended
     history.json    the validations, drawn in curves.png; aocr.log and logs/ (TensorBoard) beside them
 
-Reading, exports and `--init-from` need model.json and weights.npz and nothing else. Both are replaced atomically, so a
-process that is killed at any moment leaves a folder that can be read.
+Reading, exports and `--init-from` only need model.json and weights.npz. Both are replaced atomically, so the folder
+can be read even if a training is killed.
 """
 
 from __future__ import annotations
@@ -48,27 +48,29 @@ _OURS = (*_NAMED, CHECKPOINT.format("[0-9]*"), EXTRA.format("[0-9]*"), *(f"{name
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """The `reading` block of model.json: how good the weights are, and the calibration of their confidence."""
+    """The `reading` block of model.json: the scores of the weights, and the calibration of their confidence."""
 
     step: int = 0
     """Training step of the weights."""
     word_accuracy: float | None = None
-    """On the validation set, 0 to 1; None: there was no validation."""
+    """On the validation set, 0 to 1; None: no validation."""
     cer: float | None = None
-    """Character error rate on the validation set; None: there was no validation."""
+    """Character error rate on the validation set; None: no validation."""
     is_last: bool = False
-    """Whether these are the last weights of a training, and not worse than the best ones by more than chance."""
+    """Whether these are the last weights of a training, which are not significantly worse than the best ones."""
     is_closed: bool = False
     """Whether the validation images were trained on after the scores had been measured."""
     temperature: float = 1.0
-    """What logits are divided by before the confidence is computed."""
+    """Divisor of the logits when the confidence is computed."""
     num_calibration_images: int = 0
-    """Images that the temperature was fitted to."""
+    """Number of images that the temperature was fitted to."""
 
     def describe(self) -> str:
-        """Say in words which weights these are."""
+        """Describe the weights in words."""
+        if not self.step:
+            return "weights without a training record"
         if self.word_accuracy is None or self.cer is None:
-            return f"weights of step {self.step:,} (no validation)" if self.step else "weights as they were passed on"
+            return f"weights of step {self.step:,} (no validation)"
         score = f"word accuracy {self.word_accuracy:.2%}, CER {self.cer:.2%}"
         if self.is_closed:
             return f"last weights, trained on all images after the last validation (then: {score})"
@@ -77,11 +79,7 @@ class WeightsInfo:
 
 
 class ModelFolder:
-    """A model folder on any file system; it need not exist yet.
-
-    Args:
-      path: of the folder.
-    """
+    """A model folder on any file system, which need not exist yet."""
 
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
@@ -128,7 +126,7 @@ class ModelFolder:
             reason = f"is damaged ({files.one_line(error)}). Restore it from a backup, or train again."
             raise CheckpointError(self.file(name), reason) from None
         if not isinstance(value, dict):
-            raise CheckpointError(self.file(name), "is not a model description of aocr.")
+            raise CheckpointError(self.file(name), "was not written by aocr.")
         return value
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
@@ -139,13 +137,13 @@ class ModelFolder:
         """
         self._write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
-    # The model that is read
+    # Model and weights
 
     def find_config(self) -> ModelConfig | None:
         """Return the folder's ModelConfig, or None if the folder has no model.
 
         Raises:
-          CheckpointError: the model is of a newer format, of aocr 0.7.6 or of another program.
+          CheckpointError: the model was written by a newer aocr, by aocr 0.7.6 or by another program.
         """
         value = self.read_json(MODEL)
         if value is None:
@@ -167,13 +165,13 @@ class ModelFolder:
             reason = f"holds a checkpoint of aocr 0.7.6 or of another program, but no {MODEL}."
             raise CheckpointError(self.path, f"{reason} Convert it with aocr import, or choose another folder.")
         if "saved_model.pb" in names:
-            raise CheckpointError(self.path, "holds a SavedModel, not a model folder. Give the folder of a training.")
+            raise CheckpointError(self.path, "holds a SavedModel. Give the model folder that it was exported from.")
 
     def read_config(self) -> ModelConfig:
         """Return the folder's ModelConfig.
 
         Raises:
-          CheckpointError: there is none, or as `find_config`.
+          CheckpointError: the folder has no model, or as `find_config`.
         """
         config = self.find_config()
         if config is None:
@@ -182,7 +180,7 @@ class ModelFolder:
         return config
 
     def weights_info(self) -> WeightsInfo:
-        """Return what model.json says of the weights.
+        """Return the `reading` block of model.json.
 
         Raises:
           CheckpointError: model.json is missing or damaged.
@@ -206,7 +204,7 @@ class ModelFolder:
         """Return the weights by name, float32.
 
         Raises:
-          CheckpointError: they are missing, damaged, or do not match model.json.
+          CheckpointError: the weights are missing, damaged, or do not match model.json.
         """
         path, config = self.file(WEIGHTS), self.read_config()
         if not self.has_weights():
@@ -222,12 +220,12 @@ class ModelFolder:
     def write_weights(
         self, weights: dict[str, np.ndarray], info: WeightsInfo, config: ModelConfig | None = None
     ) -> None:
-        """Write the weights to read with, and what model.json says of them.
+        """Write the weights to read with, and model.json.
 
         Args:
           weights: arrays by name.
           info: of the weights.
-          config: of the network; None: as model.json has it.
+          config: of the network; None: unchanged.
 
         Raises:
           CheckpointError: there is no model.json, and no `config`.
@@ -238,11 +236,11 @@ class ModelFolder:
         self.write_config(config or self.read_config(), info)
 
     def write_config(self, config: ModelConfig, info: WeightsInfo | None = None) -> None:
-        """Write model.json, making the folder if needed.
+        """Write model.json, creating the folder if needed.
 
         Raises:
-          CheckpointError: the folder cannot be made.
-          TrainingError: another training works in it, or the file cannot be written.
+          CheckpointError: the folder cannot be created.
+          TrainingError: another training is running in it, or the file cannot be written.
         """
         self._make()
         value = {"format": FORMAT, "aocr": aocr.__version__, "model": config.to_dict()}
@@ -276,11 +274,11 @@ class ModelFolder:
     # The folder as a whole
 
     def begin(self, config: ModelConfig) -> None:
-        """Make the folder, remove what an earlier training left in it, and write model.json.
+        """Create the folder, remove the files of an earlier training, and write model.json.
 
         Raises:
-          CheckpointError: the folder cannot be made, or holds files that are not of aocr.
-          TrainingError: another training works in it, or the file cannot be written.
+          CheckpointError: the folder cannot be created, or holds files that aocr did not write.
+          TrainingError: another training is running in it, or the file cannot be written.
         """
         self._make()
         self.clear()
@@ -290,7 +288,7 @@ class ModelFolder:
         try:
             files.make_folder(self.path)
         except OSError as error:
-            reason = f"the folder cannot be made ({files.one_line(error)}). Choose another --model-dir."
+            reason = f"the folder cannot be created ({files.one_line(error)}). Choose another --model-dir."
             raise CheckpointError(self.path, reason) from None
         self._lock()
 
@@ -310,15 +308,15 @@ class ModelFolder:
         if MODEL in names:
             try:
                 model = self.read_json(MODEL)
-            except CheckpointError:  # damaged: training again is the way out
+            except CheckpointError:  # damaged, so it may be replaced
                 return
             names = [] if model and "format" in model and "model" in model else [MODEL]
         if names:
-            reason = f"{names[0]} in it was not written by aocr and would be overwritten. Choose another folder."
+            reason = f"{names[0]} was not written by aocr and would be overwritten. Choose another folder."
             raise CheckpointError(self.path, reason)
 
     def clear(self) -> None:
-        """Remove the files of an earlier training and nothing else.
+        """Remove the files of an earlier training.
 
         Raises:
           CheckpointError: as `check_clear`.
@@ -337,7 +335,7 @@ class ModelFolder:
         Remote folders and Windows have no lock.
 
         Raises:
-          TrainingError: another training works in it.
+          TrainingError: another training is running in it.
         """
         with contextlib.ExitStack() as self._stack:
             if os.path.isdir(self.path):
@@ -348,7 +346,7 @@ class ModelFolder:
     def _lock(self) -> None:
         if self._stack is None or self._locked or files.is_remote(self.path):
             return
-        with contextlib.suppress(OSError):  # a folder that cannot be written is reported by the first write
+        with contextlib.suppress(OSError):  # if the folder cannot be written, the first write reports it
             handle = os.open(self.path, os.O_RDONLY)
             self._stack.callback(os.close, handle)
             if not files.lock(handle):

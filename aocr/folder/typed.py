@@ -15,8 +15,8 @@ def check_typed(model_dir: str, config: ModelConfig, typed: dict[str, Any], advi
     Args:
       model_dir: path of the folder, for the message.
       config: settings of the folder.
-      typed: values by field of ModelConfig.
-      advice: what to do instead of leaving the flag out.
+      typed: typed values by field of ModelConfig.
+      advice: alternative to leaving the flag out, for the message.
 
     Raises:
       ConfigError: names the flag and both values.
@@ -29,7 +29,7 @@ def check_typed(model_dir: str, config: ModelConfig, typed: dict[str, Any], advi
 
 
 def _as_typed(name: str, value: Any, model_value: Any) -> tuple[str, Any, str]:
-    """Return the flag of a setting, the typed value, and the folder's value, as a user knows them."""
+    """Return the flag of a setting, the typed value and the folder's value, as a user would write them."""
     if name == "channels":
         return ("--color" if value == 3 else "--no-color"), True, "colour" if model_value == 3 else "grey"
     if name == "use_gru":

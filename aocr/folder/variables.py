@@ -1,4 +1,4 @@
-"""A network's variables by name, and weights put into them."""
+"""A network's variables by name, and how to assign weights to them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from aocr.folder.weights import mismatch
 
 
 def weights_of(model: keras.Model) -> dict[str, tf.Variable]:
-    """Return the model's variables by name, without random states: these follow from the step."""
+    """Return the model's variables by name, without random states, which the step determines."""
     return {v.path.split("/", 1)[1]: v.value for v in model.variables if not v.path.endswith("seed_generator_state")}
 
 
 def assign_weights(source: str, model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Put weights into a model.
+    """Assign weights to a model.
 
     Args:
-      source: where the weights come from, for the message.
-      model: to fill.
-      weights: arrays by name; exactly those of the model.
+      source: origin of the weights, for the message.
+      model: to change.
+      weights: arrays by name, for each of the model's variables.
 
     Raises:
-      CheckpointError: a variable is missing, is not the model's, or has another shape.
+      CheckpointError: a variable is missing, unknown, or has another shape.
     """
     variables = weights_of(model)
     for name in sorted(set(weights) ^ set(variables)):

@@ -12,7 +12,7 @@ from aocr.config import ModelConfig
 from aocr.errors import CheckpointError
 
 MAX_BYTES = 2**29
-"""Size limit of the arrays in a file; the default network takes 7 million bytes."""
+"""Size limit of the arrays in a file; those of the default network take 7 million bytes."""
 
 
 def pack_weights(weights: Mapping[str, np.ndarray]) -> bytes:
@@ -26,7 +26,7 @@ def unpack_weights(data: bytes) -> dict[str, np.ndarray]:
     """Return the float32 weights in the bytes of a `weights.npz`.
 
     Raises:
-      ValueError: the bytes are damaged, hold anything but finite floats, or more than `MAX_BYTES`.
+      ValueError: the bytes are damaged, contain anything but finite floats, or more than `MAX_BYTES`.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -43,10 +43,10 @@ def unpack_weights(data: bytes) -> dict[str, np.ndarray]:
 
 
 def check_shapes(source: str, weights: Mapping[str, np.ndarray], config: ModelConfig) -> None:
-    """Check the variables whose sizes fix all others, before a network is built.
+    """Check the variables that determine the sizes of all others, before a network is built.
 
     Args:
-      source: where the weights come from, for the message.
+      source: origin of the weights, for the message.
       weights: arrays by name.
       config: of the network.
 

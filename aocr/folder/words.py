@@ -1,4 +1,4 @@
-"""`words`, the reader in the box: a model folder inside the package, trained on drawn words only."""
+"""`words`, the model in the package, trained on drawn words only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOX = Path(__file__).parent / "box"
 
 
 def is_box(model_dir: str) -> bool:
-    """Return whether a path names the reader in the box."""
+    """Return whether a path names the model in the package."""
     return model_dir == NAME and not files.is_folder(model_dir)
 
 

@@ -29,12 +29,7 @@ class State(NamedTuple):
 
 
 class Decoder:
-    """Writes the decoder's nodes.
-
-    Args:
-      weights: by name.
-      config: of the model.
-    """
+    """Writes the decoder's nodes, with the weights of a network by name."""
 
     def __init__(self, weights: Weights, config: ModelConfig):
         self.weights, self.config, self.traits = weights, config, config.traits

@@ -47,11 +47,6 @@ def write_graph(weights: Weights, config: ModelConfig, temperature: float) -> by
     Inputs: `images` (B, H, W, C) float32 as `aocr.data.preprocess` makes them, `widths` (B,) int32. Outputs, with T
     steps and S columns: `ids` (B, T) int32, `probabilities` (B, T), `attention` (B, T, S), `confidence` (B,),
     `log_probs` (B, 2), the log-probability of the text without and with the temperature, and the parts of the memory.
-
-    Args:
-      weights: by name.
-      config: of the network.
-      temperature: of the confidence.
     """
     g = Graph()
     width = config.network_width if config.traits.fixed_width else "width"
@@ -78,10 +73,6 @@ def write_step(weights: Weights, config: ModelConfig) -> bytes:
     Inputs, for R texts and S columns: `token` (R,) int64, the state before the step, and the memory without its
     `state`, one row per text. Outputs: `logits` (R, V), `attention` (R, S), and the state after the step, its names
     with the prefix `new_`.
-
-    Args:
-      weights: of the decoder, by name.
-      config: of the network.
     """
     g = Graph()
     token = g.input("token", INT64, ("rows",))

@@ -20,9 +20,7 @@ from aocr.text.search import Constraint
 def decode_with_fallback(decode: Callable, images: Sequence[bytes]) -> Pixels:
     """Decode images with TensorFlow, or convert them with Pillow first if TensorFlow cannot decode them.
 
-    Args:
-      decode: a batch of encoded images -> the arrays of `Pixels`.
-      images: encoded.
+    `decode` maps a batch of encoded images to the arrays of `Pixels`.
     """
     try:
         return Pixels(*map(np.asarray, decode(images)))

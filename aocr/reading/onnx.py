@@ -35,10 +35,6 @@ class OnnxGraph:
       path: the model folder or the file it comes from, for messages.
       data: the file, as `aocr.onnx.file.write_graph` writes it.
 
-    Attributes:
-      config: settings of the network.
-      temperature: of the confidence.
-
     Raises:
       CheckpointError: it is not an ONNX file of aocr, or it is damaged.
       AocrError: onnxruntime is not installed.
@@ -99,11 +95,7 @@ class OnnxGraph:
 
 
 class OnnxDecoder:
-    """The decoder, with the methods that `aocr.text.search` calls. Runs ONNX Runtime once per step.
-
-    Args:
-      graph: of the network.
-    """
+    """The decoder, with the methods that `aocr.text.search` calls. Runs ONNX Runtime once per step."""
 
     def __init__(self, graph: OnnxGraph):
         self._graph = graph

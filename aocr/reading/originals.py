@@ -42,10 +42,7 @@ def _spread(dataset: Dataset, usable: np.ndarray) -> Iterator[Example]:
 def find_originals(dataset: Dataset, predictor: Predictor, usable: np.ndarray | None = None) -> list[Original]:
     """Return images with their labels, large images scaled down, and character positions where the reading is right.
 
-    Args:
-      dataset: of images with labels.
-      predictor: reads the images.
-      usable: (N,) bool, the records to use; None: all.
+    `usable`, (N,) bool, marks the records to use; None: all.
     """
     records = list(_spread(dataset, np.ones(len(dataset.summary.labels), bool) if usable is None else usable))
     results = predictor.predict_each([record.image for record in records])

@@ -1,4 +1,4 @@
-"""A running average of the weights, which reads better than the weights themselves."""
+"""A running average of the weights, which reads better than the latest weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import tensorflow as tf
 
 MAX_DECAY = 0.995
-"""Share of the average that is kept at each step, after the first steps."""
+"""Share of the average that remains at each step, after the first steps."""
 UPDATE_STEPS = 5
 """Steps between two updates. An update reads and writes all weights; successive steps differ little."""
 
@@ -29,7 +29,7 @@ class WeightAverage:
         }
 
     def update(self, step: tf.Tensor) -> None:
-        """Update the average after a step (its number, from 0); every replica does so, in the compiled step."""
+        """Update the average after a step (its number, from 0). Runs within the compiled step, on every replica."""
 
         def move():
             done = tf.cast(step, tf.float32)
@@ -40,12 +40,16 @@ class WeightAverage:
 
         tf.cond((step + 1) % UPDATE_STEPS == 0, move, lambda: step)
 
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Give the model the averaged weights inside the block, and its own again after it."""
-        own = {name: tf.identity(value) for name, value in self.weights.items()}
+    def adopt(self) -> None:
+        """Give the model the averaged weights for good."""
         for name, value in self.weights.items():
             value.assign(self.averages[name])
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Give the model the averaged weights inside the block, then restore its own."""
+        own = {name: tf.identity(value) for name, value in self.weights.items()}
+        self.adopt()
         try:
             yield
         finally:

@@ -25,11 +25,11 @@ PRIOR = 0.5
 def fit_temperature(log_probs: np.ndarray, correct: np.ndarray) -> float:
     """Return the most likely temperature, given which texts are correct.
 
-    The prior of ln T is normal around 0 with deviation `PRIOR`: a few dozen texts say little about T, and without an
-    error among them the likelihood alone would demand certainty.
+    The prior of ln T is normal around 0 with deviation `PRIOR`: a few dozen texts say little about T, and if all are
+    correct, the likelihood alone would demand certainty.
 
     Args:
-      log_probs: (N, G), ln of each text's probability at each of `TEMPERATURES`.
+      log_probs: (N, G), the logarithm of each text's probability at each of `TEMPERATURES`.
       correct: (N,) bool.
     """
     log_probs = np.minimum(log_probs, -1e-7)
@@ -41,18 +41,13 @@ class Calibration(NamedTuple):
     """The result of reading a validation set."""
 
     temperature: float
-    """Fitted to it."""
+    """The fitted temperature."""
     samples: list[Sample]
-    """Its images as they were read, with their confidence at this temperature."""
+    """The readings of its images, with their confidence at this temperature."""
 
 
 class TemperedReader:
-    """Reads batches, with the probability of each text at each of `TEMPERATURES`.
-
-    Args:
-      model: to read with.
-      charset: of the model.
-    """
+    """Reads batches with a model, and computes the probability of each text at each of `TEMPERATURES`."""
 
     def __init__(self, model: Recognizer, charset: Charset):
         self._charset = charset
@@ -63,7 +58,7 @@ class TemperedReader:
         )
 
     def read(self, batch: Batch) -> tuple[list[str], np.ndarray]:
-        """Return B texts, and (B, G) ln of their probabilities."""
+        """Return B texts, and the (B, G) logarithms of their probabilities."""
         reading = self._read(batch.images, batch.widths)
         return [self._charset.decode(ids) for ids in reading.ids.numpy()], reading.log_probs[:, 0].numpy()
 
@@ -88,8 +83,3 @@ class TemperedReader:
 def confidences_at(temperature: float, log_probs: np.ndarray) -> list[float]:
     """Return the confidence of texts at one of `TEMPERATURES`: (N, G) -> N values."""
     return np.exp(log_probs[:, np.argmin(abs(TEMPERATURES - temperature))]).tolist()
-
-
-def calibrate(model: Recognizer, charset: Charset, batches: Batches) -> Calibration:
-    """Read a validation set and fit the temperature to it."""
-    return TemperedReader(model, charset).calibrate(batches)

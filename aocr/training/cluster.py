@@ -23,7 +23,7 @@ class Cluster:
 
     Args:
       strategy: runs the step on every device.
-      worker: number of this process; 0 is the chief, which alone writes.
+      worker: number of this process; 0 is the chief, the only one that writes.
       num_workers: number of processes.
     """
 
@@ -42,10 +42,10 @@ class Cluster:
         return self.worker == 0
 
     def exchange(self, value: Any) -> list[Any]:
-        """Return every worker's value, in the order of workers. All must call it: it waits for them.
+        """Return the values of all workers, in their order. Blocks until every worker has called it.
 
         Args:
-          value: anything JSON can represent.
+          value: anything that JSON can represent.
 
         Raises:
           TrainingError: a worker is lost.
@@ -55,40 +55,40 @@ class Cluster:
         line = np.frombuffer(json.dumps(value).encode() + b"\n", np.uint8)
         with lost_worker_errors(self):
             codes = self._gather(tf.constant(line, tf.int32)).numpy()
-        lines = codes.astype(np.uint8).tobytes().splitlines()  # of every replica; those of one worker are equal
+        lines = codes.astype(np.uint8).tobytes().splitlines()  # one per replica, equal within a worker
         return [json.loads(line) for line in lines[:: self.local_replicas]]
 
     def describe(self, batch_size: int) -> str:
-        """Return strategy, replicas and per-replica batch in words."""
-        if self.num_replicas == 1:
+        """Describe the strategy, the replicas and the images of each."""
+        count = self.num_replicas
+        if count == 1:
             return "one device"
         where = f"{self.num_workers} workers" if self.num_workers > 1 else "this machine"
-        shares = sorted({batch_size * (i + 1) // self.num_replicas - batch_size * i // self.num_replicas
-                         for i in range(self.num_replicas)})  # fmt: skip
-        each = " or ".join(map(str, shares))
+        smallest, rest = divmod(batch_size, count)
+        share = f"{smallest} or {smallest + 1}" if rest else f"{smallest}"
         name = type(self.strategy).__name__
-        return f"{name}, {self.num_replicas} replicas on {where}, {each} images each of a batch of {batch_size}"
+        return f"{name}, {count} replicas on {where}, {share} images each of a batch of {batch_size}"
 
 
 @contextmanager
 def lost_worker_errors(cluster: Cluster) -> Iterator[None]:
-    """Turn TensorFlow's errors of a broken cluster into one clear line."""
+    """Raise a TrainingError in place of TensorFlow's errors if a worker is lost."""
     try:
         yield
     except tf.errors.OpError as error:
         if cluster.num_workers == 1:
             raise
         raise TrainingError(
-            f"worker {cluster.worker} lost the others: one has stopped or cannot be reached. The last checkpoint is "
-            "kept; start all workers again to resume from it."
+            f"worker {cluster.worker} lost the others: one has stopped or cannot be reached. Start all workers again "
+            "to resume from the last checkpoint."
         ) from error
 
 
-def _chosen(devices: str | None, names: Sequence[str], kind: str) -> Sequence[str]:
-    """Return those of `names` that `--devices` asks for.
+def _select(devices: str | None, names: Sequence[str], kind: str) -> Sequence[str]:
+    """Return the devices among `names` that `--devices` asks for.
 
     Raises:
-      ConfigError: there are fewer.
+      ConfigError: there are too few devices.
     """
     if devices in (None, "all"):
         return names if devices else names[:1]
@@ -99,32 +99,32 @@ def _chosen(devices: str | None, names: Sequence[str], kind: str) -> Sequence[st
 
 
 def connect(devices: str | None = None) -> Cluster:
-    """Return the cluster of TF_CONFIG, or the devices of this machine. Call before TensorFlow does anything.
+    """Return the cluster of TF_CONFIG, or the devices of this machine. Call it before any TensorFlow operation.
 
     Args:
-      devices: `all`, a number of them, or their numbers with commas; None: the first GPU, else the CPU; in a
+      devices: `all`, how many, or their numbers separated by commas; None: the first GPU, else the CPU; in a
         cluster all GPUs of each machine.
 
     Raises:
-      ConfigError: TF_CONFIG is damaged, or there are fewer devices.
+      ConfigError: TF_CONFIG is damaged, or there are too few devices.
       TrainingError: the other workers cannot be reached.
     """
     if task := current_task():
         return _join(task, devices)
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     names = [device.name for device in tf.config.list_logical_devices(kind)]
-    chosen = _chosen(devices, names, kind)
-    if len(chosen) > 1:
-        return Cluster(tf.distribute.MirroredStrategy(chosen))
-    return Cluster(
-        tf.distribute.OneDeviceStrategy(chosen[0]) if chosen[0] != names[0] else tf.distribute.get_strategy()
-    )
+    selected = _select(devices, names, kind)
+    if len(selected) > 1:
+        return Cluster(tf.distribute.MirroredStrategy(selected))
+    if selected[0] != names[0]:
+        return Cluster(tf.distribute.OneDeviceStrategy(selected[0]))
+    return Cluster(tf.distribute.get_strategy())
 
 
 def _join(task: Task, devices: str | None) -> Cluster:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and devices:
-        tf.config.set_visible_devices(_chosen(devices, gpus, "GPU"), "GPU")
+        tf.config.set_visible_devices(_select(devices, gpus, "GPU"), "GPU")
     log.info("Worker %d of %d: waiting for the others.", task.index, len(task.addresses))
     spec = tf.train.ClusterSpec({"worker": list(task.addresses)})
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(

@@ -1,8 +1,8 @@
 """Extra training images, renewed every few validations: synthetic look-alikes and pseudo-labels.
 
-The newest weights find where the characters of the labelled images are, which look-alikes are made of, and read the
-images without labels; sure enough readings are trained on as if a person had labelled them (pseudo-labels: Lee, 2013;
-renewed: Xie et al., 2020, "Self-training with noisy student"; for text lines: Kiss et al., 2021).
+The newest weights locate the characters of the labelled images, from which look-alikes are composed, and read the
+images without labels; confident readings serve as labels (pseudo-labels: Lee, 2013; renewed: Xie et al., 2020,
+"Self-training with noisy student"; for text lines: Kiss et al., 2021).
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ class Unlabelled(NamedTuple):
     """Images without labels."""
 
     data: Dataset | None = None
-    """Those that may be trained on; None: there are none."""
+    """The images that may be trained on, if there are any."""
     excluded: Container[bytes] = ()
-    """`pixel_digest` of the images that may not."""
+    """`pixel_digest` of the images that may not be trained on."""
 
 
 @contextlib.contextmanager
 def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Unlabelled]:
-    """Yield the images of `--unlabeled` that may be trained on; their records are removed at the end of the block.
+    """Yield the images of `--unlabeled`; their records are removed at the end of the block.
 
-    Images with the pixels of a labelled image, of a validation image or of one of `--exclude` are left out.
+    Images with the same pixels as a labelled image, a validation image or one of `--exclude` are left out.
 
     Raises:
       AnnotationError, DatasetError: a source is missing, empty or damaged.
@@ -82,26 +82,21 @@ def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Unlabelled]:
 
 
 class ExtraImages:
-    """Makes the extra images of a training, and keeps the newest in the model folder until the training has ended.
+    """Makes the extra images of a training, and stores the newest in the model folder until the training has ended.
 
     Args:
-      request: what the user asked for.
+      request: the user's arguments.
       plan: of the training.
       unlabelled: images without labels.
       folder: the model folder.
       model: reads with its current weights.
-      images_changed: whether the training had other images before: then its extra images are made anew.
+      images_changed: whether the training had other images before, so that its extra images must be replaced.
     """
 
     def __init__(
-        self,
-        request: TrainRequest,
-        plan: Plan,
-        unlabelled: Unlabelled,
-        folder: ModelFolder,
-        model: Recognizer,
+        self, request: TrainRequest, plan: Plan, unlabelled: Unlabelled, folder: ModelFolder, model: Recognizer,
         images_changed: bool = False,
-    ):
+    ):  # fmt: skip
         self._request, self._plan, self._folder, self._model = request, plan, folder, model
         self._unlabelled, self._excluded = unlabelled.data, unlabelled.excluded
         self._interval = CHECKS * request.config.steps_per_checkpoint
@@ -112,12 +107,12 @@ class ExtraImages:
         self._tempered: TemperedReader | None = None
         self._faces = []
         if plan.look_alikes:
-            with contextlib.suppress(ConfigError):  # without fonts they are made of the images' own characters only
+            with contextlib.suppress(ConfigError):  # without fonts, only the images' own characters are used
                 self._faces = faces_for(Charset.from_labels(plan.data.summary.labels).symbols, None, 1)
         self._max_width = plan.training.plan.edges[-1]
         too_wide = int((self._widths(self._unlabelled) > self._max_width).sum()) if self._unlabelled else 0
         if too_wide:
-            log.warning("%d unlabelled images are wider than all labelled ones, and are not trained on.", too_wide)
+            log.warning("%d unlabelled images are left out: they are wider than all labelled ones.", too_wide)
 
     def _widths(self, data: Dataset) -> np.ndarray:
         """Return (N,) widths of images in pixels as the network sees them."""
@@ -134,26 +129,25 @@ class ExtraImages:
         return bool(can_renew) and step % self._interval == 0 and step != self._newest_step
 
     def with_learnt(self, learnt: np.ndarray) -> np.ndarray:
-        """Return (N,) int64 digests of training images, with those of the extra images used so far."""
+        """Return (N,) int64 digests of training images together with those of the extra images used so far."""
         return np.union1d(learnt, self._learnt)
 
     def batches(self, step: int, may_renew: bool) -> Batches | None:
-        """Return the batches to mix in from a step on; None: there are none.
+        """Return the batches to mix in from a step on, if there are any.
 
         Args:
           step: of the training.
-          may_renew: whether new images may be made here.
+          may_renew: whether new images may be made at this step.
 
         Raises:
           ConfigError, DatasetError: look-alikes cannot be drawn or written.
         """
-        if not self.is_used:
-            return None
         paths = self._paths(step)
         if self._newest_step < 0 and paths and (self._must_renew or not all(map(self._is_usable, paths))):
-            log.info("The extra images of the interrupted training do not fit any more: new ones are made.")
+            log.info("The extra images of the interrupted training no longer match: making new ones.")
             self._must_renew = True
-            paths = _remove(paths)
+            _remove(paths)
+            paths = []
         path = self._folder.file(EXTRA.format(step))
         renews = may_renew and (self._must_renew or self.is_due(step))
         self._newest_step, self._must_renew = step, False
@@ -165,31 +159,31 @@ class ExtraImages:
 
     def _write(self, path: str, step: int) -> bool:
         """Write new extra images in random order; returns whether there are any."""
-        trusted = self._trusted(step)
-        by_default = self._request.look_alikes is None
-        num_drawn, drawn = (0, iter(())) if by_default and trusted else self._look_alikes(step)
-        turns = [drawn] * num_drawn + [iter(trusted)] * len(trusted)
-        Random(f"{self._request.config.seed}/{step}").shuffle(turns)
-        if turns:
+        pseudo_labelled = self._pseudo_labelled(step)
+        is_asked_for = self._request.look_alikes is not None
+        num_drawn, drawn = self._look_alikes(step) if is_asked_for or not pseudo_labelled else (0, iter(()))
+        sources = [drawn] * num_drawn + [iter(pseudo_labelled)] * len(pseudo_labelled)
+        Random(f"{self._request.config.seed}/{step}").shuffle(sources)
+        if sources:
             with RecordWriter(path) as writer:
-                for turn in turns:
-                    if example := next(turn, None):
+                for source in sources:
+                    if example := next(source, None):
                         writer.write(example)
-        return bool(turns)
+        return bool(sources)
 
     def _is_usable(self, path: str) -> bool:
-        """Return whether images of an interrupted run still fit the flags and the data."""
+        """Return whether the extra images of an interrupted run still match the flags and the data."""
         try:
             summary = summarise([path])
             digests = [pixel_digest(example.image) for example in read_examples(path)]
         except AocrError:
             return False
-        is_validated = np.isin(summary.split_keys, self._validation_keys()).any()  # labelled since
+        is_validated = np.isin(summary.split_keys, self._validation_keys()).any()  # if labelled in the meantime
         is_too_wide = (network_widths(summary.sizes, self._plan.config) > self._max_width).any()
         return not is_validated and not is_too_wide and not any(digest in self._excluded for digest in digests)
 
     def _validation_keys(self) -> np.ndarray:
-        """Return (N,) int64 digests of the images that are validated on."""
+        """Return (N,) int64 digests of the validation images."""
         dataset, part = self._plan.validation_data or (self._plan.data, "validation")
         summary = dataset.summary
         return summary.split_keys if part == "all" else summary.split_keys[summary.held_out]
@@ -213,7 +207,7 @@ class ExtraImages:
     # Look-alikes
 
     def _look_alikes(self, step: int) -> tuple[int, Iterator[Example]]:
-        """Return the number of look-alikes of the training images, and these, drawn as they are asked for."""
+        """Return the number of look-alikes of the training images, and an iterator that draws them."""
         plan, config, count = self._plan, self._plan.config, self._plan.look_alikes
         if not count:
             return 0, iter(())
@@ -226,7 +220,7 @@ class ExtraImages:
             painter = job.painter()
             painter.draw(0)
         except ConfigError:
-            message = "Step %d: no look-alikes yet: no image is read correctly, and no font has its characters."
+            message = "Step %d: no look-alikes yet: no image is read correctly, and no font has the characters."
             log.info(message, step)
             return 0, iter(())
         message = "Step %d: drawing %d look-alikes from the characters of %d of the %d images."
@@ -235,15 +229,14 @@ class ExtraImages:
 
     # Pseudo-labels
 
-    def _trusted(self, step: int) -> list[Example]:
-        """Return unlabelled images with what is read in them, where the reading can be trusted."""
+    def _pseudo_labelled(self, step: int) -> list[Example]:
+        """Return unlabelled images whose reading can be trusted, with that reading as the label."""
         data, plan = self._unlabelled, self._plan
         if data is None:
             return []
         if plan.validation is None:
-            log.warning(
-                "Step %d: no unlabelled image is trusted without validation images. Give --validation DATASET.", step
-            )
+            message = "Step %d: no unlabelled image is trusted without validation images. Give --validation DATASET."
+            log.warning(message, step)
             return []
         self._tempered = self._tempered or TemperedReader(self._model, plan.config.charset)
         temperature, samples = self._tempered.calibrate(plan.validation)
@@ -256,14 +249,14 @@ class ExtraImages:
         total, widths = len(data.summary.labels), self._widths(data)
         count = min(total, self._interval * plan.batch_size)
         start = step // self._interval * count % total
-        trusted = [
+        examples = [
             Example(image, text, "", *data.summary.sizes[number].tolist())
             for number, image, text, confidence in self._read(self._tempered, data, start, count, temperature)
             if confidence >= threshold and text and widths[number] <= self._max_width
         ]
         message = "Step %d: %d of %d unlabelled images are trusted (confidence %.3f or more: at most %.0f %% wrong)."
-        log.info(message, step, len(trusted), count, threshold, 100 * MAX_WRONG)
-        return trusted
+        log.info(message, step, len(examples), count, threshold, 100 * MAX_WRONG)
+        return examples
 
     def _read(
         self, reader: TemperedReader, data: Dataset, start: int, count: int, temperature: float
@@ -278,18 +271,16 @@ class ExtraImages:
 
 
 def _draw(painter: LikePainter, step: int, count: int) -> Iterator[Example]:
-    """Yield look-alikes, up to the first that cannot be drawn."""
+    """Yield look-alikes until one cannot be drawn."""
     for number in range(count):
         try:
             image = painter.draw(number)
         except ConfigError:
-            log.info("Step %d: no more than %d look-alikes could be drawn.", step, number)
+            log.info("Step %d: only %d look-alikes could be drawn.", step, number)
             return
         yield Example(image.data, image.label, "", image.width, image.height)
 
 
-def _remove(paths: list[str]) -> list[str]:
-    """Remove files; returns the paths that are left: none."""
+def _remove(paths: list[str]) -> None:
     for path in paths:
         files.remove(path)
-    return []

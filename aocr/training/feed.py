@@ -1,4 +1,4 @@
-"""The batches that a training sees, from where it is to its end."""
+"""The batches of a training, from its current state on."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def feed(
 ) -> Iterator[tuple[int, int, Batch]]:
     """Yield (epoch, number of the batch in it, batch) without end.
 
-    The pipeline is built anew when the extra images are renewed, and when validation images become training images.
+    The pipeline is rebuilt when the extra images are renewed, and when validation images become training images.
 
     Args:
       plan: of the training.
       config: seed and augmentation.
-      learner: whose state says where training is, and whose averaged weights choose the extra images.
-      schedule: says whether extra images are still renewed.
+      learner: its state says where to continue; its averaged weights choose the extra images.
+      schedule: decides whether extra images are still renewed.
       extra: images to mix in.
-      display: where phases are shown.
+      display: shows the phases.
     """
     state = learner.state
     strength = config.augment_strength if config.augment else 0.0
     phase = "first step"
 
     def renews() -> bool:
-        """Return whether validation still says something and the learning rate does not decay yet."""
+        """Return whether there are still validation images, and the learning rate does not decay yet."""
         return not schedule.decays and not state.closed
 
     while True:

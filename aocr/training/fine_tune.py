@@ -22,20 +22,15 @@ VOCABULARY_AXES = {
     "ctc/kernel": 1,
     "ctc/bias": 0,
 }
-"""Variables with one row or column per symbol, and the axis of it."""
+"""Variables with one row or column per symbol, and that axis."""
 PIXELS, ROWS = "cnn/stem/kernel", "cnn/collapse/kernel"
-"""Convolutions over the image's channels, and over all remaining rows."""
+"""The first convolution, over the image's channels, and the last, over all its rows."""
 GREY_SHARES = np.array([0.2989, 0.587, 0.114], np.float32) / 0.9999
-"""Shares of red, green and blue in grey, as `preprocess` has them; together 1."""
+"""Shares of red, green and blue in grey, the same as in `preprocess`; their sum is 1."""
 
 
 def source_of(symbol: str, charset: Charset) -> str | None:
-    """Return the most similar symbol of a charset: the same, its other case, or the letter without accents.
-
-    Args:
-      symbol: one character.
-      charset: where to look.
-    """
+    """Return the most similar symbol of a charset: the same, its other case, or the letter without accents."""
     base = unicodedata.normalize("NFD", symbol)[0]
     return next((other for other in (symbol, symbol.swapcase(), base, base.swapcase()) if other in charset), None)
 
@@ -51,7 +46,7 @@ def covers_most_of(start: Charset, charset: Charset) -> bool:
 
 
 def _with_rows(fresh: np.ndarray, source: np.ndarray, axis: int, start: Charset, charset: Charset) -> np.ndarray:
-    """Return a fresh variable with the source's rows of special symbols and of those with a similar one in `start`."""
+    """Return a new variable that takes the rows of specials and of symbols with a similar one in `start` over."""
     similar = {symbol: other for symbol in charset.symbols if (other := source_of(symbol, start))}
     specials = list(range(NUM_SPECIALS))
     ours = specials + [charset.encode(symbol)[0] for symbol in similar]
@@ -62,14 +57,14 @@ def _with_rows(fresh: np.ndarray, source: np.ndarray, axis: int, start: Charset,
 
 
 def _with_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Return the (H, W, C, F) first convolution for `channels`: an image and its grey version give the same."""
+    """Convert the first convolution (H, W, C, F) to `channels`; grey images give the same features as before."""
     if kernel.shape[2] == channels or kernel.shape[2] not in (1, 3):
         return kernel
     return kernel.sum(2, keepdims=True) if channels == 1 else kernel * GREY_SHARES[:, None]
 
 
 def _with_height(kernel: np.ndarray, height: int) -> np.ndarray:
-    """Return the (H, 1, C, F) convolution over all rows for `height` rows: stretched rows give the same."""
+    """Convert the convolution over all rows (H, 1, C, F) to `height` rows; stretched rows give the same as before."""
     edges = np.linspace(0, kernel.shape[0], height + 1)
     rows = np.arange(kernel.shape[0])
     shares = np.minimum(edges[1:, None], rows + 1) - np.maximum(edges[:-1, None], rows)  # overlap of new and old rows
@@ -80,22 +75,19 @@ class InitialWeights(NamedTuple):
     """The weights that a network starts from."""
 
     name: str
-    """The model folder and what its weights are, for people."""
+    """The model folder and a description of its weights, for messages."""
     charset: Charset
-    """Of the model."""
+    """The model's charset."""
     weights: dict[str, np.ndarray]
     """Arrays by name."""
 
     def fitted(self, name: str, fresh: np.ndarray, charset: Charset) -> np.ndarray:
-        """Return a variable for a network of other shapes.
+        """Return the initial value of a variable, or `fresh` if these weights have no counterpart.
 
         Args:
           name: of the variable.
-          fresh: its value in that network.
+          fresh: its value in a new network.
           charset: of that network.
-
-        Returns:
-          The initial weights; `fresh` if nothing in them corresponds to it.
         """
         source = self.weights.get(name)
         if source is None or source.ndim != fresh.ndim:
@@ -113,7 +105,7 @@ class InitialWeights(NamedTuple):
 
 
 def read_start(folder: ModelFolder, name: str) -> InitialWeights:
-    """Return the weights of the model in a folder, called `name` in messages.
+    """Read the weights of a model folder, which messages call `name`.
 
     Raises:
       CheckpointError: the folder has no weights, or they are damaged or do not match its model.json.
@@ -131,7 +123,7 @@ def start_from(start: InitialWeights, model: Recognizer, config: ModelConfig) ->
         if value is fresh:
             fresh_parts.append(name.split("/")[0])
         variable.assign(value)
-    parts = f"; parts with new weights, as their size differs: {', '.join(dict.fromkeys(fresh_parts))}"
+    parts = f"; parts with new weights because their size differs: {', '.join(dict.fromkeys(fresh_parts))}"
     log.info("Starting from %s (--init-from none starts from random weights)", start.name)
     num_unknown = num_unknown_symbols(start.charset, config.charset)
     log.info("Symbols that are new to it: %d%s", num_unknown, parts if fresh_parts else "")

@@ -1,4 +1,4 @@
-"""What follows the last step: calibrated confidence, a few readings to look at, a report."""
+"""The end of a training: calibrate the confidence, log some readings, write the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aocr.report.lines import pluralise, sample_lines
 from aocr.report.page import write_html_report
 from aocr.results import Prediction, Sample
 from aocr.text.metrics import accuracy_interval, score
-from aocr.training.calibration import calibrate
+from aocr.training.calibration import TemperedReader
 from aocr.training.extra import ExtraImages
 from aocr.training.learner import Learner
 from aocr.training.loop import Outcome
@@ -31,16 +31,16 @@ from aocr.training.request import TrainRequest
 from aocr.training.schedule import GUESSING_CER
 
 NUM_READ = 12
-"""Training images that are read at the end where there is no validation set."""
-NUM_SHOWN = 6
-"""Images whose readings are logged at the end."""
+"""Training images that are read at the end if there is no validation set."""
+NUM_LOGGED = 6
+"""Images whose readings are logged."""
 
 
 def finish(
     request: TrainRequest, plan: Plan, learner: Learner, extra: ExtraImages, folder: ModelFolder, outcome: Outcome,
     display: Display,
 ) -> Outcome:  # fmt: skip
-    """Calibrate the confidence, show readings, write the report, and keep the last weights of a closed training."""
+    """Calibrate the confidence, log readings, write the report, and write the last weights of a closed training."""
     extra.remove_files()
     closed = learner.state.closed
     is_honest = plan.validation is not None and not folder.weights_info().is_closed
@@ -55,7 +55,7 @@ def finish(
     elif request.output_dir:
         log.warning("--output-dir %s: no report, because all images were trained on.", request.output_dir)
     if closed:  # scores and temperature are those measured before the validation images were trained on
-        info = replace(folder.weights_info(), is_last=True, is_closed=True)
+        info = replace(folder.weights_info(), step=learner.state.step, is_last=True, is_closed=True)
         folder.write_weights(learner.averaged_weights(), info)
         usable = plan.data.summary.split_keys[~plan.unusable]
         folder.write_learnt(extra.with_learnt(np.union1d(plan.learnt, usable)))
@@ -63,13 +63,10 @@ def finish(
 
 
 def _calibrate(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
-    """Fit the temperature of the weights that reading uses, record it, and show readings.
-
-    Returns:
-      Whether the model reads above chance.
-    """
+    """Fit the temperature of the best weights, record it, and log readings; returns whether they are above chance."""
     assign_weights(folder.path, learner.model, folder.read_weights())
-    temperature, samples = calibrate(learner.model, plan.config.charset, plan.validation)  # type: ignore[arg-type]
+    reader = TemperedReader(learner.model, plan.config.charset)
+    temperature, samples = reader.calibrate(plan.validation)  # type: ignore[arg-type]
     info = replace(folder.weights_info(), temperature=temperature, num_calibration_images=len(samples))
     folder.write_config(plan.config, info)
     correct = sum(sample.correct for sample in samples)
@@ -77,35 +74,31 @@ def _calibrate(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
     message = "It reads %d of %s: %.0f %%; of all such images between %.0f and %.0f %% (95 %% sure)."
     log.info(message, correct, pluralise(len(samples), "validation image"), *(100 * share for share in shares))
     log.info("Confidence calibrated on %s: temperature %.2f.", pluralise(len(samples), "validation image"), temperature)
-    return _show(samples, "validation images") <= GUESSING_CER
+    return _log_readings(samples, "validation images") <= GUESSING_CER
 
 
 def _read_training_images(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
-    """Without a validation set: read the first training images and show what is read in some of them.
-
-    Returns:
-      Whether the model reads above chance.
-    """
+    """Read the first training images and log some of the readings; returns whether they are above chance."""
     assign_weights(folder.path, learner.model, folder.read_weights())
     samples = []
-    for example in read_examples(plan.data.paths[0], NUM_READ):  # one by one and eagerly: no graph is built
+    for example in read_examples(plan.data.paths[0], NUM_READ):  # one by one, eagerly: building a graph takes longer
         images, widths, _ = decode_with_fallback(lambda data: batched(tf.constant(data), plan.config), [example.image])
         reading = learner.model.read(images, widths)
         text = plan.config.charset.decode(np.asarray(reading.ids)[0])
         samples.append(Sample("", example.label, Prediction(text, float(reading.confidence[0]))))
-    return _show(samples, "images that it was trained on (there is no validation set)") <= GUESSING_CER
+    return _log_readings(samples, "training images (there is no validation set)") <= GUESSING_CER
 
 
-def _show(samples: Sequence[Sample], images: str) -> float:
-    """Log what is read in a few images; returns the CER of all of them."""
-    log.info("What the model reads now, on %s: label, text read, confidence", images)
-    for line in sample_lines(samples[:: -(-len(samples) // NUM_SHOWN)]):
+def _log_readings(samples: Sequence[Sample], images: str) -> float:
+    """Log a few readings; returns the CER of all of them."""
+    log.info("What the model reads now in %s: label, text read, confidence", images)
+    for line in sample_lines(samples[:: -(-len(samples) // NUM_LOGGED)]):
         log.info("  %s", line)
     return score(samples).cer
 
 
 def _report_validation(request: TrainRequest, plan: Plan) -> None:
-    """Read the validation set with the weights that reading uses, and write a page about it."""
+    """Write an HTML report of the validation set, read with the best weights."""
     source, part = plan.validation_data  # type: ignore[misc]
     predictor = load_network(request.model_dir)
     report, samples = evaluate(predictor, source, part=part, use_distance=request.use_distance, keep_source=True)

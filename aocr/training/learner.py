@@ -20,7 +20,7 @@ from aocr.training.averaging import WeightAverage
 from aocr.training.schedule import TrainState
 
 NUM_KEPT = 2
-"""Checkpoints that are kept."""
+"""Checkpoints to keep."""
 ADVICE = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
 _STATE = "state/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -30,11 +30,11 @@ class Learner:
     """A model in training."""
 
     model: Recognizer
-    """The network; its weights change with each step."""
+    """The network."""
     optimizer: keras.optimizers.Optimizer
-    """Takes the steps."""
+    """Updates the network's weights."""
     average: WeightAverage
-    """Running average of the weights, which is what is read with."""
+    """Running average of the weights, which validation and reading use."""
     state: TrainState
     """Progress of the training."""
 
@@ -45,11 +45,11 @@ class Learner:
         )
 
     def averaged_weights(self) -> dict[str, np.ndarray]:
-        """Return the averaged weights by name, as reading uses them."""
+        """Return the averaged weights by name."""
         return {name: variable.numpy() for name, variable in self.average.averages.items()}
 
     def digest(self) -> str:
-        """Return a digest of all variables, for comparison between the workers of a cluster."""
+        """Return a digest of all variables, to compare the workers of a cluster."""
         variables = [*weights_of(self.model).values(), *self.average.averages.values()]
         digest = hashlib.blake2b()
         for variable in (*variables, *(v.value for v in self.optimizer.variables)):
@@ -57,7 +57,7 @@ class Learner:
         return digest.hexdigest()
 
     def save(self, folder: ModelFolder) -> None:
-        """Write a checkpoint, and remove all but the newest ones.
+        """Write a checkpoint and remove old ones.
 
         Raises:
           TrainingError: the disk is full or the folder cannot be written.
@@ -75,7 +75,7 @@ class Learner:
                     files.remove(folder.file(name))
 
     def restore(self, path: str) -> None:
-        """Restore all but the state from a checkpoint; `read_state` reads that.
+        """Restore everything from a checkpoint except the state, which `read_state` returns.
 
         Raises:
           CheckpointError: the checkpoint is damaged, or of another network or optimizer.
@@ -99,7 +99,7 @@ def _steps(folder: ModelFolder) -> list[int]:
 
 
 def newest_checkpoint(folder: ModelFolder) -> str | None:
-    """Return the path of the newest checkpoint, without ending, or None if there is none."""
+    """Return the path of the newest checkpoint without its ending, or None."""
     steps = _steps(folder)
     return folder.file(CHECKPOINT.format(steps[-1])) if steps else None
 

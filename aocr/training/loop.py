@@ -23,40 +23,33 @@ class Outcome:
     """How a training ended."""
 
     reason: str
-    """In words."""
+    """Why, in words."""
     interrupted: bool
     """Whether a signal ended it; everything is saved."""
     step: int
-    """Steps done in all."""
+    """Steps done in total."""
     trained: bool = True
-    """Whether this call did any of them."""
+    """Whether this call did any steps."""
     can_read: bool = True
     """Whether the model reads above chance."""
 
 
 def run_loop(
-    plan: Plan,
-    config: TrainConfig,
-    learner: Learner,
-    schedule: Schedule,
-    evaluator: Evaluator | None,
-    extra: ExtraImages,
-    monitor: Monitor,
-    folder: ModelFolder,
-    cluster: Cluster,
-) -> Outcome:
-    """Train until the budget is spent, the model stops getting better, or a signal comes.
+    plan: Plan, config: TrainConfig, learner: Learner, schedule: Schedule, evaluator: Evaluator | None,
+    extra: ExtraImages, monitor: Monitor, folder: ModelFolder, cluster: Cluster,
+) -> Outcome:  # fmt: skip
+    """Train until the budget is spent, the model stops improving, or a signal arrives.
 
     Args:
-      plan: what is trained on.
-      config: how.
-      learner: what is trained.
-      schedule: when to check and when to stop.
-      evaluator: of the validation set; None: there is none.
+      plan: the data.
+      config: the settings.
+      learner: the model, its optimizer and its state, which all change.
+      schedule: decides the learning rate, and when to stop.
+      evaluator: of the validation set, if there is one.
       extra: images to mix in.
-      monitor: time, signals, and what a person sees.
-      folder: where checkpoints and the weights to read with are written, by the chief of `cluster`.
-      cluster: where steps are taken.
+      monitor: watches time and signals, and logs.
+      folder: where the chief writes checkpoints and the best weights.
+      cluster: the devices.
 
     Raises:
       TrainingError: the loss is not finite, the disk is full, or a worker is lost.
@@ -65,6 +58,10 @@ def run_loop(
     take_step = TrainStep(learner, config, cluster)
     with monitor:
         for epoch, number, batch in feed(plan, config, learner, schedule, extra, monitor.display):
+            if (
+                state.step == state.decay_start
+            ):  # single steps stray far from the average, and a short decay stays there
+                learner.average.adopt()
             rate = schedule.learning_rate
             loss = take_step(batch, rate, state.step)
             state.step, state.epoch, state.batch = state.step + 1, epoch, number + 1
@@ -107,7 +104,7 @@ def save(
     plan: Plan, learner: Learner, evaluator: Evaluator | None, extra: ExtraImages, monitor: Monitor,
     folder: ModelFolder, cluster: Cluster,
 ) -> None:  # fmt: skip
-    """Write a checkpoint, the weights to read with where no validation chooses them, and what was trained on.
+    """Write a checkpoint, the record of training images and, without validation, the weights to read with.
 
     Raises:
       TrainingError: a file cannot be written, or the workers' weights differ.

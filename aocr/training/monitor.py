@@ -1,4 +1,4 @@
-"""What a person sees of a training (bar, log lines, curves), and what it knows of the world (time, signals)."""
+"""Progress bar, log lines and curves of a training, its time, and the signals that stop it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from aocr.training.schedule import Schedule, clock
 
 log = logging.getLogger("aocr")
 steps_log = logging.getLogger("aocr.steps")
-"""Lines that the bar replaces on a terminal; they always go to the log file."""
+"""Lines that are not printed while a terminal shows the bar; they always go to the log file."""
 
 LOG_STEPS = 10
 """Steps between two lines of the log."""
@@ -36,26 +36,21 @@ TICK_SECONDS = 0.5
 """Time between two drawings of the bar."""
 PHASE_LAYOUT = "{desc} [{elapsed}{postfix}]"
 SHARE_LAYOUT = "{desc} {percentage:3.0f}% |{bar:10}| [{elapsed}{postfix}]"
-"""Layouts of the bar before and after a limit is known. A narrow terminal cuts off their ends."""
+"""Layouts of the bar before and after a limit is known. A narrow terminal cuts off the end."""
 _SCALARS = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class=1
 )
 
 
-def safe_exp(value: float) -> float:
-    """Return exp(value), or infinity where it overflows."""
-    return math.exp(value) if value < 700 else float("inf")
-
-
 class Display:
-    """A bar on a terminal that shows the phase of a training; elsewhere nothing.
+    """A bar that shows the phase of a training on a terminal, and nothing elsewhere.
 
     Args:
-      shown: whether this process may show it: in a cluster only the chief does.
+      is_enabled: whether this process may show it; in a cluster only the chief does.
     """
 
-    def __init__(self, shown: bool = True):
-        disabled = not (shown and sys.stderr.isatty())
+    def __init__(self, is_enabled: bool = True):
+        disabled = not (is_enabled and sys.stderr.isatty())
         self._bar = tqdm(
             desc="starting", total=1.0, bar_format=PHASE_LAYOUT, disable=disabled, leave=False, dynamic_ncols=True
         )
@@ -75,25 +70,25 @@ class Display:
             self._bar.refresh()
 
     def phase(self, name: str, share: float | None = None) -> None:
-        """Show what is being done, and the share (0 to 1) of the training that is done, if known."""
+        """Show the name of the phase, and the share of the training that is done (0 to 1), if known."""
         if share is not None:
             self._bar.bar_format, self._bar.n = SHARE_LAYOUT, share
         self._bar.set_description_str(name, refresh=False)
 
     def status(self, text: str) -> None:
-        """Show the newest figures."""
+        """Show figures behind the bar."""
         self._bar.set_postfix_str(text, refresh=False)
 
 
 class Monitor:
     """Time, signals, losses, log lines, TensorBoard and the history of one run of the training loop.
 
-    Inside the `with` block the first Ctrl-C or SIGTERM is only noted. In a cluster all workers go by the chief's
-    clock, and stop when any of them is told to.
+    Inside the `with` block the first Ctrl-C or SIGTERM is only recorded. In a cluster all workers use the chief's
+    clock, and a signal to one stops all.
 
     Args:
-      display: where phases are shown.
-      cluster: whose chief writes.
+      display: shows the phases.
+      cluster: its chief writes.
       folder: the model folder.
       schedule: of the training.
 
@@ -101,7 +96,7 @@ class Monitor:
       elapsed: seconds of training, earlier runs included.
       check_seconds: duration of the last check.
       first_seconds: duration of the first step.
-      stopped_by: name of the signal that ends the training; None: none.
+      stopped_by: name of the signal that stops the training, or None.
     """
 
     def __init__(self, display: Display, cluster: Cluster, folder: ModelFolder, schedule: Schedule):
@@ -134,7 +129,7 @@ class Monitor:
         return self._stack.__exit__(*exc)
 
     def note_step(self, loss: tf.Tensor, num_images: int, rate: float, check_is_due: bool) -> None:
-        """Note a step that was taken: its loss, the time, signals; log every few steps.
+        """Record the loss of a step, the time and signals; log every few steps.
 
         Raises:
           TrainingError: the loss is not finite.
@@ -152,7 +147,7 @@ class Monitor:
         self.display.phase(f"training, step {self.state.step}", self.schedule.share_done)
 
     def _agree(self) -> None:
-        """Note the time and a signal; in a cluster the chief's time, and a signal to any worker."""
+        """Record the time and a signal; in a cluster the chief's time, and a signal to any worker."""
         self.elapsed, self.stopped_by = time.monotonic() - self._start, self._interrupts.caught
         if self.cluster.num_workers > 1:
             rows = self.cluster.exchange([self.elapsed, self.check_seconds, self.stopped_by])
@@ -161,7 +156,7 @@ class Monitor:
 
     def _log_steps(self, rate: float) -> None:
         step, loss, seconds = self.state.step, self.collect_losses(), time.monotonic() - self._since
-        perplexity, speed = safe_exp(loss), f"{self._images / seconds:.0f} images/s"
+        perplexity, speed = math.exp(min(loss, 700)), f"{self._images / seconds:.0f} images/s"  # else it overflows
         line = "Step %d: %.3fs, loss: %.6f, perplexity: %.6g, %s"
         steps_log.info(line, step, seconds / self._steps, loss, perplexity, speed)
         seconds_left = self.schedule.seconds_left(seconds / self._steps)
@@ -184,8 +179,8 @@ class Monitor:
         self._losses.clear()
         if not math.isfinite(total):
             raise TrainingError(
-                f"Step {self.state.step}: the loss is not a finite number. The last checkpoint is kept; "
-                "run again with a lower --initial-learning-rate or --precision float32."
+                f"Step {self.state.step}: the loss is not a finite number. Run again with a lower "
+                "--initial-learning-rate or --precision float32; training resumes from the last checkpoint."
             )
         self.state.loss_sum += total
         self.state.loss_steps += count
@@ -202,8 +197,8 @@ class Monitor:
 
         Args:
           loss: mean training loss since the last check.
-          report: scores of the validation; None: there was none.
-          remark: about the scores, for the log.
+          report: scores of the validation, if there was one.
+          remark: comment on the scores, for the log.
         """
         scores = {}
         if report:
@@ -215,7 +210,7 @@ class Monitor:
         self.check_seconds = time.monotonic() - self._check_start
 
     def resume_steps(self) -> None:
-        """Leave the time since `begin_check` out of the speed of the steps."""
+        """Exclude the time since `begin_check` from the speed of the steps."""
         self._since += time.monotonic() - self._check_start
 
     def _log_validation(self, report: EvalReport, remark: str) -> None:
@@ -231,12 +226,12 @@ class Monitor:
 
     @contextlib.contextmanager
     def _recording(self) -> Iterator[None]:
-        """Continue without TensorBoard's files where they cannot be written."""
+        """Continue without TensorBoard's files if they cannot be written."""
         try:
             yield
         except tf.errors.OpError as error:
             self._writer = tf.summary.create_noop_writer()
-            message = "%s: the curves for TensorBoard cannot be written (%s)."
+            message = "%s: cannot write the curves for TensorBoard (%s)."
             log.warning(message, self._log_dir, files.one_line(error))
 
     def _record(self, values: dict[str, float]) -> None:
@@ -247,14 +242,12 @@ class Monitor:
 
 
 def _read_history(folder: ModelFolder, step: int) -> list[Point]:
-    """Return the checks up to a step; later ones are done again after a restart."""
-
-    def point(values: dict[str, Any]) -> Point:
-        numbers: dict[str, Any] = {name: math.nan if value is None else value for name, value in values.items()}
-        return Point(**numbers)
-
+    """Return the checks up to a step; later ones are repeated after a restart."""
+    points = []
     try:
-        points = [point(values) for values in (folder.read_json(HISTORY) or {}).get("points", [])]
+        for values in (folder.read_json(HISTORY) or {}).get("points", []):
+            numbers: dict[str, Any] = {name: math.nan if value is None else value for name, value in values.items()}
+            points.append(Point(**numbers))
     except (TypeError, AttributeError):
         log.warning("%s is damaged: the curves start again.", folder.file(HISTORY))
         return []
@@ -262,11 +255,11 @@ def _read_history(folder: ModelFolder, step: int) -> list[Point]:
 
 
 def _write_history(folder: ModelFolder, points: list[Point]) -> None:
-    """Write the checks and draw them; a picture that cannot be written stops nothing."""
+    """Write the checks and draw them; only a warning is logged if the picture cannot be written."""
     values = [{k: v if math.isfinite(v) else None for k, v in asdict(point).items()} for point in points]
     folder.write_json(HISTORY, {"points": values})
     path = folder.file(CURVES)
     try:
         files.write(path, draw_curves(points))
     except OSError as error:
-        log.warning("%s could not be written: %s", path, files.one_line(error))
+        log.warning("%s cannot be written (%s).", path, files.one_line(error))

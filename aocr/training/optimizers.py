@@ -12,14 +12,14 @@ from aocr.model.recognizer import Recognizer
 
 
 class _Summed:
-    """An optimizer of gradients that `TrainStep` has already summed over the replicas, as Keras would."""
+    """An optimizer that leaves summing the gradients over the replicas to `TrainStep`."""
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return grads_and_vars
 
 
 class _Fused(_Summed):
-    """Adam's update in one TensorFlow kernel; Keras makes a dozen passes over every variable."""
+    """Adam's update in one TensorFlow kernel, where Keras makes a dozen passes over every variable."""
 
     def update_step(self: Any, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
@@ -47,10 +47,10 @@ class AdamW(_Fused, keras.optimizers.AdamW):
 
 
 class Adadelta(_Summed, keras.optimizers.Adadelta):
-    """Zeiler, 2012; its update in one kernel too."""
+    """Zeiler, 2012; also updated in one kernel."""
 
     def update_step(self: Any, gradient, variable, learning_rate):
-        """Update a variable; Keras calls it."""
+        """Update a variable. Called by Keras."""
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdadelta(
             var=variable.handle,
@@ -76,7 +76,7 @@ _OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def make_optimizer(config: TrainConfig, model: Recognizer) -> keras.optimizers.Optimizer:
-    """Return the optimizer with its slots."""
+    """Return the optimizer of a training, with its slots built."""
     make, settings = _OPTIMIZERS[config.optimizer]
     optimizer = make(config.learning_rate, **settings)
     if config.optimizer == "adamw":

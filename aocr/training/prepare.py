@@ -1,4 +1,4 @@
-"""From the request and the data to a plan: the network's settings, the split, batches, and what is left out."""
+"""Plan a training from its arguments and the data: the network's settings, the split, and the batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aocr.data import automatic
 from aocr.data.batching import Share, plan_batches, share_work
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
-from aocr.errors import AocrError, CharsetError, CheckpointError, ConfigError, DatasetError
+from aocr.errors import CharsetError, CheckpointError, ConfigError, DatasetError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.typed import check_typed
 from aocr.folder.words import open_folder
@@ -24,7 +24,7 @@ from aocr.training.cluster import Cluster
 from aocr.training.learner import newest_checkpoint
 from aocr.training.monitor import log
 from aocr.training.request import NOTHING, TrainRequest
-from aocr.training.split import Split, images_digest, learnt_images, split_images
+from aocr.training.split import Split, learnt_images, split_images
 
 SMALL_SPLIT, LARGE_SPLIT = "a fixed 20 % of all images", "a fixed 5 % of all images"
 LOOK_ALIKES = 25
@@ -40,49 +40,44 @@ class Plan:
     data: Dataset
     """The training set, N images."""
     validation_data: tuple[Dataset, str] | None
-    """What is validated on: a dataset and its part (`all` or `validation`); None: no validation."""
+    """The dataset to validate on and its part (`all` or `validation`); None: no validation."""
     in_training: np.ndarray
-    """(N,) bool, the images that are trained on."""
+    """(N,) bool, the images to train on."""
     unusable: np.ndarray
-    """(N,) bool, the images whose label the network cannot be taught."""
+    """(N,) bool, the images whose label is too long or has symbols outside the charset."""
     split: Split
-    """Which images are held out."""
+    """The images to validate on instead."""
     learnt: np.ndarray
-    """int64 digests of the images that the model will have been trained on."""
-    images: str
-    """Digest of all images that are trained and validated on."""
+    """(M,) int64 digests of the images that the model was, or will be, trained on."""
     batch_size: int
     """Images per batch, over all workers."""
     share: Share
-    """What this worker trains on."""
+    """The part of the data that this worker trains on."""
     training: Batches
     """Batches to train on."""
     validation: Batches | None
     """Batches to validate on."""
     closing: Batches | None
-    """Batches of all images of a small set, for the last phase; None: `training` serves to the end."""
+    """Batches of all images of a small set, for the last phase; None: `training` is used to the end."""
     look_alikes: int
     """Number of drawn images to mix in."""
 
     @property
     def num_validation(self) -> int:
-        """Images that are validated on."""
+        """Number of validation images."""
         return int(_part_of(*self.validation_data).sum()) if self.validation_data else 0
 
     def log(self) -> None:
-        """Log what the network will and will not see."""
+        """Log the charset, the limits, the split and the records that are left out."""
         config, sizes = self.config, self.data.summary.sizes
         log.info("Charset: %s", config.charset.describe())
-        log.info(
-            "Limits: texts of %d characters, images %d px wide at height %d (--max-prediction, --max-width, --height)",
-            config.max_prediction,
-            config.network_width,
-            config.height,
-        )
+        limits = config.max_prediction, config.network_width, config.height
+        message = "Limits: texts of %d characters, images %d px wide at height %d (%s)"
+        log.info(message, *limits, "--max-prediction, --max-width, --height")
         shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())
         if shrunk:
-            log.warning("%d of %d images are wider and are shrunk to fit, their proportions kept.", shrunk, len(sizes))
-        log.info("Training on %s, %s", pluralise(int(self.in_training.sum()), "image"), self._validation_in_words())
+            log.warning("%d of %d images are wider and are scaled down to fit.", shrunk, len(sizes))
+        log.info("Training on %s, %s", pluralise(int(self.in_training.sum()), "image"), self._describe_validation())
         self._warn_of_overlap()
         unusable = [self._why_unusable(i) for i in np.flatnonzero(self.unusable).tolist()]
         warn_of(log, unusable, f"records of {self.data.name} left out because of their labels")
@@ -104,10 +99,10 @@ class Plan:
         reason = f"has characters outside the charset: {missing}" if missing else longer
         return f"{self.data.name}: record {number + 1} is left out: its label {label!r} {reason}"
 
-    def _validation_in_words(self) -> str:
+    def _describe_validation(self) -> str:
         seen = self.split.num_seen
         if self.validation_data is None:
-            why = "all images that could be held out were trained on before; " if seen else ""
+            why = "every image that could be used was trained on before; " if seen else ""
             return f"without validation ({why}--validation DATASET)"
         (dataset, part), count = self.validation_data, self.num_validation
         if part == "all":
@@ -143,7 +138,7 @@ def resumed_config(request: TrainRequest) -> ModelConfig | None:
     check_typed(request.model_dir, config, request.typed, ", or start again with --no-resume")
     if newest_checkpoint(folder):
         return config
-    # weights of a training that was killed before its first checkpoint are found again by starting anew
+    # a training that was killed before its first checkpoint may start again: it will find these weights again
     if folder.has_weights() and not 0 < folder.weights_info().step <= request.config.steps_per_checkpoint:
         advice = f"To start from it, give --init-from {folder} and another --model-dir"
         reason = f"has a model, but no checkpoint to resume from. {advice}; --no-resume removes it and starts again."
@@ -176,15 +171,13 @@ def _channels_of(data: Dataset) -> int:
     share = automatic.share_with_colour(data.paths, len(data.summary.labels))
     channels = automatic.channels_for(share)
     if channels == 3:
-        log.info(
-            "Reading in colour: %.0f %% of the images lose much contrast in grey (--no-color reads them in grey)",
-            100 * share,
-        )
+        message = "Reading in colour: %.0f %% of the images lose much contrast in grey (--no-color reads them in grey)"
+        log.info(message, 100 * share)
     return channels
 
 
 def _extended(settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
-    """Return the settings of `init_from` with the charset and limits of `settings`, and all that was typed."""
+    """Return the settings of the `init_from` model, updated with new ones and with the charset by `charset_policy`."""
     base = open_folder(str(request.init_from)).find_config()
     if base is None:
         raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr (none: random weights).")
@@ -203,11 +196,11 @@ def make_plan(
     """Plan a training.
 
     Args:
-      request: what the user asked for.
+      request: the user's arguments.
       config: settings of the network whose training is resumed; None: a new training begins.
       data: the training set.
       validation: a separate validation set, if there is one.
-      cluster: whose workers share the work.
+      cluster: its workers share the data.
 
     Raises:
       CharsetError, ConfigError, DatasetError: the data or the settings cannot be used.
@@ -222,11 +215,10 @@ def make_plan(
     recorded = None if is_new else ModelFolder(request.model_dir).read_learnt()
     learnt = learnt_images(source[0] if source else None) if recorded is None else recorded
     split = split_images(data.summary, validation.summary if validation else None, learnt)
-    images = images_digest(data.summary, validation.summary if validation else None)
     data = replace(data, summary=data.summary._replace(held_out=split.held_out))
     unusable = np.array([not _can_learn(label, config) for label in data.summary.labels])
     in_training = ~split.held_out & ~unusable
-    _check_usable(data, split, unusable, in_training, config)
+    _check_usable(data, split.held_out, unusable, config)
     learnt = np.union1d(learnt, data.summary.split_keys[in_training])
 
     widths = automatic.network_widths(data.summary.sizes[in_training], config)
@@ -257,7 +249,6 @@ def make_plan(
         unusable=unusable,
         split=split,
         learnt=learnt,
-        images=images,
         batch_size=batch_size,
         share=share,
         training=training,
@@ -273,22 +264,16 @@ def _check_vocabulary(request: TrainRequest, config: ModelConfig) -> None:
         raise ConfigError("--target-vocab-size", limit, f"the charset needs {size}. Raise it, or choose --charset.")
 
 
-def _check_usable(
-    data: Dataset, split: Split, unusable: np.ndarray, in_training: np.ndarray, config: ModelConfig
-) -> None:
-    """Raise an error that says why there is nothing to train on."""
-    if split.held_out.all():
+def _check_usable(data: Dataset, held_out: np.ndarray, unusable: np.ndarray, config: ModelConfig) -> None:
+    """Raise the error that says why there is nothing to train on, if so."""
+    if held_out.all():
         reason = "every image is also in --validation. Give other images there, or leave it out."
         raise DatasetError(data.name, reason)
-    if not in_training.any():
-        raise _nothing_to_learn(data, data.summary.labels[int(np.argmax(unusable))], config)
-
-
-def _nothing_to_learn(data: Dataset, label: str, config: ModelConfig) -> AocrError:
-    """Return the error that says why no label can be taught; `label`: one of them."""
-    if missing := config.charset.missing(label):
-        return CharsetError(missing, label)
-    return DatasetError(data.name, f"no usable label: all are longer than {config.max_prediction} characters.")
+    if (held_out | unusable).all():
+        label = data.summary.labels[int(np.argmax(unusable))]
+        if missing := config.charset.missing(label):
+            raise CharsetError(missing, label)
+        raise DatasetError(data.name, f"no usable label: all are longer than {config.max_prediction} characters.")
 
 
 def _can_learn(label: str, config: ModelConfig) -> bool:
@@ -296,15 +281,10 @@ def _can_learn(label: str, config: ModelConfig) -> bool:
 
 
 def _training_batches(
-    data: Dataset,
-    config: ModelConfig,
-    size: int,
-    usable: np.ndarray,
-    part: str,
-    cluster: Cluster,
+    data: Dataset, config: ModelConfig, size: int, usable: np.ndarray, part: str, cluster: Cluster,
     warm_up_augmentation: bool,
-) -> tuple[Batches, Share]:
-    """Return this worker's batches of a part of the data, whose (N,) bool `usable` records are trained on."""
+) -> tuple[Batches, Share]:  # fmt: skip
+    """Return this worker's batches of a part of the data, of which only the (N,) bool `usable` records count."""
     summary = data.summary
     widths = automatic.network_widths(summary.sizes[usable], config)
     whole = plan_batches(widths, size, config)

@@ -1,4 +1,4 @@
-"""What the user asked `aocr train` for."""
+"""The arguments of `aocr train`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import BOX, NAME, open_folder
 
 NOTHING = "none"
-"""Value of `--init-from` for a start from random weights."""
+"""Value of `--init-from` that means random weights."""
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class TrainRequest:
     datasets: Sequence[str]
     """Images to train on: TFRecords, annotation files or folders."""
     validation: Sequence[str] = ()
-    """Images to validate on; empty: a part of `datasets`, if they are many enough."""
+    """Images to validate on; empty: a part of `datasets`, if it is large enough."""
     model_dir: str = "checkpoints"
     """The model folder."""
     typed: dict[str, Any] = field(default_factory=dict)
-    """Fields of ModelConfig that were typed."""
+    """Fields of ModelConfig that the user typed."""
     config: TrainConfig = field(default_factory=TrainConfig)
     """How to train."""
     resume: bool = True
     """Whether to continue the training in the folder."""
     init_from: str | None = None
-    """Model folder whose weights are the start; `NOTHING`: random weights; None: `words`, for its architecture."""
+    """Model folder to start from; `NOTHING`: random weights; None: `words`, if the architecture is the same."""
     charset_policy: str = "union"
     """`fail`, `union` or `new`: what to do if a typed `init_from` has another charset."""
     data_base_dir: str | None = None
@@ -41,9 +41,9 @@ class TrainRequest:
     use_distance: bool = True
     """Whether the score of aocr 0.7.6 counts edit distance or whole words."""
     look_alikes: int | None = None
-    """Number of drawn images that imitate those of `datasets`; None: chosen by the data."""
+    """Number of drawn images that imitate those of `datasets`; None: chosen from the data."""
     unlabeled: Sequence[str] = ()
-    """Images without labels to train on too."""
+    """Unlabelled images to train on too."""
     exclude: Sequence[str] = ()
     """Images to leave out of `unlabeled`."""
     output_dir: str | None = None

@@ -61,7 +61,8 @@ def train(request: TrainRequest) -> Outcome:
         images = images_digest(data.summary, validation.summary if validation else None)
         if state.closed and state.images != images:
             log.warning("The images have changed since all of them were trained on: training starts again.")
-            request = replace(request, init_from=request.init_from or _recorded_start(folder))
+            recorded_start = (folder.read_json(TRAIN) or {}).get("init_from")
+            request = replace(request, init_from=request.init_from or recorded_start)
             config, checkpoint, state = None, None, TrainState()
         plan = make_plan(request, config, data, validation, cluster)
         _check_agreement(cluster, plan)
@@ -69,16 +70,16 @@ def train(request: TrainRequest) -> Outcome:
         _check_extra(request, plan, cluster)
         unlabelled = stack.enter_context(open_unlabelled(request, plan))
         is_new = config is None
-        return _train(request, plan, unlabelled, folder, cluster, display, is_new, checkpoint, state)
+        images_changed, state.images = checkpoint is not None and state.images != images, images
+        return _train(request, plan, unlabelled, folder, cluster, display, is_new, checkpoint, state, images_changed)
 
 
 def _train(
     request: TrainRequest, plan: Plan, unlabelled: Unlabelled, folder: ModelFolder, cluster: Cluster, display: Display,
-    is_new: bool, checkpoint: str | None, state: TrainState,
+    is_new: bool, checkpoint: str | None, state: TrainState, images_changed: bool,
 ) -> Outcome:  # fmt: skip
-    """Build the network, restore it or put the start weights in, train it, and finish."""
+    """Build the network, restore it or assign the initial weights, train it, and finish."""
     display.phase("building the network")
-    images_changed = checkpoint is not None and state.images != plan.images
     precision, why = machine.choose_precision(request.config.precision)
     source = None if checkpoint else request.start_folder(plan.config)
     start = read_start(*source) if source else None
@@ -103,7 +104,6 @@ def _train(
     schedule = Schedule(request.config, state, num_batches, plan.num_validation, pretrained, closes)
     if checkpoint:
         schedule.reopen(images_changed)
-    state.images = plan.images
     _log_start(request, plan, folder, checkpoint)
     _log_network(request, plan, cluster, model.count_params(), f"{precision} ({why})")
 
@@ -121,7 +121,7 @@ def _train(
 
 
 def _check_agreement(cluster: Cluster, plan: Plan) -> None:
-    """Refuse to train where workers see different data or flags."""
+    """Refuse to train if the workers have different data or flags."""
     view = [plan.config.to_dict(), plan.share.num_batches, plan.batch_size]
     views = cluster.exchange(json.loads(json.dumps(view)))
     differing = next((number for number, other in enumerate(views) if other != views[0]), None)
@@ -131,53 +131,41 @@ def _check_agreement(cluster: Cluster, plan: Plan) -> None:
 
 
 def _check_extra(request: TrainRequest, plan: Plan, cluster: Cluster) -> None:
-    """Refuse extra images in a cluster: its workers cannot share them."""
+    """Refuse extra images in a cluster, whose workers cannot share them."""
     if cluster.num_workers > 1 and (plan.look_alikes or request.unlabeled):
         flag = "--look-alikes" if plan.look_alikes else "--unlabeled"
         raise ConfigError(flag, cluster.num_workers, "workers of TF_CONFIG cannot share it. Train on one machine.")
 
 
-def _recorded_start(folder: ModelFolder) -> str | None:
-    """Return `--init-from` of the training in the folder."""
-    return (folder.read_json(TRAIN) or {}).get("init_from")
-
-
 def _is_pretrained(request: TrainRequest, plan: Plan) -> bool:
-    """Return whether the network could read before: it starts from a model that has most of its symbols."""
+    """Return whether the network starts from a model that has most of its symbols, so that it can already read."""
     source = request.start_folder(plan.config)
-    with contextlib.suppress(AocrError):  # a training that is resumed does not need the folder
+    with contextlib.suppress(AocrError):  # the folder may be gone when a training is resumed
         base = source[0].find_config() if source else None
         return base is not None and covers_most_of(base.charset, plan.config.charset)
     return False
 
 
 def _log_start(request: TrainRequest, plan: Plan, folder: ModelFolder, checkpoint: str | None) -> None:
-    """Log what the training begins with; warn of other data before, and of an unused `--init-from`."""
-    before = (folder.read_json(TRAIN) if checkpoint else None) or {}
-    datasets = before.get("datasets")
+    """Log the start of the training; warn if the data differ from the last run's, or if `--init-from` is ignored."""
+    record = (folder.read_json(TRAIN) if checkpoint else None) or {}
+    datasets = record.get("datasets")
     if isinstance(datasets, list) and datasets != list(request.datasets):
         names = ", ".join(map(str, datasets))
         log.warning("Until now this model was trained on %s. To start again, add --no-resume.", names)
-    if before and request.init_from not in (None, before.get("init_from")):
+    if record and request.init_from not in (None, record.get("init_from")):
         log.warning("--init-from is ignored: the training is resumed. To start from another model, add --no-resume.")
     log.info("Resuming from %s" if checkpoint else "A new model in %s", checkpoint or request.model_dir)
 
 
 def _log_network(request: TrainRequest, plan: Plan, cluster: Cluster, parameters: int, precision: str) -> None:
-    """Log what is trained, and how."""
+    """Log the network and the settings of the training."""
     epoch = f"{pluralise(plan.share.num_batches, 'step')} an epoch"
     if plan.look_alikes or request.unlabeled:
         epoch += ", extra images not counted"
-    log.info(
-        "%s network, %s parameters, %s; %s, learning rate %g, batches of %d, %s",
-        plan.config.arch,
-        f"{parameters:,}",
-        precision,
-        request.config.optimizer,
-        request.config.learning_rate,
-        plan.batch_size,
-        epoch,
-    )
+    network = f"{plan.config.arch} network, {parameters:,} parameters, {precision}"
+    settings = f"{request.config.optimizer}, learning rate {request.config.learning_rate:g}"
+    log.info("%s; %s, batches of %d, %s", network, settings, plan.batch_size, epoch)
     if cluster.num_replicas > 1:
         split = "by file" if plan.share.by_file else "by record"
         log.info("%s; data split %s", cluster.describe(plan.batch_size), split)

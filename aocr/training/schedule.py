@@ -1,8 +1,7 @@
-"""When to stop and how fast to learn: a state machine without a clock and without TensorFlow.
+"""The learning rate, and when to stop: a state machine without a clock and without TensorFlow.
 
-The learning rate warms up, stays on a plateau, and decays to zero once the search is over. The plateau needs no
-horizon: it lasts until validation stops improving or the budget is nearly spent. The decay takes a fixed share of the
-steps done so far (warmup-stable-decay; Hu et al., 2024, "MiniCPM").
+The learning rate warms up, stays constant until validation stops improving or the budget is nearly spent, and then
+decays to zero over a fixed share of the steps done so far (warmup-stable-decay; Hu et al., 2024, "MiniCPM").
 """
 
 from __future__ import annotations
@@ -23,26 +22,26 @@ WARMUP_STEPS = 100
 DECAY_SHARE, CLOSING_SHARE = 0.1, 0.3
 """Length of the decay as a share of the steps before it; the second if validation images are trained on during it."""
 LOSS_FLOOR = 5e-3
-"""Loss per symbol at which nothing is left to learn."""
+"""Loss per symbol below which further improvement does not count."""
 LOSS_RATIO = 0.97
 """A loss is an improvement if it is below this share of the best."""
 PERPLEXITY_TOLERANCE = 1.02
 """Of two validations with equal scores the later is the best, unless its perplexity is higher by this factor."""
 GUESSING_CER = 0.5
-"""CER above which a network cannot read yet; hard images keep it there for many checks."""
+"""CER above which a network cannot read yet; on hard images this lasts for many checks."""
 GUESSING_PATIENCE = 2
 """Factor of the patience while a network cannot read yet."""
 PRETRAINED_PATIENCE = 0.4
-"""Factor of the patience for a network that could read before."""
+"""Factor of the patience for a pretrained network."""
 READ_ALL, PRETRAINED_READ_ALL = 2, 4
-"""Divisors of the patience once the whole validation set is read; the second for a network that could read before."""
+"""Divisors of the patience once the whole validation set is read correctly; the second for a pretrained network."""
 MIN_IMAGES_READ_ALL = 40
-"""Smallest validation set for which the patience is divided: at most 3 / 40 = 7 % of all such images are misread then,
-with 95 % confidence (rule of three)."""
+"""Smallest validation set for which the patience is divided: if 40 images are read correctly, at most 3 / 40 = 7 % of
+such images are misread, with 95 % confidence (rule of three)."""
 
 
 class Reason(IntEnum):
-    """Why the learning rate decays, and later why the training has ended."""
+    """Why the learning rate decays, and then why the training has ended."""
 
     NONE = 0
     EPOCHS = 1
@@ -51,7 +50,7 @@ class Reason(IntEnum):
 
 
 class Verdict(Enum):
-    """Whether the weights of a validation are kept for reading, in the words of the log."""
+    """Whether the validated weights replace the best ones, in the words of the log."""
 
     WORSE = ""
     BEST = "best so far"
@@ -73,9 +72,9 @@ class TrainState:
     waited: int = 0
     """Checks in a row without improvement."""
     best_word_accuracy: float = -1.0
-    """Of the best validation, not of weights kept because they are as good."""
+    """Of the best validation, which weights that are only as good do not change."""
     best_cer: float = 1e9
-    """Of the best validation, likewise."""
+    """Of the same validation."""
     best_perplexity: float = 1e9
     """Lowest perplexity of a validation with these scores."""
     best_loss: float = 1e9
@@ -95,9 +94,9 @@ class TrainState:
     finished: int = Reason.NONE
     """Why the training has ended."""
     closed: bool = False
-    """Whether the validation images are trained on by now."""
+    """Whether the validation images are trained on now."""
     images: str = ""
-    """Digest of the images that are trained and validated on."""
+    """Digest of all training and validation images."""
 
     def to_json(self) -> str:
         """Return the state as a JSON object."""
@@ -114,7 +113,7 @@ def learning_rate_factor(step: int, decay_start: int, decay_end: int) -> float:
 
     Args:
       step: steps done.
-      decay_start: step at which the decay began; negative: it has not.
+      decay_start: step at which the decay began; negative: not yet.
       decay_end: step at which the rate reaches zero.
     """
     factor = min(1.0, (step + 1) / WARMUP_STEPS)
@@ -124,7 +123,7 @@ def learning_rate_factor(step: int, decay_start: int, decay_end: int) -> float:
 
 
 def decay_length(step: int, share: float = DECAY_SHARE) -> int:
-    """Return the steps of a decay that begins after `step` steps and takes a share of them."""
+    """Return the number of steps of a decay that begins after `step` steps and takes a share of them."""
     return max(1, round(step * share))
 
 
@@ -136,32 +135,24 @@ def clock(seconds: float) -> str:
 
 
 class Schedule:
-    """Decides when the learning rate decays, when training ends, and which weights are kept.
+    """Decides when the learning rate decays, when training ends, and which weights are the best.
 
     Args:
       config: the limits.
       state: of the training; the schedule updates it.
       steps_per_epoch: batches per epoch.
-      num_validation: images of the validation set; 0: there is none.
-      pretrained: whether the network could read before.
+      num_validation: number of validation images.
+      pretrained: whether the network could read from the start.
       closes: whether the validation images are trained on while the learning rate decays.
     """
 
     def __init__(
-        self,
-        config: TrainConfig,
-        state: TrainState,
-        steps_per_epoch: int,
-        num_validation: int,
-        pretrained: bool = False,
-        closes: bool = False,
-    ):
-        self.config = config
-        self.state = state
-        self.steps_per_epoch = steps_per_epoch
-        self.num_validation = num_validation
-        self.pretrained = pretrained
-        self.closes = closes
+        self, config: TrainConfig, state: TrainState, steps_per_epoch: int, num_validation: int,
+        pretrained: bool = False, closes: bool = False,
+    ):  # fmt: skip
+        self.config, self.state = config, state
+        self.steps_per_epoch, self.num_validation = steps_per_epoch, num_validation
+        self.pretrained, self.closes = pretrained, closes
         self.decay_share = CLOSING_SHARE if closes else DECAY_SHARE
         self.max_steps = config.max_epochs * steps_per_epoch
 
@@ -173,7 +164,7 @@ class Schedule:
 
     @property
     def patience(self) -> int:
-        """Checks without improvement before the decay: more before the model can read, fewer once it reads all."""
+        """Checks without improvement before the decay: more until the model can read, fewer once it reads all."""
         patience, cer, divisor = self.config.patience, self.state.best_cer, READ_ALL
         if self.pretrained and cer <= GUESSING_CER:
             patience, divisor = math.ceil(patience * PRETRAINED_PATIENCE), PRETRAINED_READ_ALL
@@ -190,7 +181,7 @@ class Schedule:
 
     @property
     def must_close(self) -> bool:
-        """Whether the validation images are to be trained on from now on."""
+        """Whether to train on the validation images from now on."""
         return self.closes and self.decays and not self.state.closed
 
     @property
@@ -211,7 +202,7 @@ class Schedule:
         }[Reason(state.finished)]
 
     def _limit(self, reason: Reason) -> float:
-        """Return the limit in force: steps, seconds or checks."""
+        """Return the current limit: steps, seconds or checks."""
         return {
             Reason.NONE: 0.0,
             Reason.EPOCHS: self.max_steps,
@@ -220,10 +211,10 @@ class Schedule:
         }[reason]
 
     def reopen(self, images_changed: bool = False) -> None:
-        """Continue a training that decays or has ended, if the limit that caused it was raised or images changed.
+        """Continue a training that decays or has ended, if its limit was raised or the images changed.
 
         Args:
-          images_changed: whether there are other images than before: then the best scores so far are forgotten.
+          images_changed: whether the images differ from the last run's, so that the best scores no longer count.
         """
         state = self.state
         if images_changed:
@@ -232,9 +223,7 @@ class Schedule:
                 setattr(state, name, getattr(fresh, name))
         if images_changed or self._limit(Reason(state.decay_reason)) > state.decay_limit:
             state.finished = state.decay_reason = Reason.NONE
-            state.decay_start = -1
-            state.decay_limit = 0.0
-            state.waited = 0
+            state.decay_start, state.decay_limit, state.waited = -1, 0.0, 0
 
     def _start_decay(self, reason: Reason, steps: int | None = None) -> None:
         state = self.state
@@ -246,11 +235,11 @@ class Schedule:
         log.info("Step %d: the learning rate now decays to zero, until step %d.", state.step, state.decay_end)
 
     def step_done(self, elapsed: float, check_seconds: float) -> None:
-        """Begin the decay early enough to end within the budget, and note the end.
+        """Begin the decay in time to end within the budget, and detect the end.
 
         Args:
           elapsed: seconds of training so far.
-          check_seconds: duration of the last check; the one at the end is part of the budget.
+          check_seconds: duration of the last check; the budget includes the final one.
         """
         state, max_time = self.state, self.config.max_time
         state.elapsed = elapsed
@@ -267,25 +256,25 @@ class Schedule:
             state.finished = state.decay_reason
 
     def judge(self, report: EvalReport, characters: int) -> tuple[Verdict, bool]:
-        """Compare a validation with the best so far, and remember it if it is better.
+        """Compare a validation with the best so far, and record it if it is better.
 
         Args:
           report: its scores.
-          characters: of all its labels together.
+          characters: total length of its labels.
 
         Returns:
-          Whether its weights are kept, and whether it is an improvement.
+          A verdict on its weights, and whether it is an improvement.
         """
         state = self.state
-        # CER first: on the few words of a small validation set it says more than word accuracy
+        # CER first: for a small validation set it is more precise than word accuracy
         scores = (-report.cer, report.word_accuracy)
         best = (-state.best_cer, state.best_word_accuracy)
         better = scores > best
         verdict = Verdict.WORSE
-        # with equal scores the later is kept, unless it is clearly less certain: it was trained for longer
+        # at equal scores the later weights win because they were trained for longer, unless they are less certain
         if better or (scores == best and report.perplexity <= PERPLEXITY_TOLERANCE * state.best_perplexity):
             verdict = Verdict.BEST
-        # decayed weights read new images better than others of the same score, unless they are less certain too
+        # of weights that score the same, decayed ones read new images better, unless they are less certain
         elif (
             self.ended
             and report.perplexity <= state.best_perplexity
@@ -301,7 +290,7 @@ class Schedule:
         return verdict, better or more_certain
 
     def loss_improved(self, loss: float) -> bool:
-        """Return whether a loss per symbol is an improvement; if so, remember it."""
+        """Return whether a loss per symbol is an improvement; if so, record it."""
         improved = LOSS_FLOOR < loss < LOSS_RATIO * self.state.best_loss
         if improved:
             self.state.best_loss = loss
@@ -316,7 +305,7 @@ class Schedule:
             self._start_decay(Reason.PATIENCE)
 
     def seconds_left(self, step_seconds: float) -> float | None:
-        """Return the seconds until the end if a limit is known; `step_seconds`: duration of a step."""
+        """Return the seconds until the end, if a limit is known; `step_seconds`: duration of a step."""
         state, config = self.state, self.config
         if self.decays:
             return (state.decay_end - state.step) * step_seconds
@@ -329,7 +318,7 @@ class Schedule:
 
     @property
     def share_done(self) -> float | None:
-        """Share of the training that is done, 0 to 1, if a limit is known."""
+        """Share of the training that is done (0 to 1), if a limit is known."""
         state, config = self.state, self.config
         shares = []
         if self.decays:

@@ -1,7 +1,7 @@
-"""Which images of a training set are validated on instead of trained on.
+"""Split a training set into images to train on and images to validate on.
 
-No image that a model was trained on is validated on later: the model folder records the digests of its training
-images (`learnt.npy`), and a model that starts from another's weights takes over that record.
+A model is never validated on an image that it was trained on: the model folder records the digests of its training
+images (`learnt.npy`), and a model that starts from another one inherits that record.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Split(NamedTuple):
     """The split of a training set of N images."""
 
     held_out: np.ndarray
-    """(N,) bool, the images that are not trained on."""
+    """(N,) bool, the images not to train on."""
     num_seen: int
-    """Validation images, or images that would be, that the model was trained on before."""
+    """Number of validation images, or candidates for them, that the model was trained on before."""
 
 
 def learnt_images(folder: ModelFolder | None) -> np.ndarray:
-    """Return (N,) int64 digests of the images a model was trained on; none for `words` and for random weights.
+    """Return (N,) int64 digests of the images a model was trained on; N is 0 for `words` and random weights.
 
     Raises:
       CheckpointError: the folder's record is damaged.
@@ -46,7 +46,7 @@ def split_images(summary: Summary, validation: Summary | None, learnt: np.ndarra
 
     Args:
       summary: of the training set.
-      validation: of a separate validation set; None: a part of the training set is held out.
+      validation: of a separate validation set; None: a part of the training set is used.
       learnt: (M,) int64 digests of images that the model was trained on.
     """
     if validation:
@@ -60,7 +60,7 @@ def split_images(summary: Summary, validation: Summary | None, learnt: np.ndarra
 
 
 def images_digest(summary: Summary, validation: Summary | None) -> str:
-    """Return a digest of all images that are trained and validated on, whatever their order."""
+    """Return a digest of all training and validation images, independent of their order."""
     keys = np.unique(summary.split_keys).tobytes()
     if validation:
         keys += b"validation" + np.unique(validation.split_keys).tobytes()

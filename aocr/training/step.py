@@ -1,4 +1,4 @@
-"""One optimisation step, compiled, on every device that trains."""
+"""One compiled optimisation step on every device of a cluster."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from aocr.training.cluster import Cluster
 from aocr.training.learner import Learner
 
 CTC_WEIGHT = 1.0
-"""Weight of the CTC loss on the encoder beside the decoder's (joint training, Kim et al., 2017)."""
+"""Weight of the encoder's CTC loss, added to the decoder's loss (joint training, Kim et al., 2017)."""
 PACK_BYTES = 32 * 2**20
-"""Gradients are exchanged in packs of this size."""
+"""Size of the packs in which gradients are exchanged."""
 
 
 class TrainStep:
@@ -24,7 +24,7 @@ class TrainStep:
     Args:
       learner: the model, its optimizer and the average of its weights, which all change.
       config: seed and clipping.
-      cluster: where the step runs.
+      cluster: the devices.
     """
 
     def __init__(self, learner: Learner, config: TrainConfig, cluster: Cluster):
@@ -46,22 +46,19 @@ class TrainStep:
         )
 
     def __call__(self, batch: Batch, rate: float, step: int) -> tf.Tensor:
-        """Train on this worker's part of a batch.
+        """Train on a batch and return the decoder's loss per symbol, a scalar tensor, over all workers.
 
         Args:
-          batch: of this worker.
+          batch: this worker's part.
           rate: learning rate.
           step: number of the step, from 0.
-
-        Returns:
-          The decoder's loss per symbol over the whole batch, a scalar tensor.
         """
         tensors = (batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
         return self._run(*tensors, tf.constant(rate), tf.constant(step, tf.int64))
 
     def _distributed(self, images, widths, tokens, targets, weights, rate, step):
         self.optimizer.learning_rate.assign(rate)
-        for i, seed in enumerate(self._seeds):  # dropout follows from the seed and the step alone
+        for i, seed in enumerate(self._seeds):  # dropout depends on the seed and the step only
             value = tf.stack([step * len(self._seeds) + i, tf.constant(self.config.seed, tf.int64)])
             seed.assign(tf.cast(value, seed.dtype))
         strategy = self.cluster.strategy
@@ -95,8 +92,8 @@ class TrainStep:
     def _finite(self, gradients):
         """Replace gradients of bfloat16 convolutions that are not finite by zero.
 
-        TensorFlow 2.21's CPU kernel for their weights sometimes multiplies uninitialised memory by zero; if that holds
-        NaN, so does the sum. A training that diverges still shows in its loss.
+        TensorFlow 2.21's CPU kernel for their weights sometimes multiplies uninitialised memory by zero, and if that
+        holds NaN, so does the sum. A training that diverges is still detected by its loss.
         """
         if self.model.cnn_dtype != "mixed_bfloat16":
             return gradients

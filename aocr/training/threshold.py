@@ -9,9 +9,9 @@ import numpy as np
 MAX_WRONG = 0.1
 """Share of the trusted readings that may be wrong."""
 MISS = 0.2
-"""Probability that more of them are, over the choice of the validation images."""
+"""Probability that more are wrong, over random validation sets."""
 STEP = 1.5
-"""Factor between the numbers of validation images that are tested one after the other."""
+"""Factor between the numbers of readings in successive tests."""
 
 
 def binomial_cdf(wrong: int, total: int, share: float) -> float:
@@ -29,26 +29,26 @@ def binomial_cdf(wrong: int, total: int, share: float) -> float:
 def find_threshold(confidences: np.ndarray, correct: np.ndarray) -> float | None:
     """Return the lowest threshold above which at most MAX_WRONG of the readings are wrong, with probability 1 - MISS.
 
-    The surest readings are tested first, then more and more of them, until a test cannot exclude that too many are
-    wrong (Clopper and Pearson, 1934). As the order is fixed, no test needs a correction for the others
+    The most confident readings are tested first, then more of them, until a test cannot exclude that too many are
+    wrong (Clopper and Pearson, 1934). As the order is fixed, the tests need no correction for each other
     (fixed-sequence testing; Angelopoulos et al., 2021, "Learn then test"). The reading whose confidence is the
-    threshold is not counted: given it, the surer ones are a random sample.
+    threshold is not counted: given it, the readings above are a random sample.
 
     Args:
       confidences: (N,) of readings of validation images.
       correct: (N,) bool.
 
     Returns:
-      None: not even the surest readings can be trusted, or there are too few.
+      The threshold, or None if not even the most confident readings can be trusted or there are too few.
     """
     order = np.sort(confidences)[::-1]
     count = math.ceil(math.log(MISS) / math.log1p(-MAX_WRONG)) + 1
     threshold = None
     while count <= len(order):
         candidate = order[count - 1]
-        surer = confidences >= candidate
-        total = int(surer.sum()) - 1
-        wrong = min(total, int((~correct[surer]).sum()))
+        is_above = confidences >= candidate
+        total = int(is_above.sum()) - 1
+        wrong = min(total, int((~correct[is_above]).sum()))
         if binomial_cdf(wrong, total, MAX_WRONG) > MISS:
             break
         threshold = float(candidate)

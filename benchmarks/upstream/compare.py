@@ -1,10 +1,10 @@
-"""aocr 0.7.6 beside ours: its commands, records, checkpoints and exports, tried in both directions.
+"""Try the commands, records, checkpoints and exports of aocr 0.7.6 and ours in both directions.
 
     python benchmarks/upstream/compare.py --work /tmp/upstream
 
-Run it from a checkout, in the environment that ours is installed in. The released program needs Python 3.7
-(`--python37`, or a python3.7 on PATH); it is installed from PyPI into WORK/released the first time. Prints a
-line a check; exits 1 if any failed, 2 if the released program could not be installed.
+Run it from a checkout, in the environment that has ours. The released program needs Python 3.7 (`--python37`, or a
+python3.7 on PATH); it is installed from PyPI into WORK/released the first time. Prints a line per check; exits with 1
+if any failed, with 2 if the released program could not be installed.
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ LINES = (
     ["export", "--format=frozengraph", "frozen-model"],
     ["predict"],
 )
-"""The commands of the released program's README; the last is told paths on standard input."""
+"""The commands of the released program's README; the last reads paths from standard input."""
 
 
 class Failed(Exception):
-    """A program did not do what was asked; the message is the end of what it said."""
+    """A check failed; the message is the end of the program's output."""
 
 
 class Program:
     """One of the two programs, run as `python -m aocr` in a folder of its own.
 
     Args:
-      python: interpreter of the environment that holds it.
+      python: interpreter that has the program.
       folder: working directory.
-      pictures: where its `test --visualize` writes.
-      version: where a SavedModel stands in the folder that it is exported to.
+      pictures: output folder of `test --visualize`.
+      version: subfolder of an exported SavedModel.
       path: PYTHONPATH.
     """
 
     def __init__(self, python: str, folder: Path, pictures: str, version: str, path: str = ""):
         self.python, self.folder, self.pictures, self.version = python, folder, pictures, version
-        kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-        self.environment = {**kept, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+        inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        self.environment = {**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
         if path:
             self.environment["PYTHONPATH"] = path
 
-    def run(self, *arguments: object, told: str = "") -> str:
-        """What the command prints, both streams; Failed if its exit code is not 0."""
+    def run(self, *arguments: object, stdin: str = "") -> str:
+        """Run a command and return its output, both streams; raise Failed if its exit code is not 0."""
         command = [self.python, "-m", "aocr", *map(str, arguments)]
         done = subprocess.run(
             command,
             cwd=self.folder,
             env=self.environment,
-            input=told,
+            input=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -79,7 +79,7 @@ class Program:
 
 
 def install_released(python37: str, work: Path) -> str:
-    """The interpreter of an environment that holds the released program."""
+    """Install the released program and return its interpreter."""
     python = work / "released" / "bin" / "python"
     try:
         if not python.exists():
@@ -92,7 +92,7 @@ def install_released(python37: str, work: Path) -> str:
 
 
 def begin(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, str]:
-    """Options, with `--work` (made here, absolute) and `--python37`, and the interpreter of the released program."""
+    """Parse options with `--work` and `--python37`; return them and the interpreter of the released program."""
     parser.add_argument("--work", type=Path, required=True, help="folder for environments, models and records")
     parser.add_argument("--python37", default="python3.7", help="interpreter that TensorFlow 1.15 runs on")
     options = parser.parse_args()
@@ -103,7 +103,7 @@ def begin(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, str]:
 
 
 def prepare(work: Path, name: str) -> Path:
-    """A folder with the toy words, for one of the two programs."""
+    """Make a folder with the toy words for one of the two programs."""
     folder = work / name
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "datasets", folder)
@@ -111,20 +111,20 @@ def prepare(work: Path, name: str) -> Path:
 
 
 def results(log: str) -> list[str]:
-    """The text of each `Result: OK. 0.12 TEXT` line: the released program's log, and ours with --log-path."""
+    """Return the text of each `Result: OK. 0.12 TEXT` line in a log of either program."""
     return [text.strip() for text in re.findall(r"Result: OK\. \S+ ?(.*)", log)]
 
 
-def predicted(program: Program, *flags: str, told: str) -> list[str]:
-    """The texts of `aocr predict`, paths on standard input, as its log tells them."""
+def predict(program: Program, *flags: str, stdin: str) -> list[str]:
+    """Return the texts that `aocr predict` logs for paths from standard input."""
     log = program.folder / "predict.log"
     log.unlink(missing_ok=True)
-    program.run("predict", "--log-path=predict.log", *flags, told=told)
+    program.run("predict", "--log-path=predict.log", *flags, stdin=stdin)
     return results(log.read_text(encoding="utf-8"))
 
 
 def served(saved_model: Path, images: list[bytes]) -> list[tuple[str, float]]:
-    """Text and probability that a SavedModel's serving signature gives for each image."""
+    """Return text and probability of each image from a SavedModel's serving signature."""
     import numpy as np
     import tensorflow as tf
 
@@ -138,14 +138,14 @@ def served(saved_model: Path, images: list[bytes]) -> list[tuple[str, float]]:
 
 
 def read_to_the_end(model_dir: Path, images: list[bytes]) -> list[tuple[str, float]]:
-    """Text and probability of each image as the released program defines it: the product over all steps."""
+    """Return text and probability of each image as the released program defines it: the product over all steps."""
     import numpy as np
     import tensorflow as tf
 
     from aocr.data.preprocess import preprocess
-    from aocr.reading.predictor import load
+    from aocr.reading.predictor import load_network
 
-    predictor = load(str(model_dir))
+    predictor = load_network(str(model_dir))
     read = []
     for image in images:
         pixels, width, _ = preprocess(tf.constant(image), predictor.config)
@@ -156,7 +156,7 @@ def read_to_the_end(model_dir: Path, images: list[bytes]) -> list[tuple[str, flo
 
 
 def signature(saved_model: Path) -> str:
-    """Names and types that a client of the serving signature sees."""
+    """Return names and types in the serving signature."""
     from tensorflow.core.framework import types_pb2
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -173,20 +173,20 @@ def signature(saved_model: Path) -> str:
 
 
 class Comparison:
-    """The checks in order; each is a method that returns what was seen and raises Failed if it is wrong."""
+    """The checks; each method returns a summary or raises Failed."""
 
     def __init__(self, released: Program, ours: Program, checkpoint: Path | None):
         self.released, self.ours = released, ours
         self.checkpoint = checkpoint.resolve() if checkpoint else released.folder / "checkpoints"
         self.images = sorted((ours.folder / "images").glob("testing_*.jpg"))
-        self.told = "".join(f"images/{image.name}\n" for image in self.images)
+        self.paths = "".join(f"images/{image.name}\n" for image in self.images)
 
     def _lines(self, program: Program) -> str:
         for line in LINES:
-            program.run(*line, told=self.told if line[0] == "predict" else "")
+            program.run(*line, stdin=self.paths if line[0] == "predict" else "")
         saved_model = f"exported-model/{program.version}/saved_model.pb"
-        wanted = (saved_model, "frozen-model/frozen_graph.pb", "checkpoints/checkpoint", program.pictures)
-        missing = [name for name in wanted if not (program.folder / name).exists()]
+        expected = (saved_model, "frozen-model/frozen_graph.pb", "checkpoints/checkpoint", program.pictures)
+        missing = [name for name in expected if not (program.folder / name).exists()]
         if missing:
             raise Failed(f"not written: {', '.join(missing)}")
         return f"{len(LINES)} commands, every one with exit code 0"
@@ -205,19 +205,19 @@ class Comparison:
         self.released.run(
             "train", "ours.tfrecords", "--num-epoch=1", "--model-dir=from-ours", "--steps-per-checkpoint=5"
         )
-        said = self.released.run("test", "ours.tfrecords", "--model-dir=from-ours")
-        of_its_own = self.released.run("test", "training.tfrecords", "--model-dir=from-ours")
-        tested, expected = said.count("perplexity:"), of_its_own.count("perplexity:")
-        if not tested or tested != expected:  # it passes over images wider than --max-width without a word
-            raise Failed(f"{tested} images tested, of records of its own {expected}")
-        return f"one epoch trained, {tested} images tested, as many as of records of its own"
+        output = self.released.run("test", "ours.tfrecords", "--model-dir=from-ours")
+        own_output = self.released.run("test", "training.tfrecords", "--model-dir=from-ours")
+        tested, expected = output.count("perplexity:"), own_output.count("perplexity:")
+        if not tested or tested != expected:  # it skips images wider than --max-width silently
+            raise Failed(f"{tested} images tested, {expected} of its own records")
+        return f"one epoch trained, {tested} images tested, as many as of its own records"
 
     def their_records_here(self) -> str:
         """records of the released program train and test in ours"""
         records = self.released.folder / "training.tfrecords"
         self.ours.run("train", records, "--arch=classic", "--num-epoch=1", "--model-dir=from-released")
-        said = self.ours.run("test", records, "--model-dir=from-released", "--json")
-        report = json.loads(said[said.index("{") : said.rindex("}") + 1])
+        output = self.ours.run("test", records, "--model-dir=from-released", "--json")
+        report = json.loads(output[output.index("{") : output.rindex("}") + 1])
         if report["num_images"] != 1000 or report["skipped"]:
             raise Failed(f"tested {report['num_images']} images, skipped {report['skipped']}")
         return f"one epoch trained, {report['num_images']} images tested, none skipped"
@@ -231,11 +231,11 @@ class Comparison:
         here = read_to_the_end(self.ours.folder / "imported", pictures)
         texts = sum(a[0] == b[0] for a, b in zip(there, here, strict=True))
         largest = max(abs(a[1] - b[1]) for a, b in zip(there, here, strict=True))
-        seen = f"{texts} of {len(pictures)} texts equal, {len({text for text, _ in there})} of them different ones, "
-        seen += f"probabilities to {max(p for _, p in there):.2g}, apart by up to {largest:.1e}"
+        summary = f"{texts} of {len(pictures)} texts equal, {len({text for text, _ in there})} of them distinct, "
+        summary += f"probabilities to {max(p for _, p in there):.2g}, apart by up to {largest:.1e}"
         if texts != len(pictures) or largest > PROBABILITY:
-            raise Failed(seen)
-        return seen
+            raise Failed(summary)
+        return summary
 
     def export_read(self) -> str:
         """our SavedModel of the imported checkpoint: the texts of the released program's"""
@@ -249,8 +249,8 @@ class Comparison:
 
     def predict_from_stdin(self) -> str:
         """predict, paths on standard input: both programs, that checkpoint"""
-        there = predicted(self.released, f"--model-dir={self.checkpoint}", told=self.told)
-        here = predicted(self.ours, "--model-dir=imported", told=self.told)
+        there = predict(self.released, f"--model-dir={self.checkpoint}", stdin=self.paths)
+        here = predict(self.ours, "--model-dir=imported", stdin=self.paths)
         if len(there) != len(self.images) or there != here:
             raise Failed(f"{sum(a == b for a, b in zip(there, here, strict=False))} of {len(there)} lines agree")
         return f"{len(here)} lines agree"
@@ -259,7 +259,7 @@ class Comparison:
         """test: the released program's own score of that checkpoint, and ours"""
         from PIL import Image
 
-        # it passes over images wider than --max-width without a word, so both get the others only
+        # it skips images wider than --max-width silently, so both get the others only
         lines = (self.ours.folder / "annotations-testing.txt").read_text(encoding="utf-8").splitlines()
         narrow = [line for line in lines if Image.open(self.ours.folder / line.split()[0]).width <= MAX_WIDTH]
         (self.ours.folder / "narrow.txt").write_text("\n".join(narrow) + "\n", encoding="utf-8")
@@ -284,10 +284,10 @@ class Comparison:
 
     def fine_tuned(self) -> str:
         """train --init-from the imported checkpoint"""
-        said = self.ours.run(
+        output = self.ours.run(
             "train", "training.tfrecords", "--init-from=imported", "--model-dir=tuned", "--num-epoch=1"
         )
-        if not re.search(r"Step \d+", said):
+        if not re.search(r"Step \d+", output):
             raise Failed("no step was trained")
         return "one epoch trained"
 
@@ -321,12 +321,12 @@ def main() -> int:
     for check in CHECKS:
         start, verdict = time.perf_counter(), "ok    "
         try:
-            seen = check(comparison)
+            summary = check(comparison)
         except Failed as error:
-            seen, verdict = str(error), "FAILED"
+            summary, verdict = str(error), "FAILED"
             failures += 1
         took = time.perf_counter() - start
-        print(f"{verdict} {check.__doc__}: {seen} ({took:.0f} s)", flush=True)
+        print(f"{verdict} {check.__doc__}: {summary} ({took:.0f} s)", flush=True)
     print(f"{len(CHECKS) - failures} of {len(CHECKS)} hold")
     return 1 if failures else 0
 

@@ -1,10 +1,10 @@
-"""How well the released aocr 0.7.6 learns with its default flags within the minutes that ours is given.
+"""Measure how well the released aocr 0.7.6 trains with its default flags within a time limit.
 
     python benchmarks/upstream/learning.py --data DATA --work WORK [--sets captcha,captcha_varlen] [--minutes 10]
 
-DATA holds a folder a set with `train.txt` and `test.txt`. The limits of width, height and length are those of the set,
-as the released program drops what is beyond them. The minutes begin with its first step, and it is stopped at the
-first checkpoint after them; texts are read by its `predict`. A model that is in WORK goes on where it stopped.
+DATA holds a folder per set with `train.txt` and `test.txt`. Limits of width, height and length are those of the set,
+because the released program drops what exceeds them. The time starts at its first step, and it is stopped at the first
+checkpoint after the limit; texts are read by its `predict`. A model in WORK is trained further.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compare import Program, begin, predicted
+from compare import Program, begin, predict
 
 if TYPE_CHECKING:
     from aocr.results import EvalReport
@@ -27,7 +27,7 @@ STEPS_PER_CHECKPOINT = 10
 
 
 def words(annotations: Path) -> list[tuple[str, str]]:
-    """Path and label, in the capitals that the released program trains on, of each line."""
+    """Return path and label of each line, in capitals as the released program trains on them."""
     from aocr.data.annotations import parse_annotations
 
     lines = parse_annotations(annotations.read_bytes(), str(annotations))
@@ -35,7 +35,7 @@ def words(annotations: Path) -> list[tuple[str, str]]:
 
 
 def limits(source: Path) -> list[str]:
-    """The flags that let every image and label of a set through."""
+    """Return flags that admit every image and label of a set."""
     from PIL import Image
 
     every = words(source / "train.txt") + words(source / "test.txt")
@@ -44,13 +44,13 @@ def limits(source: Path) -> list[str]:
     return [f"--max-width={max(widths)}", f"--max-height={max(heights)}", f"--max-prediction={longest}"]
 
 
-def told_steps(log: Path) -> list[str]:
-    """The lines of a training's log that tell steps."""
+def step_lines(log: Path) -> list[str]:
+    """Return the lines about steps in a training's log."""
     return re.findall(r"Step \d+: .*", log.read_text(encoding="utf-8")) if log.exists() else []
 
 
 def train(program: Program, flags: list[str], minutes: float) -> list[str]:
-    """Train from the first step on for so many minutes and up to a checkpoint; the lines of its log that tell steps."""
+    """Train for some minutes from the first step, then up to a checkpoint; return the lines about steps."""
     log = program.folder / "train.log"
     log.unlink(missing_ok=True)
     command = [program.python, "-m", "aocr", "train", "train.tfrecords", "--log-path=train.log", "--num-epoch=100000"]
@@ -58,20 +58,20 @@ def train(program: Program, flags: list[str], minutes: float) -> list[str]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
     def wait_for_step(number: int) -> None:
-        while len(told_steps(log)) < number and training.poll() is None:
+        while len(step_lines(log)) < number and training.poll() is None:
             time.sleep(1)
 
     with subprocess.Popen(command, cwd=program.folder, env=program.environment, **quiet) as training:
         wait_for_step(1)
         with contextlib.suppress(subprocess.TimeoutExpired):
             training.wait(60 * minutes)
-        wait_for_step(len(told_steps(log)) + STEPS_PER_CHECKPOINT + 1)
+        wait_for_step(len(step_lines(log)) + STEPS_PER_CHECKPOINT + 1)
         training.terminate()
-    return told_steps(log)
+    return step_lines(log)
 
 
 def scores(texts: list[str], labels: list[str]) -> EvalReport:
-    """Our scores of texts that the released program read; their confidence is not looked at."""
+    """Score texts that the released program read; their confidence is not used."""
     from aocr.results import Prediction, Sample
     from aocr.text.metrics import score
 
@@ -99,7 +99,7 @@ def main() -> int:
         flags = limits(source)
         steps = train(program, flags, options.minutes)
         paths, labels = zip(*words(source / "test.txt"), strict=True)
-        texts = predicted(program, *flags, told="".join(f"{path}\n" for path in paths))
+        texts = predict(program, *flags, stdin="".join(f"{path}\n" for path in paths))
         report = scores(texts, labels)
         rates = f"{report.word_accuracy:.2%} | {report.cer:.2%}"
         print(f"| {name} | {options.minutes:g} | {len(steps)} | {steps[-1]} | {rates} |", flush=True)

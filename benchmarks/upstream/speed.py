@@ -25,37 +25,37 @@ OURS = {
 
 
 def narrow(program: Program, words: str, target: str) -> None:
-    """Records of the words that the released program does not drop for their width."""
+    """Write records of the words that the released program does not drop for their width."""
     from PIL import Image
 
     lines = (program.folder / words).read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if Image.open(program.folder / line.split()[0]).width <= MAX_WIDTH]
-    (program.folder / "narrow.txt").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    lines = [line for line in lines if Image.open(program.folder / line.split()[0]).width <= MAX_WIDTH]
+    (program.folder / "narrow.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     program.run("dataset", "narrow.txt", target, "--force-uppercase")
 
 
 def released_speeds(program: Program) -> tuple[float, float]:
-    """Images a second, training and testing, by the released program's own log."""
+    """Return images per second of training and testing from the released program's log."""
     shutil.rmtree(program.folder / "checkpoints", ignore_errors=True)
     epochs = -(-STEPS * BATCH // len((program.folder / "narrow.txt").read_text(encoding="utf-8").splitlines()))
-    said = program.run(
+    log = program.run(
         "train", "train.tfrecords", f"--batch-size={BATCH}", f"--num-epoch={epochs}", "--steps-per-checkpoint=100000"
     )
-    steps = [float(value) for value in re.findall(r"Step \d+: ([\d.]+)s", said)]
-    told = program.run("test", "test.tfrecords")
-    images = [float(value) for value in re.findall(r"Step \d+ \(([\d.]+)s\)", told)]
+    steps = [float(value) for value in re.findall(r"Step \d+: ([\d.]+)s", log)]
+    log = program.run("test", "test.tfrecords")
+    images = [float(value) for value in re.findall(r"Step \d+ \(([\d.]+)s\)", log)]
     return BATCH / statistics.median(steps[WARM:]), 1 / statistics.median(images[WARM:])
 
 
 def our_speeds(program: Program, name: str) -> tuple[float, float]:
-    """Images a second, training and testing, by our own log. Images of one width: no other bucket."""
+    """Return images per second of training and testing from our log; all images have one width."""
     flags = (*LIMITS, *OURS[name], "--batch-size", BATCH, "--no-resume", "--model-dir", "speed-model")
     epochs = ("--num-epoch", -(-STEPS * BATCH // 988), "--steps-per-checkpoint", 100000)
-    said = program.run("train", "train.tfrecords", *flags, *epochs, "--no-augment", "--validation", "test.tfrecords")
-    steps = [float(value) for value in re.findall(r"^Step \d+: ([\d.]+)s", said, re.MULTILINE)]
+    log = program.run("train", "train.tfrecords", *flags, *epochs, "--no-augment", "--validation", "test.tfrecords")
+    steps = [float(value) for value in re.findall(r"^Step \d+: ([\d.]+)s", log, re.MULTILINE)]
     precision = ("--precision", "float32") if "float32" in name else ("--precision", "auto")
-    told = program.run("test", "train.tfrecords", "--model-dir", "speed-model", "--json", *precision)
-    report = json.loads(told[told.index("{") : told.rindex("}") + 1])
+    output = program.run("test", "train.tfrecords", "--model-dir", "speed-model", "--json", *precision)
+    report = json.loads(output[output.index("{") : output.rindex("}") + 1])
     return BATCH / statistics.median(steps[WARM // 10 :]), report["images_per_second"]
 
 
@@ -72,18 +72,18 @@ def main() -> int:
         narrow(ours, words, target)
         shutil.copy(ours.folder / target, released.folder / target)
     shutil.copy(ours.folder / "narrow.txt", released.folder / "narrow.txt")
-    found: dict[str, list[tuple[float, float]]] = {}
+    results: dict[str, list[tuple[float, float]]] = {}
     for number in range(options.rounds):
         for name in ("released", *OURS):
             speeds = released_speeds(released) if name == "released" else our_speeds(ours, name)
-            found.setdefault(name, []).append(speeds)
+            results.setdefault(name, []).append(speeds)
             print(f"round {number + 1}, {name}: {speeds[0]:.0f}, {speeds[1]:.0f}", file=sys.stderr, flush=True)
     from machine import describe  # compare has put its folder on the path
 
     print(describe())
-    print("| | training, images/s | of the released | testing, images/s | of the released |\n" + "|---" * 5 + "|")
-    base = [statistics.median(values) for values in zip(*found["released"], strict=True)]
-    for name, rounds in found.items():
+    print("| | training, images/s | ratio | testing, images/s | ratio |\n" + "|---" * 5 + "|")
+    base = [statistics.median(values) for values in zip(*results["released"], strict=True)]
+    for name, rounds in results.items():
         train, test = (statistics.median(values) for values in zip(*rounds, strict=True))
         print(f"| {name} | {train:.0f} | {train / base[0]:.1f} | {test:.0f} | {test / base[1]:.1f} |")
     return 0
