@@ -92,23 +92,23 @@ def usual_model_dir() -> str:
     return os.environ.get("AIP_CHECKPOINT_DIR") or "checkpoints"
 
 
-def add_model_dir(parser: Container, or_words: bool = False, written: bool = False, graph_too: bool = False) -> None:
+def add_model_dir(parser: Container, or_words: bool = False, written: bool = False, or_export: bool = False) -> None:
     """Add --model-dir, also under its cloud name --job-dir.
 
     Args:
       parser: the parser, or a group of it.
       or_words: fall back to the reader that comes with aocr if the folder is missing; the default is then None.
       written: the command writes the folder, so it cannot be the reader that comes with aocr.
-      graph_too: accept an ONNX export as well as a folder.
+      or_export: accept an ONNX export as well as a folder.
     """
-    folder = "model folder or ONNX export" if graph_too else "model folder"
+    folder = "model folder or ONNX export" if or_export else "model folder"
     help = "model folder to write" if written else f"{folder}; words: the reader that comes with aocr"
     help += f" (default: $AIP_CHECKPOINT_DIR if set, else checkpoints{', else words' if or_words else ''})"
     default = None if or_words else usual_model_dir()
     parser.add_argument("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=default, help=help)
 
 
-def model_at_hand(model_dir: str | None) -> str:
+def usual_model(model_dir: str | None) -> str:
     """Return the typed model folder, else the default one, else the reader that comes with aocr."""
     from aocr.folder.model_folder import LOG
     from aocr.folder.words import NAME
@@ -215,13 +215,13 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add("--lexicon-weight", type=above_zero, metavar="W", help=help)
 
 
-def check_paths(paths: Sequence[str], model_dir: str, graph_too: bool = False) -> None:
+def check_paths(paths: Sequence[str], model_dir: str, or_export: bool = False) -> None:
     """Report common mistakes before TensorFlow starts: missing data, a model given as data, a file as model folder.
 
     Args:
       paths: of data.
       model_dir: of the model.
-      graph_too: accept an ONNX export as well as a folder.
+      or_export: accept an ONNX export as well as a folder.
 
     Raises:
       DatasetError, ConfigError: such a mistake.
@@ -236,9 +236,9 @@ def check_paths(paths: Sequence[str], model_dir: str, graph_too: bool = False) -
         if is_local and os.path.exists(os.path.join(path, MODEL)):
             raise DatasetError(path, "is a model folder, not data. Give it by --model-dir.")
     export = os.path.join(model_dir, MAIN_FILE)
-    if graph_too and os.path.isfile(export) and not os.path.exists(os.path.join(model_dir, MODEL)):
+    if or_export and os.path.isfile(export) and not os.path.exists(os.path.join(model_dir, MODEL)):
         raise ConfigError("--model-dir", model_dir, f"contains an export, not a model. Give --model-dir {export}.")
-    if os.path.isfile(model_dir) and not (graph_too and files.is_graph(model_dir)):
+    if os.path.isfile(model_dir) and not (or_export and files.is_graph(model_dir)):
         raise ConfigError("--model-dir", model_dir, "is a file. Give the folder of the model.")
 
 

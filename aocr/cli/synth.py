@@ -103,7 +103,7 @@ def _imitating_job(args: argparse.Namespace, workers: int):
         if (value := getattr(args, name)) is not None:
             reason = "cannot be combined with --like, which takes it from the images."
             raise ConfigError(f"--{name.replace('_', '-')}", value, reason)
-    model_dir = options.model_at_hand(args.model_dir)
+    model_dir = options.usual_model(args.model_dir)
     options.check_paths(args.like, model_dir)
     from aocr import machine
 
