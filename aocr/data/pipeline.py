@@ -74,6 +74,8 @@ def _label_encoder(config: ModelConfig) -> Callable:
 
 def _membership(numbers: np.ndarray) -> Callable:
     """Make a function: scalar int64 -> whether `numbers` contains it."""
+    if not len(numbers):  # a table cannot be empty
+        return lambda number: tf.constant(False)
     initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(numbers, tf.int64), tf.ones(len(numbers), tf.int64))
     table = tf.lookup.StaticHashTable(initializer, default_value=0)
     return lambda number: table.lookup(number) > 0
