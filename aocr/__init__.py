@@ -5,14 +5,14 @@
     for prediction in reader.predict(["a.png", "b.png"]):
         print(prediction.text, prediction.confidence)
 
-Names are imported when first used, so that ``import aocr`` stays light.
+Names are imported on first use, so that ``import aocr`` stays light.
 """
 
 from importlib import import_module
 
 __version__ = "1.0.0.dev0"
 
-_HOMES = {
+_MODULES = {
     "AocrError": "aocr.errors",
     "Charset": "aocr.text.charset",
     "ModelConfig": "aocr.config",
@@ -23,13 +23,13 @@ _HOMES = {
     "load": "aocr.reading.predictor",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = ["__version__", *sorted(_MODULES)]
 
 
 def __getattr__(name: str):
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'aocr' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__():

@@ -1,17 +1,15 @@
-"""The program, as `aocr` and as `python -m aocr`: nothing is imported before what tells a Ctrl-C in one line."""
+"""The program, as `aocr` and as `python -m aocr`. It imports inside `run`, so that Ctrl-C meanwhile is one line."""
 
-import os
 import sys
 
 
 def run() -> None:
-    """Run as a program. Those that it starts look for no module in the working directory, which may be a stranger's."""
-    os.environ["PYTHONSAFEPATH"] = "1"
+    """Run as a program."""
     try:
         from aocr.cli import main
 
         main.entry_point()
-    except KeyboardInterrupt:  # before `main` takes over the signals, or after it gives them back
+    except KeyboardInterrupt:  # before `main` handles signals, or after
         print("aocr: interrupted.", file=sys.stderr)
         sys.exit(130)
 

@@ -1,6 +1,6 @@
 """Files on every file system: local ones by the standard library, gs://, s3:// and ram:// by TensorFlow.
 
-Every function raises OSError where it fails, whatever the file system.
+Every function raises OSError if it fails, on any file system.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ except ImportError:  # Windows
 
 Path = str | os.PathLike
 PNG = b"\x89PNG\r\n\x1a\n"
-"""What a png begins with."""
+"""First bytes of a PNG file."""
 
 
 def is_remote(path: Path) -> bool:
-    """Whether TensorFlow must reach it."""
+    """Whether a path needs TensorFlow's file systems."""
     return "://" in os.fspath(path)
 
 
 def is_graph(path: Path) -> bool:
-    """Whether a name is that of an ONNX export."""
+    """Whether a path names an ONNX export."""
     return os.fspath(path).endswith(".onnx")
 
 
 def one_line(error: BaseException, limit: int = 160) -> str:
-    """What an error says, shortened to one line of `limit` characters."""
+    """Return an error's message as one line of at most `limit` characters."""
     text = getattr(error, "message", None) or getattr(error, "strerror", None) or error
     text = re.sub(r"\{\{function_node \S+\}\}|\[Op:.*", "", str(text))
     return " ".join(text.split())[:limit] or type(error).__name__
@@ -51,26 +51,26 @@ def _tensorflow_errors() -> tuple[type[Exception], ...]:
 
 @contextlib.contextmanager
 def writing(path: Path, fail: Callable[[str], AocrError] | None = None, advice: str = "") -> Iterator[None]:
-    """Turns a failure to write inside the block into the one line that a user sees.
+    """Turn a failure to write inside the block into a one-line error.
 
     Args:
-      path: that is written to.
-      fail: reason -> error to raise; None: an AocrError of path and reason.
-      advice: what to do; empty: to check the folder, its rights and the free space.
+      path: the file or folder that is written.
+      fail: builds the error from its reason; None: an AocrError with the path.
+      advice: what to do about it; empty: check the folder, its permissions and the free space.
     """
     try:
         yield
     except (OSError, *_tensorflow_errors()) as error:  # type: ignore[misc]
-        advice = advice or "Check the folder, its rights and the free space."
+        advice = advice or "Check the folder, its permissions and the free space."
         reason = f"cannot be written ({one_line(error)}). {advice}"
         raise (fail(reason) if fail else AocrError(f"{os.fspath(path)}: {reason}")) from None
 
 
 @contextlib.contextmanager
 def tensorflow_errors(path: Path) -> Iterator[None]:
-    """Turns the errors of TensorFlow's own readers and writers inside the block into OSErrors.
+    """Turn errors of TensorFlow's readers and writers inside the block into OSErrors.
 
-    A `tf.errors.DataLossError` stays: the file can be read, but what it holds is damaged.
+    A `tf.errors.DataLossError` passes: the file can be read, but its contents are damaged.
     """
     import tensorflow as tf
 
@@ -106,7 +106,7 @@ _LOCAL = SimpleNamespace(
 
 @contextlib.contextmanager
 def _gfile(path: Path) -> Iterator:
-    """`tf.io.gfile` for a remote path, its errors as OSErrors; for a local one what does the same."""
+    """`tf.io.gfile` for a remote path, its errors as OSErrors; the standard library for a local one."""
     if not is_remote(path):
         yield _LOCAL
         return
@@ -117,77 +117,77 @@ def _gfile(path: Path) -> Iterator:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file or folder."""
+    """Whether a file or folder exists."""
     with _gfile(path) as gfile:
         return gfile.exists(path)
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder."""
+    """Whether a folder exists."""
     with _gfile(path) as gfile:
         return gfile.isdir(path)
 
 
+def is_device(path: Path) -> bool:
+    """Whether a local path exists and is neither a file nor a folder, such as /dev/null or a pipe."""
+    return not is_remote(path) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+
+
 def size(path: Path) -> int:
-    """Bytes of a file."""
+    """Return the size of a file in bytes."""
     with _gfile(path) as gfile:
         return gfile.stat(path).length
 
 
 def find(pattern: str) -> list[str]:
-    """Paths that match a glob, sorted."""
+    """Return the paths that match a glob, sorted."""
     with _gfile(pattern) as gfile:
         return sorted(gfile.glob(pattern))
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names of what lies in a folder, sorted."""
+    """Return the names of a folder's entries, sorted."""
     with _gfile(folder) as gfile:
         return sorted(name.rstrip("/") for name in gfile.listdir(folder))
 
 
 def walk(folder: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`."""
+    """Walk a folder as `os.walk` does."""
     with _gfile(folder) as gfile:
         yield from gfile.walk(folder)
 
 
 def read(path: Path, limit: int = -1) -> bytes:
-    """The bytes of a file, at most `limit` of them from its start where that is not negative."""
+    """Return the bytes of a file, or its first `limit` bytes if that is not negative."""
     with _gfile(path) as gfile, gfile.GFile(path, "rb") as file:
         return file.read(limit)
 
 
-def read_plain(path: Path, most: int) -> bytes:
-    """The bytes of a file that a stranger may have put there.
+def refuse_device(path: Path) -> None:
+    """Refuse to read a pipe or a device, which may never end and gives its bytes only once.
 
     Raises:
-      OSError: it cannot be read, is a pipe or a device, which may never end, or has more than `most` bytes.
+      OSError: the path is one.
     """
-    refuse_endless(path)
-    if size(path) > most:
-        raise OSError(None, f"it has more than {most >> 20} MiB", os.fspath(path))
-    return read(path)
-
-
-def is_endless(path: Path) -> bool:
-    """Whether something is there that is neither file nor folder: who reads it may wait for ever."""
-    return not is_remote(path) and os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
-
-
-def refuse_endless(path: Path) -> None:
-    """See that reading will end.
-
-    Raises:
-      OSError: it is a pipe or a device.
-    """
-    if is_endless(path):
+    if is_device(path):
         raise OSError(None, "a pipe or a device, not a file", os.fspath(path))
+
+
+def read_limited(path: Path, max_bytes: int) -> bytes:
+    """Return the bytes of a file that a stranger may have made or named.
+
+    Raises:
+      OSError: it cannot be read, is a pipe or a device, or has more than `max_bytes`.
+    """
+    refuse_device(path)
+    if size(path) > max_bytes:
+        raise OSError(None, f"it has more than {max_bytes >> 20} MiB", os.fspath(path))
+    return read(path)
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator:
-    """A file to seek and read in, a piece here and a piece there."""
+    """Open a file for reading and seeking."""
     if not is_remote(path):
         with open(path, "rb", buffering=0) as file:
             yield file
@@ -197,7 +197,7 @@ def opened(path: Path) -> Iterator:
 
 
 def text_lines(data: bytes) -> Iterator[str | None]:
-    """Lines of a text file with or without BOM, ended by LF, CRLF or CR; None for one that is not UTF-8."""
+    """Split a text file, with or without BOM, at LF, CRLF or CR; a line that is not UTF-8 becomes None."""
     for line in data.removeprefix(b"\xef\xbb\xbf").splitlines():
         try:
             yield line.decode("utf-8")
@@ -206,16 +206,15 @@ def text_lines(data: bytes) -> Iterator[str | None]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old one or the whole new one, never half.
+    """Write a file atomically: readers see the old one or the whole new one.
 
-    A device or a pipe, such as /dev/null or /dev/stdout, is written to and stays what it is.
+    A device such as /dev/null or /dev/stdout is written to directly.
     """
-    if is_endless(path) or (not is_remote(path) and os.path.abspath(path).startswith(("/dev/", "/proc/"))):
+    if is_device(path) or os.path.abspath(path).startswith(("/dev/", "/proc/")):
         with open(path, "wb") as file:
             file.write(data)
         return
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    drop_link(temporary)
     try:
         with _gfile(path) as gfile, gfile.GFile(temporary, "wb") as file:
             file.write(data)
@@ -227,30 +226,36 @@ def write(path: Path, data: bytes) -> None:
 
 
 def write_picture(path: Path, data: bytes) -> None:
-    """Write a png, as `write` does, but over nothing that is none.
+    """Write a PNG atomically, replacing only a PNG.
 
     Raises:
-      AocrError: something else has this name.
+      AocrError: the path is a file of another type.
     """
-    check_same(path, PNG, "png")
+    check_same(path, PNG, "PNG image")
     write(path, data)
 
 
 def check_same(path: Path, start: bytes, kind: str) -> None:
-    """See that what would be written over begins as it will: the name may have been meant to be read.
+    """Refuse to overwrite a file of another type.
+
+    Args:
+      path: the file to be written.
+      start: first bytes of its type.
+      kind: name of the type.
 
     Raises:
-      AocrError: it does not.
+      AocrError: a file exists there that begins otherwise.
     """
-    if not is_endless(path) and not is_folder(path) and exists(path) and size(path) and read(path, len(start)) != start:
-        raise AocrError(f"{os.fspath(path)}: already exists and is no {kind}. Name another file, or remove it.")
+    is_file = exists(path) and not is_folder(path) and not is_device(path)
+    if is_file and size(path) and read(path, len(start)) != start:
+        raise AocrError(f"{os.fspath(path)}: already exists and is not a {kind}. Name another file, or remove it.")
 
 
 def lock(handle: int) -> bool:
     """Lock an open file or folder until its handle is closed.
 
     Returns:
-      Whether no other process holds it; true where the file system has no locks.
+      Whether no other process holds the lock; true on a file system without locks.
     """
     try:
         if fcntl:
@@ -263,37 +268,31 @@ def lock(handle: int) -> bool:
 
 
 def rename(path: Path, to: Path) -> None:
-    """Move a file to another name of the same file system, over what is there."""
+    """Rename a file within its file system, replacing the target."""
     with _gfile(to) as gfile:
         gfile.rename(path, to, overwrite=True)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are missing."""
+    """Make a folder and its missing parents."""
     with _gfile(path) as gfile:
         gfile.makedirs(path)
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all it holds."""
+    """Remove a file, a link, or a folder with its contents."""
     with _gfile(path) as gfile:
         is_tree = gfile.isdir(path) and not os.path.islink(path)
         (gfile.rmtree if is_tree else gfile.remove)(path)
 
 
-def drop_link(path: Path) -> None:
-    """Remove a link, so that what is then written to this name does not go where a stranger let it lead."""
-    if os.path.islink(path):
-        os.remove(path)
-
-
 def copy_tree(source: str, target: str, last: str = "") -> None:
-    """Copy a local folder with all it holds to a path of any file system.
+    """Copy a local folder to a path of any file system.
 
     Args:
       source: the folder.
       target: path of the copy.
-      last: name of a file in `source` that is copied when all others are there: who waits for it finds all.
+      last: name of the file in `source` that is copied last: when it exists, the copy is complete.
     """
     paths = [os.path.join(base, name) for base, _, names in os.walk(source) for name in names]
     for path in sorted(paths, key=lambda path: os.path.relpath(path, source) == last):

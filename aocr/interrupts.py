@@ -12,130 +12,131 @@ from contextlib import contextmanager, suppress
 
 EXIT_CODE = 130
 ALARM = getattr(signal, "SIGALRM", None)
-"""The signal by which an interrupt comes again; Windows has none."""
+"""The signal that repeats an interrupt; Windows has none."""
 HANGUP = getattr(signal, "SIGHUP", None)
-"""The signal of a terminal that was closed; Windows has none."""
+"""The signal of a closed terminal; Windows has none."""
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *filter(None, (HANGUP, ALARM))]
 
 
-def _say(message: str) -> None:
-    """Write a line on stderr from a signal handler: `print` could interrupt itself there."""
+def _print_from_handler(message: str) -> None:
+    """Print a line on stderr from a signal handler, where `print` could interrupt itself."""
     with suppress(OSError):
-        above = "\n" if os.isatty(2) else ""  # a progress bar may stand in the line
-        os.write(2, f"{above}aocr: {message}\n".encode())
+        newline = "\n" if os.isatty(2) else ""  # the cursor may be behind a progress bar
+        os.write(2, f"{newline}aocr: {message}\n".encode())
 
 
 def _leave_terminal() -> None:
-    """Let what is still told go nowhere: writing to a terminal that was closed fails."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
+    """Discard further output: writing to a closed terminal fails."""
+    devnull = os.open(os.devnull, os.O_RDWR)
     for handle in (0, 1, 2):
         with suppress(OSError):
             if stat.S_ISCHR(os.fstat(handle).st_mode):
-                os.dup2(nowhere, handle)
-    os.close(nowhere)
+                os.dup2(devnull, handle)
+    os.close(devnull)
 
 
 class Interrupts:
-    """Takes over these signals, in the main thread; elsewhere it does nothing. `nohup` is heeded.
+    """Handles these signals in the main thread; does nothing in another. `nohup` is respected.
 
-    The first raises KeyboardInterrupt, again and again until it has come through: a library under way may turn an
-    interrupt into an error of its own, or swallow it with a bare `except`. Inside `deferred` it is only noted. The
-    second ends the process at once; what is saved stays whole, since every file is renamed into place.
-
-    Attributes:
-      caught: name of the signal that came; None: none has.
-      raised: whether it was raised as KeyboardInterrupt.
+    The first signal raises KeyboardInterrupt, repeatedly until it gets through: a library may turn an interrupt into
+    an error of its own, or swallow it with a bare `except`. Inside `deferred` it is only recorded. The second ends the
+    process at once; saved files stay whole, since each is renamed into place.
     """
 
-    AGAIN = 1.0
-    """Seconds from an interrupt to the next, if the first has not come through."""
+    REPEAT_SECONDS = 1.0
+    """Time until an interrupt that did not get through is raised again."""
     installed: Interrupts | None = None
-    """The one that has taken over the signals."""
+    """The instance that handles the signals."""
 
     def __init__(self):
         self.caught: str | None = None
-        self.raised = self._over = False
-        self._deferring: str | None = None
-        self._before = {}
+        """Name of the signal that came; None: none yet."""
+        self.raised = False
+        """Whether it was raised as KeyboardInterrupt."""
+        self._over = False
+        self._deferred_message: str | None = None
+        self._previous_handlers = {}
         if threading.current_thread() is threading.main_thread():
-            self._hooks = sys.unraisablehook, sys.excepthook
-            sys.unraisablehook, sys.excepthook = self._again, self._again_from_c
-            ignored = {HANGUP} if HANGUP and signal.getsignal(HANGUP) == signal.SIG_IGN else set()
-            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS if number not in ignored}
-            self._installed_before, Interrupts.installed = Interrupts.installed, self
+            self._previous_hooks = sys.unraisablehook, sys.excepthook
+            sys.unraisablehook, sys.excepthook = self._on_unraisable, self._on_uncaught
+            is_nohup = HANGUP is not None and signal.getsignal(HANGUP) == signal.SIG_IGN
+            for number in SIGNALS:
+                if not (is_nohup and number == HANGUP):
+                    self._previous_handlers[number] = signal.signal(number, self._handle)
+            self._previous_instance, Interrupts.installed = Interrupts.installed, self
 
     def _handle(self, number, frame):
-        again = number == ALARM
+        is_repeat = number == ALARM
         if number == HANGUP:
             _leave_terminal()
-        if self.caught and not again:
-            _say("ended at once.")
+        if self.caught and not is_repeat:
+            _print_from_handler("ended at once.")
             os._exit(EXIT_CODE)
-        raises = not (self._over or self._deferring)
+        raises = not (self._over or self._deferred_message)
         if raises:
-            self._wake_in(self.AGAIN)
+            self._raise_again_in(self.REPEAT_SECONDS)
         self.raised = self.raised or raises
-        self.caught = self.caught or signal.Signals(number).name  # only now: another may have come meanwhile
+        self.caught = self.caught or signal.Signals(number).name  # last: another signal may have come meanwhile
         if raises:
             raise KeyboardInterrupt
         if not self._over:
-            _say(self._deferring)  # type: ignore[arg-type]
+            _print_from_handler(self._deferred_message)  # type: ignore[arg-type]
 
     @staticmethod
-    def _wake_in(seconds: float) -> None:
+    def _raise_again_in(seconds: float) -> None:
         if ALARM:
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    def _again(self, details) -> None:
-        """An interrupt that came inside a destructor cannot go up from there: it comes again, so nothing is printed."""
+    def _on_unraisable(self, details) -> None:
+        """Print nothing about an interrupt inside a destructor, which cannot propagate: it is raised again."""
         if not self._is_lost(details.exc_value):
-            self._hooks[0](details)
+            self._previous_hooks[0](details)
 
-    def _again_from_c(self, kind, error, trace) -> None:
-        """Nor where TensorFlow called Python."""
+    def _on_uncaught(self, kind, error, trace) -> None:
+        """Print nothing about an interrupt in Python code that TensorFlow called, which cannot propagate either."""
         if not self._is_lost(error):
-            self._hooks[1](kind, error, trace)
+            self._previous_hooks[1](kind, error, trace)
 
     def _is_lost(self, error: BaseException | None) -> bool:
-        """Whether this was an interrupt, or an error made of one."""
+        """Whether an error is an interrupt or was caused by one."""
         while error is not None and not isinstance(error, KeyboardInterrupt):
             error = error.__cause__
         return self.raised and error is not None
 
     @contextmanager
     def deferred(self, message: str) -> Iterator[None]:
-        """Inside the block the first signal is only noted in `caught`, and `message` is said at once."""
-        self._deferring = message
+        """Inside the block only record the first signal in `caught`, and print `message` at once."""
+        self._deferred_message = message
         try:
             yield
         finally:
-            self._deferring = None
+            self._deferred_message = None
 
     def end(self) -> None:
-        """From here on the program ends: no interrupt is raised any more, neither again nor anew."""
+        """Raise no further interrupt: the program is ending."""
         self._over = True
         if self.raised:
-            self._wake_in(0)
+            self._raise_again_in(0)
 
     def restore(self) -> None:
-        """Let signals and lost exceptions act as before."""
+        """Restore the previous handlers of signals and exceptions."""
         self.end()
-        if self._before:
-            sys.unraisablehook, sys.excepthook = self._hooks
-            Interrupts.installed = self._installed_before
-            for number, handler in self._before.items():
+        if self._previous_handlers:
+            sys.unraisablehook, sys.excepthook = self._previous_hooks
+            Interrupts.installed = self._previous_instance
+            for number, handler in self._previous_handlers.items():
                 signal.signal(number, handler)
-            self._before = {}
+            self._previous_handlers = {}
 
 
 @contextmanager
 def deferred(message: str) -> Iterator[Interrupts]:
-    """Inside the block the first of these signals is only noted: look at `caught` and come to an end.
+    """Inside the block only record the first of these signals: check `caught` and finish.
 
-    With the command line's `Interrupts`, or, where a library calls from the main thread, with one for the block.
+    Uses the command line's `Interrupts`, or one for the block if a library calls this from the main thread.
 
     Args:
-      message: said at once on stderr when it comes.
+      message: printed on stderr at once when the signal comes.
     """
     outer = Interrupts.installed
     interrupts = outer or Interrupts()

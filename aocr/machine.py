@@ -1,4 +1,4 @@
-"""The machine: a quiet start of TensorFlow, GPUs, precision, seeds. TensorFlow is imported when it is first needed."""
+"""The machine: a quiet start of TensorFlow, GPUs, precision, seeds. TensorFlow is imported on first use."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 from aocr.errors import AocrError, ConfigError
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-"""Keras's name of the dtype policy for each precision."""
+"""Keras's dtype policy for each precision."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what native code writes to standard error inside the block."""
+    """Discard what native code writes to standard error inside the block."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         sys.stderr.flush()
-        kept = os.dup(2)
+        stderr = os.dup(2)
     except (OSError, ValueError, AttributeError):
         yield
         return
@@ -32,20 +32,20 @@ def quiet() -> Iterator[None]:
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(silence)
 
 
 def give_back_memory() -> None:
-    """Free what nothing needs any more, and let the system have what the C library keeps of it."""
+    """Collect garbage and return free heap pages to the operating system."""
     gc.collect()
     with suppress(OSError, AttributeError, TypeError):  # no glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow and Keras without their start-up messages; devices can still be chosen after it.
+    """Import TensorFlow and Keras without their start-up messages; devices can still be chosen afterwards.
 
     Raises:
       AocrError: it is not installed.
@@ -53,10 +53,10 @@ def start_tensorflow() -> None:
     if "tensorflow" not in sys.modules:
         if not has_package("tensorflow"):
             raise AocrError(
-                "This needs tensorflow: pip install tensorflow. Without it aocr predict and aocr serve read words and "
-                "ONNX exports."
+                "TensorFlow is not installed. Run pip install tensorflow. (Without it, aocr predict and aocr serve can "
+                "read with words and with ONNX exports.)"
             )
-        os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user has set for other programs
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # overrides a setting for other programs
         with quiet():
             import keras
             import tensorflow  # noqa: F401
@@ -65,7 +65,7 @@ def start_tensorflow() -> None:
 
 
 def start_onnxruntime() -> Any:
-    """The package onnxruntime, told not to report to its maker what is done, as builds of late 2026 would.
+    """Import onnxruntime with its telemetry disabled.
 
     Raises:
       ImportError: it is not installed.
@@ -85,7 +85,7 @@ def has_package(name: str) -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow may find a GPU of NVIDIA's here; known without starting it."""
+    """Whether TensorFlow may find an NVIDIA GPU here, without starting it."""
     if "tensorflow" in sys.modules:
         import tensorflow as tf
 
@@ -94,10 +94,10 @@ def has_gpu() -> bool:
 
 
 def use_gpu(gpu_id: int) -> None:
-    """Let TensorFlow see one GPU only; a negative number hides them all. Call before any operation runs.
+    """Make only one GPU visible to TensorFlow, or none if negative. Call before any operation runs.
 
     Raises:
-      ConfigError: there are GPUs, but none of this number.
+      ConfigError: there are GPUs, but not one of this number.
     """
     import tensorflow as tf
 
@@ -117,14 +117,17 @@ def _cpu_flags() -> set[str]:
     return set()
 
 
-def choose_precision(asked: str) -> tuple[str, str]:
-    """Precision of the convolutions for this machine, and why in a few words.
+def choose_precision(requested: str) -> tuple[str, str]:
+    """Choose the precision of the convolutions for this machine.
 
     Args:
-      asked: `auto` or a precision, which is taken as it is.
+      requested: a precision, which is returned unchanged, or `auto`.
+
+    Returns:
+      The precision, and the reason in a few words.
     """
-    if asked != "auto":
-        return asked, "asked for"
+    if requested != "auto":
+        return requested, "requested"
     import tensorflow as tf
 
     gpus = tf.config.get_visible_devices("GPU")
@@ -141,11 +144,11 @@ def choose_precision(asked: str) -> tuple[str, str]:
 
 
 def set_seed(seed: int, deterministic: bool = False) -> None:
-    """Fix Python's, numpy's and TensorFlow's random numbers, and on a CPU the order of summation.
+    """Seed Python's, numpy's and TensorFlow's random numbers, and make operations on a CPU deterministic.
 
     Args:
-      seed: of all of them.
-      deterministic: whether to fix the order on a GPU too, where it costs much time and some kernels refuse.
+      seed: the random seed.
+      deterministic: make operations on a GPU deterministic too, which is slow and not supported by every kernel.
     """
     import keras
     import tensorflow as tf

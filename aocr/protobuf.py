@@ -1,4 +1,4 @@
-"""Protocol buffers on the wire, as far as ONNX files, records and checkpoints need them.
+"""The wire format of protocol buffers, as far as ONNX files and records need it.
 
 https://protobuf.dev/programming-guides/encoding/
 """
@@ -13,7 +13,7 @@ VARINT, BYTES, FIXED32 = 0, 2, 5
 
 
 def varint(value: int) -> bytes:
-    """A whole number as its bytes; a negative one in two's complement of 64 bits."""
+    """Encode a whole number; a negative one in two's complement of 64 bits."""
     value &= 2**64 - 1
     out = bytearray()
     while value > 127:
@@ -24,7 +24,7 @@ def varint(value: int) -> bytes:
 
 
 def field(number: int, value: int | float | bytes | memoryview | str) -> bytes:
-    """One field of a message. A float is written in 4 bytes; a message in a field is given as its own bytes."""
+    """Encode one field of a message; a float takes 4 bytes, an embedded message is given as bytes."""
     if isinstance(value, float):
         return varint(number << 3 | FIXED32) + struct.pack("<f", value)
     if isinstance(value, int):
@@ -33,59 +33,50 @@ def field(number: int, value: int | float | bytes | memoryview | str) -> bytes:
     return varint(number << 3 | BYTES) + varint(len(data)) + data
 
 
-def read_varint(data: memoryview, at: int) -> tuple[int, int]:
-    """A whole number and where what follows it begins.
+def read_varint(data: memoryview, offset: int) -> tuple[int, int]:
+    """Decode a whole number; return it and the offset behind it.
 
     Raises:
-      IndexError: the data ends in it.
+      IndexError: the data ends inside it.
       ValueError: it is too long.
     """
     value = 0
     for shift in range(0, 70, 7):
-        byte = data[at]
-        at += 1
+        byte = data[offset]
+        offset += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            return value, at
-    raise ValueError("a whole number is too long")
-
-
-def raw_fields(data: bytes | memoryview) -> Iterator[tuple[int, Any, bool]]:
-    """(number, value, whether it is a FIXED32) of each field of a message: an int, or bytes as a memoryview.
-
-    Raises:
-      ValueError: it is not a message.
-    """
-    if isinstance(data, int | float):
-        raise ValueError("a number in place of a message")
-    data = memoryview(data)
-    at = 0
-    try:
-        while at < len(data):
-            key, at = read_varint(data, at)
-            kind = key & 7
-            if kind == VARINT:
-                value, at = read_varint(data, at)
-                yield key >> 3, value, False
-                continue
-            if kind not in (BYTES, FIXED32):
-                raise ValueError("a field of a kind that is not ours")
-            size, at = read_varint(data, at) if kind == BYTES else (4, at)
-            if size > len(data) - at:
-                raise ValueError("a field is longer than its message")
-            yield key >> 3, data[at : at + size], kind == FIXED32
-            at += size
-    except IndexError:
-        raise ValueError("is not a message of protocol buffers") from None
+            return value, offset
+    raise ValueError("a varint is too long")
 
 
 def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
-    """(number, value) of each field of a message: an int, a float, or bytes as a memoryview.
+    """Iterate over the fields of a message as (number, value): an int, a float, or bytes as a memoryview.
 
-    Other readers pass over a field whose value is not of the kind that they expect, so callers must compare it.
+    Other parsers ignore a field whose value has an unexpected type, so callers must check it.
 
     Raises:
-      ValueError: it is not a message.
+      ValueError: the data is not a message.
     """
-    for number, value, is_fixed in raw_fields(data):
-        yield number, struct.unpack("<f", value)[0] if is_fixed else value
+    if isinstance(data, int | float):
+        raise ValueError("a number instead of a message")
+    data = memoryview(data)
+    offset = 0
+    try:
+        while offset < len(data):
+            key, offset = read_varint(data, offset)
+            number, kind = key >> 3, key & 7
+            if kind == VARINT:
+                value, offset = read_varint(data, offset)
+                yield number, value
+                continue
+            if kind not in (BYTES, FIXED32):
+                raise ValueError("a field of an unsupported wire type")
+            size, offset = read_varint(data, offset) if kind == BYTES else (4, offset)
+            if size > len(data) - offset:
+                raise ValueError("a field is longer than its message")
+            part = data[offset : offset + size]
+            yield number, struct.unpack("<f", part)[0] if kind == FIXED32 else part
+            offset += size
+    except IndexError:
+        raise ValueError("not a message of protocol buffers") from None

@@ -1,4 +1,4 @@
-"""TF_CONFIG: the environment variable that tells a process its part in a cluster."""
+"""TF_CONFIG: the environment variable that describes a cluster and this process's task in it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from aocr.errors import ConfigError
 
 @dataclass(frozen=True)
 class Task:
-    """This process's part in a cluster.
-
-    Attributes:
-      addresses: host:port of every worker, the chief first.
-      index: number of this worker, 0 the chief; -1: a process that has nothing to do (a parameter server).
-    """
+    """This process's task in a cluster."""
 
     addresses: tuple[str, ...]
+    """host:port of every worker, the chief first."""
     index: int
+    """Number of this worker, 0 for the chief; -1: a process without work (a parameter server or evaluator)."""
 
 
 def task_from(text: str | None) -> Task | None:
-    """The task that a TF_CONFIG value describes; None where there is no cluster in it.
+    """Parse a TF_CONFIG value; None if it describes no cluster.
 
-    Roles: `chief` (ML Engine's `master`) and `worker` train; `ps` and `evaluator` have nothing to do here.
+    Roles: `chief` (ML Engine's `master`) and `worker` train; `ps` and `evaluator` have nothing to do.
 
     Raises:
       ConfigError: the value is damaged.
@@ -39,14 +36,14 @@ def task_from(text: str | None) -> Task | None:
         workers = _addresses(cluster.get("worker"))
         role, number = task.get("type"), int(task.get("index", 0))
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise ConfigError("TF_CONFIG", text, "is not a JSON object of cluster and task.") from None
+        raise ConfigError("TF_CONFIG", text, "must be a JSON object with `cluster` and `task`.") from None
     if not chiefs and not workers:
         return None
     if role in ("ps", "evaluator"):
         return Task((*chiefs, *workers), -1)
     names = {"chief": chiefs, "master": chiefs, "worker": workers}.get(str(role))
     if names is None or not 0 <= number < len(names):
-        raise ConfigError("TF_CONFIG", text, f"its task {role!r} {number} is not in its cluster.")
+        raise ConfigError("TF_CONFIG", text, f"task {role!r} {number} is not in the cluster.")
     return Task((*chiefs, *workers), number + (len(chiefs) if names is workers else 0))
 
 
@@ -54,12 +51,12 @@ def _addresses(value: object) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(address, str) for address in value):
-        raise TypeError("addresses are a list of host:port")
+        raise TypeError("addresses must be a list of host:port")
     return value
 
 
 def current_task() -> Task | None:
-    """The task of this process's environment; None where it trains alone.
+    """Return the task in this process's environment; None if it trains alone.
 
     Raises:
       ConfigError: TF_CONFIG is damaged.

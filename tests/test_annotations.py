@@ -8,7 +8,7 @@ import pytest
 from conftest import REAL_DATA
 from PIL import Image
 
-from aocr.config import DRAWN
+from aocr.config import OWN_IMAGES
 from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations, split_line
 from aocr.errors import AnnotationError
 
@@ -84,7 +84,7 @@ def test_a_file_name_that_is_not_utf_8(tmp_path):
 
 
 def test_images_that_aocr_writes_are_ignored(tmp_path):
-    (picture, beside), *_ = DRAWN.items()
+    (picture, beside), *_ = OWN_IMAGES.items()
     for name in ("a.png", f"checkpoints/{picture}", f"checkpoints/{beside}", f"real/{picture}"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

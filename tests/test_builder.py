@@ -13,7 +13,7 @@ import tensorflow as tf
 from conftest import draw_numbers
 from PIL import Image
 
-from aocr.config import LARGEST
+from aocr.config import MAX_LENGTH
 from aocr.data import builder
 from aocr.data.builder import (
     BAD_IMAGE,
@@ -336,7 +336,7 @@ def test_images_are_decoded_in_parallel_with_few_waiting(tmp_path, monkeypatch):
 
 
 def test_a_label_longer_than_any_network_reads(tmp_path):
-    long = "x" * (LARGEST["max_prediction"] + 1)
+    long = "x" * (MAX_LENGTH + 1)
     (tmp_path / "a.png").write_bytes(picture())
     (tmp_path / "labels.txt").write_text(f"a.png {long}\na.png {long[1:]}\n")
     report = build_records(str(tmp_path / "labels.txt"), str(tmp_path / "out"), BuildOptions())

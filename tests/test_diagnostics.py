@@ -1,4 +1,4 @@
-"""How attention walked, and scores by length."""
+"""How attention moved, and scores by length."""
 
 import itertools
 
@@ -9,8 +9,8 @@ from aocr.report.diagnostics import Drift, attention_centres, attention_drift, c
 from aocr.results import Character, Prediction, Sample
 
 
-def walked(*columns: int, text: str | None = None, label: str = "") -> Sample:
-    """A text whose characters looked at these columns, one each, and whose end looked at the last."""
+def moved(*columns: int, text: str | None = None, label: str = "") -> Sample:
+    """A text whose characters have their attention on these columns, one each, and EOS on the last."""
     text = text if text is not None else "x" * len(columns)
     characters = tuple(Character(char, 1.0, 0, 1) for char in text)
     prediction = Prediction(text, 1.0, characters, attention=np.eye(40, dtype=np.float32)[[*columns, 39]])
@@ -28,30 +28,30 @@ def walked(*columns: int, text: str | None = None, label: str = "") -> Sample:
         ((), Drift()),
     ],
 )
-def test_moves_by_hand(columns, drift):
-    assert attention_drift(walked(*columns).prediction) == drift
+def test_moves(columns, drift):
+    assert attention_drift(moved(*columns).prediction) == drift
 
 
-def test_the_end_of_the_text_is_no_move_and_centres_are_means():
-    sample = walked(1, 4)
+def test_centres_are_means_without_the_end_of_the_text():
+    sample = moved(1, 4)
     assert attention_centres(sample.prediction).tolist() == [1, 4]
     half = Prediction("x", 1.0, (Character("x", 1.0, 0, 1),), attention=np.array([[0.5, 0.0, 0.5], [1, 0, 0]]))
     assert attention_centres(half).tolist() == [1.0]
     assert attention_drift(Prediction("x", 1.0)) == Drift()
 
 
-def test_a_script_that_runs_to_the_left():
-    samples = [walked(20, 15, 10, 5), walked(9, 6, 3), walked(1, 2)]
+def test_script_written_to_the_left():
+    samples = [moved(20, 15, 10, 5), moved(9, 6, 3), moved(1, 2)]
     assert writing_direction(samples) == -1
     assert sum((attention_drift(s.prediction, -1) for s in samples), Drift()) == Drift(6, backward=1)
     assert writing_direction([]) == 1
-    assert str(Drift(6, backward=1)) == "6 moves, 1 backward" and str(Drift(2)) == "2 moves, all onward"
+    assert str(Drift(6, backward=1)) == "6 moves, 1 backward" and str(Drift(2)) == "2 moves, all forward"
 
 
-def test_cer_by_length_covers_every_label_once():
-    samples = [walked(text="a" * n, label="a" * n) for n in range(1, 31)]
-    samples.append(walked(text="a" * 20, label="a" * 30))
-    samples.append(walked(text="", label=""))  # no label, no rate
+def test_cer_by_length():
+    samples = [moved(text="a" * n, label="a" * n) for n in range(1, 31)]
+    samples.append(moved(text="a" * 20, label="a" * 30))
+    samples.append(moved(text="", label=""))  # a CER needs a label
     rows = cer_by_length(samples)
     assert sum(count for _, _, count, _ in rows) == 31
     assert [low for low, *_ in rows] == sorted(low for low, *_ in rows)
@@ -59,4 +59,4 @@ def test_cer_by_length_covers_every_label_once():
     assert [cer for *_, cer in rows[:-1]] == [0.0] * (len(rows) - 1)
     last = [s for s in samples if rows[-1][0] <= len(s.label)]
     assert rows[-1][3] == pytest.approx(10 / sum(len(s.label) for s in last))
-    assert cer_by_length([walked(text="a", label="")]) == []
+    assert cer_by_length([moved(text="a", label="")]) == []

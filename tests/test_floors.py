@@ -1,4 +1,4 @@
-"""Imports run downward only, and the command line starts without the heavy packages."""
+"""Imports run downward only, and the command line starts without heavy packages."""
 
 import ast
 import os
@@ -20,9 +20,9 @@ _GROUND = ("checksum", "config", "errors", "files", "interrupts", "machine", "pr
 GROUND = {f"aocr.{name}" for name in _GROUND}
 BELOW = {"ground", "text", "report"}
 NEEDED = {"numpy", "PIL", "tensorflow", "keras"}
-OTHERS = {"onnx", "onnxruntime", "openvino", "ai_edge_litert"}  # whose files are exported
+EXPORTED = {"onnx", "onnxruntime", "openvino", "ai_edge_litert"}  # other programs' formats
 
-# room -> (rooms it may import from, packages it may import); everything stands on the standard library
+# room -> (rooms it may import from, packages it may import); the standard library is allowed everywhere
 RULES = {
     "ground": ({"ground", "text"}, set()),
     "ground, inside a function": ({"ground", "text"}, {"tensorflow", "keras", "numpy", "onnxruntime"}),
@@ -35,7 +35,7 @@ RULES = {
     "folder": ({"ground", "text", "folder"}, {"numpy", "tensorflow", "keras"}),
     "reading": (BELOW | {"data", "model", "onnx", "folder", "synth", "reading"}, NEEDED | {"onnxruntime"}),
     "training": (BELOW | {"data", "model", "folder", "synth", "reading", "training"}, NEEDED | {"tqdm"}),
-    "exchange": (BELOW | {"data", "model", "folder", "reading", "onnx", "exchange"}, NEEDED | OTHERS),
+    "exchange": (BELOW | {"data", "model", "folder", "reading", "onnx", "exchange"}, NEEDED | EXPORTED),
     "serving": (BELOW | {"data", "folder", "reading", "serving"}, {"numpy", "PIL", "aiohttp"}),
     "cli": ({"ground", "text", "cli"}, set()),
     "cli, inside a function": (
@@ -109,7 +109,7 @@ def test_imports_run_downward(path):
         floors, packages = RULES[nested if not top and nested in RULES else floor]
         package = name.partition(".")[0]
         if package == "aocr":
-            # the bare package gives the version and nothing else
+            # `import aocr` gives the version
             allowed = name == "aocr" or floor_of(name) in floors
         else:
             allowed = package in sys.stdlib_module_names or package in packages
@@ -119,12 +119,12 @@ def test_imports_run_downward(path):
     assert not wrong, "\n".join(wrong)
 
 
-def test_every_module_is_on_a_floor():
+def test_every_module_has_a_floor():
     top = {module_name(path) for path in MODULES if floor_of(module_name(path)) == "top"}
     assert top <= {"aocr", "aocr.__main__"}, "give new modules a floor in this test and in the design"
 
 
-def test_the_walk_sees_nested_and_relative_names(tmp_path):
+def test_nested_imports_are_found(tmp_path):
     path = tmp_path / "sample.py"
     path.write_text(
         "import os\nfrom aocr.text import charset\n"
@@ -157,18 +157,18 @@ def test_importing_aocr_is_light():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_blocker_blocks():
+def test_blocker():
     assert run_blocked("import numpy").returncode != 0
 
 
 def test_help_is_fast():
     def seconds() -> float:
+        """CPU time, which does not depend on other processes."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "aocr", "--help"], capture_output=True, check=True, env=dict(os.environ))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    # time of the processor: a busy machine makes no difference
     assert min(seconds() for _ in range(5)) < 0.2
 
 

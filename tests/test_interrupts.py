@@ -15,24 +15,30 @@ from aocr.errors import AocrError
 from aocr.interrupts import Interrupts, deferred
 
 
-def test_an_interrupt_inside_a_destructor_comes_again(capsys):
+@pytest.fixture
+def interrupts(monkeypatch):
+    monkeypatch.setattr(Interrupts, "REPEAT_SECONDS", 0.1)
+    interrupts = Interrupts()
+    yield interrupts
+    interrupts.restore()
+
+
+@pytest.mark.usefixtures("interrupts")
+def test_interrupt_inside_a_destructor(capsys):
     class Fragile:
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
             time.sleep(0.01)
 
-    interrupts = Interrupts()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            Fragile()
-            time.sleep(5)
-    finally:
-        interrupts.restore()
+    with pytest.raises(KeyboardInterrupt):
+        Fragile()
+        time.sleep(5)
     assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_an_interrupt_that_c_would_print_comes_again(capsys, wrapped):
+@pytest.mark.usefixtures("interrupts")
+def test_interrupt_that_c_would_print(capsys, wrapped):
     def raised_in_c():
         try:
             signal.raise_signal(signal.SIGINT)
@@ -41,42 +47,31 @@ def test_an_interrupt_that_c_would_print_comes_again(capsys, wrapped):
                 raise
             raise SystemError("a function returned a result with an exception set") from error  # as Python does
 
-    interrupts = Interrupts()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            try:
-                raised_in_c()
-            except BaseException:
-                sys.excepthook(*sys.exc_info())  # as PyErr_Print does
-            time.sleep(5)
-    finally:
-        interrupts.restore()
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            raised_in_c()
+        except BaseException:
+            sys.excepthook(*sys.exc_info())  # as PyErr_Print does
+        time.sleep(5)
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.fixture
-def interrupts(monkeypatch):
-    monkeypatch.setattr(Interrupts, "AGAIN", 0.1)
-    made = Interrupts()
-    yield made
-    made.restore()
-
-
-def test_an_interrupt_that_a_library_swallows_comes_again(interrupts):
+def test_interrupt_that_a_library_swallows(interrupts):
     with contextlib.suppress(BaseException):
         signal.raise_signal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         time.sleep(5)
 
 
-def test_no_interrupt_comes_once_the_program_has_seen_it(interrupts):
+def test_no_interrupt_after_restore(interrupts):
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     interrupts.restore()
     time.sleep(0.3)
 
 
-def test_a_second_interrupt_may_come_while_the_first_is_taken_in(interrupts, monkeypatch):
+@pytest.mark.usefixtures("interrupts")
+def test_second_interrupt_inside_the_handler(monkeypatch):
     start = signal.setitimer
     signals = iter([signal.SIGINT])
 
@@ -93,13 +88,13 @@ def test_a_second_interrupt_may_come_while_the_first_is_taken_in(interrupts, mon
 @pytest.mark.parametrize(
     "error",
     [
-        ImportError("an interrupt that a library made an error of its own"),
+        ImportError("a library turned the interrupt into this"),
         type("ResourceExhaustedError", (Exception,), {})(),
         AocrError("This needs aiohttp"),
         OSError(4, "Interrupted system call", "a.png"),
     ],
 )
-def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(error, monkeypatch, capsys):
+def test_interrupt_that_became_another_error(error, monkeypatch, capsys):
     from aocr.cli import main, predict
 
     def run(args):
@@ -107,24 +102,26 @@ def test_no_interrupt_comes_while_the_program_says_that_it_was_interrupted(error
             signal.raise_signal(signal.SIGINT)
         raise error
 
-    monkeypatch.setattr(Interrupts, "AGAIN", 0.1)
+    monkeypatch.setattr(Interrupts, "REPEAT_SECONDS", 0.1)
     monkeypatch.setattr(predict, "run", run)
     monkeypatch.setattr(main, "close_log", lambda: time.sleep(0.3))
     assert main.main(["predict"]) == 130
     assert capsys.readouterr().err == "aocr: interrupted.\n"
 
 
-# Once more, and once deferred
+# The second signal, and deferred ones
 
 
-def in_a_process(code: str) -> subprocess.CompletedProcess:
-    head = "import contextlib, signal, time\nfrom aocr.interrupts import Interrupts, deferred\n"
-    return subprocess.run([sys.executable, "-c", head + code], cwd=ROOT, capture_output=True, text=True, check=False)
+HEAD = "import contextlib, signal, time\nfrom aocr.interrupts import Interrupts, deferred\n"
+
+
+def run_python(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("first", ["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("block", ["contextlib.suppress(KeyboardInterrupt)", "deferred('saving ...')"])
-def test_the_second_ends_the_process_at_once(first, block):
+def test_second_signal_ends_the_process(first, block):
     code = f"""
 interrupts = Interrupts()
 with {block}:
@@ -132,13 +129,13 @@ with {block}:
 signal.raise_signal(signal.SIGINT)
 print("not reached", flush=True)
 """
-    done = in_a_process(code)
+    done = run_python(HEAD + code)
     assert done.returncode == 130, done.stderr
     assert not done.stdout
     assert done.stderr.endswith("aocr: ended at once.\n")
 
 
-def test_nohup_is_heeded():
+def test_nohup_is_respected():
     code = """
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 interrupts = Interrupts()
@@ -146,12 +143,12 @@ signal.raise_signal(signal.SIGHUP)
 interrupts.restore()
 print(interrupts.caught, signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
 """
-    assert in_a_process(code).stdout == "None True\n"
+    assert run_python(HEAD + code).stdout == "None True\n"
 
 
-def test_a_repeated_interrupt_is_not_taken_for_a_second():
+def test_repeated_interrupt_is_not_a_second_one():
     code = """
-Interrupts.AGAIN = 0.05
+Interrupts.REPEAT_SECONDS = 0.05
 interrupts = Interrupts()
 for _ in range(3):
     with contextlib.suppress(KeyboardInterrupt):
@@ -159,11 +156,11 @@ for _ in range(3):
 interrupts.end()
 print("unwound")
 """
-    done = in_a_process(code)
+    done = run_python(HEAD + code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "unwound\n", "")
 
 
-def test_a_deferred_interrupt_is_noted_and_told(interrupts, capfd):
+def test_deferred_interrupt_is_recorded(interrupts, capfd):
     with deferred("stopping after this step, saving ...") as seen:
         assert seen is interrupts
         assert seen.caught is None
@@ -174,7 +171,7 @@ def test_a_deferred_interrupt_is_noted_and_told(interrupts, capfd):
     assert capfd.readouterr().err == "aocr: stopping after this step, saving ...\n"
 
 
-def test_a_library_defers_without_the_command_line(capfd):
+def test_deferred_without_the_command_line(capfd):
     before = signal.getsignal(signal.SIGINT)
     with deferred("saving ...") as seen:
         signal.raise_signal(signal.SIGINT)
@@ -184,20 +181,20 @@ def test_a_library_defers_without_the_command_line(capfd):
     assert Interrupts.installed is None
 
 
-def test_a_thread_leaves_the_signals_alone():
-    before, found = signal.getsignal(signal.SIGINT), []
+def test_threads_do_not_handle_signals():
+    before, handlers = signal.getsignal(signal.SIGINT), []
 
     def train():
         with deferred("saving ...") as seen:
-            found.append((seen.caught, signal.getsignal(signal.SIGINT)))
+            handlers.append((seen.caught, signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=train)
     thread.start()
     thread.join()
-    assert found == [(None, before)]
+    assert handlers == [(None, before)]
 
 
-# While the program is imported
+# During imports
 
 INTERRUPTED_AT = """
 import runpy, signal, sys
@@ -210,7 +207,7 @@ class Interrupter:
             signal.raise_signal(signal.SIGINT)
 
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with SIGINT ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with SIGINT ignored
 sys.meta_path.insert(0, Interrupter())
 sys.argv = ["aocr", "predict", "--help"]
 {start}
@@ -218,19 +215,13 @@ sys.argv = ["aocr", "predict", "--help"]
 MODULE = "runpy.run_module('aocr', run_name='__main__')"
 SCRIPT = "from {0} import {1}; {1}()".format(
     *re.search(r'"aocr = ([\w.]+):(\w+)"', (ROOT / "setup.py").read_text("utf-8")).groups()
-)  # as the installed command does
+)  # the installed command
 
 
 @pytest.mark.parametrize("start", [MODULE, SCRIPT])
-@pytest.mark.parametrize("module", ["aocr.cli", "argparse", "aocr.cli.options", "aocr.tf_config", None])
-def test_a_ctrl_c_while_the_program_is_imported_is_one_line(start, module):
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_AT.format(module=module, start=start)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.mark.parametrize("module", ["aocr.cli", "argparse", "aocr.tf_config", None])
+def test_interrupt_during_imports(start, module):
+    done = run_python(INTERRUPTED_AT.format(module=module, start=start))
     expected = (130, "", "aocr: interrupted.\n") if module else (0, done.stdout, "")
     assert (done.returncode, done.stdout, done.stderr) == expected
     assert module or "usage: aocr predict" in done.stdout

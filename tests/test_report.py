@@ -1,9 +1,8 @@
-"""Lines, scores and the page."""
+"""Lines, scores and the HTML page."""
 
 import io
 import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -29,17 +28,17 @@ def sample(text, label, confidence=0.5, name="a.png", image=None):
     return Sample(name, label, prediction, picture() if image is None else image, -1.0)
 
 
-def test_a_line_has_three_fields_whatever_the_text():
+def test_line_has_three_fields():
     line = prediction_line("a\tb.png", Prediction("x\ny\\z\t", 0.12345))
     assert line == "a\\tb.png\tx\\ny\\\\z\\t\t0.1235"
 
 
-def test_json_has_everything_and_the_weights_only_where_asked():
+def test_json():
     prediction = Prediction(
         "\u0c95", 0.5, (Character("\u0c95", 0.6, 1.0, 2.0),), np.array([[0.25, 0.75]]), 9, 4.0, (Alternative("b", 0.1),)
     )
-    found = json.loads(prediction_json("p", prediction))
-    assert found == {
+    values = json.loads(prediction_json("p", prediction))
+    assert values == {
         "path": "p", "text": "\u0c95", "confidence": 0.5, "alternatives": [{"text": "b", "confidence": 0.1}],
         "characters": [{"char": "\u0c95", "confidence": 0.6, "x0": 1.0, "x1": 2.0}],
     }  # fmt: skip
@@ -47,17 +46,17 @@ def test_json_has_everything_and_the_weights_only_where_asked():
     assert json.loads(prediction_json("p", prediction, attention=True))["attention"] == [[0.25, 0.75]]
 
 
-def test_results_are_told_as_aocr_0_7_6_told_them():
+def test_result_lines_of_aocr_0_7_6():
     assert result_line(sample("ab", "ab")) == "100% (ab)"
     assert result_line(sample("HELLA", "HELLO")) == " 80% (HELLA vs HELLO) a.png"
     assert result_line(sample("HELLA", "HELLO"), use_distance=False) == "  0% (HELLA vs HELLO) a.png"
 
 
 HIDDEN = "\x1b]0;title\a\n\u202eabc\u2066\x9b31m"
-"""What renames a terminal's window, begins a line, turns the direction of writing and colours what follows."""
+"""Renames a terminal's window, breaks the line, reverses the writing direction and sets a colour."""
 
 
-def test_lines_for_people_cannot_control_the_terminal():
+def test_lines_cannot_control_the_terminal():
     prediction = Prediction(HIDDEN, 0.5, alternatives=(Alternative(HIDDEN, 0.1),))
     line = prediction_line(HIDDEN, prediction)
     assert line.replace("\t", "").isprintable() and len(line.split("\t")) == 5
@@ -66,33 +65,33 @@ def test_lines_for_people_cannot_control_the_terminal():
     assert result_line(Sample("a.png", HIDDEN, prediction)).isprintable()
 
 
-def test_letters_that_join_and_marks_are_told_as_they_are():
+def test_joiners_and_direction_marks_are_not_escaped():
     text = "\u0915\u094d\u200d\u0937 \u200f\u05e9"
     assert prediction_line("p", Prediction(text, 0.5)) == f"p\t{text}\t0.5000"
 
 
-def test_json_holds_hidden_characters_as_escapes_only():
+def test_json_escapes_control_characters():
     characters = tuple(Character(char, 0.5, 0.0, 1.0) for char in HIDDEN)
     text = prediction_json(
         HIDDEN + "\udcff", Prediction(HIDDEN, 0.5, characters, alternatives=(Alternative(HIDDEN, 0.1),))
     )
     assert text.isprintable()
-    found = json.loads(text)
-    assert found["path"] == HIDDEN + "\udcff" and found["text"] == HIDDEN == found["alternatives"][0]["text"]
+    values = json.loads(text)
+    assert values["path"] == HIDDEN + "\udcff" and values["text"] == HIDDEN == values["alternatives"][0]["text"]
 
 
-def test_scores_for_people_and_programs():
+def test_scores_as_text_and_json():
     report = score([sample("ab", "ab"), sample("ax", "ab")], skipped={"missing file": 3})
-    found = json.loads(score_json(report))
-    assert found["word_accuracy"] == 0.5 and found["cer"] == 0.25 and found["images_per_second"] is None
-    assert found["skipped"] == {"missing file": 3}
+    values = json.loads(score_json(report))
+    assert values["word_accuracy"] == 0.5 and values["cer"] == 0.25 and values["images_per_second"] is None
+    assert values["skipped"] == {"missing file": 3}
     text = score_text(report)
     assert re.search(r"^word accuracy +50.00%$", text, re.MULTILINE)
     assert re.search(r"^left out: missing file +3$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("label, text", [("abc", "abc"), ("abc", "axc"), ("", "ab"), ("ab", ""), ("kitten", "sitting")])
-def test_an_alignment_is_cheapest_and_whole(label, text):
+def test_alignment(label, text):
     steps = align(label, text)
     assert "".join(a for _, a, _ in steps) == label
     assert "".join(b for _, _, b in steps) == text
@@ -101,42 +100,32 @@ def test_an_alignment_is_cheapest_and_whole(label, text):
         assert (a == b) == (kind == "equal") and (not a) == (kind == "insert") and (not b) == (kind == "delete")
 
 
-def test_confusions_count_what_was_taken_for_what():
+def test_confusions():
     assert confusions([sample("0O", "00"), sample("O", "0"), sample("", "7"), sample("x", "x")]) == {
         ("0", "O"): 2,
         ("7", ""): 1,
     }
 
 
-def test_the_worst_come_first_and_of_equal_ones_the_surest():
+def test_worst_first():
     misses = [sample("ab", "ax", 0.9), sample("zz", "ab", 0.2), sample("yy", "ab", 0.8), sample("ab", "ab")]
     assert [s.prediction.text for s in worst_first(misses)] == ["yy", "zz", "ab"]
 
 
-class Links(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.found, self.tags = [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.found += [value for name, value in attrs if name in ("src", "href")]
-
-
-def test_the_page_stands_alone_and_labels_do_no_harm(tmp_path):
+def test_page_is_self_contained_and_escapes_labels(tmp_path):
     samples = [sample("<b>", "<script>alert(1)</script>"), sample("\u05d0\u05d1", "\u05d0\u05d2"), sample("ok", "ok")]
     path = tmp_path / "r.html"
     write_html_report(str(path), score(samples), samples, "<title>")
     page = path.read_text("utf-8")
-    links = Links()
-    links.feed(page)
-    assert "script" not in links.tags and "b" not in links.tags
-    assert len(links.found) == 4 and all(link.startswith("data:image/") for link in links.found)
+    tags = set(re.findall(r"<(\w+)", page))
+    assert "script" not in tags and "b" not in tags
+    links = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(links) == 4 and all(link.startswith("data:image/") for link in links)
     assert "\u05d0" in page and "33.33%" in page
     assert [entry.name for entry in tmp_path.iterdir()] == ["r.html"]
 
 
-def test_the_page_without_misses_with_many_and_with_a_lost_image(tmp_path):
+def test_page_without_misses_and_with_many(tmp_path):
     path = str(tmp_path / "r.html")
     right = [sample("a", "a")]
     write_html_report(path, score(right), right, "t")
@@ -144,9 +133,9 @@ def test_the_page_without_misses_with_many_and_with_a_lost_image(tmp_path):
     many = [sample("a", "b", image=b"") for _ in range(MAX_MISSES + 7)]
     write_html_report(path, score(many), many, "t")
     page = (tmp_path / "r.html").read_text("utf-8")
-    assert "7 more misses" in page and page.count("not at hand") == MAX_MISSES
+    assert "7 more misses" in page and page.count("not available") == MAX_MISSES
 
 
-def test_a_page_that_cannot_be_written(tmp_path):
-    with pytest.raises(AocrError, match=r"cannot be written"):
+def test_page_that_cannot_be_written(tmp_path):
+    with pytest.raises(AocrError):
         write_html_report(str(tmp_path / "none" / "r.html"), score([]), [], "t")

@@ -141,6 +141,6 @@ def test_folder_without_a_model(names, tmp_path, monkeypatch):
     (tmp_path / "checkpoints").mkdir()
     for name in names:
         (tmp_path / "checkpoints" / name).touch()
-    assert options.model_at_hand(None) == NAME
+    assert options.usual_model(None) == NAME
     (tmp_path / "checkpoints" / "model.json").touch()
-    assert options.model_at_hand(None) == "checkpoints"
+    assert options.usual_model(None) == "checkpoints"

@@ -1,4 +1,4 @@
-"""`aocr dataset`: build TFRecords from annotations, and say what is wrong with them."""
+"""`aocr dataset`: build TFRecords from annotations, and check them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
 
-
 HELP = "build TFRecords from images and labels, and check them"
-ABOUT = """Build TFRecords from an annotation file ('path label' a line). Every image is decoded once; lines
-that cannot be used are left out and counted, the first few of them named."""
+ABOUT = """Build TFRecords from an annotation file with 'path label' per line. Every image is checked; unusable lines
+are left out and counted, the first few by name."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,21 +28,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_data_base_dir(parser)
     options.add_log_path(parser)
     add("--label-from-filename", action="store_true", help="ANNOTATIONS is a folder of images named after their text")
-    add("--charset", metavar="FILE|NAME", help="leave out labels with symbols outside this charset")
+    add("--charset", metavar="FILE|NAME", help="leave out labels with other symbols")
     add("--max-prediction", type=options.positive, metavar="N", help="leave out longer labels")
-    add("--report", metavar="FILE", help="write every line left out, and why, to this file")
-    add("--preview", metavar="FILE", help="draw a few images as the network and its training will see them (PNG)")
-    add("--strict", action="store_true", help="stop at the first line that cannot be used")
+    add("--report", metavar="FILE", help="write every left-out line with its reason to this file")
+    add("--preview", metavar="FILE", help="draw a few images as the network will see them in training (PNG)")
+    add("--strict", action="store_true", help="stop at the first unusable line")
     add("--shards", type=options.shards, default=1, metavar="N", help="write N files (default: 1)")
     add("--log-step", type=options.positive, default=500, metavar="N", help="log every N images (default: 500)")
     add("--force-uppercase", action=argparse.BooleanOptionalAction, default=False,
-        help="turn labels to capitals, as aocr 0.7.6 did (default: leave them as they are)")
-    add("--save-filename", action="store_true", help="keep each image's path as the record's comment")
+        help="convert labels to upper case, as aocr 0.7.6 did (default: no)")
+    add("--save-filename", action="store_true", help="store each image's path as the record's comment")
     # fmt: on
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, then print what was found."""
+    """Build, then print a summary."""
     charset = Charset.from_name_or_file(args.charset) if args.charset else None
     machine.start_tensorflow()
     from tqdm import tqdm
@@ -51,14 +50,14 @@ def run(args: argparse.Namespace) -> int:
     from aocr.data.builder import BuildOptions, build_records
     from aocr.data.preview import write_preview
 
-    given = {"charset": charset, "written": options.written(args)}
-    build = BuildOptions(**{**options.fields_of(BuildOptions, args), **given})
-    with tqdm(unit=" images", disable=not sys.stderr.isatty()) as bar:  # without a terminal a line now and then
+    settings = {**options.fields_of(BuildOptions, args), "charset": charset, "written": options.written(args)}
+    build = BuildOptions(**settings)
+    with tqdm(unit=" images", disable=not sys.stderr.isatty()) as bar:
 
-        def progress(seen: int) -> None:
+        def progress(done: int) -> None:
             bar.update()
-            if bar.disable and seen % args.log_step == 0:
-                log.info("%d images done", seen)
+            if bar.disable and done % args.log_step == 0:
+                log.info("%d images done", done)
 
         report = build_records(args.annotations, args.output, build, progress)
     print("\n".join(report.summary()))

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="annotation file to append labels to; images already in it are not shown again")
     add("--audit", metavar="ANNOTATIONS",
         help="check an existing label file: the labels that the model doubts most come first")
-    options.add_model_dir(parser, or_words=True, graph_too=True)
+    options.add_model_dir(parser, or_words=True, or_export=True)
     add("--retrain", type=options.positive, metavar="N",
         help="after every N labels train a better model in the background, then re-sort the remaining images by it")
     add("--port", type=options.whole, default=8502, metavar="N",
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.images) == bool(args.audit):
         reason = "Name images to label, or --audit ANNOTATIONS to review existing labels, not both."
         raise ConfigError("IMAGE", args.images or "", reason)
-    options.check_paths([args.audit] if args.audit else [], args.model_dir or "", graph_too=True)
+    options.check_paths([args.audit] if args.audit else [], args.model_dir or "", or_export=True)
     from aocr.serving.labelling.label_files import LabelFiles
     from aocr.serving.web import ServerAccess, listening
 
@@ -70,7 +70,7 @@ def _serve(args: argparse.Namespace, label_files, access, sockets: Sequence) -> 
     from aocr.serving.web import run_app
 
     retrained = retrained_model(args.labels)
-    model = options.model_at_hand(args.model_dir or (retrained if os.path.isdir(retrained) else None))
+    model = options.usual_model(args.model_dir or (retrained if os.path.isdir(retrained) else None))
     if args.retrain and files.is_graph(model):
         raise ConfigError("--retrain", args.retrain, "an ONNX export cannot be trained. Use the model folder.")
     for folder in (retrained, f"{retrained}.new") if args.retrain else ():

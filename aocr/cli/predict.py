@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # fmt: off
     add("images", nargs="*", metavar="IMAGE",
         help="image files, folders or globs; - or nothing: read paths from standard input")
-    options.add_model_dir(parser, or_words=True, graph_too=True)
+    options.add_model_dir(parser, or_words=True, or_export=True)
     options.add_log_path(parser)
     options.add_gpu(parser)
     add("--json", action="store_true", help="print a JSON object per line, with the box of each character")
@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
     """Read the images; return 1 if any could not be read."""
     if args.attention and not args.json:
         raise ConfigError("--attention", args.attention, "needs --json.")
-    args.model_dir = options.model_at_hand(args.model_dir)
-    options.check_paths([], args.model_dir, graph_too=True)
+    args.model_dir = options.usual_model(args.model_dir)
+    options.check_paths([], args.model_dir, or_export=True)
     from aocr.errors import ImageError
     from aocr.folder.words import is_box
     from aocr.report.lines import prediction_json, prediction_line

@@ -47,14 +47,14 @@ def _name_and_file(text: str) -> tuple[str, str]:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
-    paths = args.model_dir or [options.model_at_hand(None)]
+    paths = args.model_dir or [options.usual_model(None)]
     if args.names and len(args.names) != len(paths):
         reason = f"there are {len(paths)} models and {len(args.names)} names. Name every model, or none."
         raise ConfigError("--name", args.names, reason)
     if args.token is not None and not args.token.strip():  # an unset variable in a script must not disable the check
         raise ConfigError("--token", args.token, "is empty. Set a token, or omit --token and unset AOCR_TOKEN.")
     for path in paths:
-        options.check_paths([], path, graph_too=True)
+        options.check_paths([], path, or_export=True)
     with waiting("Starting"):
         from aocr.serving.app import serve
         from aocr.serving.web import ServerAccess

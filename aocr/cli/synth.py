@@ -1,25 +1,27 @@
-"""`aocr synth`: draw words to train on."""
+"""`aocr synth`: draw images of words to train on."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 import time
 
 from aocr.cli import options
-from aocr.errors import ConfigError, escape_control
+from aocr.errors import ConfigError, DatasetError, escape_control
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
 
 RECORDS_ENDING = ".tfrecords"
 STYLES = ("scene", "print", "plate", "display", "captcha")
+FLAGS_OF_TEXTS = ("texts", "pattern", "charset", "max_length", "style")
+"""Flags that --like replaces."""
 
-
-HELP = "draw words to train on"
-ABOUT = """Draw labelled images of words in many fonts, worn and photographed in many ways. A run that was stopped goes
-on when the same command is given again."""
+HELP = "draw images of words to train on"
+ABOUT = """Draw labelled images of words in many fonts, worn and photographed in many ways. The same command again
+continues a run that was interrupted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,44 +30,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     # fmt: off
     add("output", nargs="?", metavar="OUTPUT",
-        help="a folder for images and annotations.txt, or a file whose name ends in .tfrecords")
-    add("--count", type=options.positive, default=10_000, metavar="N", help="images (default: 10000)")
-    add("--shards", type=options.shards, default=1, metavar="N", help="write N files of records (default: 1)")
-    add("--seed", type=options.whole, default=0, metavar="N", help="another N, other images (default: 0)")
-    add("--workers", type=options.positive, metavar="N", help="processes; they change no image (default: one a core)")
+        help="folder for images and annotations.txt, or a file whose name ends in .tfrecords")
+    add("--count", type=options.positive, default=10_000, metavar="N", help="number of images (default: 10000)")
+    add("--shards", type=options.shards, default=1, metavar="N", help="write N record files (default: 1)")
+    add("--seed", type=options.whole, default=0, metavar="N", help="random seed (default: 0)")
+    add("--workers", type=options.positive, metavar="N",
+        help="number of processes; does not change the images (default: one per core)")
     add("--preview", metavar="FILE.png", help="draw the first images and their labels on a sheet")
     options.add_log_path(parser)
     add = parser.add_argument_group("texts").add_argument
     add("--texts", metavar="FILE", help="draw the lines of this file (default: an English mix)")
     add("--pattern", metavar="REGEX", help="draw random texts that match this regular expression")
     add("--charset", metavar="FILE|NAME",
-        help="keep within these symbols (default: those of --texts, else full-ascii)")
+        help="use only these symbols (default: those of --texts, else full-ascii)")
     add("--max-length", type=options.length, metavar="N",
-        help="longest text in characters; of longer lines a part is drawn (default: 25)")
+        help="longest text in characters; longer lines are cut (default: 25)")
     add = parser.add_argument_group("looks").add_argument
     add("--style", choices=STYLES, help="kind of images (default: scene)")
-    add("--fonts", nargs="+", metavar="DIR|FILE", help="fonts to draw in (default: this system's)")
+    add("--fonts", nargs="+", metavar="DIR|FILE", help="fonts to use (default: those of this system)")
     add("--list-fonts", nargs="?", const="", metavar="FILE.png",
-        help="list the fonts that can be used; with FILE.png draw them on a sheet too")
-    group = parser.add_argument_group("like images of yours")
+        help="list the usable fonts; with FILE.png also draw them on a sheet")
+    group = parser.add_argument_group("imitation")
     group.add_argument("--like", nargs="+", metavar="DATASET",
-        help="draw what looks like these labelled images, with other texts of the same shape (an annotation file, "
-        "records, or a folder of images named after their text)")
+        help="imitate these labelled images, with other texts of the same form (an annotation file, records, or a "
+        "folder of images named after their text)")
     options.add_data_base_dir(group)
     options.add_model_dir(group, or_words=True)
     # fmt: on
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw, then say what was drawn."""
+    """Draw, then report what was drawn."""
     if not args.output and not args.preview and args.list_fonts is None:
         args.usage_error("OUTPUT is missing: name a folder, or a file that ends in .tfrecords")
     if args.output and args.shards > 1 and not args.output.endswith(RECORDS_ENDING):
-        raise ConfigError("--shards", args.shards, "a folder has none. Name an OUTPUT that ends in .tfrecords.")
+        raise ConfigError("--shards", args.shards, "needs an OUTPUT that ends in .tfrecords.")
     from aocr.synth.pipeline import num_cores
 
     workers = args.workers or num_cores()
-    job = _like_job(args, workers) if args.like else _job(args, workers)
+    job = _imitating_job(args, workers) if args.like else _job(args, workers)
     if args.list_fonts is not None:
         _list_fonts(job, args.list_fonts)
     if args.preview:
@@ -76,49 +79,79 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _job(args: argparse.Namespace, workers: int):
-    """Words from nothing."""
-    if args.model_dir or args.data_base_dir:
-        flag, value = ("--model-dir", args.model_dir) if args.model_dir else ("--data-base-dir", args.data_base_dir)
-        raise ConfigError(flag, value, "is for --like DATASET alone.")
+    """Return the job of drawing words in fonts."""
+    for name in ("model_dir", "data_base_dir"):
+        if value := getattr(args, name):
+            raise ConfigError(f"--{name.replace('_', '-')}", value, "needs --like DATASET.")
     charset = Charset.from_name_or_file(args.charset).symbols if args.charset else None
     from aocr.synth.pipeline import SynthOptions, make_job
 
-    given = {name: value for name in ("style", "max_length") if (value := getattr(args, name)) is not None}
-    settings = SynthOptions(args.count, args.seed, texts=args.texts, pattern=args.pattern, charset=charset, **given)
+    typed = {name: value for name in ("style", "max_length") if (value := getattr(args, name)) is not None}
+    settings = SynthOptions(args.count, args.seed, texts=args.texts, pattern=args.pattern, charset=charset, **typed)
     return make_job(settings, args.fonts, workers)
 
 
-def _like_job(args: argparse.Namespace, workers: int):
-    """What looks like images of the user's."""
-    from aocr.cli.looking_alike import make_like_job
+def _imitating_job(args: argparse.Namespace, workers: int):
+    """Return the job of drawing images that imitate the user's, as `--like` asks for.
 
-    args.model_dir = options.model_at_hand(args.model_dir)
-    return make_like_job(args, workers)
+    Raises:
+      AnnotationError, DatasetError: there is no usable image.
+      CheckpointError: the model that locates the characters cannot be used.
+      ConfigError: a flag contradicts --like; there is neither a font nor an image to copy characters from.
+    """
+    for name in FLAGS_OF_TEXTS:
+        if (value := getattr(args, name)) is not None:
+            reason = "cannot be combined with --like, which takes it from the images."
+            raise ConfigError(f"--{name.replace('_', '-')}", value, reason)
+    model_dir = options.usual_model(args.model_dir)
+    options.check_paths(args.like, model_dir)
+    from aocr import machine
+
+    machine.start_tensorflow()
+    from aocr.data.datasets import open_dataset
+    from aocr.folder.words import open_folder
+    from aocr.reading.originals import find_originals, reading_like
+    from aocr.reading.predictor import load
+    from aocr.synth.like.painter import LikeJob, LikeOptions
+    from aocr.synth.pipeline import faces_for
+
+    with open_dataset(args.like, args.data_base_dir, options.written(args)) as dataset:
+        labels = dataset.summary.labels
+        if not any(labels):
+            raise DatasetError(dataset.name, "every label is empty. Check the annotation file's second column.")
+        read_config = reading_like(labels, open_folder(model_dir).read_config())
+        originals = find_originals(dataset, load(model_dir, read_config=read_config))
+    faces = []
+    # without fonts, all characters are cut from the user's images
+    with contextlib.nullcontext() if args.fonts else contextlib.suppress(ConfigError):
+        faces = faces_for(Charset.from_labels(labels).symbols, args.fonts, workers)
+    job = LikeJob(LikeOptions(args.count, args.seed), originals, faces)
+    num_cut = job.painter().num_cut
+    log.info("Cutting characters from %d of %d images, those that %s reads.", num_cut, len(originals), model_dir)
+    return job
 
 
 def _draw(job, output: str, num_shards: int, workers: int) -> None:
-    """Draw all images behind a bar, and say how many."""
+    """Draw all images with a progress bar, and print their number."""
     from tqdm import tqdm
 
     from aocr.synth.pipeline import draw
 
-    count, begin, before = job.options.count, time.perf_counter(), []  # type: ignore[var-annotated]
-    with tqdm(total=count, unit=" images", disable=not sys.stderr.isatty()) as bar:
+    start, num_earlier = time.perf_counter(), None
+    with tqdm(total=job.options.count, unit=" images", disable=not sys.stderr.isatty()) as bar:
 
         def progress(done: int) -> None:
-            if not before:  # what an earlier run has drawn
-                bar.initial = done
+            nonlocal num_earlier
+            if num_earlier is None:  # the first call counts the images of an earlier run
+                num_earlier = bar.initial = bar.n = done
                 if done:
-                    log.info("Going on after %d images.", done)
-            bar.update(done - (before[-1] if before else 0))
-            before[:] = [done]
+                    log.info("Continuing after %d images.", done)
+            bar.update(done - bar.n)
 
-        there = draw(job, output, num_shards, workers, progress)
-    seconds = time.perf_counter() - begin
-    families, speed = len({face.family for face in job.faces}), (count - there) / seconds
-    print(
-        escape_control(f"{count:,} images drawn in {output}; font families: {families}; images a second: {speed:.0f}")
-    )
+        num_earlier = draw(job, output, num_shards, workers, progress)
+    count, families = job.options.count, len({face.family for face in job.faces})
+    speed = f"{(count - num_earlier) / (time.perf_counter() - start):.0f}"
+    print(escape_control(f"{count:,} images drawn in {output}; font families: {families}; images per second: {speed}"))
 
 
 def _preview(job, path: str) -> None:
@@ -130,7 +163,7 @@ def _preview(job, path: str) -> None:
 
 
 def _list_fonts(job, path: str) -> None:
-    """A line for each face: characters of the charset that it has, family, file."""
+    """Print a line per face: number of charset characters that it has, family, file."""
     from aocr.synth.preview import fonts_sheet, save_png
 
     if path:

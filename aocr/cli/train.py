@@ -1,4 +1,4 @@
-"""`aocr train`: learn to read from images and labels."""
+"""`aocr train`: train a model on images and labels."""
 
 from __future__ import annotations
 
@@ -15,117 +15,136 @@ from aocr.tf_config import current_task
 
 log = logging.getLogger("aocr")
 
-UNCHANGED = "Nothing was trained: the training had already ended at step %d: %s. With a higher limit it goes on."
+ALREADY_ENDED = "Nothing was trained: the training had already ended at step %d: %s. Raise the limit to continue it."
 NOT_YET = (
     "The model cannot read yet: most characters in the images shown above are wrong. Try, in this order: "
-    "see that labels and images belong together (aocr dataset ANNOTATIONS OUTPUT --preview FILE); "
-    "train longer (the same command with a higher --max-time, --num-epoch or --patience goes on); "
-    "label more images, or draw some that look alike (aocr synth)."
+    "check that labels and images belong together (aocr dataset ANNOTATIONS OUTPUT --preview FILE); "
+    "train longer (repeat the command with a higher --max-time, --num-epoch or --patience); "
+    "label more images, or draw similar ones (aocr synth)."
 )
 
-ADADELTA_FROM = 0.1
-"""A typed learning rate from here on is meant for Adadelta, the optimizer of aocr 0.7.6."""
+MIN_ADADELTA_RATE = 0.1
+"""Learning rate from which a typed one is meant for Adadelta, the optimizer of aocr 0.7.6."""
 
-
-HELP = "train a model, or go on with one"
-ABOUT = "Train a model on images with labels. The same call again resumes where it stopped."
+HELP = "train a model, or resume training it"
+ABOUT = "Train a model on images with labels. The same command again resumes where it stopped."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    add = parser.add_argument
     # fmt: off
-    add("datasets", nargs="+", metavar="DATASET",
+    parser.add_argument("datasets", nargs="+", metavar="DATASET",
         help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images named "
         "after their text")
-    options.add_model_dir(parser, written=True)
-    options.add_log_path(parser, "aocr.log in the model folder")
-    options.add_data_base_dir(parser)
-    options.add_gpu(parser)
-    add("--devices", type=options.devices, metavar="all|N|I,J",
-        help="GPUs of this machine that train together (default: one; in a cluster of TF_CONFIG all)")
-    add("--no-resume", dest="resume", action="store_false", help="start anew, forget what is there")
-    add("--validation", nargs="+", default=[], metavar="DATASET",
-        help="validate on this (default: a fixed 5%% of the training set; of fewer than 200 images 20%%, which are "
-        "learnt from at the end; of fewer than 25 none)")
-    add("--charset", metavar="FILE|NAME|auto", default=argparse.SUPPRESS,
-        help="the symbols to read: a text file, digits, alphanumeric, full-ascii, ... (default: those of the labels)")
+    _add_data(parser.add_argument_group("data"))
+    folder = parser.add_argument_group("model folder")
+    options.add_model_dir(folder, written=True)
+    add = folder.add_argument
+    add("--no-resume", dest="resume", action="store_false", help="start over and discard what is there")
     add("--init-from", metavar="DIR",
-        help="start from the weights of this model folder; none: from nothing (default: words, the reader that comes "
-        "with aocr; --arch classic: none)")
+        help="start from the weights of this model folder; none: from random weights (default: words, the reader that "
+        "comes with aocr; --arch classic: none)")
     add("--charset-policy", choices=("fail", "union", "new"), default="union",
-        help="if --init-from has another charset: fail; union: add the new symbols; new: those of the data only "
+        help="if --init-from has another charset: fail; union: add the new symbols; new: only those of the data "
         "(default: %(default)s)")
-    add("--look-alikes", type=options.whole, metavar="N",
-        help="draw N images that look like yours, and mix them in among yours (default: 25 for each of fewer than 200 "
-        "images, where the training starts from a reader and no image of --unlabeled is trusted; else none)")
-    add("--unlabeled", nargs="+", default=[], metavar="PATH",
-        help="learn from these images too, where the model reads them so surely that it can be trusted: folders, image "
-        "files, annotation files, records; labels in them are ignored")
-    add("--exclude", nargs="+", default=[], metavar="DATASET",
-        help="of --unlabeled, never learn from these images (those of a test set)")
-    add("--target-vocab-size", type=options.positive, metavar="N",
-        help="refuse a charset of more than N symbols, 3 special ones counted")
-    add("--output-dir", metavar="DIR",
-        help="after training, write a report of the validation set here (report.html)")
-    # fmt: on
-    options.add_no_distance(parser)
-    _add_recipe(parser.add_argument_group("how it is trained"))
+    _add_stopping(parser.add_argument_group("when to stop"))
+    _add_optimization(parser.add_argument_group("optimization"))
     options.add_network(parser, training=True)
+    group = parser.add_argument_group("machine")
+    options.add_gpu(group)
+    add = group.add_argument
+    add("--devices", type=options.devices, metavar="all|N|I,J",
+        help="which GPUs to train on: all, a number, or a list such as 0,2 (default: one)")
+    options.add_precision(group, "auto")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add("--deterministic", action="store_true",
+        help="make a GPU give the same weights for the same seed, which is slower (a CPU always does)")
+    group = parser.add_argument_group("output")
+    options.add_log_path(group, "aocr.log in the model folder")
+    group.add_argument("--output-dir", metavar="DIR",
+        help="after training, write a report on the validation set to this folder (report.html)")
+    options.add_no_distance(group)
+    # fmt: on
 
 
-def _add_recipe(group) -> None:
+def _add_data(group: options.Container) -> None:
+    add = group.add_argument
+    # fmt: off
+    options.add_data_base_dir(group)
+    add("--validation", nargs="+", default=[], metavar="DATASET",
+        help="images that progress is measured on. Default: 5 %% of yours are set aside; 20 %% of fewer than 200 "
+        "(these are trained on in the last phase); none of fewer than 25")
+    add("--charset", metavar="FILE|NAME|auto", default=argparse.SUPPRESS,
+        help="symbols to read: a text file, digits, alphanumeric, full-ascii, ... (default: those of the labels)")
+    add("--target-vocab-size", type=options.positive, metavar="N",
+        help="stop if the labels have more than N-3 different characters (kept from aocr 0.7.6)")
+    add("--unlabeled", nargs="+", default=[], metavar="PATH",
+        help="also train on these images, as far as the model reads them reliably: folders, image files, annotation "
+        "files, records; labels in them are ignored")
+    add("--exclude", nargs="+", default=[], metavar="DATASET",
+        help="images to leave out of --unlabeled, for example your test set")
+    add("--look-alikes", type=options.whole, metavar="N",
+        help="add N drawn images that imitate yours (default: 25 per image if you have fewer than 200 and start from "
+        "a reader; otherwise 0)")
+    # fmt: on
+
+
+def _add_stopping(group: options.Container) -> None:
+    add, default = group.add_argument, TrainConfig()
+    # fmt: off
+    add("--num-epoch", type=options.positive, metavar="N",
+        help=f"stop after N passes over the images, resumed runs included (default: {MAX_EPOCHS})")
+    add("--max-time", type=options.duration, metavar="TIME",
+        help="stop after this training time, resumed runs included: 10m, 1h30m")
+    add("--patience", type=options.positive, default=default.patience, metavar="N",
+        help="stop after N validations in a row without improvement (default: %(default)s)")
+    add("--steps-per-checkpoint", type=options.positive, default=default.steps_per_checkpoint, metavar="N",
+        help="steps between checkpoints, and between validations (default: %(default)s)")
+    # fmt: on
+
+
+def _add_optimization(group: options.Container) -> None:
     add, default = group.add_argument, TrainConfig()
     # fmt: off
     add("--batch-size", type=options.batch, metavar="N",
-        help="images a step (default: from the data, up to 32; classic 65)")
-    add("--num-epoch", type=options.positive, metavar="N",
-        help=f"end after the steps of N passes over the data, all calls together (default: {MAX_EPOCHS})")
-    add("--max-time", type=options.duration, metavar="TIME",
-        help="end after so much training time, all calls together: 10m, 1h30m")
-    add("--patience", type=options.positive, default=default.patience, metavar="N",
-        help="end after this many checks in a row without progress (default: %(default)s)")
-    add("--steps-per-checkpoint", type=options.positive, default=default.steps_per_checkpoint, metavar="N",
-        help="steps between checkpoints, and between validations (default: %(default)s)")
-    add("--optimizer", choices=tuple(OPTIMIZERS), help="how steps are taken (default: adamw)")
+        help="images per step (default: from the data, up to 32; classic 65)")
+    add("--optimizer", choices=tuple(OPTIMIZERS), help="optimizer (default: adamw)")
     add("--initial-learning-rate", type=options.above_zero, metavar="X",
-        help="learning rate after warm-up (default: the optimizer's own; from 0.1 on the optimizer is adadelta unless "
-        "another is named)")
+        help="learning rate (default: what suits the optimizer). 0.1 or more selects adadelta unless you give "
+        "--optimizer")
     add("--max-gradient-norm", type=options.above_zero, default=default.max_gradient_norm, metavar="X",
         help="clip gradients to this norm (default: %(default)s)")
     add("--no-gradient-clipping", dest="clip_gradients", action="store_false", help="do not clip gradients")
     add("--augment", action=argparse.BooleanOptionalAction, default=True,
-        help="vary the training images (default: yes)")
+        help="augment the training images at random (default: yes)")
     add("--augment-strength", type=options.above_zero, default=1.0, metavar="S",
-        help="how much they vary (default: %(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="fixes all that is random (default: 0)")
-    add("--deterministic", action="store_true",
-        help="the same weights to the bit from the same seed on a GPU too, at a slower pace (on a CPU they always are)")
+        help="strength of the augmentation (default: %(default)s)")
     # fmt: on
-    options.add_precision(group, "auto")
 
 
 def train_config(args: argparse.Namespace) -> TrainConfig:
-    """The TrainConfig of the typed flags."""
-    typed, rate = options.fields_of(TrainConfig, args), args.initial_learning_rate
+    """Return the TrainConfig of the typed flags."""
+    settings, rate = options.fields_of(TrainConfig, args), args.initial_learning_rate
     if args.optimizer is None:
-        typed["optimizer"] = TrainConfig.optimizer
-        if rate is not None and rate >= ADADELTA_FROM:
-            typed["optimizer"] = "adadelta"
-            log.info("A learning rate of %g is meant for Adadelta: using it (--optimizer adamw for AdamW).", rate)
-    return TrainConfig(**typed)
+        settings["optimizer"] = TrainConfig.optimizer
+        if rate is not None and rate >= MIN_ADADELTA_RATE:
+            settings["optimizer"] = "adadelta"
+            log.info("Using Adadelta for the learning rate %g. Give --optimizer adamw to use AdamW.", rate)
+    return TrainConfig(**settings)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, then say what to type next."""
-    config, task = train_config(args), current_task()
+    """Train, then print what to type next."""
+    task = current_task()
     if task and task.index < 0:
         log.info("TF_CONFIG makes this process a parameter server or evaluator; aocr needs none. Nothing to do.")
         return 0
     if args.exclude and not args.unlabeled:
-        raise ConfigError("--exclude", " ".join(args.exclude), "is for --unlabeled alone.")
+        raise ConfigError("--exclude", " ".join(args.exclude), "needs --unlabeled.")
+    if args.gpu_id is not None and args.devices is not None:
+        raise ConfigError("--devices", args.devices, "cannot be combined with --gpu-id: both choose GPUs.")
+    config, typed = train_config(args), options.typed_settings(args)
     options.check_paths([*args.datasets, *args.validation, *args.unlabeled, *args.exclude], args.model_dir)
-    typed = options.typed_settings(args)
     with waiting("starting TensorFlow"):
         machine.start_tensorflow()
         from aocr.folder.model_folder import ModelFolder
@@ -133,19 +152,17 @@ def run(args: argparse.Namespace) -> int:
         from aocr.training.run import train
 
     if args.gpu_id is not None:
-        if args.devices is not None:
-            raise ConfigError("--devices", args.devices, "cannot stand beside --gpu-id: both choose GPUs.")
         machine.use_gpu(args.gpu_id)
     outcome = train(TrainRequest(**options.fields_of(TrainRequest, args), typed=typed, config=config))
     if task and task.index > 0:
-        return 130 if outcome.interrupted else 0  # the chief tells the rest
+        return 130 if outcome.interrupted else 0  # the chief prints the rest
     if outcome.interrupted:
-        log.info("Saved at step %d (%s). The same command goes on from here.", outcome.step, outcome.reason)
+        log.info("Saved at step %d (%s). The same command resumes from here.", outcome.step, outcome.reason)
         return 130
-    info = ModelFolder(args.model_dir).weights_info()
-    said = "Training ended after step %d: %s." if outcome.trained else UNCHANGED
-    log.info(said, outcome.step, outcome.reason)
-    log.info("test, predict and export will use the %s.", info.describe())
+    message = "Training ended after step %d: %s." if outcome.trained else ALREADY_ENDED
+    log.info(message, outcome.step, outcome.reason)
+    weights = ModelFolder(args.model_dir).weights_info().describe()
+    log.info("test, predict and export will use the %s.", weights)
     flag = "" if args.model_dir == "checkpoints" else f" --model-dir {shlex.quote(args.model_dir)}"
     next_steps = f"Next: aocr test DATASET{flag}, aocr predict IMAGE...{flag}, aocr export{flag}"
     print(escape_control(next_steps if outcome.can_read else NOT_YET))

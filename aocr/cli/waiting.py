@@ -1,4 +1,4 @@
-"""What a terminal shows while TensorFlow starts: a clock that ticks from the first second."""
+"""A clock on the terminal while TensorFlow starts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ TICK_SECONDS = 0.5
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Shows `what` and the time since, inside the block and on a terminal only.
-
-    Args:
-      what: is being done, in words. Nothing else may be printed meanwhile.
-    """
+    """Show `what` and the elapsed time inside the block, on a terminal only. Nothing else may be printed meanwhile."""
     if not sys.stderr.isatty():
         yield
         return
@@ -28,7 +24,7 @@ def waiting(what: str) -> Iterator[None]:
     done = threading.Event()
     with ExitStack() as stack:
         stream: TextIO = sys.stderr
-        with suppress(io.UnsupportedOperation):  # standard error itself is silenced while TensorFlow starts
+        with suppress(io.UnsupportedOperation):  # fd 2 is silenced while TensorFlow starts
             stream = stack.enter_context(os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8"))
         bar = stack.enter_context(tqdm(desc=what, bar_format="{desc} [{elapsed}]", leave=False, file=stream))
 

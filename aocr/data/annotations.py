@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from aocr.config import DRAWN
+from aocr.config import OWN_IMAGES
 from aocr.errors import AnnotationError
 from aocr.files import is_remote, text_lines, walk
 from aocr.text.charset import normalise
@@ -75,7 +75,7 @@ def images_in(folder: str) -> list[str]:
     """
     images, others = [], Counter[str]()
     for base, _, names in walk(folder):
-        drawn = {name for name in DRAWN.keys() & names if DRAWN[name] in names}
+        drawn = {name for name in OWN_IMAGES.keys() & names if OWN_IMAGES[name] in names}
         for name in set(names) - drawn:
             if name.lower().endswith(IMAGE_ENDINGS):
                 images.append(os.path.join(base, name))

@@ -14,7 +14,7 @@ from itertools import chain
 import tensorflow as tf
 
 from aocr import files
-from aocr.config import LARGEST
+from aocr.config import MAX_LENGTH
 from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
 from aocr.data.build_report import BuildReport, Drop, Tally
 from aocr.data.images import MAX_BYTES, as_png, canonical_image
@@ -76,7 +76,7 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
     """Find and read a line's image; raise FileNotFoundError if it does not exist or cannot be read."""
     for path in candidate_paths(line.path, source, options.data_base_dir):
         try:
-            data = files.read_plain(path, MAX_BYTES)
+            data = files.read_limited(path, MAX_BYTES)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
             continue
         except OSError as error:
@@ -95,7 +95,7 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
     if item.label is None:
         return drop(NO_LABEL, f"{item.path!r} has no label. Write 'path label'.")
     label = normalise(item.label.upper()) if options.force_uppercase else item.label
-    limit = LARGEST["max_prediction"] if options.max_prediction is None else options.max_prediction
+    limit = MAX_LENGTH if options.max_prediction is None else options.max_prediction
     if len(label) > limit:
         return drop(TOO_LONG, f"{label[:100]!r} has {len(label)} characters")
     if options.charset and (missing := options.charset.missing(label)):

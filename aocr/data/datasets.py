@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from aocr import files
-from aocr.config import LARGEST
+from aocr.config import MAX_LENGTH
 from aocr.data.automatic import split_key, validation_mask
 from aocr.data.builder import BuildOptions, BuildReport, build_records
 from aocr.data.record_files import expand_datasets
@@ -87,7 +87,7 @@ def summarise(paths: Sequence[str]) -> Summary:
         labels, sizes, *_ = parts[-1]
         if sizes.min() < 1 or sizes.astype(float).prod(1).max() > MAX_PIXELS:
             raise DatasetError(path, "has impossible image sizes. Build the file again with aocr dataset.")
-        if (length := max(map(len, labels))) > LARGEST["max_prediction"]:
+        if (length := max(map(len, labels))) > MAX_LENGTH:
             raise DatasetError(path, f"has a label of {length:,} characters. Build the file again with aocr dataset.")
     all_labels, all_sizes, all_keys, num_bytes = zip(*parts, strict=True)
     keys = np.concatenate(all_keys)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from aocr.errors import ImageError
-from aocr.files import one_line, read_plain
+from aocr.files import one_line, read_limited
 from aocr.report.pictures import encode_image, flat_image, open_image
 
 _PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
@@ -191,7 +191,7 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
 def read_file(path: str | os.PathLike) -> bytes:
     """Read an image file; raise an ImageError if it is missing, a folder, or cannot be read."""
     try:
-        return read_plain(path, MAX_BYTES)
+        return read_limited(path, MAX_BYTES)
     except FileNotFoundError:
         raise ImageError(str(path), "there is no such file.") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

@@ -134,7 +134,7 @@ def read_examples(path: str, limit: int | None = None) -> Iterator[Example]:
 def is_tfrecord(path: str) -> bool:
     """Whether a file starts as a TFRecord does: with a length of 8 bytes and its checksum."""
     with reading(path):
-        files.refuse_endless(path)  # bytes read from a pipe cannot be read again
+        files.refuse_device(path)  # bytes read from a pipe cannot be read again
         return is_head(files.read(path, HEAD_BYTES))
 
 

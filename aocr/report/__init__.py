@@ -1,1 +1,1 @@
-"""Floor 2: what is told and drawn for people."""
+"""Floor 2: text, pictures and pages for people."""

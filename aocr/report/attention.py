@@ -1,4 +1,4 @@
-"""Pictures of where a network looked: overlay frames, an animated GIF, a sheet of all steps.
+"""Pictures of a network's attention: overlay frames, an animated GIF, a sheet of all steps.
 
 T reading steps (characters, then the end of the text), S memory columns, H W pixels of a picture.
 """
@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,8 +21,8 @@ from aocr.results import Prediction, Sample
 from aocr.text.charset import normalise
 
 FRAME_MILLISECONDS = 500
-PADDING_SHARE_NOTED = 0.01
-"""Share of a step's attention on padding from which on the sheet says so."""
+MIN_PADDING_SHARE = 0.01
+"""Share of a step's attention on padding above which the sheet mentions it."""
 
 HEAT = (235, 64, 20)
 PAPER, TRACK, MARK = (255, 255, 255), (234, 234, 234), (255, 214, 74)
@@ -30,7 +30,7 @@ CAPTION_HEIGHT, CURVE_HEIGHT, GUTTER, MIN_CANVAS = 44, 24, 116, 320
 
 
 def _weights(prediction: Prediction) -> np.ndarray:
-    """Attention (T, S) as float32; (0, 0) where the prediction has none or it cannot be placed."""
+    """Return the attention (T, S) as float32; (0, 0) if the prediction has none, or no column width."""
     if prediction.attention is None or prediction.column_width <= 0:
         return np.zeros((0, 0), np.float32)
     weights = np.nan_to_num(np.asarray(prediction.attention, np.float32))
@@ -38,9 +38,9 @@ def _weights(prediction: Prediction) -> np.ndarray:
 
 
 def pixel_weights(prediction: Prediction, width: int) -> np.ndarray:
-    """Attention over the image at `width` pixels: float32 (T, width), 1 where a step looks hardest.
+    """Resample the attention to an image `width` pixels wide: float32 (T, width), 1 at the maximum of each step.
 
-    A step that looks hardest at padding stays below 1 on the whole image.
+    A step whose maximum is on padding stays below 1 on the whole image.
     """
     weights = _weights(prediction)
     image_width = prediction.image_width or prediction.column_width * weights.shape[1]
@@ -51,7 +51,7 @@ def pixel_weights(prediction: Prediction, width: int) -> np.ndarray:
 
 
 def padding_share(prediction: Prediction) -> np.ndarray:
-    """Share of each step's attention right of the image: float32 (T,), 0 to 1."""
+    """Return the share of each step's attention that is on padding: float32 (T,), 0 to 1."""
     weights = _weights(prediction)
     if not prediction.image_width:
         return np.zeros(len(weights), np.float32)
@@ -60,29 +60,21 @@ def padding_share(prediction: Prediction) -> np.ndarray:
     return ((weights * (1.0 - inside.clip(0.0, 1.0))).sum(axis=1) / total).astype(np.float32)
 
 
-def _cell_page(widths: Sequence[float], current: int, room: float) -> tuple[int, int]:
-    """First and last + 1 of the cells shown with cell `current`, when a page has `room` pixels."""
-    start, used = 0, 0.0
-    for i, width in enumerate(widths):
-        if used + width > room and i > start:
-            if i > current:
-                return start, i
-            start, used = i, 0.0
-        used += width
-    return start, len(widths)
-
-
 def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int | None, room: float) -> None:
-    """Draw one cell a character from the left edge, cell `current` marked; long texts a page at a time."""
+    """Draw one cell per character from the left edge, cell `current` marked; a long text scrolls."""
     glyphs = [glyph(char) for char in text]
-    widths = [max(12.0, font.getlength(piece)) + 8 for piece, font in glyphs]
-    start, stop = _cell_page(widths, current or 0, room - 24)
-    order = range(start, stop)
-    x = 6.0
-    more = (start > 0, stop < len(text))
+    widths = np.array([max(12.0, font.getlength(piece)) + 8 for piece, font in glyphs])
+    right = np.cumsum(widths)
+    left = right - widths
+    start = stop = 0
+    if text:
+        start = int((left + room - 24 < right[current or 0]).sum())
+        stop = int((right <= left[start] + room - 24).sum())
+    order, more_left, more_right = range(start, stop), start > 0, stop < len(text)
     if is_rtl(text):
-        order, more = order[::-1], more[::-1]
-    if more[0]:
+        order, more_left, more_right = order[::-1], more_right, more_left
+    x = 6.0
+    if more_left:
         draw_note(draw, (x, 30), "...")
         x += 14
     for i in order:
@@ -92,12 +84,12 @@ def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int | None, room:
         ink = INK if current in (i, None) else FAINT
         draw.text((x + widths[i] / 2 - 1, 30), piece, ink, font, anchor="ms")
         x += widths[i]
-    if more[1]:
+    if more_right:
         draw_note(draw, (x, 30), "...")
 
 
 def _heated(image: Image.Image, weights: np.ndarray) -> Image.Image:
-    """`image` with the attention (W,) as heat: faded where the step does not look, warm where it does."""
+    """Colour the image by the attention (W,) of a step: faded where it is low, warm where it is high."""
     pixels = np.asarray(image, np.float32)  # (H, W, 3)
     heat = weights[None, :, None]
     faded = pixels + (255.0 - pixels) * 0.45 * (1.0 - heat)
@@ -106,7 +98,7 @@ def _heated(image: Image.Image, weights: np.ndarray) -> Image.Image:
 
 
 def _curve(weights: np.ndarray, edges: tuple[float, float] | None) -> Image.Image:
-    """The attention (W,) as a filled curve; a bar above it spans `edges`, the character's place in pixels."""
+    """Draw the attention (W,) as a filled curve, with a bar above it from the character's left to right edge."""
     levels = (np.arange(CURVE_HEIGHT)[::-1, None] + 0.5) / (CURVE_HEIGHT - 5)  # (h, 1)
     strip = np.where((levels <= weights)[:, :, None], np.array(HEAT, np.uint8), np.array(TRACK, np.uint8))
     image = Image.fromarray(strip)
@@ -116,7 +108,7 @@ def _curve(weights: np.ndarray, edges: tuple[float, float] | None) -> Image.Imag
 
 
 def _step_picture(image: Image.Image, prediction: Prediction, step: int, weights: np.ndarray) -> Image.Image:
-    """The fitted image with the heat of one step, and under it the curve: (H + CURVE_HEIGHT, W)."""
+    """Draw the image with the attention of one step over it and as a curve below: (H + CURVE_HEIGHT, W)."""
     row = weights[step] if step < len(weights) else np.zeros(image.width, np.float32)
     edges = None
     if step < len(prediction.characters) and prediction.image_width:
@@ -145,14 +137,14 @@ def _frame(image: Image.Image, prediction: Prediction, step: int, weights: np.nd
 
 
 def overlay_frames(sample: Sample, *, end: bool = False) -> list[Image.Image]:
-    """One picture a read character: the image in its colours, where the step looked, what it read.
+    """Draw one picture per read character: the image, the attention of the step, the text.
 
     Args:
-      sample: an image and what was read in it.
-      end: whether the step that ended the text has a frame too. An empty text has that frame always.
+      sample: the image with its prediction.
+      end: also draw the EOS step. An empty text always has that frame.
 
     Returns:
-      RGB images of one size.
+      RGB images of the same size.
 
     Raises:
       ImageError: Pillow cannot decode the image.
@@ -166,7 +158,7 @@ def overlay_frames(sample: Sample, *, end: bool = False) -> list[Image.Image]:
 
 
 def attention_sheet(sample: Sample) -> Image.Image:
-    """One picture of all steps: a row a character, and one for the end of the text if it was reached.
+    """Draw all steps in one picture: a row per character, and one for EOS if it was reached.
 
     Raises:
       ImageError: Pillow cannot decode the image.
@@ -194,7 +186,7 @@ def _draw_header(draw: ImageDraw.ImageDraw, sample: Sample, width: int) -> None:
         draw_text(draw, 52, baseline, text, width - 52 - 116)
     verdict = "correct" if sample.correct else "wrong"
     draw_note(draw, (width - 8, 30), f"{verdict}, {sample.prediction.confidence:.0%}", "rs")
-    draw_note(draw, (8, 90), "black bar: the character's place")
+    draw_note(draw, (8, 90), "black bar: the character's position")
 
 
 def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, top: int, padding: np.ndarray) -> None:
@@ -205,17 +197,17 @@ def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, t
         draw_note(draw, (GUTTER - 8, top + 34), f"{character.confidence:.0%}", "rs")
     else:
         draw_note(draw, (8, top + 34), "end of text" if len(padding) else "nothing read")
-    if step < len(padding) and padding[step] > PADDING_SHARE_NOTED:
+    if step < len(padding) and padding[step] > MIN_PADDING_SHARE:
         draw_note(draw, (8, top + 56), f"off image: {padding[step]:.0%}")
 
 
 def attention_map(prediction: Prediction, width: int, row_height: int = 6) -> bytes | None:
-    """A PNG of all steps, a row a step, transparent where a step does not look; None without attention.
+    """Draw all steps as a PNG, a row per step, transparent where attention is low; None without attention.
 
     Args:
       prediction: what was read, T steps.
-      width: in pixels; x runs as in the image shown at this width.
-      row_height: pixels a step, so that the picture is T * row_height high.
+      width: of the picture in pixels; its columns match those of the image at this width.
+      row_height: pixels per step; the picture is T * row_height high.
     """
     weights = pixel_weights(prediction, width)  # (T, W)
     if not weights.size:
@@ -227,16 +219,16 @@ def attention_map(prediction: Prediction, width: int, row_height: int = 6) -> by
 
 
 def _safe_part(text: str, max_bytes: int = 60) -> str:
-    """The letters, digits and marks of `text`, at most `max_bytes` of UTF-8; all else becomes `_`."""
-    kept = [c if c.isalnum() or unicodedata.category(c).startswith("M") else "_" for c in normalise(text)]
-    squeezed = re.sub("_+", "_", "".join(kept)).strip("_")
+    """Return the letters, digits and marks of `text`, at most `max_bytes` of UTF-8; others become `_`."""
+    chars = [c if c.isalnum() or unicodedata.category(c).startswith("M") else "_" for c in normalise(text)]
+    squeezed = re.sub("_+", "_", "".join(chars)).strip("_")
     return squeezed.encode()[:max_bytes].decode(errors="ignore")
 
 
 def folder_name(sample: Sample) -> str:
-    """A name that any file system takes and that no other sample has: file, label, and a digest of both.
+    """Return a unique folder name for a sample that any file system accepts: file, label, and a digest.
 
-    The digest covers the image too, so that the same sample gets the same name again.
+    The digest covers name, label and image, so the same sample always gets the same folder.
     """
     stem = re.split(r"[\\/]", sample.name)[-1]
     stem = stem.rsplit(".", 1)[0] or stem
@@ -250,7 +242,7 @@ def folder_name(sample: Sample) -> str:
 
 
 def attention_files(sample: Sample) -> dict[str, bytes]:
-    """The pictures of one sample, and `word.txt`: its text and its label, a line each.
+    """Return the contents of the files of one sample: its pictures, and `word.txt` with its text and its label.
 
     Raises:
       ImageError: Pillow cannot decode the image.
@@ -268,8 +260,8 @@ def attention_files(sample: Sample) -> dict[str, bytes]:
 def write_visualization(sample: Sample, output_dir: str | os.PathLike) -> str:
     """Write `attention.gif`, `attention.png` and `word.txt` of one sample.
 
-    They go to `correct/<name>/` or `incorrect/<name>/` under `output_dir`; folders are made. Doing it again
-    overwrites the sample's own files only, and takes them away from where they no longer belong.
+    They go to `correct/<name>/` or `incorrect/<name>/` under `output_dir`. Files of the same sample from an earlier
+    run are replaced, also if the verdict changed.
 
     Returns:
       The folder.
@@ -290,7 +282,7 @@ def write_visualization(sample: Sample, output_dir: str | os.PathLike) -> str:
 
 
 def _remove_files(folder: str, names: Iterable[str]) -> None:
-    """Remove these files, and the folder if nothing else is in it."""
+    """Remove these files, and the folder if it is then empty."""
     if not files.is_folder(folder):
         return
     for name in set(files.names_in(folder)) & set(names):

@@ -1,4 +1,4 @@
-"""How attention walked over an image, and how scores depend on length."""
+"""How attention moved over an image, and how scores depend on length."""
 
 from __future__ import annotations
 
@@ -12,37 +12,34 @@ from aocr.results import Prediction, Sample
 from aocr.text.metrics import edit_distance
 
 STAYED = 0.2
-"""A step shorter than this share of the image's usual step stays where it was."""
+"""A move shorter than this share of the image's median move counts as standing still."""
 SKIPPED = 3.0
-"""A step longer than this many usual steps skips something."""
+"""A move longer than this many median moves counts as a skip."""
 NUM_LENGTHS = 8
 
 
 class Drift(NamedTuple):
-    """How attention moved from character to character. Sums of several images add up.
-
-    Attributes:
-      moves: number of moves, one less than the characters.
-      backward: moves against the direction of writing.
-      stayed: moves that went nowhere: a place read twice.
-      skipped: moves over a gap much wider than usual: a place perhaps not read.
-    """
+    """How attention moved from character to character in one image, or in several if added."""
 
     moves: int = 0
+    """Number of moves, one less than the characters."""
     backward: int = 0
+    """Moves against the writing direction."""
     stayed: int = 0
+    """Moves that stood still: something may have been read twice."""
     skipped: int = 0
+    """Moves much longer than usual: something may not have been read."""
 
     def __add__(self, other: Drift) -> Drift:  # type: ignore[override]
         return Drift(*map(operator.add, self, other))
 
     def __str__(self) -> str:
-        odd = ", ".join(f"{count} {name}" for name, count in self._asdict().items() if count and name != "moves")
-        return f"{self.moves} moves" + (f", {odd}" if odd else ", all onward")
+        parts = [f"{count} {name}" for name, count in self._asdict().items() if count and name != "moves"]
+        return ", ".join([f"{self.moves} moves", *(parts or ["all forward"])])
 
 
 def attention_centres(prediction: Prediction) -> np.ndarray:
-    """(number of characters,) centre of attention of each character, in memory columns."""
+    """Return the centre of attention of each character, in memory columns: (number of characters,)."""
     if prediction.attention is None:
         return np.zeros(0)
     weights = np.asarray(prediction.attention, np.float64)[: len(prediction.characters)]
@@ -50,30 +47,30 @@ def attention_centres(prediction: Prediction) -> np.ndarray:
 
 
 def attention_drift(prediction: Prediction, direction: int = 1) -> Drift:
-    """How attention moved over one image.
+    """Count how attention moved over one image.
 
     Args:
       prediction: with its attention.
-      direction: 1 where the script runs to the right, -1 where it runs to the left.
+      direction: 1 for a script that is written to the right, -1 to the left.
     """
     moves = np.diff(attention_centres(prediction)) * direction
     if not len(moves):
         return Drift()
-    usual = max(float(np.median(np.abs(moves))), 1e-6)
-    stayed = np.abs(moves) < STAYED * usual
-    return Drift(
-        len(moves), int((~stayed & (moves < 0)).sum()), int(stayed.sum()), int((moves > SKIPPED * usual).sum())
-    )
+    median = max(float(np.median(np.abs(moves))), 1e-6)
+    stayed = np.abs(moves) < STAYED * median
+    backward = ~stayed & (moves < 0)
+    skipped = moves > SKIPPED * median
+    return Drift(len(moves), int(backward.sum()), int(stayed.sum()), int(skipped.sum()))
 
 
 def writing_direction(samples: Sequence[Sample]) -> int:
-    """1 or -1: which way attention moves over most of the images."""
+    """Return the direction in which attention moves over most images: 1 to the right, -1 to the left."""
     centres = [attention_centres(s.prediction) for s in samples]
     return -1 if sum(np.sign(c[-1] - c[0]) for c in centres if len(c) > 1) < 0 else 1
 
 
 def cer_by_length(samples: Sequence[Sample]) -> list[tuple[int, int, int, float]]:
-    """(shortest, longest, number of images, CER) for groups of images with labels of like length, short to long."""
+    """Return (shortest, longest, number of images, CER) for groups of images by label length, ascending."""
     ordered = sorted((s for s in samples if s.label), key=lambda s: len(s.label))
     cuts = np.array_split(np.array([len(s.label) for s in ordered]), min(NUM_LENGTHS, max(1, len(ordered))))
     edges = sorted({int(part[-1]) for part in cuts if len(part)})

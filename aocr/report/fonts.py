@@ -1,4 +1,4 @@
-"""Text of any script drawn with the fonts of this system, characters that no font has by their code points."""
+"""Text of any script in the fonts of this system; characters without a font are drawn as code points."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import unicodedata
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from aocr import files
-
 FONT_FOLDERS = (
     *("~/.fonts", "~/.local/share/fonts", "/usr/share/fonts", "/usr/local/share/fonts"),
     *("~/Library/Fonts", "/System/Library/Fonts", "/Library/Fonts"),
     *("C:/Windows/Fonts", "~/AppData/Local/Microsoft/Windows/Fonts"),
 )
+STYLES = re.compile("Bold|Italic|Oblique|Light|Thin|Black|Condensed|Mono|Serif|Display|Medium|Heavy|UI")
 
 INK, FAINT = (20, 20, 20), (105, 105, 105)
 GLYPH_SIZE, NOTE_SIZE, CODE_SIZE = 24, 14, 11
@@ -24,53 +23,37 @@ GLYPH_SIZE, NOTE_SIZE, CODE_SIZE = 24, 14, 11
 
 def _font_rank(path: str) -> tuple:
     name = os.path.basename(path)
-    styles = r"Bold|Italic|Oblique|Light|Thin|Black|Condensed|Mono|Serif|Display|Medium|Heavy|UI"
-    return bool(re.search(styles, name)), not name.startswith("DejaVuSans"), "Noto" not in name, name, path
+    return bool(STYLES.search(name)), not name.startswith("DejaVuSans"), "Noto" not in name, name, path
 
 
 @functools.cache
 def _font_files() -> tuple[str, ...]:
-    """Font files of this system, plain upright ones first; "" is the font built into Pillow."""
-    found = []
-    for folder in FONT_FOLDERS:
-        for root, _, names in os.walk(os.path.expanduser(folder)):
-            found += [os.path.join(root, n) for n in names if n.lower().endswith((".ttf", ".otf", ".ttc"))]
-    found = [path for path in found if not files.is_endless(path)]
-    return (*sorted(found, key=_font_rank), "")
+    """Return the font files of this system, plain upright ones first; "" is Pillow's built-in font."""
+    walks = (entry for folder in FONT_FOLDERS for entry in os.walk(os.path.expanduser(folder)))
+    paths = (os.path.join(root, name) for root, _, names in walks for name in names)
+    return (*sorted((path for path in paths if path.lower().endswith((".ttf", ".otf", ".ttc"))), key=_font_rank), "")
 
 
-def _open_font(path: str, size: int, **options) -> ImageFont.FreeTypeFont:
+@functools.lru_cache(maxsize=32)
+def _font(path: str, size: int, **options) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size, **options) if path else ImageFont.load_default(size)  # type: ignore
-
-
-_font = functools.lru_cache(maxsize=32)(_open_font)
 
 
 @functools.cache
 def _covers(path: str, chars: str) -> bool:
-    """Whether the font draws each of `chars`, spaces left aside, as something else than its .notdef glyph."""
+    """Whether the font has a glyph other than .notdef for each of `chars`, ignoring spaces."""
     try:
-        font = _open_font(path, 20, **({"layout_engine": ImageFont.Layout.BASIC} if path else {}))
-        drawn = {char: font.getmask(char) for char in {"\uffff", *chars} if char != " "}
-        missing = drawn.pop("\uffff")
-    except (OSError, ValueError, Image.DecompressionBombError):  # no font at this size, or one of giant letters
+        font = _font(path, 20, **({"layout_engine": ImageFont.Layout.BASIC} if path else {}))
+        missing, *masks = (font.getmask(char) for char in ("\uffff", *chars) if char != " ")
+    except (OSError, ValueError, Image.DecompressionBombError):  # not a font, or giant letters
         return False
-    return all(mask.size[0] and (mask.size, bytes(mask)) != (missing.size, bytes(missing)) for mask in drawn.values())
-
-
-_fonts_used: dict[str, None] = {}
+    return all(mask.size[0] and (mask.size, bytes(mask)) != (missing.size, bytes(missing)) for mask in masks)
 
 
 @functools.cache
-def _font_file(char: str) -> str | None:
-    """The first font that can draw `char`, those already in use first; None where there is none."""
-    if not char.isprintable():
-        return None
-    for path in dict.fromkeys((*_fonts_used, *_font_files())):
-        if _covers(path, char):
-            _fonts_used[path] = None
-            return path
-    return None
+def _font_file(chars: str) -> str | None:
+    """Return the first font that has all of `chars`; None: no font has them."""
+    return next((path for path in _font_files() if chars.isprintable() and _covers(path, chars)), None)
 
 
 def _latin_font(size: int) -> ImageFont.FreeTypeFont:
@@ -78,44 +61,42 @@ def _latin_font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def glyph(char: str) -> tuple[str, ImageFont.FreeTypeFont]:
-    """How one character is drawn: as itself, a mark on a dotted circle, a space as ␣, or as its code point."""
+    """Return what to draw for a character: itself, a mark on a dotted circle, ␣ for a space, or its code point."""
     char = "\u2423" if char == " " else char
     path = _font_file(char)
     if path is None:
         return ("space" if char == "\u2423" else f"U+{ord(char):04X}"), _latin_font(CODE_SIZE)
-    mark = unicodedata.category(char).startswith("M") and _covers(path, "\u25cc")
-    return ("\u25cc" + char if mark else char), _font(path, GLYPH_SIZE)
+    is_mark = unicodedata.category(char).startswith("M") and _covers(path, "\u25cc")
+    return ("\u25cc" + char if is_mark else char), _font(path, GLYPH_SIZE)
 
 
 def _runs(text: str) -> list[tuple[str, ImageFont.FreeTypeFont]]:
-    """`text` in pieces of one font: a single one, shaped as a whole, where some font has all of it."""
-    for path in dict.fromkeys(map(_font_file, text)):
-        if path is not None and _covers(path, "".join(sorted(set(text)))):
-            return [(text, _font(path, GLYPH_SIZE))]
+    """Split `text` into pieces of one font each; a single piece if one font has all characters."""
+    path = _font_file("".join(sorted(set(text))))
+    if path is not None:
+        return [(text, _font(path, GLYPH_SIZE))]
     glyphs = [glyph(char) for char in text]
     return glyphs[::-1] if is_rtl(text) else glyphs
 
 
 def is_rtl(text: str) -> bool:
-    """Whether the first character of `text` that has a direction runs from right to left."""
-    strong = (unicodedata.bidirectional(char) for char in text)
-    return next((kind for kind in strong if kind in ("L", "R", "AL")), "L") != "L"
+    """Whether the first character of `text` with a direction is written from right to left."""
+    directions = (unicodedata.bidirectional(char) for char in text)
+    return next((direction for direction in directions if direction in ("L", "R", "AL")), "L") != "L"
 
 
 def draw_note(draw: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, anchor: str = "ls") -> None:
-    """Draw a small remark."""
+    """Draw a small note."""
     draw.text(xy, text, FAINT, _latin_font(NOTE_SIZE), anchor=anchor)
 
 
 def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: str, max_width: float) -> None:
-    """Draw `text` at its natural size; what does not fit is left out and shown as three dots."""
+    """Draw `text` at its natural size; if it does not fit, cut it off with three dots."""
     runs = _runs(text)
     if sum(font.getlength(piece) for piece, font in runs) > max_width:
-        runs = [glyph(char) for char in text]
-        room = max_width - 20
-        widths = np.cumsum([font.getlength(piece) for piece, font in runs])
-        kept = text[: int((widths <= room).sum())]
-        runs = [*_runs(kept), ("...", _latin_font(NOTE_SIZE))]
+        widths = np.cumsum([font.getlength(piece) for piece, font in map(glyph, text)])
+        num_fitting = int((widths <= max_width - 20).sum())
+        runs = [*_runs(text[:num_fitting]), ("...", _latin_font(NOTE_SIZE))]
     for piece, font in runs:
         draw.text((x, baseline), piece, INK, font, anchor="ls")
         x += font.getlength(piece) + (2 if len(runs) > 1 else 0)

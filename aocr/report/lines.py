@@ -1,4 +1,4 @@
-"""What is told about readings, as lines for people and as JSON for programs."""
+"""Format readings and scores: lines for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from aocr.results import EvalReport, Prediction, Sample
 from aocr.text.metrics import upstream_score
 
 NUM_NAMED = 5
-"""Of what was left out, so many are named."""
+"""Number of left-out items that are named."""
 
 
 def pluralise(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
+    """Format a number with its noun: `1 image`, `2 images`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def warn_of(log: logging.Logger, reasons: Sequence[str], what: str) -> None:
-    """Warn of what was left out: the first few by name, then how many there are.
+    """Warn of left-out items: the first few by name, then their number.
 
     Args:
-      log: to warn in.
-      reasons: of each, its name and why.
-      what: they are, in words: `images left out`.
+      log: the logger.
+      reasons: name and reason of each item.
+      what: what they are, such as `images left out`.
     """
     for reason in reasons[:NUM_NAMED]:
         log.warning("%s", reason)
     if len(reasons) > NUM_NAMED:
-        log.warning("In all %d %s", len(reasons), what)
+        log.warning("%d %s in total", len(reasons), what)
 
 
 def _field(text: str) -> str:
-    """`text` without what would break a line of fields; a backslash is doubled, so that it can be told back."""
+    """Escape what would break a line of fields; a backslash is doubled, so that this can be reversed."""
     return escape_control(text.replace("\\", "\\\\"))
 
 
 def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
-    """`path TAB text TAB confidence`, then TAB text TAB confidence of each alternative.
+    """Format a line: `path TAB text TAB confidence`, then TAB text TAB confidence of each alternative.
 
-    A confidence below `min_confidence` has `unsure` before the alternatives, in a field of its own.
+    If the confidence is below `min_confidence`, a field `unsure` precedes the alternatives.
     """
     fields = [_field(path), _field(prediction.text), f"{prediction.confidence:.4f}"]
     if prediction.confidence < min_confidence:
@@ -56,13 +56,13 @@ def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0
 def prediction_json(
     path: str, prediction: Prediction, attention: bool = False, min_confidence: float | None = None
 ) -> str:
-    """One JSON object on one line: path, text, confidence, characters with boxes, alternatives.
+    """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives.
 
     Args:
       path: of the image.
       prediction: what was read.
-      attention: whether the weights go in too, a list of columns for each step, and the pixels that a column spans.
-      min_confidence: from which on `sure` is true; None: `sure` is left out.
+      attention: also include the weights, a list of columns for each step, and the width of a column in pixels.
+      min_confidence: threshold of the field `sure`; None: omit it.
     """
     value = {
         "path": path,
@@ -80,7 +80,7 @@ def prediction_json(
 
 
 def refusal_json(path: str, error: AocrError) -> str:
-    """One JSON object on one line: path and error of an image that could not be read."""
+    """Format one JSON object on one line: path and error of an image that could not be read."""
     return _json_line({"path": path, "error": str(error)})
 
 
@@ -89,26 +89,27 @@ def _json_line(value: dict) -> str:
 
 
 def result_line(sample: Sample, use_distance: bool = True) -> str:
-    """A scored image as aocr 0.7.6 printed it: ` 83% (read vs label) comment`, or `100% (label)`."""
+    """Format a scored image as aocr 0.7.6 did: ` 83% (read vs label) comment`, or `100% (label)`."""
     score = upstream_score(sample.prediction.text, sample.label, use_distance)
-    told = sample.label if sample.correct else f"{sample.prediction.text} vs {sample.label}"
-    return escape_control(f"{score:>4.0%} ({told})" + ("" if sample.correct else f" {sample.name}"))
+    if sample.correct:
+        return escape_control(f"{score:>4.0%} ({sample.label})")
+    return escape_control(f"{score:>4.0%} ({sample.prediction.text} vs {sample.label}) {sample.name}")
 
 
 def sample_lines(samples: Sequence[Sample]) -> list[str]:
-    """Labels, texts and confidences in columns, each text in quotes."""
+    """Format labels, texts and confidences in columns, with quotes around texts."""
     rows = [(repr(s.label), repr(s.prediction.text), f"{s.prediction.confidence:.2f}") for s in samples]
     first, second = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
     return [escape_control(f"{label:<{first}}  {text:<{second}}  {confidence}") for label, text, confidence in rows]
 
 
 def scores(report: EvalReport) -> list[tuple[str, str]]:
-    """Names and values for people."""
+    """Return the names and formatted values of all scores."""
 
     def rate(value: float) -> str:
         return f"{value:.2%}"
 
-    table = [(f"accuracy without the least sure {share:.0%}", rate(accuracy)) for share, accuracy in report.rejection]
+    rejection = [(f"accuracy without the least sure {share:.0%}", rate(value)) for share, value in report.rejection]
     return [
         ("images", f"{report.num_images:,}"),
         ("word accuracy", rate(report.word_accuracy)),
@@ -119,21 +120,21 @@ def scores(report: EvalReport) -> list[tuple[str, str]]:
         ("mean confidence", rate(report.mean_confidence)),
         ("calibration error of the confidence (ECE)", rate(report.ece)),
         ("the same before calibration", rate(report.ece_uncalibrated)),
-        *(table if 0 < report.word_accuracy < 1 else []),
+        *(rejection if 0 < report.word_accuracy < 1 else []),
         ("perplexity", f"{report.perplexity:.4g}" if math.isfinite(report.perplexity) else "-"),
-        ("images a second", f"{report.images_per_second:.0f}" if report.images_per_second > 0 else "-"),
+        ("images per second", f"{report.images_per_second:.0f}" if report.images_per_second > 0 else "-"),
         *((f"left out: {reason}", f"{count:,}") for reason, count in report.skipped.items()),
     ]
 
 
 def score_text(report: EvalReport) -> str:
-    """The scores, one a line."""
+    """Format the scores for people, one per line."""
     rows = scores(report)
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value:>9}" for name, value in rows)
 
 
 def score_json(report: EvalReport) -> str:
-    """The scores as one JSON object; rates are fractions, what is not a number is null."""
+    """Format the scores as one JSON object; rates are fractions, NaN and infinity become null."""
     values = asdict(report)
     return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()})

@@ -1,4 +1,4 @@
-"""One page that holds all there is to see of a scored dataset: scores, confusions, misses with their attention."""
+"""The HTML report of a scored dataset: scores, confusions, misses with their attention."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NUM_BINS = 20
 
 
 def align(label: str, text: str) -> list[tuple[str, str, str]]:
-    """The cheapest way from label to text.
+    """Align a label with a text at minimum edit distance.
 
     Returns:
-      (operation, label character, text character) in order; `equal`, `replace`, `delete` (missing in the text,
-      so its character is empty) or `insert` (too much in the text).
+      (operation, label character, text character) in order. Operations: `equal`, `replace`, `delete` (the text
+      character is empty), `insert` (the label character is empty).
     """
     rows = [list(range(len(text) + 1))]
     for i, a in enumerate(label, 1):
@@ -49,7 +49,7 @@ def align(label: str, text: str) -> list[tuple[str, str, str]]:
 
 
 def confusions(samples: Sequence[Sample]) -> Counter:
-    """(label character, read character) -> how often; empty where one was missing or too much."""
+    """Count the (label character, read character) pairs of all errors; empty if one is missing."""
     counts: Counter = Counter()
     for sample in samples:
         if not sample.correct:
@@ -85,20 +85,20 @@ def _image_tag(data: bytes, kind: str, css: str, alt: str) -> str:
 
 
 def _pictures(sample: Sample) -> str:
-    """The image and, under it, where each character was looked for."""
+    """Return the image with the attention below it, as HTML."""
     try:
         image = fit_image(load_image(sample.image, sample.name), 48, 96, 900)
     except ImageError:
-        return '<p class="note">(the image is not at hand)</p>'
+        return '<p class="note">(the image is not available)</p>'
     parts = [_image_tag(encode_image(image, "PNG"), "png", "picture", f"image of {sample.name}")]
     strip = attention_map(sample.prediction, image.width)
     if strip:
-        parts.append(_image_tag(strip, "png", "map", "attention: a row a character, dark where it looked"))
+        parts.append(_image_tag(strip, "png", "map", "attention: a row per character, dark where it is high"))
     return "".join(parts)
 
 
 def _marked(steps: list[tuple[str, str, str]], side: int) -> str:
-    """One side of an alignment with what differs marked; a gap stands where the other side has more."""
+    """Return one side of an alignment with differences and gaps marked, as HTML; side 1: the label, 2: the text."""
     parts = []
     for step in steps:
         char = html.escape(step[side])
@@ -124,7 +124,7 @@ def _miss(sample: Sample, direction: int) -> str:
 
 
 def worst_first(samples: Sequence[Sample]) -> list[Sample]:
-    """The misses: the furthest from their label first, then the surest, since a sure miss is the worse."""
+    """Return the misses by their distance from the label, then by confidence, descending."""
 
     def badness(sample: Sample) -> tuple[float, float]:
         text = sample.prediction.text
@@ -134,11 +134,11 @@ def worst_first(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _table(kinds: str, rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
-    """A table of cells in HTML; `kinds` has a letter for each column, t of text or n of numbers."""
+    """Return an HTML table; `kinds` has a letter per column, t for text, n for numbers. Cells are HTML."""
 
     def line(tag: str, cells: Sequence[str]) -> str:
-        told = (f'<{tag} class="{kind}">{cell}</{tag}>' for kind, cell in zip(kinds, cells, strict=True))
-        return f"<tr>{''.join(told)}</tr>"
+        parts = (f'<{tag} class="{kind}">{cell}</{tag}>' for kind, cell in zip(kinds, cells, strict=True))
+        return f"<tr>{''.join(parts)}</tr>"
 
     return f"<table>{line('th', head) if head else ''}{''.join(line('td', row) for row in rows)}</table>"
 
@@ -154,15 +154,15 @@ def _confusion_table(samples: Sequence[Sample]) -> str:
     rows = ((cell(a), cell(b), f"{count:,}") for (a, b), count in counts.most_common(MAX_CONFUSIONS))
     more = len(counts) - MAX_CONFUSIONS
     note = f'<p class="note">and {more} rarer ones</p>' if more > 0 else ""
-    return f"<h2>What is taken for what</h2>{_table('ttn', rows, ('label', 'read', 'times'))}{note}"
+    return f"<h2>Confused characters</h2>{_table('ttn', rows, ('label', 'read', 'times'))}{note}"
 
 
 def _histogram(samples: Sequence[Sample]) -> str:
-    """How sure the model was where it was right and where it was wrong."""
+    """Return a histogram of the confidence of correct and wrong readings, as SVG."""
     right, wrong = [0] * NUM_BINS, [0] * NUM_BINS
     for sample in samples:
-        place = min(NUM_BINS - 1, int(sample.prediction.confidence * NUM_BINS))
-        (right if sample.correct else wrong)[place] += 1
+        index = min(NUM_BINS - 1, int(sample.prediction.confidence * NUM_BINS))
+        (right if sample.correct else wrong)[index] += 1
     top = max(1, *(a + b for a, b in zip(right, wrong, strict=True)))
     width, height, bars = 32, 160, []
     for i, (good, bad) in enumerate(zip(right, wrong, strict=True)):
@@ -182,9 +182,8 @@ def _histogram(samples: Sequence[Sample]) -> str:
     box = f"0 0 {60 + NUM_BINS * width} {height + 36}"
     about = 'width="100%" role="img" aria-label="histogram of confidence"'
     svg = f'<svg viewBox="{box}" {about}>{axis}{"".join(bars)}{ticks}</svg>'
-    return (
-        f"<h2>How sure it was</h2><p>Number of images by confidence: right below (green), wrong on top (red).</p>{svg}"
-    )
+    legend = "Number of images by confidence: correct ones (green), wrong ones on top (red)."
+    return f"<h2>Confidence</h2><p>{legend}</p>{svg}"
 
 
 def _length_table(samples: Sequence[Sample]) -> str:
@@ -196,15 +195,15 @@ def _length_table(samples: Sequence[Sample]) -> str:
 
 
 def _drift_table(samples: Sequence[Sample], direction: int) -> str:
-    """How often attention did not walk onward."""
+    """Return a table of attention moves that were not forward, as HTML."""
     drifts = [attention_drift(s.prediction, direction) for s in samples]
     total = sum(drifts, Drift())
     if not total.moves:
         return ""
     kinds = (
-        ("backward", "went against the direction of writing"),
-        ("stayed", "stayed where it was: a place read twice"),
-        ("skipped", f"went over {SKIPPED:.0f} usual steps or more: a place perhaps not read"),
+        ("backward", "moved against the writing direction"),
+        ("stayed", "did not move: something may have been read twice"),
+        ("skipped", f"moved more than {SKIPPED:.0f} times as far as usual: something may not have been read"),
     )
     rows = []
     for name, about in kinds:
@@ -212,38 +211,30 @@ def _drift_table(samples: Sequence[Sample], direction: int) -> str:
         rows.append((about, f"{count:,}", f"{count / total.moves:.2%}", f"{images:,}"))
     about = f"<p>Of {total.moves:,} moves from one character to the next:</p>"
     table = _table("tnnn", rows, ("attention", "moves", "of all", "images"))
-    return f"<h2>How attention walked</h2>{about}{table}"
+    return f"<h2>Attention moves</h2>{about}{table}"
 
 
 def html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
-    """One self-contained page: scores, histogram of confidence, confusions, misses with their attention.
-
-    Args:
-      report: the scores.
-      samples: with images and attention.
-      title: of the page.
-    """
+    """Return a self-contained page: scores, histogram of confidence, confusions, misses with their attention."""
     misses, direction = worst_first(samples), writing_direction(samples)
     table = _table("tn", ((html.escape(name), html.escape(value)) for name, value in scores(report)))
-    shown = (
-        "".join(_miss(sample, direction) for sample in misses[:MAX_MISSES])
-        or "<p>None: every image was read to the letter.</p>"
-    )
-    left = len(misses) - MAX_MISSES
-    note = f'<p class="note">{left} more misses are not shown.</p>' if left > 0 else ""
-    legend = '<p class="note">Under each image a row for each character read, dark where attention was.</p>'
+    listed = "".join(_miss(sample, direction) for sample in misses[:MAX_MISSES])
+    more = len(misses) - MAX_MISSES
+    note = f'<p class="note">{more} more misses are not shown.</p>' if more > 0 else ""
+    legend = '<p class="note">Below each image: a row per read character, dark where attention is high.</p>'
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}<title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style></head>"
         f"<body><h1>{html.escape(title)}</h1>{table}"
         f"{_histogram(samples)}{_length_table(samples)}{_drift_table(samples, direction)}{_confusion_table(samples)}"
-        f"<h2>Misses, the worst first ({len(misses)})</h2>{legend if misses else ''}{shown}{note}</body></html>\n"
+        f"<h2>Misses, the worst first ({len(misses)})</h2>"
+        f"{legend if misses else '<p>None: every image was read correctly.</p>'}{listed}{note}</body></html>\n"
     )
 
 
 def write_html_report(path: str, report: EvalReport, samples: Sequence[Sample], title: str) -> None:
-    """Write the page of `html_page`; it appears only when it is whole.
+    """Write the page of `html_page` atomically.
 
     Raises:
       AocrError: the file cannot be written.

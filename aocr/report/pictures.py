@@ -1,4 +1,4 @@
-"""Pictures for people: decoded to RGB, scaled for a page, encoded."""
+"""Decode, scale and encode pictures for people."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from aocr.errors import ImageError
 from aocr.files import one_line
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""What is read, by Pillow's names. It knows some forty more, and starts Ghostscript for one of them (EPS)."""
+"""Image formats that are read, by Pillow's names; of its forty others, EPS would start Ghostscript."""
 
 
 def open_image(data: bytes) -> Image.Image:
-    """`Image.open` for what strangers send: only the `FORMATS`."""
+    """Open an image from a stranger as `Image.open` does, but only of one of the `FORMATS`."""
     return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 def load_image(data: bytes, name: str) -> Image.Image:
-    """Decode an image of one of the `FORMATS` to RGB, transparent parts on white.
+    """Decode an image to RGB, transparent parts on white.
 
     Raises:
       ImageError: Pillow cannot decode it.
@@ -30,13 +30,13 @@ def load_image(data: bytes, name: str) -> Image.Image:
         with open_image(data) as image:
             image.load()
             return flat_image(image).convert("RGB")
-    except Exception as error:  # a damaged file makes Pillow's readers raise nearly anything
+    except Exception as error:  # Pillow raises nearly anything for a damaged file
         reason = one_line(error) if data else "it has no bytes"
         raise ImageError(name, f"cannot decode the image: {reason}. Save it again as PNG or JPEG.") from error
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """16- and 32-bit modes scaled to grey of 8 bits: by what the mode holds, else from darkest to lightest."""
+    """Scale 16- and 32-bit modes to 8-bit grey: by the mode's range if known, otherwise from darkest to lightest."""
     values = np.asarray(image, np.float64)
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
@@ -51,7 +51,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 
 
 def flat_image(image: Image.Image) -> Image.Image:
-    """Grey or RGB of 8 bits, what is transparent on white."""
+    """Convert an image to 8-bit grey or RGB, transparent parts on white."""
     if image.mode.startswith("I") or image.mode == "F":
         return _to_8_bits(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -64,7 +64,7 @@ def flat_image(image: Image.Image) -> Image.Image:
 
 
 def fit_image(image: Image.Image, min_height: int, max_height: int, max_width: int) -> Image.Image:
-    """Scale a low image up by a whole factor to `min_height`, a large one down into the maxima (pixels)."""
+    """Scale a small image up by a whole factor to `min_height`, a large one down to the maxima (pixels)."""
     width, height = image.size
     factor = min(math.ceil(min_height / height), max(1, max_width // width))
     if factor > 1:
@@ -75,7 +75,7 @@ def fit_image(image: Image.Image, min_height: int, max_height: int, max_width: i
 
 
 def encode_image(image: Image.Image, kind: str, **options) -> bytes:
-    """The bytes of `image` as a file of that kind (`PNG`, `GIF`, ...)."""
+    """Encode an image as a file of that kind (`PNG`, `GIF`, ...)."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
