@@ -225,7 +225,7 @@ def test_two_workers_train_as_one_does(numbers, alone, tmp_path):
 def test_a_killed_worker_ends_the_other_and_the_cluster_resumes(numbers, tmp_path, victim):
     command = (tmp_path, numbers, "--model-dir", tmp_path / "m", *FLAGS, "--num-epoch", "5")
     with two_workers(*command) as (processes, logs):
-        end = time.monotonic() + 300
+        end = time.monotonic() + 600
         while "Step 30:" not in logs[0].read_text():
             assert time.monotonic() < end and processes[0].poll() is None, logs[0].read_text()
             time.sleep(0.2)
