@@ -19,6 +19,7 @@ setup(
     packages=find_packages(include=["aocr", "aocr.*"]),
     package_data={
         "aocr.folder": ["box/*"],
+        "aocr.report": ["page.html"],
         "aocr.serving": ["pages/*"],
         "aocr.synth.fonts": ["everyday.txt"],
         "aocr.synth.texts": ["signs.txt", "words.txt.xz", "words-copyright.txt"],

@@ -40,10 +40,8 @@ class Drift(NamedTuple):
 
 def attention_centres(prediction: Prediction) -> np.ndarray:
     """Return the centre of attention of each character, in memory columns: (number of characters,)."""
-    if prediction.attention is None:
-        return np.zeros(0)
     weights = np.asarray(prediction.attention, np.float64)[: len(prediction.characters)]
-    return weights @ np.arange(weights.shape[1]) / np.maximum(weights.sum(1), 1e-9) if len(weights) else np.zeros(0)
+    return weights @ np.arange(weights.shape[1]) / np.maximum(weights.sum(1), 1e-9)
 
 
 def attention_drift(prediction: Prediction, direction: int = 1) -> Drift:

@@ -22,13 +22,7 @@ def pluralise(number: int, noun: str) -> str:
 
 
 def warn_of(log: logging.Logger, reasons: Sequence[str], what: str) -> None:
-    """Warn of left-out items: the first few by name, then their number.
-
-    Args:
-      log: the logger.
-      reasons: name and reason of each item.
-      what: what they are, such as `images left out`.
-    """
+    """Warn of left-out items: the `reasons` of the first few, then the number of all, `what` they are."""
     for reason in reasons[:NUM_NAMED]:
         log.warning("%s", reason)
     if len(reasons) > NUM_NAMED:
@@ -58,11 +52,8 @@ def prediction_json(
 ) -> str:
     """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives.
 
-    Args:
-      path: of the image.
-      prediction: what was read.
-      attention: also include the weights, a list of columns for each step, and the width of a column in pixels.
-      min_confidence: threshold of the field `sure`; None: omit it.
+    `attention` adds the weights, a list of columns for each step, and the width of a column in pixels.
+    `min_confidence` adds the field `sure`: whether the confidence reaches it.
     """
     value = {
         "path": path,
