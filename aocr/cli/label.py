@@ -178,9 +178,9 @@ def _print_summary(args: argparse.Namespace, labelling, num_new: int, model: str
     from aocr.report.lines import pluralise
     from aocr.serving.labelling.label_files import Kind
 
-    progress, validation = labelling.progress(), labelling.files.paths[Kind.VALIDATION]
-    print(f"{pluralise(num_new, 'new label')}; {progress.labelled} of {progress.total} images have one.")
-    if progress.labelled and os.path.exists(validation):
+    num_labels, validation = len(labelling.texts), labelling.files.paths[Kind.VALIDATION]
+    print(f"{pluralise(num_new, 'new label')}; {num_labels} of {len(labelling.images)} images have one.")
+    if num_labels and os.path.exists(validation):
         start = [] if files.is_graph(model) else ["--init-from", model]
         command = shlex.join(["aocr", "train", args.labels, "--validation", validation, *start, "--model-dir", "DIR"])
         print(escape_control(f"Next: {command}"))

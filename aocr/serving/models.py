@@ -74,16 +74,16 @@ class Version:
 
     def __init__(self, number: int, path: str, batch_size: int):
         self.number = number
-        predictor = self._predictor = load(path, batch_size=batch_size)
+        predictor = self.predictor = load(path, batch_size=batch_size)
         self.config: ModelConfig = predictor.config
-        self.description = predictor.source
 
         def make_reader(read_config: ReadConfig) -> Read:
+            """Return the function that reads encoded images with `read_config`; this may take seconds."""
             if read_config == ReadConfig():
                 return predictor.read_encoded
             return Predictor(predictor.reader.with_config(read_config), batch_size).read_encoded
 
-        self._reader = lru_cache(MAX_READERS)(make_reader)
+        self.reader = lru_cache(MAX_READERS)(make_reader)
         blank = io.BytesIO()  # a first batch makes TensorFlow trace its graph, and shows whether the model can read
         Image.new("L", (2 * self.config.height, self.config.height), 255).save(blank, "PNG")
         predictor.read_encoded(2 * [blank.getvalue()])
@@ -92,14 +92,10 @@ class Version:
         """Return the width of an image at the network's height, in pixels."""
         return min(int(width_at(self.config.height, width, height)), self.config.network_width)
 
-    def reader(self, read_config: ReadConfig) -> Read:
-        """Return the function that reads encoded images with `read_config`. May take seconds: call it in a thread."""
-        return self._reader(read_config)
-
     def read_pixels(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Read a batch of decoded images, each (H, W, C) with values from 0 to 255."""
         batch, widths, scales = pixels.batched(images, self.config, pixels.scale_image)
-        reading = self._predictor.reader.read(batch, widths)
+        reading = self.predictor.reader.read(batch, widths)
         return to_predictions(reading, scales, [image.shape[1] for image in images], self.config.charset)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 SIGNIFICANCE = 0.05
@@ -33,14 +34,12 @@ def estimate_errors(images: int, sample: int, wrong: int) -> Estimate:
     """
     if not sample:
         return Estimate(images, sample, wrong, None, images)
-    low, high = 0, images  # bisection: the probability falls as the number of errors grows
-    while low < high:
-        middle = (low + high + 1) // 2
-        if _hypergeometric_cdf(wrong, sample, middle + wrong, images + sample) >= SIGNIFICANCE:
-            low = middle
-        else:
-            high = middle - 1
-    return Estimate(images, sample, wrong, round(images * wrong / sample), low)
+
+    def is_unlikely(errors: int) -> bool:
+        return _hypergeometric_cdf(wrong, sample, errors + wrong, images + sample) < SIGNIFICANCE
+
+    at_most = bisect_left(range(1, images + 1), True, key=is_unlikely)  # the probability falls as errors grow
+    return Estimate(images, sample, wrong, round(images * wrong / sample), at_most)
 
 
 def _hypergeometric_cdf(wrong: int, sample: int, errors: int, total: int) -> float:

@@ -40,11 +40,10 @@ def guess_label(sample: Sample) -> Guess:
     The score is the label's probability, less that of the reading if the two differ: from -1 (the model is certain
     of another text) to 1 (certain of the label). A label with symbols unknown to the model has probability 0.
     """
-    reading = dataclasses.replace(sample.prediction, attention=None)
     likelihood = 0.0 if math.isnan(sample.log_likelihood) else math.exp(sample.log_likelihood)
-    score = likelihood - (0.0 if sample.correct else reading.uncalibrated)
-    rank = (round(score, 2), -normalised_edit_distance(reading.text, sample.label), score)
-    return Guess(sample.label, score, rank, reading)
+    score = likelihood - (0.0 if sample.correct else sample.prediction.uncalibrated)
+    rank = (round(score, 2), -normalised_edit_distance(sample.prediction.text, sample.label), score)
+    return Guess(sample.label, score, rank, sample.prediction)
 
 
 def read_images(
@@ -60,10 +59,7 @@ def read_images(
 
 
 def read_labels(model_dir: str, annotations: str, data_base_dir: str | None = None) -> list[tuple[str, Guess]]:
-    """Compare existing labels with the model's readings.
-
-    Returns:
-      The path of each image as in the annotation file, and the guess.
+    """Compare existing labels with the model's readings; return (path as in the annotation file, guess) of each.
 
     Raises:
       AnnotationError, DatasetError: the file does not exist, or has no usable line.

@@ -35,11 +35,7 @@ class AppendedLines(NamedTuple):
 
 
 class LabelFiles:
-    """The annotation file, the one for images drawn at random, and the list of unreadable images.
-
-    Args:
-      output: the annotation file; the other two are beside it.
-      data_base_dir: another folder that paths in existing files may be relative to.
+    """The annotation file `output`; beside it, the one for images drawn at random and the list of unreadable images.
 
     Raises:
       ConfigError: `output` is a folder or remote.

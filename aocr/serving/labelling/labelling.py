@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from aocr.errors import AocrError
@@ -12,11 +11,8 @@ from aocr.serving.labelling.estimate import Estimate, estimate_errors
 from aocr.serving.labelling.guesses import Guess
 from aocr.serving.labelling.label_files import AppendedLines, Kind, LabelFiles
 from aocr.serving.labelling.queue import Queue, QueuedImage
+from aocr.serving.web import HTTPError
 from aocr.text.charset import normalise
-
-
-class StaleRequestError(AocrError):
-    """A request refers to another image than the current one, or to outdated numbers."""
 
 
 class Decision(NamedTuple):
@@ -32,31 +28,11 @@ class Decision(NamedTuple):
     """Whether the text differs from the suggested one."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Numbers of images."""
-
-    total: int
-    labelled: int
-    unreadable: int
-    skipped: int
-    validation: int
-    """Labelled images that were drawn at random."""
-    changed: int
-    """Images of this run whose suggested text was corrected."""
-    decided: int
-    """Images of this run that were labelled one by one."""
-
-
 class Labelling:
     """The images, the files that decisions are written to, and the queue. Not thread-safe.
 
-    Args:
-      images: real paths, without duplicates.
-      guesses: of each image.
-      label_files: where decisions are written; images already in them count as decided.
-      seed: of the random draws.
-      was_trained_on: path -> whether the model was trained on this image, so that its guess is not representative.
+    `images` are real paths, without duplicates; those already in `label_files` count as decided. `was_trained_on`
+    says of a path whether the model was trained on this image, so that its guess is not representative.
     """
 
     def __init__(
@@ -90,7 +66,7 @@ class Labelling:
         """Label the current image.
 
         Raises:
-          StaleRequestError: another image is current.
+          HTTPError: another image is current (409).
           AocrError: the text is empty or not a single line, or the file cannot be written.
         """
         image, text = self._current(index), normalise(text.strip())
@@ -113,7 +89,7 @@ class Labelling:
     def _current(self, index: int) -> QueuedImage:
         image = self.queue.current()
         if image is None or image.index != index:
-            raise StaleRequestError("Another image is shown now. Is this page open in a second window?")
+            raise HTTPError(409, "Another image is shown now. Is this page open in a second window?")
         return image
 
     def _add_to_history(self, decision: Decision) -> None:
@@ -175,7 +151,7 @@ class Labelling:
         """Accept the texts of `acceptable(threshold)`, if these are still the `count` images shown to the person."""
         rest = self.acceptable(threshold)
         if len(rest) != count:
-            raise StaleRequestError(f"There are {len(rest)} images now, not {count}. Check the estimate again.")
+            raise HTTPError(409, f"There are {len(rest)} images now, not {count}. Check the estimate again.")
         if rest:
             images = [QueuedImage(i, False) for i in rest]
             self._decide(Kind.TRAINING, images, [self.guesses[i].text for i in rest])
@@ -185,14 +161,15 @@ class Labelling:
         self.guesses = guesses
         self.queue.ranks = [guess.rank for guess in guesses]
 
-    def progress(self) -> Progress:
-        """Return the progress so far."""
-        return Progress(
-            total=len(self.images),
-            labelled=len(self.texts),
-            unreadable=len(self.unreadable),
-            skipped=len(self.queue.skipped),
-            validation=len(self._at_random & set(self.texts)),
-            changed=sum(decision.is_changed for decision in self.history),
-            decided=sum(len(decision.texts) == 1 and decision.texts[0] != "" for decision in self.history),
-        )
+    def progress(self) -> dict[str, int]:
+        """Return the numbers of images that the page shows."""
+        return {
+            "total": len(self.images),
+            "labelled": len(self.texts),
+            "unreadable": len(self.unreadable),
+            "skipped": len(self.queue.skipped),
+            "validation": len(self._at_random & set(self.texts)),
+            # in this run: suggested texts that were corrected, and images that were labelled one by one
+            "changed": sum(decision.is_changed for decision in self.history),
+            "decided": sum(len(decision.texts) == 1 and decision.texts[0] != "" for decision in self.history),
+        }

@@ -25,11 +25,7 @@ class QueuedImage:
 class Queue:
     """The order in which images are shown. The same seed and decisions give the same order.
 
-    Args:
-      ranks: of all images.
-      open: indexes of the images that wait for a decision.
-      seed: of the random draws.
-      num_shown: images shown in earlier runs.
+    `open` are the indexes of the images that wait for a decision; `num_shown` counts those shown in earlier runs.
     """
 
     def __init__(self, ranks: Sequence[Rank], open: Sequence[int], seed: int = 0, num_shown: int = 0):
