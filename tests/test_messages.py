@@ -36,7 +36,7 @@ def test_warning_of_files_that_are_not_images(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     done = run_aocr("dataset", tmp_path, tmp_path / "d.tfrecords", "--label-from-filename")
     assert done.returncode == 0
-    assert "2 .avif, 1 without ending" in done.stderr
+    assert "2 .avif, 1 without extension" in done.stderr
 
 
 def test_warning_of_labels_outside_the_charset(trained, few):
