@@ -25,8 +25,25 @@ from aocr.cli.main import main
 
 machine.start_tensorflow()
 
+WITHOUT_GRAPPLER = """
+import tensorflow as tf
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+"""
+exec(WITHOUT_GRAPPLER)  # optimising a graph costs more than the few steps of a test gain
+
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
+
+
+AS_IN_TESTS = f"""
+import sys
+from aocr import machine
+from aocr.cli.main import main
+machine.start_tensorflow()
+{WITHOUT_GRAPPLER}
+sys.exit(main(sys.argv[1:]))
+"""
+"""The program with the same graphs as in the tests' own process, for results that are equal to the bit."""
 
 
 def start_aocr(*args, env=None, program=("-m", "aocr"), **options) -> subprocess.Popen:
@@ -158,12 +175,6 @@ def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
     return folder
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(shared):
-    """The user's cache, which is not that of whoever runs the tests."""
-    os.environ["XDG_CACHE_HOME"] = str(shared("cache", lambda folder: None))
-
-
 @pytest.fixture(autouse=True)
 def same_start():
     """Each test starts alike, whatever ran in its process before: random numbers, kernels, environment."""
@@ -200,10 +211,3 @@ def folder(trained, tmp_path) -> Path:
     """A copy of `trained` that a test may change."""
     shutil.copytree(trained, tmp_path / "m")
     return tmp_path / "m"
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch) -> Path:
-    """An empty folder in place of the user's cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "aocr"

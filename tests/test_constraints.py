@@ -147,10 +147,10 @@ def test_long_patterns():
 
 def test_words_longer_than_the_model_reads(caplog):
     """Even a word of a million characters costs nothing."""
-    how = ReadConfig(lexicon=("ab", "a" * 1_000_000, "b1", "a" * 10))
-    (constraint,) = make_constraints(how, CHARSET, 10)
+    read_config = ReadConfig(lexicon=("ab", "a" * 1_000_000, "b1", "a" * 10))
+    (constraint,) = make_constraints(read_config, CHARSET, 10)
     assert len(constraint.keys) == 4 and constraint.distances[0] == 2
-    assert "2 entries are longer than the 9 characters of the model" in caplog.text
+    assert "2 entries are longer than the model's 9 characters" in caplog.text
     for weight in (None, 2.0):
         with pytest.raises(ConfigError, match="its shortest text has 10 characters, the model writes up to 9"):
             make_constraints(ReadConfig(lexicon=("a" * 10,), lexicon_weight=weight), CHARSET, 10)

@@ -105,18 +105,18 @@ def test_without_a_terminal_no_clock_ticks(capsys):
 
 def test_an_unwritable_tensorboard_folder_stops_nothing(tmp_path, caplog):
     (tmp_path / "logs").write_text("a file")
-    with Display(shown=False) as display, a_monitor(display, tmp_path, step=10) as noted:
+    with Display(is_enabled=False) as display, a_monitor(display, tmp_path, step=10) as noted:
         noted.note_step(tf.constant(2.0), 32, 0.1, False)
     assert (tmp_path / "logs").read_text() == "a file" and "TensorBoard" in caplog.text
 
 
 def test_losses_are_averaged_and_the_history_is_kept(tmp_path):
-    with nullcontext(Display(shown=False)) as display, a_monitor(display, tmp_path, step=9) as noted:
+    with nullcontext(Display(is_enabled=False)) as display, a_monitor(display, tmp_path, step=9) as noted:
         for loss in (1.0, 2.0):
             noted.note_step(tf.constant(loss), 32, 0.1, False)
         assert noted.begin_check() == 1.5
         noted.end_check(1.5, None, "")
         noted.state.step = 19
         noted.end_check(1.0, None, "")
-    restarted = a_monitor(Display(shown=False), tmp_path, step=10)
+    restarted = a_monitor(Display(is_enabled=False), tmp_path, step=10)
     assert [(point.step, point.loss) for point in restarted._points] == [(9, 1.5)]

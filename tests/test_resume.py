@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
+from conftest import AS_IN_TESTS, SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
 
 from aocr.config import ModelConfig, TrainConfig
 from aocr.errors import CheckpointError
@@ -38,7 +38,7 @@ def flags(model_dir, *more):
 
 
 def start(*args):
-    return start_aocr(*args, stderr=subprocess.PIPE)
+    return start_aocr(*args, program=("-c", AS_IN_TESTS), stderr=subprocess.PIPE)
 
 
 def newest_step(model_dir) -> int:

@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
+from conftest import AS_IN_TESTS, SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
 
 from aocr.config import ModelConfig
 from aocr.data.automatic import KEYS_PER_PART, NUM_PARTS, validation_mask
@@ -187,7 +187,7 @@ def test_a_kill_in_the_last_phase_changes_nothing(lines, tmp_path):
     argv = ("train", folder / "numbers.txt", *SMALL, "--look-alikes", "20", *often, "--model-dir")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert "From here on the validation images are trained on too." in log_of(run_aocr(*argv, whole))
-    process = start_aocr(*argv, killed, stderr=subprocess.PIPE)
+    process = start_aocr(*argv, killed, program=("-c", AS_IN_TESTS), stderr=subprocess.PIPE)
     after = iter(process.stderr)
     assert any("trained on too" in line for line in after)
     assert any("s, loss: " in line for line in after) and any("s, loss: " in line for line in after)

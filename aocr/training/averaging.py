@@ -41,7 +41,7 @@ class WeightAverage:
         tf.cond((step + 1) % UPDATE_STEPS == 0, move, lambda: step)
 
     def adopt(self) -> None:
-        """Give the model the averaged weights for good."""
+        """Assign the averaged weights to the model."""
         for name, value in self.weights.items():
             value.assign(self.averages[name])
 

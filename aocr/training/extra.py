@@ -38,7 +38,7 @@ from aocr.synth.pipeline import faces_for
 from aocr.text.charset import Charset
 from aocr.training.calibration import TemperedReader, confidences_at
 from aocr.training.monitor import log
-from aocr.training.prepare import Plan
+from aocr.training.prepare import Plan, part_of
 from aocr.training.request import TrainRequest
 from aocr.training.threshold import MAX_WRONG, find_threshold
 
@@ -75,8 +75,7 @@ def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Unlabelled]:
             excluded |= dict.fromkeys(digests_of(data), "images of --exclude")
         if plan.validation_data:
             data, part = plan.validation_data
-            is_held_out = data.summary.held_out if part == "validation" else None
-            excluded |= dict.fromkeys(digests_of(data, is_held_out), "validation images")
+            excluded |= dict.fromkeys(digests_of(data, part_of(data, part)), "validation images")
         output = os.path.join(folder, "unlabelled.tfrecords")
         yield Unlabelled(build_unlabelled(request.unlabeled, output, excluded, request.data_base_dir), excluded)
 
@@ -178,15 +177,11 @@ class ExtraImages:
             digests = [pixel_digest(example.image) for example in read_examples(path)]
         except AocrError:
             return False
-        is_validated = np.isin(summary.split_keys, self._validation_keys()).any()  # if labelled in the meantime
+        data, part = self._plan.validation_data or (self._plan.data, "validation")
+        validation_keys = data.summary.split_keys[part_of(data, part)]
+        is_validated = np.isin(summary.split_keys, validation_keys).any()  # if labelled in the meantime
         is_too_wide = (network_widths(summary.sizes, self._plan.config) > self._max_width).any()
         return not is_validated and not is_too_wide and not any(digest in self._excluded for digest in digests)
-
-    def _validation_keys(self) -> np.ndarray:
-        """Return (N,) int64 digests of the validation images."""
-        dataset, part = self._plan.validation_data or (self._plan.data, "validation")
-        summary = dataset.summary
-        return summary.split_keys if part == "all" else summary.split_keys[summary.held_out]
 
     def remove_files(self) -> None:
         """Remove the extra images once the training has ended."""

@@ -58,10 +58,8 @@ def run_loop(
     take_step = TrainStep(learner, config, cluster)
     with monitor:
         for epoch, number, batch in feed(plan, config, learner, schedule, extra, monitor.display):
-            if (
-                state.step == state.decay_start
-            ):  # single steps stray far from the average, and a short decay stays there
-                learner.average.adopt()
+            if state.step == state.decay_start:
+                learner.average.adopt()  # the latest weights are far from the average, too far for a short decay
             rate = schedule.learning_rate
             loss = take_step(batch, rate, state.step)
             state.step, state.epoch, state.batch = state.step + 1, epoch, number + 1

@@ -65,7 +65,7 @@ class Plan:
     @property
     def num_validation(self) -> int:
         """Number of validation images."""
-        return int(_part_of(*self.validation_data).sum()) if self.validation_data else 0
+        return int(part_of(*self.validation_data).sum()) if self.validation_data else 0
 
     def log(self) -> None:
         """Log the charset, the limits, the split and the records that are left out."""
@@ -113,7 +113,7 @@ class Plan:
         return f"validating on {count} {which}{end}{'' if seen else ')'}"
 
 
-def _part_of(dataset: Dataset, part: str) -> np.ndarray:
+def part_of(dataset: Dataset, part: str) -> np.ndarray:
     """Return (N,) bool, the records of a dataset in a part: `all` or `validation`."""
     held_out = dataset.summary.held_out
     return held_out if part == "validation" else np.ones(len(held_out), bool)
@@ -297,5 +297,5 @@ def _training_batches(
 
 
 def _validation_batches(dataset: Dataset, part: str, batch_size: int, config: ModelConfig) -> Batches:
-    widths = automatic.network_widths(dataset.summary.sizes[_part_of(dataset, part)], config)
+    widths = automatic.network_widths(dataset.summary.sizes[part_of(dataset, part)], config)
     return Batches(dataset.paths, config, plan_batches(widths, batch_size, config), dataset.summary, part)
