@@ -8,32 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from aocr.config import ModelConfig, ReadConfig
-from aocr.data.images import as_png
-from aocr.data.preprocess import batched
+from aocr.data.preprocess import batched, decodable
 from aocr.model.recognizer import Recognizer
 from aocr.reading.constraints import make_constraints
 from aocr.reading.reader import Pixels, Reader
 from aocr.results import Reading
 from aocr.text.search import Constraint
-
-
-def decode_with_fallback(decode: Callable, images: Sequence[bytes]) -> Pixels:
-    """Decode images with TensorFlow, or convert them with Pillow first if TensorFlow cannot decode them.
-
-    `decode` maps a batch of encoded images to the arrays of `Pixels`.
-    """
-    try:
-        return Pixels(*map(np.asarray, decode(images)))
-    except tf.errors.InvalidArgumentError:
-        return Pixels(*map(np.asarray, decode([_decodable(decode, image) for image in images])))
-
-
-def _decodable(decode: Callable, image: bytes) -> bytes:
-    try:
-        decode([image])
-    except tf.errors.InvalidArgumentError:
-        return as_png(image)
-    return image
 
 
 class NetworkReader(Reader):
@@ -100,7 +80,11 @@ class NetworkReader(Reader):
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
         """See `Reader.transform`."""
-        return decode_with_fallback(lambda data: self._call("transform", data), images)
+        try:
+            parts = self._call("transform", images)
+        except tf.errors.InvalidArgumentError:
+            parts = self._call("transform", [decodable(image) for image in images])
+        return Pixels(*map(np.asarray, parts))
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
         """See `Reader.read`."""
