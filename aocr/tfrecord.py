@@ -56,7 +56,7 @@ def _row_tables():
     import numpy as np
 
     byte = np.arange(256, dtype=np.uint32)
-    state = byte  # after each possible byte
+    state: np.ndarray = byte  # after each possible byte
     for _ in range(8):
         state = state >> 1 ^ (state & 1) * np.uint32(_POLYNOMIAL)
     shift_tables = np.array([state, byte, byte << 8, byte << 16])  # of one byte

@@ -172,8 +172,8 @@ def export(
     """Export a model and check the export.
 
     Args:
-      predictor: the model, loaded by `load_network` in float32.
-      export_dir: folder to write to; made if it is missing.
+      predictor: loaded by `load_network` in float32.
+      export_dir: made if it is missing.
       kind: a name of `FORMATS`.
       numbered: whether an export that is a folder goes to a new numbered folder in `export_dir`.
       quantize: one of the format's `QUANTIZATIONS`; None: keep float32.
@@ -183,9 +183,8 @@ def export(
       Path of the folder or the main file written.
 
     Raises:
-      ConfigError: see `check_choice`.
-      ExportError: a package is missing, the export cannot be written, or it does not read like the model; then
-        nothing is left behind.
+      ConfigError, ExportError: as of `check_choice`; the export cannot be written, or it does not read like the model.
+        Nothing is left behind.
     """
     form: Any = FORMATS[kind]
     check_choice(kind, quantize, dataset is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
@@ -21,36 +21,16 @@ from aocr.text.charset import Charset
 from aocr.text.metrics import score
 
 
-class Workers(Protocol):
-    """Processes that share the reading."""
-
-    worker: int
-    """Index of this process."""
-    num_workers: int
-
-    def exchange(self, value: object) -> list:
-        """Return the values of all workers, in their order."""
-        ...
-
-
 class Evaluator:
     """Reads the images of a dataset and compares them with their labels.
 
     Args:
-      reader: of the model.
-      batches: of the dataset.
-      charset: of the model.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
-      workers: processes that share the reading; None: this process reads everything.
+      workers: the Cluster of processes that share the reading; None: this process reads everything.
     """
 
     def __init__(
-        self,
-        reader: NetworkReader,
-        batches: Batches,
-        charset: Charset,
-        use_distance: bool = True,
-        workers: Workers | None = None,
+        self, reader: NetworkReader, batches: Batches, charset: Charset, use_distance: bool = True, workers: Any = None
     ):
         self.reader, self.batches, self.charset, self.use_distance = reader, batches, charset, use_distance
         self.workers = workers if workers and workers.num_workers > 1 else None
@@ -116,7 +96,6 @@ def evaluate(
 
     Args:
       predictor: from `load_network`.
-      dataset: images and labels.
       part: `all`, or the `training` or `validation` part of the hash split.
       use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
       keep_source: whether samples keep the encoded image and the attention.

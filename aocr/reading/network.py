@@ -17,18 +17,9 @@ from aocr.text.search import Constraint
 
 
 class NetworkReader(Reader):
-    """Reads with the network in TensorFlow.
+    """Reads with the network in TensorFlow; by default greedily and any text.
 
     A single image at the start is read eagerly, which is faster than tracing a graph; everything after it with graphs.
-
-    Args:
-      model: the network.
-      config: of the model.
-      read_config: beam and constraints; None: greedy, any text.
-      temperature: of the confidence.
-
-    Attributes:
-      functions: tf.functions `transform`, `read` and `log_likelihood`, each traced once for batches of any shape.
 
     Raises:
       ConfigError: a pattern or lexicon cannot be used with this model.
@@ -62,7 +53,7 @@ class NetworkReader(Reader):
         weights = tf.TensorSpec((None, None), tf.float32)
         self.model, self.config, self.temperature = model, config, temperature
         self.num_alternatives = read_config.alternatives
-        self.functions = {
+        self.functions = {  # each traced once for batches of any shape
             "transform": function(lambda data: batched(data, config), encoded),
             "read": function(read, images, widths),
             "log_likelihood": function(log_likelihood, images, widths, ids, ids, weights),

@@ -29,11 +29,7 @@ _Result = TypeVar("_Result")
 
 
 class OnnxGraph:
-    """A network as an ONNX file, ready to run.
-
-    Args:
-      path: the model folder or the file it comes from, for messages.
-      data: the file, as `aocr.onnx.file.write_graph` writes it.
+    """A network ready to run: the data of an ONNX file, and for messages the path it comes from.
 
     Raises:
       CheckpointError: it is not an ONNX file of aocr, or it is damaged.
@@ -127,11 +123,7 @@ class OnnxDecoder:
 
 
 class OnnxReader(Reader):
-    """Reads with an ONNX graph.
-
-    Args:
-      graph: of the network.
-      read_config: beam and constraints; None: greedy, any text.
+    """Reads with an ONNX graph; by default greedily and any text.
 
     Raises:
       ConfigError: a pattern or lexicon cannot be used with this model.
