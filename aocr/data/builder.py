@@ -138,7 +138,6 @@ def build_records(
     Args:
       source: annotation file, TFRecord file (or a glob or stem), or with `label_from_filename` a folder.
       output: path of the TFRecord file, or stem of the shards; it appears only when it is complete.
-      options: how.
       progress: called with the number of lines read after each.
 
     Raises:

@@ -17,7 +17,6 @@ from aocr.reading.network import NetworkReader
 from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor
 from aocr.results import EvalReport, Prediction, Reading, Sample
-from aocr.text.charset import Charset
 from aocr.text.metrics import score
 
 
@@ -29,10 +28,8 @@ class Evaluator:
       workers: the Cluster of processes that share the reading; None: this process reads everything.
     """
 
-    def __init__(
-        self, reader: NetworkReader, batches: Batches, charset: Charset, use_distance: bool = True, workers: Any = None
-    ):
-        self.reader, self.batches, self.charset, self.use_distance = reader, batches, charset, use_distance
+    def __init__(self, reader: NetworkReader, batches: Batches, use_distance: bool = True, workers: Any = None):
+        self.reader, self.batches, self.use_distance = reader, batches, use_distance
         self.workers = workers if workers and workers.num_workers > 1 else None
         self.seconds = 0.0
         self.num_timed = 0
@@ -55,13 +52,14 @@ class Evaluator:
         likelihoods = self.reader.log_likelihood(batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
         scales = batch.scales.numpy()
         widths = np.round(batch.widths.numpy() * scales).astype(int).tolist()
-        predictions = to_predictions(reading, scales, widths, self.charset, self.reader.num_alternatives)
+        config = self.batches.config
+        predictions = to_predictions(reading, scales, widths, config.charset, self.reader.num_alternatives)
         indices, labels, comments, images = (
             part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record)
         )
         for i, prediction in enumerate(predictions):
             label = labels[i].decode("utf-8")
-            is_expressible = not self.charset.missing(label) and len(label) <= self.batches.config.max_prediction
+            is_expressible = not config.charset.missing(label) and len(label) <= config.max_prediction
             sample = Sample(
                 name=comments[i].decode("utf-8", "replace") or f"record {indices[i] + 1}",
                 label=label,
@@ -106,7 +104,7 @@ def evaluate(
     config = predictor.config
     plan = plan_batches(network_widths(dataset.summary.sizes, config), predictor.batch_size, config)
     batches = Batches(dataset.paths, config, plan, dataset.summary, part, keep_source=True)
-    evaluator = Evaluator(predictor.reader, batches, config.charset, use_distance)  # type: ignore[arg-type]
+    evaluator = Evaluator(predictor.reader, batches, use_distance)  # type: ignore[arg-type]
     by_index = {i: sample if keep_source else _without_arrays(sample) for i, sample in evaluator.samples()}
     samples = [by_index[i] for i in sorted(by_index)]
     return evaluator.report(samples, dataset.skipped), samples
