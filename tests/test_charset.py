@@ -32,9 +32,10 @@ def test_round_trip():
         assert charset.decode(charset.encode(text)) == text
 
 
-def test_size_and_equality():
+def test_membership_and_size():
     charset = Charset("ab😀")
     assert len(charset) == 3 and charset.vocabulary_size == 6
+    assert "a" in charset and "😀" in charset and "c" not in charset and "" not in charset
     assert charset == Charset("ab😀") != Charset("ba😀") and hash(charset) == hash(Charset("ab😀"))
 
 

@@ -126,11 +126,7 @@ def _move(folder: str, target: str, form: Format) -> None:
 
 
 def _check_replaceable(folder: str, target: str, form: Format) -> None:
-    """Check that an export overwrites only files of an earlier export.
-
-    Raises:
-      ExportError: a file of such a name exists without the main file beside it.
-    """
+    """Refuse to overwrite files of the same names without an export's main file beside them."""
     if files.exists(os.path.join(target, form.MAIN_FILE)):
         return
     for name in files.names_in(folder):

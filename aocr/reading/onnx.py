@@ -133,11 +133,7 @@ class OnnxReader(Reader):
             return Pixels(*pixels.batched([canonical_image(image).data for image in images], self.config))
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
-        """See `Reader.read`.
-
-        Raises:
-          CheckpointError: the graph is damaged.
-        """
+        """See `Reader.read`."""
         if self._beam == 1 and not self._constraints:
             return self.graph.read(images, widths)
         return search(

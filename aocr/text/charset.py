@@ -67,6 +67,9 @@ class Charset:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    def __contains__(self, char: str) -> bool:
+        return char in self._ids
+
     @property
     def vocabulary_size(self) -> int:
         """V: the number of symbols including PAD, GO and EOS."""
