@@ -267,9 +267,7 @@ def damaged_exports(good: bytes) -> dict[str, bytes]:
         "another program's": changed(lambda model: model.ClearField("metadata_props")),
         "weights in another file": changed(with_external_data),
         "newer": with_metadata("format", "2"),
-        "no settings": with_metadata("model", "[]"),
         "no charset": with_metadata("model", "{}"),
-        "no temperature": with_metadata("temperature", "nan"),
     }
 
 

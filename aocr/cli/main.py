@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 
 from aocr import __version__
 from aocr.cli import dataset, export, import_model, label, legacy, options, predict, serve, synth, test, train
@@ -202,6 +203,7 @@ def entry_point() -> None:
         sys.exit("aocr: a standard stream is closed. Redirect it to /dev/null instead.")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about images that it reads all the same
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # everything is saved: Ctrl-C may simply end the process
     if code and "TF_CONFIG" in os.environ:  # TensorFlow would wait half a minute for workers that are gone

@@ -88,14 +88,8 @@ def share_work(
 ) -> tuple[Share, BatchPlan]:
     """Divide the training data among workers: by file if every worker gets images, otherwise by record.
 
-    Args:
-      plan: of the whole batches.
-      widths: (N,) widths of the training images.
-      files: (N,) number of the file that holds each.
-      worker, num_workers: number of this worker, and of all.
-
-    Returns:
-      The worker's share, and the plan of its batches.
+    `plan` is that of the whole batches; (N,) `widths` and `files` are the width of each training image and the number
+    of its file. Returns the worker's share, and the plan of its batches.
     """
     parts = [widths[files % num_workers == number] for number in range(num_workers)]
     if num_workers == 1 or not all(len(part) for part in parts):

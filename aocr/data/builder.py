@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-import tensorflow as tf
-
 from aocr import files
 from aocr.config import MAX_LENGTH
 from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
 from aocr.data.build_report import BuildReport, Drop, Tally
-from aocr.data.images import MAX_BYTES, as_png, canonical_image
+from aocr.data.images import MAX_BYTES, canonical_image
+from aocr.data.preprocess import decodable
 from aocr.data.record_files import RecordWriter, matching_files
 from aocr.data.records import Example, is_tfrecord, read_examples
 from aocr.errors import AnnotationError, CharsetError, ImageError
@@ -109,18 +108,9 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
         return drop(MISSING, str(error))
     try:
         image = canonical_image(data, name)
-        return Example(_decodable(image.data, name), label, comment, image.width, image.height)
+        return Example(decodable(image.data, name), label, comment, image.width, image.height)
     except ImageError as error:
         return drop(BAD_IMAGE if data else ZERO_SIZE, str(error))
-
-
-def _decodable(data: bytes, name: str) -> bytes:
-    """Return an image as it is if TensorFlow can decode it, otherwise (damaged or unusual) as a new png."""
-    try:
-        tf.io.decode_image(data, expand_animations=False)
-        return data
-    except tf.errors.InvalidArgumentError:
-        return as_png(data, name)
 
 
 def _in_parallel(items: Iterable, work: Callable) -> Generator:
@@ -148,7 +138,6 @@ def build_records(
     Args:
       source: annotation file, TFRecord file (or a glob or stem), or with `label_from_filename` a folder.
       output: path of the TFRecord file, or stem of the shards; it appears only when it is complete.
-      options: how.
       progress: called with the number of lines read after each.
 
     Raises:

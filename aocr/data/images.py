@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,32 +49,6 @@ class CanonicalImage:
     """Width in pixels."""
     height: int
     """Height in pixels."""
-
-
-class _SilencedWarnings:
-    """Silences Pillow's warnings while any thread is inside; `warnings.catch_warnings` alone is not thread-safe."""
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._saved = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._saved = warnings.catch_warnings()
-                self._saved.__enter__()
-                warnings.simplefilter("ignore")
-            self._inside += 1
-
-    def __exit__(self, *error) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._saved.__exit__(*error)
-
-
-_without_warnings = _SilencedWarnings()
 
 
 def _open(data: bytes, name: str) -> Image.Image:
@@ -153,24 +125,21 @@ def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
     Raises:
       ImageError: it is empty, not an image, damaged or too large.
     """
-    with _without_warnings:
-        image = _open(data, name)
-        if _is_plain(image, data):
-            return CanonicalImage(data, image.width, image.height)
-        return _converted(image, name)
+    image = _open(data, name)
+    if _is_plain(image, data):
+        return CanonicalImage(data, image.width, image.height)
+    return _converted(image, name)
 
 
 def pixel_digest(data: bytes) -> bytes:
     """Compute a digest of the pixels of a `CanonicalImage`'s data, whatever its format."""
-    with _without_warnings:
-        picture = _open(data, "image").convert("RGB")
+    picture = _open(data, "image").convert("RGB")
     return hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).digest()
 
 
 def as_png(data: bytes, name: str = "image") -> bytes:
     """Convert an encoded image to 8-bit png, for the few damaged or unusual files that only Pillow can read."""
-    with _without_warnings:
-        return _converted(_open(data, name), name).data
+    return _converted(_open(data, name), name).data
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
@@ -214,5 +183,4 @@ def image_to_bytes(image: Any, name: str = "image") -> CanonicalImage:
         return canonical_image(bytes(image), name)
     if not isinstance(image, Image.Image):
         image = _from_array(np.asarray(image), name)
-    with _without_warnings:
-        return _converted(image, name)
+    return _converted(image, name)

@@ -10,6 +10,16 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from aocr.config import ModelConfig, width_at
+from aocr.data.images import as_png
+
+
+def decodable(data: bytes, name: str = "image") -> bytes:
+    """Return an image as it is if TensorFlow can decode it, otherwise (damaged or unusual) as a new png."""
+    try:
+        tf.io.decode_image(data, expand_animations=False)
+        return data
+    except tf.errors.InvalidArgumentError:
+        return as_png(data, name)
 
 
 def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from aocr import files
-from aocr.checksum import HEAD_BYTES, is_head
 from aocr.errors import DatasetError
 from aocr.text.charset import normalise
+from aocr.tfrecord import HEAD_BYTES, is_head
 
 FRAME_BYTES = 16
 """Bytes around each record in a TFRecord file: its length (8) and two checksums (4 each)."""
@@ -34,15 +34,6 @@ class Example:
     """Width of the image in pixels; 0 if unknown (a record of aocr 0.7.6)."""
     height: int = 0
     """Height of the image in pixels; 0 if unknown."""
-
-
-def serialize(example: Example) -> bytes:
-    """Encode a record: features image, label (UTF-8), comment; and width, height, which aocr 0.7.6 ignores."""
-    texts = {"image": example.image, "label": example.label.encode(), "comment": example.comment.encode()}
-    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for name, v in texts.items()}
-    for name, value in (("width", example.width), ("height", example.height)):
-        features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
 def _text(value: bytes) -> str:

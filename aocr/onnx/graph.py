@@ -47,10 +47,7 @@ class Graph:
     """An ONNX graph being written: `graph.Add(a, b)` appends an Add node and returns the name of its output.
 
     Inputs are names, numbers or arrays; a Python number becomes a float32 or an int64. A nested graph, such as the
-    body of a loop, can use the tensors of the outer one, and all share one set of constants.
-
-    Args:
-      outer: the enclosing graph.
+    body of a loop, can use the tensors of the `outer` one, and all share one set of constants.
     """
 
     def __init__(self, outer: Graph | None = None):
@@ -68,16 +65,9 @@ class Graph:
         return lambda *inputs, **options: self.node(kind, *inputs, **options)
 
     def node(self, kind: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
-        """Append a node.
+        """Append a node of an operator such as `Add`; an input of None is omitted.
 
-        Args:
-          kind: operator, such as `Add`.
-          *inputs: names, numbers or arrays; None for an omitted optional input.
-          outputs: number of outputs.
-          **attributes: of the node.
-
-        Returns:
-          The name of the output, or a list of names if there are several.
+        Returns the name of the output, or a list of names if there are several.
         """
         sources = [self._source(value) for value in inputs]
         number = next(self._top._numbers)

@@ -21,13 +21,7 @@ WINDOW = 8
 
 
 class Predictor:
-    """A trained model, ready to read.
-
-    Args:
-      reader: reads the batches.
-      batch_size: images read together.
-      source: where the weights come from, for messages.
-    """
+    """A trained model, ready to read; `source` says in messages where its weights come from."""
 
     def __init__(self, reader: Reader, batch_size: int = 64, source: str = ""):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source

@@ -10,32 +10,19 @@ import contextlib
 import json
 import os
 import shutil
-import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import BinaryIO
 
 from aocr import files
-from aocr.checksum import HEAD_BYTES, is_head, masked_crc32c
 from aocr.errors import DatasetError
-from aocr.protobuf import field, varint
 from aocr.synth.drawing import Drawn
+from aocr.tfrecord import check_replaceable, encode_example, frame
 
 ANNOTATIONS = "annotations.txt"
 RECORDS_ENDING = ".tfrecords"
 IMAGES_PER_FOLDER = 1000
 RESUME = "Free disk space or check permissions, then repeat the command to resume."
-
-
-def make_record(drawn: Drawn) -> bytes:
-    """Serialize an image as a TFRecord with the features that `aocr dataset` writes, without TensorFlow."""
-    texts: dict[str, str | bytes] = {"image": drawn.data, "label": drawn.label, "comment": b""}
-    numbers = {"width": drawn.width, "height": drawn.height}
-    values = {name: field(1, field(1, value)) for name, value in texts.items()}
-    values |= {name: field(3, field(1, varint(number))) for name, number in numbers.items()}
-    data = field(1, b"".join(field(1, field(1, name) + field(2, values[name])) for name in sorted(values)))
-    length = struct.pack("<Q", len(data))
-    return b"".join(part + masked_crc32c(part).to_bytes(4, "little") for part in (length, data))
 
 
 class Writer:
@@ -134,13 +121,11 @@ class RecordWriter(Writer):
 
     def _check(self) -> None:
         for name in self._names:
-            if os.path.isdir(name):
-                raise DatasetError(name, "is a folder. Name a file to write.")
-            if os.path.exists(name) and os.path.getsize(name) and not is_head(files.read(name, HEAD_BYTES)):
-                raise DatasetError(name, "already exists and is not a TFRecord file. Name another file, or remove it.")
+            check_replaceable(name)
 
     def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        return number % len(self._names), make_record(drawn)
+        record = encode_example(drawn.data, drawn.label, drawn.width, drawn.height)
+        return number % len(self._names), frame(record)
 
 
 class FolderWriter(Writer):

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 NOWHERE = -1
+_UNREACHED = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,15 @@ class Automaton:
         """Make an automaton from arcs in any order."""
         order = np.argsort(keys, kind="stable")
         return cls(keys[order].astype(np.int64), targets[order].astype(np.int32), accepting, vocabulary_size)
+
+    def trimmed(self) -> Automaton:
+        """Return the automaton without the states from which none accepting can be reached."""
+        live = self.distances < _UNREACHED
+        numbers = np.cumsum(live) - 1
+        arcs = live[self.targets]
+        sources, symbols = np.divmod(self.keys[arcs], self.vocabulary_size)
+        keys = numbers[sources] * self.vocabulary_size + symbols
+        return Automaton.of_arcs(keys, numbers[self.targets[arcs]], self.accepting[live], self.vocabulary_size)
 
     def step(self, state: int, symbol: int) -> int:
         """Return the state after a symbol; -1 if the symbol may not follow."""
@@ -51,13 +61,12 @@ class Automaton:
         order = np.argsort(self.targets, kind="stable")
         sources = (self.keys // self.vocabulary_size)[order]
         bounds = np.searchsorted(self.targets[order], np.arange(len(self.accepting) + 1))  # of the arcs to each state
-        unreached = np.iinfo(np.int32).max
-        distances, distance = np.full(len(self.accepting), unreached, np.int32), 0
+        distances, distance = np.full(len(self.accepting), _UNREACHED, np.int32), 0
         reached = np.flatnonzero(self.accepting)
         while len(reached):
             distances[reached] = distance
             starts, counts = bounds[reached], bounds[reached + 1] - bounds[reached]
             arcs = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
             previous = np.unique(sources[arcs])
-            reached, distance = previous[distances[previous] == unreached], distance + 1
+            reached, distance = previous[distances[previous] == _UNREACHED], distance + 1
         return distances

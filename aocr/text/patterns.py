@@ -217,37 +217,26 @@ class _Subsets:
                 targets[atom] = targets.get(atom, 0) | self.closure(target)
         return targets
 
-    def build(self, start: int) -> tuple[list[tuple[int, int, int]], np.ndarray]:
-        """Return the arcs (state, number of the group of symbols, state), and which states accept."""
+    def build(self, start: int, vocabulary_size: int) -> Automaton:
+        """Make the automaton, without the states from which no text can be completed."""
         order = [self.closure(start)]
-        numbers, arcs = {order[0]: 0}, []
+        numbers = {order[0]: 0}
+        keys, targets = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for number, states in enumerate(order):
-            targets = self.after(states)
-            for group, (atoms, _) in enumerate(self.groups):
-                target = functools.reduce(operator.or_, (targets.get(atom, 0) for atom in atoms))
+            reached = self.after(states)
+            for atoms, symbols in self.groups:
+                target = functools.reduce(operator.or_, (reached.get(atom, 0) for atom in atoms))
                 if target and target not in numbers:
                     numbers[target] = len(order)
                     order.append(target)
                     if len(order) > MAX_STATES:
                         raise _too_large(self.parser.pattern)
                 if target:
-                    arcs.append((number, group, numbers[target]))
-        return arcs, np.array([bool(states >> self.end & 1) for states in order])
-
-
-def _live(arcs: list[tuple[int, int, int]], accepting: np.ndarray) -> np.ndarray:
-    """Find the states from which an accepting state can be reached."""
-    sources: list[list[int]] = [[] for _ in accepting]
-    for source, _, target in arcs:
-        sources[target].append(source)
-    live = accepting.copy()
-    waiting = np.flatnonzero(accepting).tolist()
-    while waiting:
-        for source in sources[waiting.pop()]:
-            if not live[source]:
-                live[source] = True
-                waiting.append(source)
-    return live
+                    keys.append(number * vocabulary_size + symbols)
+                    targets.append(np.full(len(symbols), numbers[target]))
+        accepting = np.array([bool(states >> self.end & 1) for states in order])
+        automaton = Automaton.of_arcs(np.concatenate(keys), np.concatenate(targets), accepting, vocabulary_size)
+        return automaton.trimmed()
 
 
 def compile_pattern(pattern: str, charset: Charset) -> Automaton:
@@ -270,18 +259,9 @@ def compile_pattern(pattern: str, charset: Charset) -> Automaton:
         raise ConfigError("--pattern", pattern, f"is not a regular expression ({error}).") from None
     except RecursionError:
         raise ConfigError("--pattern", pattern, "is nested too deeply. Make it simpler.") from None
-    subsets = _Subsets(parser, end)
-    arcs, accepting = subsets.build(start)
-    live = _live(arcs, accepting)
-    if not live[0]:
+    automaton = _Subsets(parser, end).build(start, charset.vocabulary_size)
+    if not len(automaton.accepting):
         absent = ", ".join(repr(atom) for atom, ids in parser.atoms.items() if not ids)
         reason = f": it has no symbol for {absent}." if absent else "."
         raise ConfigError("--pattern", pattern, f"matches no text of the charset{reason}")
-    numbers, size = np.cumsum(live) - 1, charset.vocabulary_size
-    keys, targets = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for source, group, target in arcs:
-        if live[target]:
-            symbols = subsets.groups[group][1]
-            keys.append(numbers[source] * size + symbols)
-            targets.append(np.full(len(symbols), numbers[target]))
-    return Automaton.of_arcs(np.concatenate(keys), np.concatenate(targets), accepting[live], size)
+    return automaton

@@ -15,7 +15,6 @@ from aocr.data.records import read_examples
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.variables import assign_weights
 from aocr.reading.evaluator import evaluate
-from aocr.reading.network import decode_with_fallback
 from aocr.reading.predictor import load_network
 from aocr.report.lines import pluralise, sample_lines
 from aocr.report.page import write_html_report
@@ -82,7 +81,7 @@ def _read_training_images(folder: ModelFolder, learner: Learner, plan: Plan) -> 
     assign_weights(folder.path, learner.model, folder.read_weights())
     samples = []
     for example in read_examples(plan.data.paths[0], NUM_READ):  # one by one, eagerly: building a graph takes longer
-        images, widths, _ = decode_with_fallback(lambda data: batched(tf.constant(data), plan.config), [example.image])
+        images, widths, _ = batched(tf.constant([example.image]), plan.config)
         reading = learner.model.read(images, widths)
         text = plan.config.charset.decode(np.asarray(reading.ids)[0])
         samples.append(Sample("", example.label, Prediction(text, float(reading.confidence[0]))))

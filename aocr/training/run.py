@@ -94,7 +94,7 @@ def _train(
         evaluator = None
         if plan.validation:
             reader = NetworkReader(model, plan.config)
-            evaluator = Evaluator(reader, plan.validation, plan.config.charset, request.use_distance, cluster)
+            evaluator = Evaluator(reader, plan.validation, request.use_distance, cluster)
         optimizer = make_optimizer(request.config, model)
         learner = Learner(model, optimizer, WeightAverage(weights_of(model)), state)
     if checkpoint:  # outside the strategy, which cannot send a variable of text to other workers
