@@ -20,6 +20,7 @@ setup(
     package_data={
         "aocr.folder": ["box/*"],
         "aocr.serving": ["pages/*"],
+        "aocr.synth": ["styles.toml"],
         "aocr.synth.fonts": ["everyday.txt"],
         "aocr.synth.texts": ["signs.txt", "words.txt.xz", "words-copyright.txt"],
     },

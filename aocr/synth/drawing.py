@@ -132,8 +132,7 @@ class Painter:
         return sheet
 
     def _height(self, rng: Random) -> int:
-        low, high = self._style.heights
-        return rng.randint((3 * low + high) // 4 if rng.random() < 0.85 else low, high)
+        return rng.randint(40 if rng.random() < 0.85 else 32, 64)
 
     def _attempt(self, rng: Random, face: Face, text: str) -> tuple[Work, str] | None:
         """Draw an image, and return its label too; None if the text is not visible."""
@@ -167,7 +166,7 @@ class Painter:
                 shade = colour(rng) if rng.random() < 0.5 else near(rng, work.ground, 40)
                 opacity = (0.15, 0.7)
             work.picture.paste(rounded(shade), mask=dimmed(view.show(sheet.behind), rng.uniform(*opacity)))
-        apply_groups((*style.behind, *style.letters, *style.over), work, rng, self._stock)
+        apply_groups((*style.letters, *style.over), work, rng, self._stock)
 
     def _blank(self, rng: Random) -> Work:
         """Draw an image without text."""
