@@ -132,6 +132,7 @@ class Painter:
         return sheet
 
     def _height(self, rng: Random) -> int:
+        """Draw the image's height, pixels."""
         return rng.randint(40 if rng.random() < 0.85 else 32, 64)
 
     def _attempt(self, rng: Random, face: Face, text: str) -> tuple[Work, str] | None:
