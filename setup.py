@@ -22,7 +22,7 @@ setup(
         "aocr.serving": ["pages/*"],
         "aocr.synth": ["styles.toml"],
         "aocr.synth.fonts": ["everyday.txt"],
-        "aocr.synth.texts": ["signs.txt", "words.txt.xz", "words-copyright.txt"],
+        "aocr.synth.texts": ["english.toml", "words.txt.xz", "words-copyright.txt"],
     },
     python_requires=">=3.11",
     install_requires=(HERE / "requirements.txt").read_text("utf-8").split(),
