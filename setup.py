@@ -21,7 +21,7 @@ setup(
         "aocr.folder": ["box/*"],
         "aocr.serving": ["pages/*"],
         "aocr.synth": ["styles.toml"],
-        "aocr.synth.fonts": ["everyday.txt"],
+        "aocr.synth.fonts": ["names.toml"],
         "aocr.synth.texts": ["english.toml", "words.txt.xz", "words-copyright.txt"],
     },
     python_requires=">=3.11",

@@ -38,7 +38,7 @@ def number(rng: Random) -> str:
     """Draw a count, year, price, percentage, time, date, telephone number or size."""
     form = weighted(rng, DATA["numbers"])
     digits = "".join(rng.choices(string.digits, k=rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 10))))
-    names = [name for _, name, _, _ in string.Formatter().parse(form)]
+    names = [str(name) for _, name, _, _ in string.Formatter().parse(form)]
     values = {name: rng.choice(SLOTS[name]) for name in names if name in SLOTS}
     return form.format(digits=digits, thousands=int(digits[:3]), **values)
 
