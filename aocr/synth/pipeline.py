@@ -53,8 +53,6 @@ class SynthOptions:
     """Symbols allowed in texts; by default those of `texts`, or printable ASCII."""
     max_length: int = 25
     """Maximum characters of a text."""
-    empty: float = 0.01
-    """Share of images without text."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Jo
     else:
         texts = EnglishTexts(charset, options.max_length, options.style)
     faces = faces_for(charset, fonts, workers, as_written=bool(options.texts or options.pattern))
-    painter = partial(Painter, texts.draw, faces, STYLES[options.style], options.seed, options.empty)
+    painter = partial(Painter, texts.draw, faces, STYLES[options.style], options.seed)
     return Job(options.count, faces, painter, _digest(faces, options, *lines))
 
 
@@ -121,15 +119,9 @@ def _draw_block(numbers: range) -> list[Drawn]:
     return [_painter.draw(number) for number in numbers]
 
 
-def drawn_blocks(job: Job, start: int, workers: int) -> Generator[list[Drawn]]:
-    """Draw blocks of images, from number `start`, in order; workers draw a few blocks ahead.
-
-    Raises:
-      ConfigError: an image cannot be drawn.
-      DatasetError: a worker was killed.
-    """
-    count = job.count
-    blocks = (range(first, min(first + BLOCK, count)) for first in range(start, count, BLOCK))
+def _drawn_blocks(job: Job, start: int, workers: int) -> Generator[list[Drawn]]:
+    """Draw blocks of images, from number `start`, in order; workers draw a few blocks ahead."""
+    blocks = (range(first, min(first + BLOCK, job.count)) for first in range(start, job.count, BLOCK))
     if workers == 1:
         painter = job.painter()
         for block in blocks:
@@ -164,11 +156,11 @@ def draw(job: Job, output: str, num_shards: int, workers: int) -> Generator[int]
 
     Raises:
       ConfigError: an image cannot be drawn.
-      DatasetError: the output cannot be written.
+      DatasetError: the output cannot be written, or a worker was killed.
     """
     with open_writer(output, num_shards, job.digest) as writer:
         yield writer.num_done
-        with contextlib.closing(drawn_blocks(job, writer.num_done, workers)) as blocks:
+        with contextlib.closing(_drawn_blocks(job, writer.num_done, workers)) as blocks:
             for block in blocks:
                 writer.write(block)
                 yield writer.num_done

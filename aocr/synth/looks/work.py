@@ -10,7 +10,6 @@ from typing import TypeVar
 from PIL import Image
 
 from aocr.synth.looks.colours import Colour
-from aocr.synth.looks.textures import Stock
 
 
 @dataclass
@@ -29,7 +28,7 @@ class Work:
     """Characters of the label."""
 
 
-Step = Callable[[Work, Random, Stock], None]
+Step = Callable[[Work, Random], None]
 Group = dict[Step, float]
 """Alternative steps, at most one of which is applied, with their probabilities."""
 Choice = TypeVar("Choice", bound=Hashable)
@@ -45,11 +44,11 @@ def choose(choices: dict[Choice, float], rng: Random) -> Choice | None:
     return None
 
 
-def apply_groups(groups: Sequence[Group], work: Work, rng: Random, stock: Stock) -> None:
+def apply_groups(groups: Sequence[Group], work: Work, rng: Random) -> None:
     """Apply at most one step of each group, in order."""
     for group in groups:
         if step := choose(group, rng):
-            step(work, rng, stock)
+            step(work, rng)
 
 
 def rounded(colour: Colour) -> tuple[int, int, int]:
