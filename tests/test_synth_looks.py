@@ -117,7 +117,7 @@ def test_full_stop_stays_small():
 
 
 def test_segments_and_dot_matrix():
-    segments = displays.Segments.random(Random(0))
+    segments = displays.Segments(Random(0))
     eight, one = (np.asarray(segments.write(text).mask).sum(dtype=float) for text in "81")
     assert eight > 2 * one and segments.write("1", unlit=True).mask.tobytes() == segments.write("8").mask.tobytes()
     assert displays.has_segments("-12:30.5") and not displays.has_segments("Kg") and not displays.has_segments("...")
@@ -153,7 +153,7 @@ def test_neighbours_are_beside_the_word_and_limit_the_margins():
 def test_view_contains_the_word():
     sheet = layout.new_sheet(black_ink(200))
     for seed in range(100):
-        view = random_view(Random(seed), Geometry(cut=0), sheet.letters.size, sheet.box, sheet.max_margins, 40, 5)
+        view = random_view(Random(seed), Geometry(cut=0), sheet, 40, 5)
         image = view.show(sheet.letters)
         assert image.size == view.size and view.size[1] == 40 and 12 <= view.size[0] <= 640
         pixels = np.asarray(image)

@@ -107,7 +107,7 @@ class Painter:
     def _sheet(self, rng: Random, face: Face, text: str) -> Sheet | None:
         """Lay out the text and its surroundings; None if the text has no ink."""
         style, hand = self._style, self._hand(rng, face, text)
-        segments = Segments.random(rng) if has_segments(text) and rng.random() < style.segments else None
+        segments = Segments(rng) if has_segments(text) and rng.random() < style.segments else None
         ink: Ink | None
         if segments:
             ink = segments.write(text)
@@ -126,9 +126,11 @@ class Painter:
         if panel := choose(style.panels, rng):
             panel(sheet, rng)
         if segments and rng.random() < 0.5:
-            layout.show_unlit(sheet, segments.write(text, unlit=True))
+            layout.write_behind(sheet, segments.write(text, unlit=True), (layout.MARGIN, layout.MARGIN))
+            sheet.faint = True
         elif rng.random() < style.written_on and (other := self._neighbour(rng, face, hand, text)):
-            layout.write_behind(sheet, rng, other)
+            width, height = sheet.letters.size
+            layout.write_behind(sheet, other, (rng.randint(-10, width // 2), rng.randint(-10, height // 2)))
         return sheet
 
     def _height(self, rng: Random) -> int:
@@ -140,8 +142,7 @@ class Painter:
         sheet = self._sheet(rng, face, text)
         if not sheet:
             return None
-        height, geometry = self._height(rng), self._style.geometry
-        view = random_view(rng, geometry, sheet.letters.size, sheet.box, sheet.max_margins, height, len(text))
+        view = random_view(rng, self._style.geometry, sheet, self._height(rng), len(text))
         if view.size[0] < MIN_CHAR_WIDTH * len(text):
             return None
         ink, ground = self._style.colours(rng)

@@ -92,7 +92,7 @@ def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Jo
         texts = LineTexts(lines, Charset(charset), options.max_length, options.texts)
     elif options.pattern:
         texts = PatternTexts(options.pattern, Charset(charset), options.max_length)
-        charset = texts.charset
+        charset = texts.symbols
     else:
         texts = EnglishTexts(charset, options.max_length, options.style)
     faces = faces_for(charset, fonts, workers, as_written=bool(options.texts or options.pattern))

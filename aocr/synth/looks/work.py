@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TypeVar
+from typing import Any
 
 from PIL import Image
 
@@ -31,11 +31,10 @@ class Work:
 Step = Callable[[Work, Random], None]
 Group = dict[Step, float]
 """Alternative steps, at most one of which is applied, with their probabilities."""
-Choice = TypeVar("Choice", bound=Hashable)
 
 
-def choose(choices: dict[Choice, float], rng: Random) -> Choice | None:
-    """Return at most one of the choices, which map to their probabilities."""
+def choose(choices: dict[Any, float], rng: Random) -> Any:
+    """Return one of the choices, which map to their probabilities, or None."""
     position = rng.random()
     for choice, share in choices.items():
         if position < share:
