@@ -191,7 +191,7 @@ def test_python_without_tensorflow(numbers, network):
 @pytest.mark.parametrize("argv", ["train numbers.txt", "test numbers.txt", "dataset . o"])
 def test_other_commands_need_tensorflow(argv, numbers):
     argv = [str(numbers.parent / word) if word[0] == "n" else word for word in argv.split()]
-    assert_clean_failure(run_blocked(*argv), "needs tensorflow", "pip install")
+    assert_clean_failure(run_blocked(*argv), "TensorFlow is not installed", "pip install")
 
 
 def test_only_predict_reads_an_export(exported, numbers):

@@ -167,6 +167,14 @@ def test_the_split_by_hash(records, tmp_path):
     np.testing.assert_array_equal(held_out[::2], held_out[1::2])  # equal images are in the same part
 
 
+def test_a_set_without_validation_images(records):
+    summary = summarise([records[0]])
+    summary = summary._replace(held_out=np.zeros(NUM, bool))
+    plan = plan_batches(network_widths(summary.sizes, config()), 8, config())
+    stream = Batches([records[0]], config(), plan, summary).sorted_batches()
+    assert sum(len(batch.index) for batch in stream) == NUM
+
+
 def test_tokens_targets_and_weights(tmp_path):
     settings = ModelConfig(Charset(" a\u0323b"), max_width=200, max_height=32, max_prediction=4)
     path = write(tmp_path / "r", ["a b", "", "a\u0323", "abab"], [40] * 4)

@@ -84,7 +84,7 @@ def devices(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} is not `all`, a number, or a list such as 0,2")
     if text == "0":
         raise argparse.ArgumentTypeError("must be 1 or more (for GPU 0 alone: --gpu-id 0)")
-    return text if text.endswith(",") or len(numbers) == 1 else ",".join(numbers)
+    return text
 
 
 def usual_model_dir() -> str:

@@ -110,7 +110,8 @@ class Batches:
         self._part, self._keep_source, self._drop_unknown = part, keep_source, drop_unknown
         self._warm_up_steps = WARM_UP_STEPS if warm_up_augmentation else 1
         self._encode_label = _label_encoder(config)
-        self._is_held_out = _membership(np.unique(summary.split_keys[summary.held_out]))
+        if part != "all":  # otherwise there may be no validation images, and TensorFlow's tables are never empty
+            self._is_held_out = _membership(np.unique(summary.split_keys[summary.held_out]))
         self.num_records = len(summary.labels)
         if share.by_file:
             paths = paths[share.worker :: share.num_workers]

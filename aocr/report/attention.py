@@ -26,7 +26,7 @@ MIN_PADDING_SHARE = 0.01
 
 HEAT = (235, 64, 20)
 PAPER, TRACK, MARK = (255, 255, 255), (234, 234, 234), (255, 214, 74)
-CAPTION_HEIGHT, CURVE_HEIGHT, GUTTER, MIN_CANVAS = 44, 24, 116, 320
+CAPTION_HEIGHT, CURVE_HEIGHT, ROW_HEIGHT, GUTTER, MIN_CANVAS = 44, 24, 6, 116, 320
 
 
 def _weights(prediction: Prediction) -> np.ndarray:
@@ -136,15 +136,8 @@ def _frame(image: Image.Image, prediction: Prediction, step: int, weights: np.nd
     return canvas
 
 
-def overlay_frames(sample: Sample, *, end: bool = False) -> list[Image.Image]:
-    """Draw one picture per read character: the image, the attention of the step, the text.
-
-    Args:
-      sample: the image with its prediction.
-      end: also draw the EOS step. An empty text always has that frame.
-
-    Returns:
-      RGB images of the same size.
+def overlay_frames(sample: Sample) -> list[Image.Image]:
+    """Draw one picture per read character, all of one size: the image, the attention of the step, the text.
 
     Raises:
       ImageError: Pillow cannot decode the image.
@@ -152,9 +145,8 @@ def overlay_frames(sample: Sample, *, end: bool = False) -> list[Image.Image]:
     prediction = sample.prediction
     image = fit_image(load_image(sample.image, sample.name), 96, 360, 1280)
     weights = pixel_weights(prediction, image.width)
-    num_chars = len(prediction.characters)
-    has_end = end and len(weights) > num_chars
-    return [_frame(image, prediction, i, weights) for i in range(max(1, num_chars + has_end))]
+    num_frames = max(1, len(prediction.characters))
+    return [_frame(image, prediction, step, weights) for step in range(num_frames)]
 
 
 def attention_sheet(sample: Sample) -> Image.Image:
@@ -201,13 +193,11 @@ def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, t
         draw_note(draw, (8, top + 56), f"off image: {padding[step]:.0%}")
 
 
-def attention_map(prediction: Prediction, width: int, row_height: int = 6) -> bytes | None:
-    """Draw all steps as a PNG, a row per step, transparent where attention is low; None without attention.
+def attention_map(prediction: Prediction, width: int) -> bytes | None:
+    """Draw all steps as a PNG of this width, a row per step, transparent where attention is low.
 
-    Args:
-      prediction: what was read, T steps.
-      width: of the picture in pixels; its columns match those of the image at this width.
-      row_height: pixels per step; the picture is T * row_height high.
+    Returns:
+      The PNG, T * ROW_HEIGHT pixels high; None without attention.
     """
     weights = pixel_weights(prediction, width)  # (T, W)
     if not weights.size:
@@ -215,7 +205,7 @@ def attention_map(prediction: Prediction, width: int, row_height: int = 6) -> by
     pixels = np.empty((*weights.shape, 4), np.uint8)
     pixels[..., :3] = HEAT
     pixels[..., 3] = (weights * 255).round()
-    return encode_image(Image.fromarray(pixels.repeat(row_height, axis=0)), "PNG")
+    return encode_image(Image.fromarray(pixels.repeat(ROW_HEIGHT, axis=0)), "PNG")
 
 
 def _safe_part(text: str, max_bytes: int = 60) -> str:

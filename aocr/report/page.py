@@ -214,8 +214,7 @@ def _drift_table(samples: Sequence[Sample], direction: int) -> str:
     return f"<h2>Attention moves</h2>{about}{table}"
 
 
-def html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
-    """Return a self-contained page: scores, histogram of confidence, confusions, misses with their attention."""
+def _html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
     misses, direction = worst_first(samples), writing_direction(samples)
     table = _table("tn", ((html.escape(name), html.escape(value)) for name, value in scores(report)))
     listed = "".join(_miss(sample, direction) for sample in misses[:MAX_MISSES])
@@ -234,11 +233,11 @@ def html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
 
 
 def write_html_report(path: str, report: EvalReport, samples: Sequence[Sample], title: str) -> None:
-    """Write the page of `html_page` atomically.
+    """Write a self-contained page: scores, histogram of confidence, confusions, misses with their attention.
 
     Raises:
       AocrError: the file cannot be written.
     """
-    page = html_page(report, samples, title).encode(errors="backslashreplace")
+    page = _html_page(report, samples, title).encode(errors="backslashreplace")
     with files.writing(path):
         files.write(path, page)
