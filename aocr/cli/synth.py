@@ -112,8 +112,9 @@ def _imitating_job(args: argparse.Namespace, workers: int):
     from aocr.folder.words import open_folder
     from aocr.reading.originals import find_originals, reading_like
     from aocr.reading.predictor import load
-    from aocr.synth.like.painter import LikeJob, LikeOptions
-    from aocr.synth.pipeline import faces_for
+    from aocr.synth.fonts.choice import faces_for
+    from aocr.synth.like.painter import LikePainter
+    from aocr.synth.pipeline import make_like_job
 
     with open_dataset(args.like, args.data_base_dir, options.written(args)) as dataset:
         labels = dataset.summary.labels
@@ -125,8 +126,8 @@ def _imitating_job(args: argparse.Namespace, workers: int):
     # without fonts, all characters are cut from the user's images
     with contextlib.nullcontext() if args.fonts else contextlib.suppress(ConfigError):
         faces = faces_for(Charset.from_labels(labels).symbols, args.fonts, workers)
-    job = LikeJob(LikeOptions(args.count, args.seed), originals, faces)
-    num_cut = job.painter().num_cut
+    job = make_like_job(args.count, args.seed, originals, faces)
+    num_cut = LikePainter(originals, faces, args.seed).num_cut
     log.info("Cutting characters from %d of %d images, those that %s reads.", num_cut, len(originals), model_dir)
     return job
 
@@ -137,19 +138,15 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
 
     from aocr.synth.pipeline import draw
 
-    start, num_earlier = time.perf_counter(), None
-    with tqdm(total=job.options.count, unit=" images", disable=not sys.stderr.isatty()) as bar:
-
-        def progress(done: int) -> None:
-            nonlocal num_earlier
-            if num_earlier is None:  # the first call counts the images of an earlier run
-                num_earlier = bar.initial = bar.n = done
-                if done:
-                    log.info("Continuing after %d images.", done)
-            bar.update(done - bar.n)
-
-        num_earlier = draw(job, output, num_shards, workers, progress)
-    count, families = job.options.count, len({face.family for face in job.faces})
+    start, count = time.perf_counter(), job.count
+    with contextlib.closing(draw(job, output, num_shards, workers)) as finished:
+        num_earlier = next(finished)
+        if num_earlier:
+            log.info("Continuing after %d images.", num_earlier)
+        with tqdm(total=count, initial=num_earlier, unit=" images", disable=not sys.stderr.isatty()) as bar:
+            for num_done in finished:
+                bar.update(num_done - bar.n)
+    families = len({face.family for face in job.faces})
     speed = f"{(count - num_earlier) / (time.perf_counter() - start):.0f}"
     print(escape_control(f"{count:,} images drawn in {output}; font families: {families}; images per second: {speed}"))
 
@@ -157,7 +154,7 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
 def _preview(job, path: str) -> None:
     from aocr.synth.preview import NUM_PREVIEW, images_sheet, save_png
 
-    painter, count = job.painter(), min(NUM_PREVIEW, job.options.count)
+    painter, count = job.painter(), min(NUM_PREVIEW, job.count)
     save_png(images_sheet([painter.draw(number) for number in range(count)], job.faces), path)
     print(escape_control(f"The first {count} images are shown in {path}."))
 

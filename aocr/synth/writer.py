@@ -35,7 +35,6 @@ class Writer:
         self._files: list[BinaryIO] = []
         self._is_open = False
         self.num_done = 0
-        self.resumed = 0
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return files.writing(self._output, partial(DatasetError, self._output), RESUME)
@@ -52,7 +51,7 @@ class Writer:
             for file, size in zip(self._files, self._read_state(), strict=True):
                 file.truncate(size)
                 file.seek(size)
-        self.resumed, self._is_open = self.num_done, True
+        self._is_open = True
 
     def close(self) -> None:
         """Close the files; remove them if there is nothing to resume."""
@@ -149,8 +148,7 @@ class FolderWriter(Writer):
     def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
         extension = "png" if drawn.data.startswith(files.PNG) else "jpg"
         path = f"images/{number // IMAGES_PER_FOLDER:04d}/{number:07d}.{extension}"
-        if number % IMAGES_PER_FOLDER == 0 or number == self.resumed:
-            os.makedirs(os.path.dirname(os.path.join(self._output, path)), exist_ok=True)
+        os.makedirs(os.path.dirname(os.path.join(self._output, path)), exist_ok=True)
         with open(os.path.join(self._output, path), "wb") as file:
             file.write(drawn.data)
         return 0, f"{path} {drawn.label}\n".encode()

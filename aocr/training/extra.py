@@ -33,8 +33,8 @@ from aocr.model.recognizer import Recognizer
 from aocr.reading.network import NetworkReader
 from aocr.reading.originals import find_originals, reading_like
 from aocr.reading.predictor import Predictor
-from aocr.synth.like.painter import LikeJob, LikeOptions, LikePainter
-from aocr.synth.pipeline import faces_for
+from aocr.synth.fonts.choice import faces_for
+from aocr.synth.like.painter import LikePainter
 from aocr.text.charset import Charset
 from aocr.training.calibration import TemperedReader, confidences_at
 from aocr.training.monitor import log
@@ -210,9 +210,8 @@ class ExtraImages:
             labels = [label for label, used in zip(plan.data.summary.labels, plan.in_training, strict=True) if used]
             self._reader = Predictor(NetworkReader(self._model, config, reading_like(labels, config)))
         originals = find_originals(plan.data, self._reader, plan.in_training)
-        job = LikeJob(LikeOptions(count, self._request.config.seed + step), originals, self._faces)
         try:
-            painter = job.painter()
+            painter = LikePainter(originals, self._faces, self._request.config.seed + step)
             painter.draw(0)
         except ConfigError:
             message = "Step %d: no look-alikes yet: no image is read correctly, and no font has the characters."

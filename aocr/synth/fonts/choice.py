@@ -11,24 +11,17 @@ import shutil
 import signal
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from pathlib import Path
 from random import Random
 
 from PIL import features
 
 from aocr.errors import ConfigError
-from aocr.synth.fonts.survey import Face, is_simple, survey
+from aocr.synth.fonts.survey import NAMES, Face, is_simple, survey
 
-EXTENSIONS = (".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2")
-SYSTEM_FOLDERS = (
-    "/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts",
-    "/Library/Fonts", "/System/Library/Fonts", "~/Library/Fonts",
-    "C:/Windows/Fonts", "~/AppData/Local/Microsoft/Windows/Fonts",
-)  # fmt: skip
-EVERYDAY = frozenset(Path(__file__).with_name("everyday.txt").read_text("utf-8").split())
-"""Families that are common on signs and labels, in lower case without spaces."""
+EXTENSIONS = tuple(NAMES["extensions"])
+EVERYDAY = frozenset(NAMES["everyday"].split())
 MIN_FILES_FOR_POOL = 200
 """Font files from which several processes inspect them."""
 
@@ -52,11 +45,6 @@ class FontSet:
         ]
         self._cumulative = list(accumulate(self._weights))
 
-    def missing(self, chars: Iterable[str]) -> str:
-        """Return the characters that no face has."""
-        covered = frozenset().union(*(face.chars for face in self.faces))
-        return "".join(char for char in dict.fromkeys(chars) if char not in covered)
-
     def pick(self, rng: Random, text: str) -> Face | None:
         """Choose a face that has every character of `text`; None if there is none."""
         chars = frozenset(text)
@@ -73,7 +61,7 @@ class FontSet:
 
 def _system_paths() -> list[str]:
     """Return the system's folders of fonts, and the files that fontconfig lists."""
-    paths = [folder for folder in map(os.path.expanduser, SYSTEM_FOLDERS) if os.path.isdir(folder)]
+    paths = [folder for folder in map(os.path.expanduser, NAMES["system_folders"]) if os.path.isdir(folder)]
     if shutil.which("fc-list"):
         done = subprocess.run(["fc-list", "--format", "%{file}\n"], capture_output=True, check=False)
         paths += os.fsdecode(done.stdout).split("\n")[:-1]  # a name need not be UTF-8
@@ -113,13 +101,9 @@ def _map(function: Callable[[str], list[Face]], paths: list[str], workers: int) 
 
 
 def faces_for(charset: str, paths: Sequence[str] | None, workers: int = 1, as_written: bool = True) -> list[Face]:
-    """Find the faces that can draw symbols of a charset, sorted by path.
+    """Find the faces in files and folders (None: the system's) that can draw symbols of a charset, sorted by path.
 
-    Args:
-      charset: the symbols to draw.
-      paths: folders and files; None: the system's fonts.
-      workers: processes that inspect the files.
-      as_written: leave out lower-case letters that a font draws as capitals.
+    `workers` processes inspect the files; `as_written` leaves out lower-case letters that a font draws as capitals.
 
     Raises:
       ConfigError: there is no font, none has enough of the charset, or a symbol is in none.
@@ -139,7 +123,8 @@ def faces_for(charset: str, paths: Sequence[str] | None, workers: int = 1, as_wr
     if not faces:
         reason = f"none of {len(files)} font files supports the charset ({charset[:20]!r}). Name fonts for this script."
         raise ConfigError("--fonts", source, reason)
-    if missing := FontSet(faces).missing(charset):
+    covered = frozenset().union(*shared)
+    if missing := "".join(char for char in charset if char not in covered):
         reason = f"none of {len(files)} font files contains {missing[:20]!r}. Name one that does, or set --charset."
         raise ConfigError("--fonts", source, reason)
     return faces

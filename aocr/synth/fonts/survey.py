@@ -7,8 +7,10 @@ import math
 import os
 import re
 import string
+import tomllib
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -22,19 +24,8 @@ MAX_FACES = 64
 MIN_SYMBOLS = 10
 """Symbols of the charset that a font must have, unless the charset is smaller."""
 
-WEIGHTS = (
-    (re.compile(r"aenigma"), 0.12),  # hundreds of unusual display faces
-    (re.compile(r"dseg|7segment|14segment"), 0.3),  # digits of displays
-    (re.compile(r"[-_ /](100|200|thin|hairline|extralight|ultralight)\b", re.I), 0.3),
-    (re.compile(r"italic|oblique", re.I), 0.5),
-)
-"""Pattern of a path -> factor on how often the face is chosen."""
-WEIGHT_NAMES = re.compile(
-    r"[ -](thin|hairline|(extra|ultra)? ?light|book|regular|medium|(semi|extra)? ?bold|demi|black|heavy)$", re.I
-)
-SYMBOLS = re.compile(r"symbol|dings?\b|dingbat|d050000l|emoji|icons?\b|ornaments|musical", re.I)
-"""Families that draw pictures or another script."""
-BLACKLETTER = re.compile(r"fraktur|blackletter|old ?english|unifraktur|cloister|pirata ?one|grenze ?gotisch", re.I)
+NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text("utf-8"))
+"""What the names of families and files say."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +171,10 @@ def _is_latin(font: ImageFont.FreeTypeFont, chars: frozenset[str]) -> bool:
     return not shares or sum(shares) / len(shares) >= MIN_RECOGNISED
 
 
+def _has(name: str, pattern: str) -> bool:
+    return re.search(pattern, name, re.IGNORECASE) is not None
+
+
 def _face(path: str, index: int, font: ImageFont.FreeTypeFont, charset: str) -> Face | None:
     """Inspect one face; None if it cannot be used."""
     letters = string.ascii_letters if any(char in string.ascii_letters for char in charset) else ""
@@ -188,12 +183,13 @@ def _face(path: str, index: int, font: ImageFont.FreeTypeFont, charset: str) -> 
     shown_as = _shown_as(font, drawn)
     chars = frozenset(char for char in charset if char in drawn and shown_as.get(char, char) in charset)
     min_symbols = min(MIN_SYMBOLS, len(set(charset) - {" "}))
-    if len(chars - {" "}) < min_symbols or SYMBOLS.search(family) or not _is_latin(font, drawn):
+    if len(chars - {" "}) < min_symbols or _has(family, NAMES["symbols"]) or not _is_latin(font, drawn):
         return None
-    weight = math.prod((factor for pattern, factor in WEIGHTS if pattern.search(f"{path} {style}".lower())), start=1.0)
-    joined = bool(BLACKLETTER.search(family)) or (not shown_as and _is_joined(font, drawn))
+    factors = (factor for pattern, factor in NAMES["frequency"].items() if _has(f"{path} {style}", pattern))
+    joined = _has(family, NAMES["blackletter"]) or (not shown_as and _is_joined(font, drawn))
     shown_as = {char: capital for char, capital in shown_as.items() if char in chars}
-    return Face(path, index, WEIGHT_NAMES.sub("", family or os.path.basename(path)), chars, shown_as, joined, weight)
+    family = re.sub(NAMES["weight"], "", family or os.path.basename(path), flags=re.IGNORECASE)
+    return Face(path, index, family, chars, shown_as, joined, math.prod(factors, start=1.0))
 
 
 def survey(path: str, charset: str) -> list[Face]:

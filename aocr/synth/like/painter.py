@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -31,39 +29,6 @@ MIN_INKINESS = 0.3
 """Inkiness of pixels that are removed."""
 BLUR = 0.35
 """Blur that leaves only broad shades: standard deviation as a share of the height."""
-
-
-@dataclass(frozen=True)
-class LikeOptions:
-    """What to draw."""
-
-    count: int
-    """Number of images."""
-    seed: int = 0
-    """Random seed."""
-
-
-@dataclass(frozen=True)
-class LikeJob:
-    """Everything a process needs to draw any of the images, like `Job`."""
-
-    options: LikeOptions
-    originals: list[Original]
-    faces: list[Face]
-
-    @property
-    def digest(self) -> str:
-        """Identifies these images."""
-        faces = [(face.path, face.index) for face in self.faces]
-        originals = [(original.label, original.centres) for original in self.originals]
-        digest = hashlib.sha256(repr((self.options, faces, originals)).encode())
-        for original in self.originals:
-            digest.update(original.data)
-        return digest.hexdigest()[:20]
-
-    def painter(self) -> LikePainter:
-        """Create a painter of the images."""
-        return LikePainter(self.originals, self.faces, self.options.seed)
 
 
 class LikePainter:

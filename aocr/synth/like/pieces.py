@@ -59,10 +59,8 @@ def units(label: str) -> list[str]:
 def cut(look: Look) -> list[Piece]:
     """Cut an image into pieces, left to right; none if the positions of its characters are unknown or unreliable."""
     centres, label = look.original.centres, look.original.label
-    if not centres or len(centres) != len(label):
-        return []
     parts = units(label)
-    if "" in parts:
+    if not centres or len(centres) != len(label) or "" in parts:
         return []
     ends = accumulate(map(len, parts))
     spans = [(centres[end - len(part)], centres[end - 1]) for part, end in zip(parts, ends, strict=True)]

@@ -56,14 +56,18 @@ class ShapeTexts:
             for run in _runs(label):
                 self._runs["".join(map(kind_of, run))].append(run)
         self._pieces = {kind: sorted(group) for kind, group in pieces.items()}
-        prefixes = Counter("".join(label[:end]) for label in self._labels for end in _prefix_ends(label))
+        prefixes: Counter[str] = Counter()
+        for label in self._labels:
+            prefixes.update("".join(label[:end]) for end in range(1, min(len(label), MAX_PREFIX + 1)))
         min_count = max(PREFIX_LABELS, PREFIX_SHARE * len(self._labels))
         self._prefixes = {prefix for prefix, count in prefixes.items() if count >= min_count}
 
     def _prefix_length(self, label: list[str]) -> int:
         """Return the pieces of the longest common prefix; a single letter or digit may be chance and is ignored."""
-        ends = (end for end in reversed(_prefix_ends(label)) if end > 1 and "".join(label[:end]) in self._prefixes)
-        return next(ends, 0)
+        for end in range(min(len(label) - 1, MAX_PREFIX), 1, -1):
+            if "".join(label[:end]) in self._prefixes:
+                return end
+        return 0
 
     def _piece(self, rng: Random, kind: str, index: int) -> str:
         if rng.random() < SAME_INDEX and (pieces := self._at_index[kind, index]):
@@ -83,10 +87,6 @@ class ShapeTexts:
                 text += [self._piece(rng, kind_of(piece), index + i) for i, piece in enumerate(run)]
             index += len(run)
         return "".join(text)
-
-
-def _prefix_ends(label: Sequence[str]) -> range:
-    return range(1, min(len(label), MAX_PREFIX + 1))
 
 
 def _runs(label: Sequence[str]) -> list[list[str]]:

@@ -10,11 +10,6 @@ HUES = (0, 0, 0.02, 0.06, 0.10, 0.14, 0.16, 0.3, 0.36, 0.42, 0.55, 0.58, 0.6, 0.
 """Hues of paint and light, mostly red, yellow and blue."""
 
 
-def luminance(colour: Colour) -> float:
-    """Return the perceived brightness, 0 to 255."""
-    return 0.30 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
-
-
 def _limited(values) -> Colour:
     return tuple(min(255.0, max(0.0, value)) for value in values)
 
@@ -48,7 +43,8 @@ def darker(rng: Random, colour: Colour) -> Colour:
 
 def apart(first: Colour, second: Colour, difference: float) -> bool:
     """Check that the luminance of two colours differs by at least `difference`."""
-    return abs(luminance(first) - luminance(second)) >= difference
+    first_level, second_level = (0.30 * red + 0.59 * green + 0.11 * blue for red, green, blue in (first, second))
+    return abs(first_level - second_level) >= difference
 
 
 def pair(rng: Random) -> tuple[Colour, Colour]:

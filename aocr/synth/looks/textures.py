@@ -1,4 +1,4 @@
-"""Procedural surfaces, (height, width) float32 of any range, and the stock of pieces that images are made of."""
+"""Procedural surfaces, (height, width) float32 of any range, and pieces of them for images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Rng = np.random.Generator
 BICUBIC = Image.Resampling.BICUBIC
 HEIGHT, WIDTH = 160, 704
 NUM_TEXTURES, NUM_PHOTOS = 200, 80
-STOCK_SEED = 20
+SEED = 20
 
 
 def smooth(rng: Rng, height: int, width: int, cell: int) -> np.ndarray:
@@ -123,43 +123,39 @@ def photo(rng: Rng, height: int, width: int) -> np.ndarray:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-class Stock:
-    """Surfaces, created on first use and cached, and noise; the same in every process with this seed."""
+@functools.cache
+def _surface(make: Callable[[Rng, int, int], np.ndarray], kind: int, number: int) -> Image.Image:
+    """Return a surface that pieces are cut from, the same in every process."""
+    return Image.fromarray(make(np.random.default_rng((SEED, kind, number)), HEIGHT, WIDTH))
 
-    def __init__(self, seed: int):
-        self._seed = seed
-        self._surfaces: dict[tuple[int, int], Image.Image] = {}
-        self._noise = np.random.default_rng((seed, 0)).standard_normal(1 << 20).astype(np.float32)
 
-    def _piece(self, rng: Random, kind: int, number: int, size: tuple[int, int]) -> Image.Image:
-        """Cut a piece out of a surface, perhaps zoomed or mirrored."""
-        if (kind, number) not in self._surfaces:
-            generator = np.random.default_rng((self._seed, kind, number))
-            make = photo if kind == 2 else texture
-            self._surfaces[kind, number] = Image.fromarray(make(generator, HEIGHT, WIDTH))
-        zoom = rng.choice((1, 1, 1, 2, 0.5))
-        width, height = min(size[0] * zoom, WIDTH), min(size[1] * zoom, HEIGHT)
-        left, top = rng.uniform(0, WIDTH - width), rng.uniform(0, HEIGHT - height)
-        box = (left, top, left + width, top + height)
-        piece = self._surfaces[kind, number].resize(size, Image.Resampling.BILINEAR, box)
-        return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else piece
+def _piece(rng: Random, surface: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Cut a piece out of a surface, perhaps zoomed or mirrored."""
+    zoom = rng.choice((1, 1, 1, 2, 0.5))
+    width, height = min(size[0] * zoom, WIDTH), min(size[1] * zoom, HEIGHT)
+    left, top = rng.uniform(0, WIDTH - width), rng.uniform(0, HEIGHT - height)
+    box = (left, top, left + width, top + height)
+    piece = surface.resize(size, Image.Resampling.BILINEAR, box)
+    return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else piece
 
-    def texture(self, rng: Random, size: tuple[int, int]) -> Image.Image:
-        """Return a grey piece of `size` = (width, height) pixels."""
-        return self._piece(rng, 1, rng.randrange(NUM_TEXTURES), size)
 
-    def photo(self, rng: Random, size: tuple[int, int]) -> Image.Image:
-        """Return an RGB piece of `size` = (width, height) pixels."""
-        return self._piece(rng, 2, rng.randrange(NUM_PHOTOS), size)
+def texture_piece(rng: Random, size: tuple[int, int]) -> Image.Image:
+    """Return a grey piece of `size` = (width, height) pixels."""
+    return _piece(rng, _surface(texture, 1, rng.randrange(NUM_TEXTURES)), size)
 
-    def noise(self, rng: Random, shape: tuple[int, ...]) -> np.ndarray:
-        """Return standard normal noise, float32, up to a million values."""
-        size = int(np.prod(shape))
-        start = rng.randrange(self._noise.size - size)
-        return self._noise[start : start + size].reshape(shape)
+
+def photo_piece(rng: Random, size: tuple[int, int]) -> Image.Image:
+    """Return an RGB piece of `size` = (width, height) pixels."""
+    return _piece(rng, _surface(photo, 2, rng.randrange(NUM_PHOTOS)), size)
 
 
 @functools.cache
-def shared_stock() -> Stock:
-    """Return the stock of this process."""
-    return Stock(STOCK_SEED)
+def _all_noise() -> np.ndarray:
+    return np.random.default_rng((SEED, 0)).standard_normal(1 << 20).astype(np.float32)
+
+
+def noise(rng: Random, shape: tuple[int, ...]) -> np.ndarray:
+    """Return standard normal noise, float32, up to a million values."""
+    size = int(np.prod(shape))
+    start = rng.randrange(_all_noise().size - size)
+    return _all_noise()[start : start + size].reshape(shape)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TypeVar
+from typing import Any
 
 from PIL import Image
 
 from aocr.synth.looks.colours import Colour
-from aocr.synth.looks.textures import Stock
 
 
 @dataclass
@@ -29,14 +28,13 @@ class Work:
     """Characters of the label."""
 
 
-Step = Callable[[Work, Random, Stock], None]
+Step = Callable[[Work, Random], None]
 Group = dict[Step, float]
 """Alternative steps, at most one of which is applied, with their probabilities."""
-Choice = TypeVar("Choice", bound=Hashable)
 
 
-def choose(choices: dict[Choice, float], rng: Random) -> Choice | None:
-    """Return at most one of the choices, which map to their probabilities."""
+def choose(choices: dict[Any, float], rng: Random) -> Any:
+    """Return one of the choices, which map to their probabilities, or None."""
     position = rng.random()
     for choice, share in choices.items():
         if position < share:
@@ -45,11 +43,11 @@ def choose(choices: dict[Choice, float], rng: Random) -> Choice | None:
     return None
 
 
-def apply_groups(groups: Sequence[Group], work: Work, rng: Random, stock: Stock) -> None:
+def apply_groups(groups: Sequence[Group], work: Work, rng: Random) -> None:
     """Apply at most one step of each group, in order."""
     for group in groups:
         if step := choose(group, rng):
-            step(work, rng, stock)
+            step(work, rng)
 
 
 def rounded(colour: Colour) -> tuple[int, int, int]:

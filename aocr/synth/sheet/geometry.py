@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
 from PIL import Image
 
-Box = tuple[float, float, float, float]
+from aocr.synth.sheet.layout import Sheet
+
 MAX_WIDTH = 640
 """Maximum width in pixels of up to 20 characters; in proportion for longer texts."""
 
@@ -80,19 +80,16 @@ def _margin(rng: Random, geometry: Geometry, kind: float) -> float:
     return rng.uniform(0.08, 0.45) if kind > 1 - geometry.loose else abs(rng.gauss(0, 0.15))
 
 
-def random_view(
-    rng: Random, geometry: Geometry, sheet_size: tuple[int, int], box: Box, max_margins: Sequence[float],
-    height: int, num_chars: int,
-) -> View:  # fmt: skip
-    """Draw a view, `height` pixels high, of the word in `box`; `max_margins` are in pixels of the sheet."""
-    left, top, right, bottom = box
-    centre = np.array([[1, 0, -sheet_size[0] / 2], [0, 1, -sheet_size[1] / 2], [0, 0, 1.0]])
+def random_view(rng: Random, geometry: Geometry, sheet: Sheet, height: int, num_chars: int) -> View:
+    """Draw a view, `height` pixels high, of the word on a sheet."""
+    left, top, right, bottom = sheet.box
+    centre = np.array([[1, 0, -sheet.letters.width / 2], [0, 1, -sheet.letters.height / 2], [0, 0, 1.0]])
     matrix = _matrix(rng, geometry, right - left, bottom - top) @ centre
     corners = matrix @ np.array([[left, right, right, left], [top, top, bottom, bottom], [1, 1, 1, 1.0]])
     corners = corners[:2] / corners[2]
     (x0, y0), (x1, y1) = corners.min(1), corners.max(1)
     word_height, kind = y1 - y0, rng.random()
-    margins = [min(_margin(rng, geometry, kind) * word_height, limit) for limit in max_margins]
+    margins = [min(_margin(rng, geometry, kind) * word_height, limit) for limit in sheet.max_margins]
     x0, x1, y0, y1 = x0 - margins[0], x1 + margins[2], y0 - margins[1], y1 + margins[3]
     width = int(min(max((x1 - x0) * height / (y1 - y0), 12), MAX_WIDTH * max(1, num_chars / 20)))
     scale_x, scale_y = width / (x1 - x0), height / (y1 - y0)

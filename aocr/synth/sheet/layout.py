@@ -8,7 +8,6 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from aocr.synth.sheet.geometry import Box
 from aocr.synth.sheet.lettering import SIZE, Ink
 
 MARGIN = SIZE
@@ -21,7 +20,7 @@ class Sheet:
 
     letters: Image.Image
     """Ink of the word and its neighbours."""
-    box: Box
+    box: tuple[float, float, float, float]
     """Left, top, right, bottom of the word."""
     max_margins: list[float] = field(default_factory=lambda: [MARGIN * 0.9] * 4)
     """Pixels that may be visible beyond these sides of the word."""
@@ -122,14 +121,7 @@ def plate(sheet: Sheet, rng: Random) -> None:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
 
 
-def show_unlit(sheet: Sheet, ink: Ink) -> None:
-    """Put unlit segments behind the word."""
-    sheet.behind, sheet.faint = Image.new("L", sheet.letters.size), True
-    sheet.behind.paste(ink.mask, (MARGIN, MARGIN))
-
-
-def write_behind(sheet: Sheet, rng: Random, ink: Ink) -> None:
+def write_behind(sheet: Sheet, ink: Ink, corner: tuple[int, int]) -> None:
     """Put other writing behind the word."""
     sheet.behind = Image.new("L", sheet.letters.size)
-    corner = (rng.randint(-10, sheet.letters.width // 2), rng.randint(-10, sheet.letters.height // 2))
     sheet.behind.paste(255, corner, ink.mask)

@@ -5,18 +5,15 @@ from __future__ import annotations
 import functools
 import lzma
 import string
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
-LENGTHS = (0, 1.2, 4.5, 14, 18, 15, 13, 11, 8, 6, 4, 2.6, 1.6, 1.0, 0.7, 0.5, 0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05)
-"""Relative frequency of word lengths 0, 1, 2, ... in characters, similar to street photographs."""
+DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+SIGNS = DATA["signs"].split()
+SLOTS = {name: range(first, last + 1) for name, (first, last) in DATA["ranges"].items()} | DATA["values"]
 SERIAL = string.ascii_uppercase + 2 * string.digits
-UNITS = ("st", "nd", "rd", "th", "am", "pm", "kg", "g", "ml", "m", "km", "cm", "mm", "A", "B", "x", "+", "L", '"', "C")
-CLASSES = {"top": 36, "common": 28, "mid": 14, "rare": 5, "names": 14, "abbreviations": 3}
-"""Classes of the list and their percentage of the words drawn."""
-SIGNS = Path(__file__).with_name("signs.txt").read_text("utf-8").split()
-"""Words of shops and streets, more frequent in photographs than in books."""
 
 
 @functools.cache
@@ -32,31 +29,18 @@ def words_by_length() -> dict[str, dict[int, list[str]]]:
     return classes
 
 
+def weighted(rng: Random, choices: dict[str, float]) -> str:
+    """Draw a key; the values are relative frequencies."""
+    return rng.choices(tuple(choices), tuple(choices.values()))[0]
+
+
 def number(rng: Random) -> str:
     """Draw a count, year, price, percentage, time, date, telephone number or size."""
-    kind = rng.random()
+    form = weighted(rng, DATA["numbers"])
     digits = "".join(rng.choices(string.digits, k=rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 10))))
-    if kind < 0.42:
-        return digits
-    if kind < 0.50:
-        return str(rng.randint(1800, 2030))
-    if kind < 0.62:
-        return "$" + digits[:4] + rng.choice(("", "", ".99", ".00", ".50", ".95", "/-"))
-    if kind < 0.68:
-        return digits[:2] + "%"
-    if kind < 0.75:
-        return f"{rng.randint(0, 23)}:{rng.randint(0, 59):02d}"
-    if kind < 0.79:
-        return f"{rng.randint(1, 31)}/{rng.randint(1, 12)}"
-    if kind < 0.83:
-        return f"{digits[:3]}-{rng.randint(0, 9999):04d}"
-    if kind < 0.87:
-        return f"#{digits[:3]}"
-    if kind < 0.92:
-        return digits[:3] + rng.choice(UNITS)
-    if kind < 0.96:
-        return f"{digits[:2]}.{rng.randint(0, 99)}"
-    return f"{int(digits[:3])},{rng.randint(0, 999):03d}"
+    names = [str(name) for _, name, _, _ in string.Formatter().parse(form)]
+    values = {name: rng.choice(SLOTS[name]) for name in names if name in SLOTS}
+    return form.format(digits=digits, thousands=int(digits[:3]), **values)
 
 
 def code(rng: Random) -> str:
@@ -83,9 +67,8 @@ def word(rng: Random) -> str:
         return rng.choice(SIGNS)
     classes = words_by_length()
     while True:
-        length = rng.choices(range(len(LENGTHS)), LENGTHS)[0]
-        kind = rng.choices(tuple(CLASSES), tuple(CLASSES.values()))[0]
-        if words := classes[kind].get(length):
+        length = rng.choices(range(len(DATA["lengths"])), DATA["lengths"])[0]
+        if words := classes[weighted(rng, DATA["classes"])].get(length):
             return rng.choice(words)
 
 
@@ -134,10 +117,8 @@ def joined(rng: Random) -> str:
 
 def punctuated(rng: Random, text: str) -> str:
     """Put punctuation around `text`."""
-    forms = ["{}.", "{},", "{}!", "{}:", "{}?", '"{}"', "({})", "'{}'", "-{}", "{}-", "{}...", "*{}", "{};", "[{}]"]
-    if text.isalpha():
-        forms += ["{}'S" if text.isupper() else "{}'s"] * 4
-    return rng.choice(forms).format(text)
+    possessive = ["{}'S" if text.isupper() else "{}'s"] * 4 if text.isalpha() else []
+    return rng.choice(DATA["punctuation"] + possessive).format(text)
 
 
 def sentence_part(rng: Random) -> str:
@@ -147,16 +128,12 @@ def sentence_part(rng: Random) -> str:
     return " ".join(words) if rng.random() < 0.7 else " ".join(words).capitalize()
 
 
-PLATES = ("AAA 000", "AAA-0000", "AAA0000", "AA00 AAA", "000 AAA", "0AAA000", "AA 000 AA", "A 00 AAA", "00 AAA 0")
-"""Formats of number plates: A is a letter, 0 a digit."""
-
-
 def plate(rng: Random) -> str:
     """Draw a number plate."""
     if rng.random() < 0.25:
         return "".join(rng.choices(SERIAL, k=rng.randint(2, 8)))
     sources = {"A": string.ascii_uppercase, "0": string.digits}
-    text = "".join(rng.choice(sources.get(char, char)) for char in rng.choice(PLATES))
+    text = "".join(rng.choice(sources.get(char, char)) for char in rng.choice(DATA["plates"]))
     return text.replace(" ", "") if rng.random() < 0.5 else text
 
 

@@ -68,6 +68,8 @@ class LineTexts:
 class PatternTexts:
     """Draws random texts that match a regular expression: first a length, then one symbol after another.
 
+    `symbols` are those that can occur.
+
     Raises:
       ConfigError: the pattern is invalid, or matches only blank or longer texts.
     """
@@ -75,7 +77,7 @@ class PatternTexts:
     MAX_TRIES = 100
 
     def __init__(self, pattern: str, charset: Charset, max_length: int):
-        self._pattern, self._charset = pattern, charset
+        self._pattern = pattern
         automaton = compile_pattern(pattern, charset)
         self._ends = _reachable(automaton, max_length)
         self._lengths = [length for length in range(1, max_length + 1) if self._ends[length, 0]]
@@ -83,14 +85,11 @@ class PatternTexts:
             shortest = int(automaton.distances[0])
             reason = f"matches only texts of {shortest} characters or more. Set --max-length {shortest} or more."
             raise ConfigError("--pattern", pattern, reason if shortest else "matches only the empty text.")
-        self._sources = automaton.keys // automaton.vocabulary_size
-        self._ids, self._targets = automaton.keys % automaton.vocabulary_size, automaton.targets
+        self._sources, self._targets = automaton.keys // automaton.vocabulary_size, automaton.targets
+        self._symbols = [charset.symbols[i - NUM_SPECIALS] for i in automaton.keys % automaton.vocabulary_size]
+        used = set(self._symbols)
+        self.symbols = "".join(symbol for symbol in charset.symbols if symbol in used)
         self.draw(Random(0))
-
-    @property
-    def charset(self) -> str:
-        """The symbols that can occur in a text."""
-        return "".join(self._charset.symbols[i - NUM_SPECIALS] for i in np.unique(self._ids))
 
     def draw(self, rng: Random) -> str:
         """Draw a matching text without white space at its ends."""
@@ -100,7 +99,7 @@ class PatternTexts:
                 first, last = np.searchsorted(self._sources, (state, state + 1))
                 arcs = first + np.flatnonzero(self._ends[remaining, self._targets[first:last]])
                 arc = int(arcs[rng.randrange(len(arcs))])
-                symbols.append(self._charset.symbols[self._ids[arc] - NUM_SPECIALS])
+                symbols.append(self._symbols[arc])
                 state = int(self._targets[arc])
             text = "".join(symbols)
             if text == " ".join(text.split()):
