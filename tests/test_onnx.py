@@ -2,7 +2,6 @@
 
 import io
 import json
-import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -315,13 +314,3 @@ def test_numpy_transform_equals_that_of_training(settings):
     np.testing.assert_allclose(batch[0], expected[0], atol=1e-4)
     np.testing.assert_array_equal(batch[1], expected[1])
     np.testing.assert_allclose(batch[2], expected[2], rtol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(1, 200_000, 1), (200_000, 1, 1)])
-def test_resizing_a_long_image_keeps_little_memory(shape):
-    pixels._cubic_weights.cache_clear()
-    tracemalloc.start()
-    pixels.scale_image(np.zeros(shape, np.uint8), ModelConfig(Charset("a"), arch="classic", attn_num_layers=2))
-    current, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert current < 1e6 and peak < 2e7
