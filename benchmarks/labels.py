@@ -73,7 +73,7 @@ class Cell:
 
     @property
     def key(self) -> tuple:
-        """Identify the training in the results."""
+        """Key of the training in the results."""
         return self.task.folder, self.labels, self.draw, self.way
 
 

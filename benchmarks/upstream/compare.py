@@ -61,7 +61,7 @@ class Program:
             self.environment["PYTHONPATH"] = path
 
     def run(self, *arguments: object, stdin: str = "") -> str:
-        """Run a command and return its output, both streams; raise Failed if its exit code is not 0."""
+        """Run a command and return its stdout and stderr; raise Failed if its exit code is not 0."""
         command = [self.python, "-m", "aocr", *map(str, arguments)]
         done = subprocess.run(
             command,

@@ -43,7 +43,7 @@ def estimate_errors(images: int, sample: int, wrong: int) -> Estimate:
 
 
 def _hypergeometric_cdf(wrong: int, sample: int, errors: int, total: int) -> float:
-    """Return the probability of at most `wrong` errors in `sample` of `total` images, if `errors` of all are wrong."""
+    """Return the probability of at most `wrong` errors in a sample, if `errors` of all `total` images are wrong."""
 
     def log_choose(n: int, k: int) -> float:
         return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

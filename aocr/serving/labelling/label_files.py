@@ -30,7 +30,7 @@ class AppendedLines(NamedTuple):
 
     kind: Kind
     offset: int
-    """Size of the file before, in bytes."""
+    """Size of the file in bytes before the lines were appended."""
     data: bytes
 
 

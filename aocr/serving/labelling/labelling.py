@@ -162,7 +162,7 @@ class Labelling:
         self.queue.ranks = [guess.rank for guess in guesses]
 
     def progress(self) -> dict[str, int]:
-        """Return the numbers of images that the page shows."""
+        """Return the counts of images that the page shows."""
         return {
             "total": len(self.images),
             "labelled": len(self.texts),

@@ -23,7 +23,7 @@ from aocr.synth.fonts.survey import NAMES, Face, is_simple, survey
 EXTENSIONS = tuple(NAMES["extensions"])
 EVERYDAY = frozenset(NAMES["everyday"].split())
 MIN_FILES_FOR_POOL = 200
-"""Minimum number of font files to inspect them in several processes."""
+"""Minimum number of font files for inspecting them in several processes."""
 
 
 class FontSet:

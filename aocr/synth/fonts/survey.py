@@ -36,7 +36,7 @@ class Face:
     index: int
     """Index of the face in the file."""
     family: str
-    """Name without the weight."""
+    """Family name without the weight."""
     chars: frozenset[str]
     """Characters of the charset that it draws."""
     shown_as: dict[str, str]
