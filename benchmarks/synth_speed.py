@@ -2,8 +2,8 @@
 
     python benchmarks/synth_speed.py --fonts DIR... [--count 1000] [--styles scene ...]
 
-CPU seconds are hardly affected by other work on the machine. Surfaces and fonts are prepared while the first images
-(`--warm`) are drawn, which are not counted.
+CPU seconds are hardly affected by other work on the machine. The first `--warm` images are not counted: surfaces and
+fonts are prepared for them.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from aocr.tfrecord import encode_example, frame
 
 
 def main() -> None:
-    """Draw in this process."""
+    """Draw images in this process and print the rates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fonts", nargs="+")
     parser.add_argument("--count", type=int, default=1000)

@@ -1,4 +1,4 @@
-"""`aocr serve`: TensorFlow Serving's REST API, the richer route `/read`, and a page to try a model on."""
+"""`aocr serve`: TensorFlow Serving's REST API, the richer route `/read`, and a page for trying a model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RELOAD_SECONDS = 2.0
 
 
 class Service:
-    """The models (the first is the default), lexicons by name, and handlers of `aocr serve`."""
+    """The request handlers of `aocr serve`, with its models (the first is the default) and its lexicons by name."""
 
     def __init__(self, models: Sequence[Model], lexicons: Mapping[str, tuple[str, ...]], batch_size: int):
         self.models, self.lexicons = {model.name: model for model in models}, lexicons
@@ -44,7 +44,7 @@ class Service:
         self._is_ready = True  # the models were loaded and have read an image
 
     def make_app(self, access: ServerAccess) -> web.Application:
-        """Make the server."""
+        """Create the web application."""
         app = make_app(access, read_page("read.html"), MAX_BYTES)
         name, number = "{name:[^/:]+}", r"{number:\d{1,18}}"
         add_get = app.router.add_get
@@ -78,7 +78,7 @@ class Service:
         self._is_ready = False
 
     def model(self, name: str | None) -> Model:
-        """Return the model that a request names; if only one is served, any name will do."""
+        """Return the model that a request names; if only one is served, any name is accepted."""
         if name is None or len(self.models) == 1:
             return next(iter(self.models.values()))
         if name not in self.models:
@@ -98,7 +98,7 @@ class Service:
     async def read(
         self, version: Version, images: Sequence[tuple[str, bytes]], read_config: ReadConfig
     ) -> list[Prediction | ImageError]:
-        """Check and read encoded images, given with their names; one that cannot be read gives its error."""
+        """Check and read images, given as (name, encoded image); the result of an invalid one is its ImageError."""
         self._batcher.check_room(len(images))
         reader = await asyncio.to_thread(version.reader, read_config)
         # one task per image: those that have not started at the deadline are cancelled
@@ -163,10 +163,10 @@ def serve(
 ) -> None:
     """Serve the models in `paths` until Ctrl-C or SIGTERM.
 
-    Without `names` the models are called as their folders.
+    Without `names`, each model is named after its folder.
 
     Raises:
-      ConfigError: two models have the same name, or the server cannot listen there.
+      ConfigError: two models have the same name, or the server cannot listen on the address.
       AocrError: a model cannot be loaded.
     """
     Image.MAX_IMAGE_PIXELS = protocol.MAX_PIXELS

@@ -1,4 +1,4 @@
-"""Dynamic batching: an image that comes alone is read at once; images that come meanwhile are read together."""
+"""Dynamic batching: while one batch is read, the images that arrive are collected for the next."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from aocr.serving.metrics import Metrics
 from aocr.serving.web import HTTPError
 
 CALL_PIXELS = 128
-"""Fixed cost of reading a batch, as the width of an image that takes as long to read."""
+"""Fixed cost of reading a batch, given as the width in pixels of an image that takes as long to read."""
 MAX_WAITING = 2048
-"""Limit of images that wait to be read; a request beyond it is refused."""
+"""Maximum number of images that wait to be read; requests beyond it are refused."""
 
 Read = Callable[[Sequence[Any]], list[Prediction]]
 
@@ -36,7 +36,7 @@ class _Waiting:
 def split_by_width(widths: Sequence[int], batch_size: int) -> list[range]:
     """Split images of descending widths into batches with little padding.
 
-    A new batch costs a call, and saves the rest the padding up to the wider images before.
+    A new batch costs a call, but its images need no padding to the width of the earlier ones.
     """
     batches, start = [], 0
     for i, width in enumerate(widths):
@@ -66,7 +66,7 @@ class Batcher:
     async def read(self, items: Sequence[Any], widths: Sequence[int], read: Read) -> list[Prediction]:
         """Read images of these widths, together with others that wait for the same `read`.
 
-        `read` is called in a thread with the items of one batch, perhaps of several requests. Raises as `check_room`.
+        `read` is called in a thread with a batch of items, perhaps of several requests. Raises as `check_room` does.
         """
         self.check_room(len(items))
         loop = asyncio.get_running_loop()
@@ -76,7 +76,7 @@ class Batcher:
         return list(await asyncio.gather(*(image.answer for image in waiting)))
 
     async def run(self) -> None:
-        """Read the images that arrive, until it is cancelled."""
+        """Read images as they arrive, until cancelled."""
         while True:
             while not self._queue:
                 self._arrived.clear()
@@ -91,7 +91,7 @@ class Batcher:
         left: deque[_Waiting] = deque()
         while self._queue and len(taken) < self._batch_size:
             image = self._queue.popleft()
-            if not image.answer.done():  # the client may have given up
+            if not image.answer.done():  # else its client gave up
                 (taken if image.read == read else left).append(image)
         self._queue.extendleft(reversed(left))
         taken.sort(key=lambda image: -image.width)

@@ -30,7 +30,7 @@ MAX_READERS = 16
 
 
 def name_of(path: str) -> str:
-    """Return a model's name in requests: that of its folder or file."""
+    """Return the name of a model in requests: that of its folder or file."""
     path = path.rstrip("/") or path
     name = os.path.basename(path).removesuffix(".onnx") if files.is_graph(path) else os.path.basename(path)
     return os.path.basename(os.path.dirname(os.path.abspath(path))) if name == "reader" else name
@@ -57,7 +57,7 @@ def find_versions(path: str) -> dict[int, str]:
 
 
 def _model_in(folder: str) -> str | None:
-    """Return the model folder or the ONNX export that a folder is or contains."""
+    """Return the model in a folder: the folder itself, or its only ONNX export."""
     names = files.names_in(folder) if files.is_folder(folder) else []
     graphs = [name for name in names if files.is_graph(name)]
     if MODEL in names:
@@ -134,7 +134,7 @@ class Model:
                 return
             if sizes == self._failed.get(number) or _in_training(path):
                 continue
-            if sizes != self._seen.get(number):  # it may still be written
+            if sizes != self._seen.get(number):  # its files may still change
                 self._seen[number] = sizes
                 return
             if self._load(number, path):

@@ -23,9 +23,9 @@ from aocr.serving.web import HTTPError, read_page
 INPUT = "input"
 """Name of the only input of both signatures."""
 MAX_DEPTH = 32
-"""Limit of nested lists; numpy's arrays have at most this many dimensions."""
+"""Maximum depth of nested lists; numpy's arrays have at most this many dimensions."""
 MAX_PIXELS = 20_000_000
-"""Size limit of an image."""
+"""Maximum number of pixels of an image."""
 SIGNATURES = ("serving_default", "pixels")
 
 
@@ -38,9 +38,9 @@ class PredictRequest:
     shape: tuple[int, ...]
     """Shape of the input; () for a single value."""
     images: Sequence[tuple[str, bytes]] = ()
-    """Names for messages and contents of encoded images in order (`serving_default`)."""
+    """Name for messages and encoded bytes of each image (for `serving_default`)."""
     pixels: np.ndarray | None = None
-    """Array of that shape, (batch, height, width, channels) (`pixels`)."""
+    """Array of that shape: batch, height, width, channels (for `pixels`)."""
 
 
 def parse_request(body: bytes, channels: int) -> PredictRequest:

@@ -1,4 +1,4 @@
-"""The route `/read`: images in, readings out as `aocr predict --json` prints them."""
+"""The route `/read`: reads images, and answers with the JSON that `aocr predict --json` prints."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from aocr.serving.app import Service
 
 MAX_IMAGES = 256
-"""Images per form."""
+"""Maximum number of images in a form."""
 MAX_PARTS = 2 * MAX_IMAGES
-"""Fields per form, empty ones included: each takes time."""
+"""Maximum number of fields in a form, including empty ones: each takes time."""
 MAX_BEAM = 32
 MAX_LEXICON_BYTES = 1 << 20
-"""Size of a form's lexicon; the server keeps recent ones in memory."""
+"""Maximum size of a form's lexicon; the server keeps recent ones in memory."""
 CHUNK_BYTES = 1 << 16
 
 
@@ -68,7 +68,7 @@ def add_routes(app: web.Application, service: Service) -> None:
 
 
 async def _read_form(request: web.Request) -> tuple[list[tuple[str, bytes]], tuple[str, ...] | None]:
-    """Return name and content of the files in a form, and the texts in its field `lexicon`, if any."""
+    """Return names and contents of the files in a form, and the texts in its field `lexicon`, if any."""
     images: list[tuple[str, bytes]] = []
     lexicon = None
     num_bytes = num_parts = 0
@@ -101,7 +101,7 @@ async def _read_form(request: web.Request) -> tuple[list[tuple[str, bytes]], tup
 def _read_config(
     query: Mapping[str, str], form_lexicon: tuple[str, ...] | None, lexicons: Mapping[str, tuple[str, ...]]
 ) -> ReadConfig:
-    """Return the ReadConfig that a request's parameters ask for."""
+    """Build the ReadConfig from a request's parameters."""
     name = query.get("lexicon")
     if name is not None and name not in lexicons:
         known = ", ".join(lexicons) or "none"

@@ -1,4 +1,4 @@
-"""The HTTP server under `aocr serve` and `aocr label`: access control, errors as JSON, start and shutdown."""
+"""The HTTP server of `aocr serve` and `aocr label`: access control, errors as JSON, start and shutdown."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ MAX_PORT = 65535
 POLL_SECONDS = 0.1
 """How often the server checks for a signal."""
 DRAIN_SECONDS = 60.0
-"""Time that requests under way get to finish after a signal."""
+"""Maximum time for requests under way to finish after a signal."""
 DEADLINE_SECONDS = 60.0
-"""From the head of a request to its answer."""
+"""Maximum time from the head of a request to its answer."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -50,7 +50,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HTTPError(AocrError):
-    """An error to answer a request with: an HTTP status and a message."""
+    """An error that a request is answered with: an HTTP status and a message."""
 
     def __init__(self, status: int, message: str):
         self.status = status
@@ -66,7 +66,7 @@ class ServerAccess:
     port: int
     """Port to listen on; 0 picks any free one."""
     token: str = ""
-    """Secret that every request except those for public routes must carry; empty: none is required."""
+    """Secret that every request must carry, except for public routes; if empty, none is required."""
 
     @property
     def is_loopback(self) -> bool:
@@ -117,7 +117,7 @@ def read_page(name: str) -> bytes:
 
 
 def make_app(access: ServerAccess, page: bytes, max_bytes: int) -> web.Application:
-    """Make a server that serves a page at `/` and answers errors as JSON, `{"error": message}`.
+    """Create an application that serves a page at `/` and answers errors as JSON, `{"error": message}`.
 
     A handler raises `HTTPError`, or any other AocrError for status 400. Requests of more than `max_bytes` get 413.
     Routes named `public-...` need no token.
@@ -134,7 +134,7 @@ def make_app(access: ServerAccess, page: bytes, max_bytes: int) -> web.Applicati
 
 
 def page_policy(page: bytes) -> str:
-    """Return the Content-Security-Policy of a page: only its own style and script, allowed by their digests."""
+    """Return the Content-Security-Policy of a page; it allows only the page's own scripts and styles, by digest."""
 
     def digests(tag: bytes) -> str:
         parts = re.findall(rb"<%s>(.*?)</%s>" % (tag, tag), page, re.DOTALL)
@@ -203,7 +203,7 @@ def listening(access: ServerAccess) -> Iterator[list[socket.socket]]:
     """Open the sockets to listen on; clients that connect wait for `run_app`.
 
     Raises:
-      ConfigError: the server cannot listen there.
+      ConfigError: the server cannot listen on the address.
     """
     if access.port > MAX_PORT:
         raise ConfigError("--port", access.port, f"must be between 0 and {MAX_PORT}.")

@@ -1,4 +1,4 @@
-"""Drawing an image of a text: `Painter.draw(i)` depends only on the seed and i."""
+"""Draw images of texts. Image i of a `Painter` depends only on the painter's arguments and i."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from aocr.synth.sheet.lettering import SIZE, Hand, Ink, ripple, write
 from aocr.synth.styles import Style
 
 MAX_TRIES = 300
-"""Attempts at an image."""
+"""Maximum number of attempts at drawing an image."""
 BLANK_SHARE = 0.01
 """Share of images without text."""
 MIN_CONTRAST = (13, 22)
-"""Minimum contrast of the letters, 0 to 255: for a quarter of the images, and for the rest."""
+"""Minimum contrast of the letters, 0 to 255: the first for a quarter of the images, the second for the rest."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +37,23 @@ class Drawn:
     data: bytes
     """Encoded JPEG or PNG."""
     label: str
-    """Its text, perhaps empty."""
+    """Its text; may be empty."""
     width: int
     height: int
 
 
 class Painter:
-    """Draws images of a style."""
+    """Draws images in one style."""
 
     def __init__(self, draw_text: Callable[[Random], str], faces: list[Face], style: Style, seed: int):
         self._draw_text, self._fonts, self._style = draw_text, FontSet(faces), style
         self._seed = seed
 
     def draw(self, number: int) -> Drawn:
-        """Draw image `number`.
+        """Draw the image with the index `number`.
 
         Raises:
-          ConfigError: no image can be made of these texts and fonts.
+          ConfigError: no image can be drawn with these texts and fonts.
         """
         rng = Random(f"{self._seed}/{number}")
         if rng.random() < BLANK_SHARE:
@@ -65,7 +65,7 @@ class Painter:
         return Drawn(file.getvalue(), label, *work.size)
 
     def _readable(self, rng: Random) -> tuple[Work, str]:
-        """Draw an image in which the text is visible, and return its label too."""
+        """Draw an image in which the text is visible; return it and its label."""
         for _ in range(MAX_TRIES):
             text = self._draw_text(rng)
             if (face := self._fonts.pick(rng, text)) and (result := self._attempt(rng, face, text)):
@@ -74,7 +74,7 @@ class Painter:
         raise ConfigError("--fonts", text, f"this text cannot be drawn: {reason}. Name other fonts.")
 
     def _hand(self, rng: Random, face: Face, text: str) -> Hand:
-        """Draw the way a text is written in a font."""
+        """Choose how a text is written in a font."""
         style, simple = self._style, is_simple(text)
         font = open_face(face.path, face.index, SIZE, not simple)
         stroke = rng.choice((1, 1, 2)) if rng.random() < style.bold else 0
@@ -92,7 +92,7 @@ class Painter:
         return Hand(font, gap, stroke, curve, bounce, tilt)
 
     def _neighbour(self, rng: Random, face: Face, hand: Hand, text: str) -> Ink | None:
-        """Write another text, mostly in the word's hand and case."""
+        """Write another text, usually in the word's font and case; None if it cannot be written."""
         other = self._draw_text(rng)
         if rng.random() < 0.7:
             other = other.upper() if text.isupper() else other.lower() if text.islower() else other
@@ -134,11 +134,11 @@ class Painter:
         return sheet
 
     def _height(self, rng: Random) -> int:
-        """Draw the image's height, pixels."""
+        """Choose the image's height in pixels."""
         return rng.randint(40 if rng.random() < 0.85 else 32, 64)
 
     def _attempt(self, rng: Random, face: Face, text: str) -> tuple[Work, str] | None:
-        """Draw an image, and return its label too; None if the text is not visible."""
+        """Draw an image; return it and its label, or None if the text is not visible."""
         sheet = self._sheet(rng, face, text)
         if not sheet:
             return None
@@ -156,7 +156,7 @@ class Painter:
         return work, label
 
     def _paint(self, rng: Random, work: Work, sheet: Sheet, view: View) -> None:
-        """Paint the ground, the panel, what is behind the letters, the letters, and what is over them."""
+        """Paint from back to front: ground, panel, writing behind the letters, letters, effects over them."""
         style = self._style
         apply_groups(style.ground, work, rng)
         if sheet.panel:

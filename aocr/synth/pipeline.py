@@ -1,4 +1,4 @@
-"""`aocr synth`: processes draw blocks of images in any order, since image i depends only on the settings and i."""
+"""`aocr synth`: several processes draw blocks of images; image i depends only on the settings and i."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from aocr.synth.writer import open_writer
 from aocr.text.charset import Charset
 
 BLOCK = 200
-"""Images drawn at a time."""
+"""Number of images in a block."""
 BLOCKS_AHEAD = 3
-"""Blocks in progress for each worker."""
+"""Number of blocks queued per worker."""
 ASCII = "".join(map(chr, range(32, 127)))
 VERSION = 1
-"""Increased whenever the same settings give other images."""
+"""Increased whenever the same settings give different images."""
 
 
 @dataclass(frozen=True)
 class SynthOptions:
-    """What to draw."""
+    """Settings of the images to draw."""
 
     count: int
     """Number of images."""
     seed: int = 0
     """Random seed."""
     style: str = "scene"
-    """Kind of images."""
+    """Key of `STYLES`."""
     texts: str | None = None
     """File of texts; by default the built-in English mix."""
     pattern: str | None = None
-    """Regular expression of the texts, instead of `texts`."""
+    """Regular expression that the texts match; replaces `texts`."""
     charset: str | None = None
     """Symbols allowed in texts; by default those of `texts`, or printable ASCII."""
     max_length: int = 25
@@ -65,7 +65,7 @@ class Job:
     painter: Callable[[], Painter | LikePainter]
     """Creates a painter of the images."""
     digest: str
-    """Identifies the images, so that only the same run is resumed."""
+    """Hash of the settings; a run is resumed only if it is the same."""
 
 
 def _digest(faces: list[Face], *settings: object) -> str:
@@ -76,7 +76,7 @@ def _digest(faces: list[Face], *settings: object) -> str:
 
 
 def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Job:
-    """Read the texts and find the fonts, in files, folders or (None) the system.
+    """Read the texts and find the fonts; `fonts` are files or folders (None: the system's).
 
     Raises:
       ConfigError: no font can be used, or the pattern is invalid.
@@ -101,7 +101,7 @@ def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Jo
 
 
 def make_like_job(count: int, seed: int, originals: list[Original], faces: list[Face]) -> Job:
-    """Prepare drawing `count` images like the originals; `faces` may be empty."""
+    """Create a job that draws `count` images like the originals; `faces` may be empty."""
     return Job(count, faces, partial(LikePainter, originals, faces, seed), _digest(faces, count, seed, *originals))
 
 
@@ -120,7 +120,7 @@ def _draw_block(numbers: range) -> list[Drawn]:
 
 
 def _drawn_blocks(job: Job, start: int, workers: int) -> Generator[list[Drawn]]:
-    """Draw blocks of images, from number `start`, in order; workers draw a few blocks ahead."""
+    """Yield blocks of images in order, from index `start`; workers draw a few blocks ahead."""
     blocks = (range(first, min(first + BLOCK, job.count)) for first in range(start, job.count, BLOCK))
     if workers == 1:
         painter = job.painter()
@@ -149,10 +149,10 @@ def num_cores() -> int:
 
 
 def draw(job: Job, output: str, num_shards: int, workers: int) -> Generator[int]:
-    """Draw all images into a folder, or into records if `output` ends in .tfrecords.
+    """Draw all images into a folder, or into TFRecord files if `output` ends in .tfrecords.
 
     Yields:
-      The number of finished images: those of an earlier run, then after each block.
+      The total number of finished images: first that of an earlier run, then after each block.
 
     Raises:
       ConfigError: an image cannot be drawn.

@@ -1,4 +1,4 @@
-"""Kinds of images: the steps of each, and how often they are applied. Their numbers are in styles.toml."""
+"""Styles of images: the steps of each and their probabilities, read from styles.toml."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS = vars(surface) | vars(camera)
 
 @dataclass(frozen=True)
 class Style:
-    """A kind of image. Numbers are shares of the words, 0 to 1, unless stated otherwise."""
+    """A style of images. A number is a share of the words, 0 to 1, unless stated otherwise."""
 
     ground: Groups
     letters: Groups
@@ -31,29 +31,29 @@ class Style:
     """Groups of steps, applied in this order."""
     geometry: Geometry
     colours: Callable[[Random], tuple[Colour, Colour]]
-    """Draws the colours of letters and ground."""
+    """Chooses the colours of letters and ground."""
     panels: dict[Callable[[Sheet, Random], None], float]
-    """Boards, rules and frames, of which a word has at most one."""
+    """Functions that draw a board, rule or frame, with their shares; a word has at most one."""
     spaced: float = 0.4
     """With changed letter spacing."""
     wide: float = 0.15
     """With wide letter spacing."""
     bold: float = 0.10
-    """Emboldened."""
+    """In bold."""
     curved: float = 0.0
     """On an arc."""
     neighbours: float = 0.0
     """With other words nearby."""
     sides: float = 0.4
-    """Of the four sides, if there are neighbours."""
+    """Share of the four sides that have a neighbour, if the word has any."""
     written_on: float = 0.0
     """With other writing behind."""
     same_hand: float = 0.75
-    """Of the neighbours, in the word's font."""
+    """Share of the neighbours that are in the word's font."""
     bounce: float = 0.0
-    """Largest standard deviation of a letter's height, pixels at 56 per em."""
+    """Maximum standard deviation of a letter's vertical position, in pixels at 56 per em."""
     tilt: float = 0.0
-    """Largest standard deviation of a letter's angle, radians."""
+    """Maximum standard deviation of a letter's angle, in radians."""
     rippled: float = 0.0
     """Along a wave."""
     segments: float = 0.0

@@ -1,7 +1,7 @@
-"""Writing images to a folder with annotations, or to TFRecord files, so that a stopped run can resume.
+"""Write images to a folder with annotations, or to TFRecord files, so that a stopped run can resume.
 
 Files have temporary names until the end. After each block of images a state file records their valid sizes; a run
-with the same settings truncates them to these and continues.
+with the same settings truncates them to these sizes and continues.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Writer:
         return files.writing(self._output, partial(DatasetError, self._output), RESUME)
 
     def open(self) -> None:
-        """Open the files, at the end of what a stopped run has written."""
+        """Open the files, positioned after the valid data of a stopped run."""
         with self._errors():
             self._check()
             os.makedirs(os.path.dirname(self._names[0]) or ".", exist_ok=True)
@@ -82,10 +82,10 @@ class Writer:
         return sizes
 
     def _check(self) -> None:
-        """Refuse to overwrite files that are not ours."""
+        """Refuse to overwrite files of another type."""
 
     def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        """Return the index of the file that image `number` belongs to, and the bytes to append."""
+        """Encode the image with the index `number`; return the index of its file and the bytes to append."""
         raise NotImplementedError
 
     def write(self, block: Sequence[Drawn]) -> None:
@@ -156,10 +156,10 @@ class FolderWriter(Writer):
 
 @contextlib.contextmanager
 def open_writer(output: str, num_shards: int, settings: str) -> Iterator[Writer]:
-    """Open a writer of records or of a folder, by the output's extension, and close it after the block.
+    """Open a writer for TFRecord files or a folder, chosen by the output's extension; close it after the block.
 
     Raises:
-      DatasetError: the files cannot be written, are not ours, or are of a run with other settings.
+      DatasetError: the files cannot be written, are of another type, or belong to a run with other settings.
     """
     is_records = output.endswith(RECORDS_ENDING)
     writer = RecordWriter(output, num_shards, settings) if is_records else FolderWriter(output, settings)

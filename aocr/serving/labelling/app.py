@@ -1,4 +1,4 @@
-"""The server behind `aocr label`: its page, the state as JSON, and the images by number."""
+"""The server of `aocr label`: its page, the state as JSON, and the images by index."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEFAULT_THRESHOLD = "0.98"
 def make_label_app(
     access: ServerAccess, labelling: Labelling, retraining: Retraining, is_audit: bool
 ) -> web.Application:
-    """Make the server of a labelling. Each decision may start a retraining, which stops with the server."""
+    """Create the application of `aocr label`. A decision may start a retraining, which stops with the server."""
     app = make_app(access, read_page("label.html"), MAX_BYTES)
 
     async def state(request: web.Request) -> web.Response:
@@ -80,7 +80,7 @@ def make_label_app(
 
 
 def _image_values(labelling: Labelling, image: QueuedImage) -> dict[str, Any]:
-    """Return what the page shows of an image."""
+    """Return the values that the page shows for an image."""
     reading = labelling.guesses[image.index].reading
     path = os.path.relpath(labelling.images[image.index])
     return {

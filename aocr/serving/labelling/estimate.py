@@ -1,4 +1,4 @@
-"""How many unseen texts are wrong, estimated from a random sample."""
+"""Estimate from a random sample how many unseen texts are wrong."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Estimate:
     wrong: int
     """Errors in the sample."""
     errors: int | None
-    """Likeliest number of errors among the unseen images; None without a sample."""
+    """Most likely number of errors among the unseen images; None without a sample."""
     at_most: int
     """Upper bound of that number, with 95 % confidence."""
 
 
 def estimate_errors(images: int, sample: int, wrong: int) -> Estimate:
-    """Estimate the errors among `images`, given `wrong` in a sample drawn without replacement.
+    """Estimate the errors among `images`, given `wrong` errors in a sample taken without replacement.
 
     The bound is the exact one-sided bound of the hypergeometric distribution, as Clopper and Pearson (1934) derived
     it for the binomial one.
@@ -43,7 +43,7 @@ def estimate_errors(images: int, sample: int, wrong: int) -> Estimate:
 
 
 def _hypergeometric_cdf(wrong: int, sample: int, errors: int, total: int) -> float:
-    """Probability of at most `wrong` errors in a sample, with `errors` among `total` images."""
+    """Return the probability of at most `wrong` errors in a sample, if `errors` of all `total` images are wrong."""
 
     def log_choose(n: int, k: int) -> float:
         return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)

@@ -35,7 +35,7 @@ def guess_reading(reading: Prediction) -> Guess:
 
 
 def guess_label(sample: Sample) -> Guess:
-    """Suggest the existing label. Ranked by its score in hundredths, then by the distance between the two texts.
+    """Suggest the existing label, ranked by its score in hundredths, then by its distance from the reading.
 
     The score is the label's probability, less that of the reading if the two differ: from -1 (the model is certain
     of another text) to 1 (certain of the label). A label with symbols unknown to the model has probability 0.
@@ -49,7 +49,7 @@ def guess_label(sample: Sample) -> Guess:
 def read_images(
     model_dir: str, paths: Sequence[str], progress: Callable[[Iterable], Iterable] = iter
 ) -> list[Guess | ImageError]:
-    """Read images; one that cannot be read gives its error. `progress` wraps the results as they come, as tqdm does.
+    """Read images; the result of an invalid one is its ImageError. `progress` wraps the iterator, as tqdm does.
 
     Raises:
       CheckpointError: the model cannot be used.
@@ -59,7 +59,7 @@ def read_images(
 
 
 def read_labels(model_dir: str, annotations: str, data_base_dir: str | None = None) -> list[tuple[str, Guess]]:
-    """Compare existing labels with the model's readings; return (path as in the annotation file, guess) of each.
+    """Compare existing labels with the model's readings; return (path as in the annotation file, guess) for each.
 
     Raises:
       AnnotationError, DatasetError: the file does not exist, or has no usable line.

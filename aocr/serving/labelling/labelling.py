@@ -21,7 +21,7 @@ class Decision(NamedTuple):
     images: Sequence[QueuedImage]
     """The images decided on."""
     lines: AppendedLines | None
-    """What was written; None if the image was skipped."""
+    """The lines that were written; None if the image was skipped."""
     texts: Sequence[str]
     """The text of each image; empty if it was skipped or is unreadable."""
     is_changed: bool = False
@@ -32,7 +32,7 @@ class Labelling:
     """The images, the files that decisions are written to, and the queue. Not thread-safe.
 
     `images` are real paths, without duplicates; those already in `label_files` count as decided. `was_trained_on`
-    says of a path whether the model was trained on this image, so that its guess is not representative.
+    takes a path and returns whether the model was trained on this image: its guess is then not representative.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Labelling:
         self._undone: dict[int, str] = {}
 
     def suggested_text(self, index: int) -> str:
-        """Return the text to start from: the one typed before the decision was undone, or the guess."""
+        """Return the text to show first: the one typed before the decision was undone, or the guess."""
         return self._undone.get(index) or self.guesses[index].text
 
     def accept(self, index: int, text: str) -> None:
@@ -77,11 +77,11 @@ class Labelling:
         self._decide(Kind.VALIDATION if image.at_random else Kind.TRAINING, [image], [text])
 
     def mark_unreadable(self, index: int) -> None:
-        """Record that nobody can read the current image. Raises as `accept` does."""
+        """Record that nobody can read the current image. Raises the same errors as `accept`."""
         self._decide(Kind.UNREADABLE, [self._current(index)], [""])
 
     def skip(self, index: int) -> None:
-        """Postpone the current image. Raises as `accept` does."""
+        """Postpone the current image. Raises an HTTPError as `accept` does."""
         image = self._current(index)
         self.queue.skip(image)
         self._add_to_history(Decision([image], None, [""]))
@@ -108,7 +108,7 @@ class Labelling:
         self._add_to_history(Decision(images, lines, texts, is_changed))
 
     def back(self) -> None:
-        """Undo this run's last decision, and show its image again with its text.
+        """Undo this run's last decision, and show its image again, with the text that was typed.
 
         Raises:
           AocrError: there is nothing to undo, or the file was changed by another program.
@@ -134,9 +134,9 @@ class Labelling:
     def estimate(self, threshold: float) -> Estimate:
         """Estimate how many texts of `acceptable(threshold)` are wrong.
 
-        The sample: images drawn at random whose scores are in the range of those that are estimated, without images
-        that the model was trained on. Skipped and unreadable images count as wrong. After a retraining the sample
-        also has images that the earlier order showed for their low score, so the estimate is too high.
+        The sample consists of images chosen at random whose scores are in the range of the estimated ones, without
+        those that the model was trained on. Skipped and unreadable images count as wrong. After a retraining the
+        sample also has images that the earlier order showed for their low score, so the estimate is too high.
         """
         rest = self.acceptable(threshold)
         scores = [self.guesses[i].score for i in rest] or [2.0]
@@ -148,7 +148,7 @@ class Labelling:
         return estimate_errors(len(rest), len(sample), wrong)
 
     def accept_all(self, threshold: float, count: int) -> None:
-        """Accept the texts of `acceptable(threshold)`, if these are still the `count` images shown to the person."""
+        """Accept the texts of `acceptable(threshold)`, if these are still the `count` images shown to the user."""
         rest = self.acceptable(threshold)
         if len(rest) != count:
             raise HTTPError(409, f"There are {len(rest)} images now, not {count}. Check the estimate again.")
@@ -162,7 +162,7 @@ class Labelling:
         self.queue.ranks = [guess.rank for guess in guesses]
 
     def progress(self) -> dict[str, int]:
-        """Return the numbers of images that the page shows."""
+        """Return the counts of images that the page shows."""
         return {
             "total": len(self.images),
             "labelled": len(self.texts),

@@ -1,4 +1,4 @@
-"""Finding font files, and choosing a font for a text."""
+"""Find font files, and choose a font for a text."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from aocr.synth.fonts.survey import NAMES, Face, is_simple, survey
 EXTENSIONS = tuple(NAMES["extensions"])
 EVERYDAY = frozenset(NAMES["everyday"].split())
 MIN_FILES_FOR_POOL = 200
-"""Font files from which several processes inspect them."""
+"""Minimum number of font files for inspecting them in several processes."""
 
 
 class FontSet:
-    """Fonts to choose from at random: every family equally often, everyday ones four times as often."""
+    """Fonts to choose from at random; everyday families are four times as likely as each of the others."""
 
     JOINED_CAPITALS = 0.15
-    """How often joined handwriting is accepted for a text in capitals."""
+    """Probability of accepting joined handwriting for a text in capitals."""
 
     def __init__(self, faces: Sequence[Face]):
         self.faces = list(faces)
@@ -64,7 +64,7 @@ def _system_paths() -> list[str]:
     paths = [folder for folder in map(os.path.expanduser, NAMES["system_folders"]) if os.path.isdir(folder)]
     if shutil.which("fc-list"):
         done = subprocess.run(["fc-list", "--format", "%{file}\n"], capture_output=True, check=False)
-        paths += os.fsdecode(done.stdout).split("\n")[:-1]  # a name need not be UTF-8
+        paths += os.fsdecode(done.stdout).split("\n")[:-1]  # file names may not be UTF-8
     return [path for path in paths if os.path.isdir(path) or path.lower().endswith(EXTENSIONS)]
 
 
@@ -92,7 +92,7 @@ def font_files(paths: Sequence[str] | None) -> list[str]:
 
 
 def _map(function: Callable[[str], list[Face]], paths: list[str], workers: int) -> list[list[Face]]:
-    """Map a function over files, in several processes if they are many."""
+    """Map a function over files, in several processes if there are many."""
     if workers == 1 or len(paths) < MIN_FILES_FOR_POOL:
         return [function(path) for path in paths]
     ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
@@ -106,7 +106,7 @@ def faces_for(charset: str, paths: Sequence[str] | None, workers: int = 1, as_wr
     `workers` processes inspect the files; `as_written` leaves out lower-case letters that a font draws as capitals.
 
     Raises:
-      ConfigError: there is no font, none has enough of the charset, or a symbol is in none.
+      ConfigError: there is no font, none has enough of the charset, or all lack a symbol.
     """
     if not is_simple(charset) and not features.check("raqm"):
         reason = "Pillow needs Raqm to draw this script. Install libraqm, or a Pillow wheel."

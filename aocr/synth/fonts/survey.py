@@ -1,4 +1,4 @@
-"""What a font file really draws, from its rendered glyphs instead of its tables."""
+"""Find out what a font file really draws, by rendering its glyphs instead of reading its tables."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SURVEY_SIZE = 32
 ABSENT = "\U0010fffe"
 """A code point that no font has, drawn as .notdef."""
 MAX_FACES = 64
-"""Faces of a collection that are inspected."""
+"""Maximum number of faces to inspect in a collection."""
 MIN_SYMBOLS = 10
-"""Symbols of the charset that a font must have, unless the charset is smaller."""
+"""Minimum number of the charset's symbols that a font must have, unless the charset is smaller."""
 
 NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text("utf-8"))
-"""What the names of families and files say."""
+"""Patterns that classify fonts by the names of their families and files."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Face:
 
     path: str
     index: int
-    """Of the face in the file."""
+    """Index of the face in the file."""
     family: str
-    """Name without the weight."""
+    """Family name without the weight."""
     chars: frozenset[str]
     """Characters of the charset that it draws."""
     shown_as: dict[str, str]
-    """Lower-case letters that it draws as capitals -> these capitals."""
+    """Maps lower-case letters that it draws as capitals to these capitals."""
     joined: bool
     """Joined handwriting or blackletter, unsuitable for texts in capitals."""
     weight: float
@@ -49,7 +49,7 @@ class Face:
 
 @functools.lru_cache(maxsize=1500)
 def open_face(path: str, index: int, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
-    """Open a font at a size in pixels per em; `shaped` lays out text by Raqm, for scripts that need it."""
+    """Open a font at a size in pixels per em; if `shaped`, Raqm lays out its text, as some scripts need."""
     engine = ImageFont.Layout.RAQM if shaped else ImageFont.Layout.BASIC
     return ImageFont.truetype(path, size, index, layout_engine=engine)
 
@@ -61,7 +61,7 @@ def _glyph(font: ImageFont.FreeTypeFont, char: str) -> tuple[tuple[int, int], by
 
 
 def _drawn_chars(font: ImageFont.FreeTypeFont, charset: str) -> frozenset[str]:
-    """Return the characters that the font draws, neither blank nor as .notdef."""
+    """Return the characters of `charset` that the font can draw."""
     absent = _glyph(font, ABSENT)
 
     def is_drawn(char: str) -> bool:
@@ -79,7 +79,7 @@ def _drawn_chars(font: ImageFont.FreeTypeFont, charset: str) -> frozenset[str]:
 
 
 def _shape(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, char: str) -> np.ndarray:
-    """Render a character stretched to a square: (24, 24) float32, 0 to 1."""
+    """Render a character and stretch it to a square, (24, 24) float32 from 0 to 1."""
     mask = font.getmask(char)
     if not mask.size[0] or not mask.size[1]:
         return np.zeros((24, 24), np.float32)
@@ -147,7 +147,7 @@ def _is_joined(font: ImageFont.FreeTypeFont, chars: frozenset[str]) -> bool:
 LATIN = (string.ascii_uppercase, string.ascii_letters, string.digits)
 """Groups of characters that are compared with each other."""
 MIN_RECOGNISED = 0.13
-"""Minimum share of characters most like themselves in a plain font: 0.04 by chance, 0.15 in wild handwriting."""
+"""Minimum share of characters that most resemble themselves in a plain font: 0.04 by chance, 0.15 in a wild hand."""
 
 
 @functools.cache
@@ -158,7 +158,7 @@ def _latin_shapes(group: str) -> np.ndarray:
 
 
 def _is_latin(font: ImageFont.FreeTypeFont, chars: frozenset[str]) -> bool:
-    """Check that Latin characters look like themselves, unlike in fonts of symbols."""
+    """Check that Latin characters look like letters, unlike those of symbol fonts."""
     shares = []
     for group in LATIN:
         own = [char for char in group[-26:] if char in chars]
@@ -193,12 +193,12 @@ def _face(path: str, index: int, font: ImageFont.FreeTypeFont, charset: str) -> 
 
 
 def survey(path: str, charset: str) -> list[Face]:
-    """Return the faces of a file that can be used for a charset; none if it is not a font."""
+    """Return the faces of a file that can draw a charset; empty if it is not a font."""
     faces: list[Face] = []
     try:
         for index in range(MAX_FACES if path.lower().endswith(("ttc", "otc")) else 1):
             font = ImageFont.truetype(path, SURVEY_SIZE, index, layout_engine=ImageFont.Layout.BASIC)
-            # a few characters first: many files hold another script
+            # try a few characters first, since many files are for another script
             if len(charset) > MIN_SYMBOLS and not _drawn_chars(font, charset[:: max(1, len(charset) // 12)]):
                 continue
             if face := _face(path, index, font, charset):
@@ -209,7 +209,7 @@ def survey(path: str, charset: str) -> list[Face]:
 
 
 def is_simple(text: str) -> bool:
-    """Check that characters can be drawn one by one: the script does not join, stack or run to the left."""
+    """Check that characters can be drawn one by one: no joining, stacking or right-to-left script."""
     return text.isascii() or not any(
         unicodedata.category(char) in ("Mn", "Mc", "Me", "Cf")
         or unicodedata.bidirectional(char) in ("R", "AL", "AN")

@@ -11,11 +11,11 @@ from random import Random
 VIRAMA_CLASS = 9
 """Canonical combining class of signs that join the next consonant to the previous one."""
 PREFIX_SHARE, PREFIX_LABELS = 0.2, 4
-"""A prefix is kept if this share, and at least this number, of the labels have it."""
+"""Minimum share and number of the labels that begin with a prefix for it to be kept."""
 MAX_PREFIX = 100
 """Maximum characters of a kept prefix: the search takes quadratic time and memory."""
 WHOLE_RUNS, WHOLE_WORDS = 0.5, 0.9
-"""Shares of the runs of letters or digits that are copied whole from a label: in a word, and in a line of words."""
+"""Shares of the runs of letters or digits that are copied whole from a label: in single words, and in lines."""
 SAME_INDEX = 0.5
 """Share of the single characters that are copied from the same index of a label."""
 
@@ -42,7 +42,7 @@ def kind_of(piece: str) -> str:
 
 
 class ShapeTexts:
-    """Draws random texts of the shape of labels, composed of their symbols; one label must not be empty."""
+    """Makes random texts with the shapes and symbols of labels, at least one of which must not be empty."""
 
     def __init__(self, labels: Sequence[str]):
         self._labels = [clusters(label) for label in labels if label]
@@ -63,7 +63,7 @@ class ShapeTexts:
         self._prefixes = {prefix for prefix, count in prefixes.items() if count >= min_count}
 
     def _prefix_length(self, label: list[str]) -> int:
-        """Return the pieces of the longest common prefix; a single letter or digit may be chance and is ignored."""
+        """Return the length of the longest common prefix; a prefix of one character may be chance and is ignored."""
         for end in range(min(len(label) - 1, MAX_PREFIX), 1, -1):
             if "".join(label[:end]) in self._prefixes:
                 return end
@@ -75,7 +75,7 @@ class ShapeTexts:
         return rng.choice(self._pieces[kind])
 
     def draw(self, rng: Random) -> str:
-        """Draw a text."""
+        """Return a random text."""
         label = rng.choice(self._labels)
         index = self._prefix_length(label)
         text, whole = label[:index], WHOLE_WORDS if " " in label else WHOLE_RUNS

@@ -1,4 +1,4 @@
-"""Effects of cameras, scanners and file formats, as steps (work, rng)."""
+"""Steps that imitate cameras, scanners and file formats; each is called with (work, rng)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aocr.synth.looks.textures import noise
 from aocr.synth.looks.work import Work
 
 MIN_CHAR_WIDTH = 5
-"""Pixels per character at the lowest resolution."""
+"""Minimum width of a character in pixels."""
 
 
 def faded(work: Work, rng: Random) -> None:
@@ -86,7 +86,7 @@ def speckled(work: Work, rng: Random) -> None:
 def two_levels(work: Work, rng: Random) -> None:
     """Reduce to black and white, as fax machines do."""
     grey_picture = work.picture.convert("L")
-    low, high = cast("tuple[int, int]", grey_picture.getextrema())  # of one band
+    low, high = cast("tuple[int, int]", grey_picture.getextrema())  # the image has one band
     limit = low + (high - low) * rng.uniform(0.4, 0.65)
     work.picture = grey_picture.point([0 if level < limit else 255 for level in range(256)]).convert("RGB")
 
@@ -118,9 +118,9 @@ def enlarged(work: Work, rng: Random) -> None:
 
 
 def contrast(picture: Image.Image, mask: Image.Image) -> float:
-    """Measure how much letters, given by a grey mask, differ from the pixels next to them, 0 to 255.
+    """Measure the contrast, 0 to 255, between letters (given by a grey mask) and the pixels next to them.
 
-    It is the difference in brightness, or 0.7 of that in one colour channel; 0 if there is almost no ink.
+    It is the difference in brightness or 0.7 times the largest channel difference, whichever is larger; 0 without ink.
     """
     mask, picture = mask.reduce(2), picture.reduce(2)
     letters = np.asarray(mask, np.float32) * np.float32(1 / 255)

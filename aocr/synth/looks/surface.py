@@ -1,4 +1,4 @@
-"""Steps (work, rng) that each change `work` a little: the ground, behind, in and over the letters."""
+"""Steps that paint the ground, or effects behind, in or over the letters; each is called with (work, rng)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def plain_ground(work: Work, rng: Random) -> None:
 
 
 def textured_ground(work: Work, rng: Random) -> None:
-    """Texture with two similar shades."""
+    """Paint a texture of two similar shades."""
     other = near(rng, work.ground, 14 if rng.random() < 0.5 else 34)
     work.picture = blend(work.ground, other, texture_piece(rng, work.size))
 
 
 def motley_ground(work: Work, rng: Random) -> None:
-    """Texture with two colours, both distinct from the letters."""
+    """Paint a texture of two colours, both distinct from the letters."""
     other = colour(rng)
     if not apart(other, work.ink, 35):
         other = near(rng, work.ground, 30)
@@ -32,7 +32,7 @@ def motley_ground(work: Work, rng: Random) -> None:
 
 
 def photo_ground(work: Work, rng: Random) -> None:
-    """Use a clutter of surfaces, blended with the ground's colour for contrast."""
+    """Paint a clutter of surfaces, blended with the ground's colour for contrast."""
     plain = Image.new("RGB", work.size, rounded(work.ground))
     work.picture = Image.blend(photo_piece(rng, work.size), plain, rng.uniform(0.25, 0.85))
 
@@ -49,7 +49,7 @@ def shadow(work: Work, rng: Random) -> None:
 
 
 def extrusion(work: Work, rng: Random) -> None:
-    """Add the sides of block letters, in another colour."""
+    """Extrude the letters: add their sides in another colour."""
     dx, dy = rng.choice(((1, 1), (-1, 1), (0, 1), (1, 0), (-1, 0), (1, -1)))
     mask = work.letters
     for depth in range(1, rng.randint(2, max(3, work.size[1] // 12))):
@@ -95,7 +95,7 @@ def hollow(work: Work, rng: Random) -> None:
 
 
 def worn(work: Work, rng: Random) -> None:
-    """Remove paint in patches."""
+    """Remove patches of the letters' paint."""
     texture = texture_piece(rng, work.size).point([255 if level > 70 else level * 255 // 70 for level in range(256)])
     work.letters = ImageChops.multiply(work.letters, texture)
 
@@ -140,7 +140,7 @@ def highlight(work: Work, rng: Random) -> None:
 
 
 def scratches(work: Work, rng: Random) -> None:
-    """Draw wires, branches or cracks across the image."""
+    """Draw thin lines across the image, like wires, branches or cracks."""
     width, height = work.size
     mask = Image.new("L", work.size)
     draw = ImageDraw.Draw(mask)

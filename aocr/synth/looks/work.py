@@ -1,4 +1,4 @@
-"""An image in progress, and how the steps that change it are chosen."""
+"""An image in progress, and the random choice of steps that change it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Work:
     ink: Colour
     ground: Colour
     num_chars: int
-    """Characters of the label."""
+    """Number of characters in the label."""
 
 
 Step = Callable[[Work, Random], None]
@@ -34,7 +34,7 @@ Group = dict[Step, float]
 
 
 def choose(choices: dict[Any, float], rng: Random) -> Any:
-    """Return one of the choices, which map to their probabilities, or None."""
+    """Return one of the choices, given with their probabilities, or None."""
     position = rng.random()
     for choice, share in choices.items():
         if position < share:
@@ -51,7 +51,7 @@ def apply_groups(groups: Sequence[Group], work: Work, rng: Random) -> None:
 
 
 def rounded(colour: Colour) -> tuple[int, int, int]:
-    """Return a colour in whole numbers, for Pillow."""
+    """Round a colour to integers, for Pillow."""
     red, green, blue = colour
     return round(red), round(green), round(blue)
 

@@ -17,11 +17,11 @@ SEGMENTS = {
 """Lit segments of each character: a at the top, then clockwise, g in the middle."""
 POINTS = ".:,"
 HEIGHT = 48
-"""Pixels of a seven-segment character."""
+"""Height of a seven-segment character, in pixels."""
 
 
 class Segments:
-    """A seven-segment display of random sizes in pixels."""
+    """A seven-segment display with random dimensions, in pixels."""
 
     def __init__(self, rng: Random):
         self._width, self._thickness = rng.randint(20, 32), rng.randint(4, 9)  # of a character, of a segment
@@ -48,7 +48,7 @@ class Segments:
         }  # fmt: skip
 
     def write(self, text: str, unlit: bool = False) -> Ink:
-        """Write a text of SEGMENTS and POINTS; `unlit` writes all segments of each character."""
+        """Write a text of characters in SEGMENTS and POINTS; if `unlit`, with all segments of each."""
         widths = [2 * self._thickness if char in POINTS else self._width + self._space for char in text]
         image = Image.new("L", (sum(widths) + self._space, HEIGHT + self._thickness))
         draw, left = ImageDraw.Draw(image), 0

@@ -14,7 +14,7 @@ from aocr.text.patterns import compile_pattern
 
 
 def read_lines(path: str) -> list[str]:
-    """Read the distinct non-blank lines of a UTF-8 file, with single spaces.
+    """Read the distinct non-blank lines of a UTF-8 file; each run of whitespace becomes one space.
 
     Raises:
       DatasetError: the file cannot be read, is not UTF-8, or has only blank lines.
@@ -28,12 +28,12 @@ def read_lines(path: str) -> list[str]:
         raise DatasetError(path, f"cannot be read ({error.strerror}). Check the path.") from None
     lines.pop("", None)
     if not lines:
-        raise DatasetError(path, "is empty. Write one text a line.")
+        raise DatasetError(path, "is empty. Write one text per line.")
     return list(lines)
 
 
 class LineTexts:
-    """Draws lines at random, or some consecutive words of a line longer than `max_length`.
+    """Chooses lines at random; from a line longer than `max_length`, some consecutive words.
 
     Raises:
       DatasetError: no line can be written in the charset, or all words are too long.
@@ -51,7 +51,7 @@ class LineTexts:
         self._max_length = max_length
 
     def draw(self, rng: Random) -> str:
-        """Draw a line, or a part of it."""
+        """Return a random line, or a part of it."""
         line = rng.choice(self._lines)
         if len(line) <= self._max_length:
             return line
@@ -66,9 +66,9 @@ class LineTexts:
 
 
 class PatternTexts:
-    """Draws random texts that match a regular expression: first a length, then one symbol after another.
+    """Makes random texts that match a regular expression: chooses a length, then one symbol after another.
 
-    `symbols` are those that can occur.
+    `symbols` are the symbols that can occur.
 
     Raises:
       ConfigError: the pattern is invalid, or matches only blank or longer texts.
@@ -92,7 +92,7 @@ class PatternTexts:
         self.draw(Random(0))
 
     def draw(self, rng: Random) -> str:
-        """Draw a matching text without white space at its ends."""
+        """Return a random matching text without white space at its ends."""
         for _ in range(self.MAX_TRIES):
             state, symbols = 0, []
             for remaining in range(rng.choice(self._lengths) - 1, -1, -1):
