@@ -30,7 +30,7 @@ class Split(NamedTuple):
 
 
 def learnt_images(folder: ModelFolder | None) -> np.ndarray:
-    """Return (N,) int64 digests of the images a model was trained on; N is 0 for `words` and random weights.
+    """Return digests, (N,) int64, of the images a model was trained on; none for `words` and random weights.
 
     Raises:
       CheckpointError: the folder's record is damaged.
