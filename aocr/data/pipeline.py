@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
 
 def _label_encoder(config: ModelConfig) -> Callable:
-    """Make a function: scalar label -> (max_prediction + 1 ids: symbols, EOS, PAD; number of symbols; is encodable)."""
+    """Return a function: label -> (max_prediction + 1 ids: symbols, EOS, PAD; number of symbols; is encodable)."""
     symbols = [ord(char) for char in config.charset.symbols]
     ids = tf.range(NUM_SPECIALS, NUM_SPECIALS + len(symbols))
     initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(symbols, tf.int32), ids)
@@ -73,7 +73,7 @@ def _label_encoder(config: ModelConfig) -> Callable:
 
 
 def _membership(numbers: np.ndarray) -> Callable:
-    """Make a function: scalar int64 -> whether `numbers` contains it."""
+    """Return a function: scalar int64 -> whether `numbers` contains it."""
     if not len(numbers):  # a table cannot be empty
         return lambda number: tf.constant(False)
     initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(numbers, tf.int64), tf.ones(len(numbers), tf.int64))
@@ -238,8 +238,8 @@ class Batches:
         Args:
           epoch: index of the first epoch; an epoch's index and `seed` fix its order and augmentation.
           skip: batches of the first epoch to leave out, which were trained on before a restart.
-          seed: of the training.
-          strength: of the augmentation, reached after `WARM_UP_STEPS` steps with `warm_up_augmentation`; 0: none.
+          seed: seed of the training.
+          strength: strength of augmentation, reached after `WARM_UP_STEPS` steps with `warm_up_augmentation`; 0: none.
           extra: other records, whose examples are interleaved with those of each epoch: as many as there are here,
             or all if they are fewer.
 

@@ -224,8 +224,8 @@ class ModelFolder:
 
         Args:
           weights: arrays by name.
-          info: of the weights.
-          config: of the network; None: unchanged.
+          info: description of the weights.
+          config: settings of the network; None: unchanged.
 
         Raises:
           CheckpointError: there is no model.json, and no `config`.
@@ -319,7 +319,7 @@ class ModelFolder:
         """Remove the files of an earlier training.
 
         Raises:
-          CheckpointError: as `check_clear`.
+          CheckpointError: `check_clear` raises it.
         """
         self.check_clear()
         for name in sorted(self.names(*_OURS), key=lambda name: name == MODEL):  # last: `check_clear` needs it

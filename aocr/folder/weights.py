@@ -48,7 +48,7 @@ def check_shapes(source: str, weights: Mapping[str, np.ndarray], config: ModelCo
     Args:
       source: origin of the weights, for the message.
       weights: arrays by name.
-      config: of the network.
+      config: settings of the network.
 
     Raises:
       CheckpointError: a variable is missing or has another shape.

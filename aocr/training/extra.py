@@ -85,7 +85,7 @@ class ExtraImages:
 
     Args:
       request: the user's arguments.
-      plan: of the training.
+      plan: the plan of the training.
       unlabelled: images without labels.
       folder: the model folder.
       model: the network; it reads with its current weights.
@@ -135,7 +135,7 @@ class ExtraImages:
         """Return the extra batches to mix in from a step on; None if there are none.
 
         Args:
-          step: of the training.
+          step: step of the training.
           may_renew: whether new images may be made at this step.
 
         Raises:

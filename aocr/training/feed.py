@@ -21,7 +21,7 @@ def feed(
     The pipeline is rebuilt when the extra images are renewed, and when validation images become training images.
 
     Args:
-      plan: of the training.
+      plan: the plan of the training.
       config: seed and augmentation.
       learner: its state says where to continue; its averaged weights make the extra images.
       schedule: decides whether extra images are still renewed.

@@ -85,9 +85,9 @@ class InitialWeights(NamedTuple):
         """Return the initial value of a variable, or `fresh` if these weights have no counterpart.
 
         Args:
-          name: of the variable.
+          name: name of the variable.
           fresh: its value in a new network.
-          charset: of that network.
+          charset: charset of that network.
         """
         source = self.weights.get(name)
         if source is None or source.ndim != fresh.ndim:

@@ -45,7 +45,7 @@ def run_loop(
       config: the settings.
       learner: the model, its optimizer and its state, which all change.
       schedule: decides the learning rate, and when to stop.
-      evaluator: of the validation set, if there is one.
+      evaluator: scores the validation set, if there is one.
       extra: images to mix in.
       monitor: watches time and signals, and logs.
       folder: where the chief writes checkpoints and the best weights.

@@ -90,7 +90,7 @@ class Monitor:
       display: shows the phases.
       cluster: only its chief writes.
       folder: the model folder.
-      schedule: of the training.
+      schedule: the training's schedule.
 
     Attributes:
       elapsed: seconds of training, earlier runs included.

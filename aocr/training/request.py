@@ -35,13 +35,13 @@ class TrainRequest:
     charset_policy: str = "union"
     """`fail`, `union` or `new`: what to do if a typed `init_from` has another charset."""
     data_base_dir: str | None = None
-    """Folder in which paths of annotation files are looked up too."""
+    """Folder to which the paths in annotation files may be relative."""
     target_vocab_size: int | None = None
     """Largest vocabulary allowed, special symbols included; None: any."""
     use_distance: bool = True
     """Whether the score of aocr 0.7.6 is based on edit distance; if not, it counts whole words."""
     look_alikes: int | None = None
-    """Number of drawn images that imitate those of `datasets`; None: chosen from the data."""
+    """Number of synthetic images that imitate those of `datasets`; None: chosen from the data."""
     unlabeled: Sequence[str] = ()
     """Unlabelled images to train on too."""
     exclude: Sequence[str] = ()

@@ -139,7 +139,7 @@ class Schedule:
 
     Args:
       config: the limits.
-      state: of the training; the schedule updates it.
+      state: progress of the training; the schedule updates it.
       steps_per_epoch: batches per epoch.
       num_validation: number of validation images.
       pretrained: whether the network could read from the start.

@@ -45,8 +45,8 @@ def split_images(summary: Summary, validation: Summary | None, learnt: np.ndarra
     """Split a training set.
 
     Args:
-      summary: of the training set.
-      validation: of a separate validation set; None: a part of the training set is used.
+      summary: summary of the training set.
+      validation: summary of a separate validation set; None: part of the training set is used.
       learnt: (M,) int64 digests of images that the model was trained on.
     """
     if validation:
