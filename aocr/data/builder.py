@@ -52,7 +52,7 @@ class BuildOptions:
 
 
 def items_in(source: str, options: BuildOptions) -> Iterable[tuple[int, AnnotationLine | Example]]:
-    """Read the numbered lines or records of a source of any type."""
+    """Return the lines or records of a source of any type, with their numbers."""
     try:
         if files.is_folder(source):
             if not options.label_from_filename:
@@ -87,7 +87,7 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
 
 
 def examine(number: int, item: AnnotationLine | Example, source: str, options: BuildOptions) -> Example | Drop:
-    """Check one line or record; return the record to write, or why there is none."""
+    """Check one line or record; return the record to write, or the reason to leave it out."""
     drop = partial(Drop, source, number)
     if isinstance(item, AnnotationLine) and item.not_utf8:
         return drop(NOT_UTF8, item.not_utf8)
@@ -114,7 +114,7 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
 
 
 def _in_parallel(items: Iterable, work: Callable) -> Generator:
-    """Yield `work` of each item in order, computed in a few threads, with few results waiting. To be closed."""
+    """Yield the result of `work` for each item, in order, computed in a few threads. Close it after use."""
     threads = os.cpu_count() or 1
     waiting: deque = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -138,7 +138,7 @@ def build_records(
     Args:
       source: annotation file, TFRecord file (or a glob or stem), or with `label_from_filename` a folder.
       output: path of the TFRecord file, or stem of the shards; it appears only when it is complete.
-      progress: called with the number of lines read after each.
+      progress: called after each line with the number of lines read.
 
     Raises:
       AnnotationError: the source is missing, empty, or has no usable line; or, when strict, a line is not usable.

@@ -1,4 +1,4 @@
-"""Images of any type -> bytes that TensorFlow decodes to the same upright picture."""
+"""Convert images of any type to bytes that TensorFlow decodes to the same upright picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
 """Formats and Pillow modes that TensorFlow decodes as Pillow does. Its bmp and gif decoders reject files that Pillow
 accepts, ignore a bmp's palette, and return a gif's frame instead of the canvas."""
 MAX_BYTES = 2**30
-"""Maximum size of an image file; the largest image takes a third less at 64 bits a pixel."""
+"""Maximum size of an image file; the largest image takes a third less at 64 bits per pixel."""
 MAX_WORK = 2**33
 """Maximum pixels times scans of a progressive jpeg. It usually has ten scans; each may take only a few bytes."""
 MAX_TILE = 2**24
@@ -95,7 +95,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Whether TensorFlow, if it can decode `data` at all, decodes it to the upright picture that `image` is."""
+    """Whether TensorFlow, if it can decode `data` at all, yields the same upright picture as `image`."""
     return (
         image.mode in _PLAIN.get(image.format or "", ())
         and "transparency" not in image.info
@@ -143,7 +143,7 @@ def as_png(data: bytes, name: str = "image") -> bytes:
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
-    """Convert an array as `image_to_bytes` takes it."""
+    """Convert an array that `image_to_bytes` accepts."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or not array.size:
@@ -168,11 +168,11 @@ def read_file(path: str | os.PathLike) -> bytes:
 
 
 def image_to_bytes(image: Any, name: str = "image") -> CanonicalImage:
-    """Convert an image of any Python type for the network's transform.
+    """Convert an image of any supported Python type to a `CanonicalImage`.
 
     Args:
       image: a path, encoded bytes, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) of uint8 or floats 0 to 1.
-      name: for messages if it is not a path.
+      name: name in messages if it is not a path.
 
     Raises:
       ImageError: it cannot be read.

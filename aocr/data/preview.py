@@ -37,7 +37,7 @@ def _network_images(example: Example, channels: int, height: int, seed: int) -> 
 
 
 def _corners(pictures: Sequence[Image.Image]) -> tuple[list[tuple[int, int]], int]:
-    """Arrange pictures in rows: their upper left corners, and the total height."""
+    """Arrange pictures in rows; return their upper left corners and the total height."""
     corners, x, y = [], GAP, 0
     for picture in pictures:
         if x > GAP and x + picture.width + GAP > SHEET_WIDTH:

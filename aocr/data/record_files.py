@@ -1,4 +1,4 @@
-"""Files of records: find them by path, glob or the stem of shards; write them whole or not at all."""
+"""Record files: find them by path, glob or shard stem; write them completely or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shard_paths(path: str, num_shards: int) -> list[str]:
 
 
 def _shards(stem: str) -> list[str]:
-    """Find the shards of a stem, sorted; raise a DatasetError if they are incomplete or of different builds."""
+    """Find the shards of a stem, sorted; raise a DatasetError if they are incomplete or from different builds."""
     paths = [path for path in files.find(f"{glob.escape(stem)}-*-of-*") if _SHARD.fullmatch(path)]
     totals = {int(path[-5:]) for path in paths}
     if len(totals) > 1:
@@ -73,9 +73,9 @@ def expand_datasets(patterns: Sequence[str]) -> list[str]:
 
 
 class RecordWriter:
-    """Writes records to temporary files and renames these at the end: a context manager.
+    """Context manager that writes records to temporary files and renames them at the end.
 
-    Existing records are replaced; a file of another type is not. Shards get the records in turn.
+    Only record files are replaced, never files of another type. Records go to the shards in turn.
 
     Raises:
       DatasetError: the folder cannot be written, the disk is full, or a file of another type has the name.

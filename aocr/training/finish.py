@@ -30,16 +30,16 @@ from aocr.training.request import TrainRequest
 from aocr.training.schedule import GUESSING_CER
 
 NUM_READ = 12
-"""Training images that are read at the end if there is no validation set."""
+"""Number of training images read at the end if there is no validation set."""
 NUM_LOGGED = 6
-"""Images whose readings are logged."""
+"""Number of images whose readings are logged."""
 
 
 def finish(
     request: TrainRequest, plan: Plan, learner: Learner, extra: ExtraImages, folder: ModelFolder, outcome: Outcome,
     display: Display,
 ) -> Outcome:  # fmt: skip
-    """Calibrate the confidence, log readings, write the report, and write the last weights of a closed training."""
+    """Calibrate, log readings and write the report; if all images were trained on, write the last weights."""
     extra.remove_files()
     closed = learner.state.closed
     is_honest = plan.validation is not None and not folder.weights_info().is_closed
@@ -62,7 +62,7 @@ def finish(
 
 
 def _calibrate(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
-    """Fit the temperature of the best weights, record it, and log readings; returns whether they are above chance."""
+    """Fit the temperature of the best weights, record it, log readings; return whether they are above chance."""
     assign_weights(folder.path, learner.model, folder.read_weights())
     reader = TemperedReader(learner.model, plan.config.charset)
     temperature, samples = reader.calibrate(plan.validation)  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def _calibrate(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
 
 
 def _read_training_images(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
-    """Read the first training images and log some of the readings; returns whether they are above chance."""
+    """Read the first training images and log some of the readings; return whether they are above chance."""
     assign_weights(folder.path, learner.model, folder.read_weights())
     samples = []
     for example in read_examples(plan.data.paths[0], NUM_READ):  # one by one, eagerly: building a graph takes longer
@@ -89,7 +89,7 @@ def _read_training_images(folder: ModelFolder, learner: Learner, plan: Plan) -> 
 
 
 def _log_readings(samples: Sequence[Sample], images: str) -> float:
-    """Log a few readings; returns the CER of all of them."""
+    """Log a few readings; return the CER of all of them."""
     log.info("What the model reads now in %s: label, text read, confidence", images)
     for line in sample_lines(samples[:: -(-len(samples) // NUM_LOGGED)]):
         log.info("  %s", line)
