@@ -67,7 +67,7 @@ class Decoder:
         return g.Add(g.Mul(update, h), g.Mul(g.Sub(1.0, update), candidate))
 
     def _cells(self, g: Graph, x: str, flat: str) -> tuple[str, str]:
-        """Add all cells: x (B, U), flat state -> output (B, U), flat state."""
+        """Add the nodes of all cells: x (B, U), flat state -> output (B, U), flat state."""
         parts = [flat]
         if self.num_parts > 1:
             parts = g.Split(flat, [self.units] * self.num_parts, outputs=self.num_parts, axis=1)
@@ -83,7 +83,7 @@ class Decoder:
         return x, g.Concat(*new, axis=1)
 
     def _bias_at(self, g: Graph, ahead: str) -> str:
-        """Add the score of each column for being `ahead` of the position by some symbols: (B, S) -> (B, S)."""
+        """Add a score for each column by how many symbols it is ahead of the position: (B, S) -> (B, S)."""
         ahead = g.Unsqueeze(ahead, [2])
         distance = g.Sub(ahead, np.arange(-MAX_OFFSET, MAX_OFFSET + 1, dtype=np.float32))
         near = g.Exp(g.Mul(g.Mul(distance, distance), -2.0))

@@ -14,7 +14,7 @@ Weights = dict[str, np.ndarray]
 NORM_EPSILON = 1e-3
 """Epsilon of every batch normalisation in both architectures."""
 _REPRESENTATIVE = 16
-"""A width with the same "same" padding as every width the default network is given."""
+"""A width whose "same" padding equals that of every width the default network is given."""
 
 
 class Memory(NamedTuple):

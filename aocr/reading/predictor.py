@@ -21,7 +21,7 @@ WINDOW = 8
 
 
 class Predictor:
-    """A trained model, ready to read; messages describe its weights by `source`."""
+    """A trained model, ready to read; `source` describes its weights in messages."""
 
     def __init__(self, reader: Reader, batch_size: int = 64, source: str = ""):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source

@@ -83,7 +83,7 @@ def gather_rows(ops: Any, values, index):
 
 
 def next_log_probs(ops: Any, logits, i, max_steps, late, free_symbols: bool):
-    """Compute the (R, V) log-probabilities of the next symbol at step i; those `late`, (R,) bool, should be EOS."""
+    """Compute the (R, V) log-probabilities of the next symbol at step i; `late`, (R,) bool: prefer EOS."""
     log_probs = ops.log_softmax(ops.cast(logits, "float32"))
     if free_symbols:
         return log_probs

@@ -28,7 +28,7 @@ class Format(Protocol):
     NEEDED: tuple[str, ...]
     """Packages that the extra named after the format installs."""
     IS_FOLDER: bool
-    """Whether an export is a folder, numbered as TensorFlow Serving expects; if not, a main file with others beside it."""
+    """Whether an export is a folder, numbered for TensorFlow Serving; if not, a main file and files beside it."""
 
     def write(self, predictor: Predictor, folder: str) -> None:
         """Write an export into an empty folder; `quantize`, if supported, is one of `QUANTIZATIONS`."""
