@@ -128,7 +128,7 @@ def _imitating_job(args: argparse.Namespace, workers: int):
         faces = faces_for(Charset.from_labels(labels).symbols, args.fonts, workers)
     job = make_like_job(args.count, args.seed, originals, faces)
     num_cut = LikePainter(originals, faces, args.seed).num_cut
-    log.info("Cutting characters from %d of %d images: those that %s reads right.", num_cut, len(originals), model_dir)
+    log.info("Cutting characters from %d of %d images, read correctly by %s.", num_cut, len(originals), model_dir)
     return job
 
 
@@ -168,4 +168,4 @@ def _list_fonts(job, path: str) -> None:
     for face in job.faces:
         print(escape_control(f"{len(face.chars):6,}  {face.family}  {face.path}"))
     families = len({face.family for face in job.faces})
-    print(f"Fonts: {len(job.faces):,}; families: {families:,}; first column: number of wanted characters each has")
+    print(f"Fonts: {len(job.faces):,}; families: {families:,}; first column: number of wanted characters in each")

@@ -12,7 +12,7 @@ from aocr.results import Prediction, Sample
 from aocr.text.metrics import edit_distance
 
 STAYED = 0.2
-"""A move shorter than this share of the image's median move counts as no move."""
+"""A move shorter than this share of the image's median move counts as staying in place."""
 SKIPPED = 3.0
 """A move longer than this many median moves counts as a skip."""
 NUM_LENGTHS = 8

@@ -14,7 +14,7 @@ _UNREACHED = np.iinfo(np.int32).max
 
 @dataclass(frozen=True, eq=False)
 class Automaton:
-    """A deterministic automaton of N states over V symbols. State 0 is the start; all states lead to an accepting one."""
+    """A deterministic automaton of N states over V symbols. State 0 is the start; all lead to an accepting one."""
 
     keys: np.ndarray
     """(E,) int64 ascending, state * V + symbol id of each arc."""
