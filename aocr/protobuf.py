@@ -13,7 +13,7 @@ VARINT, BYTES, FIXED32 = 0, 2, 5
 
 
 def varint(value: int) -> bytes:
-    """Encode a whole number; a negative one in two's complement of 64 bits."""
+    """Encode an integer; a negative one as 64-bit two's complement."""
     value &= 2**64 - 1
     out = bytearray()
     while value > 127:
@@ -34,7 +34,7 @@ def field(number: int, value: int | float | bytes | str) -> bytes:
 
 
 def _read_varint(data: memoryview, offset: int) -> tuple[int, int]:
-    """Decode a whole number; return it and the offset behind it."""
+    """Decode an integer; return it and the offset behind it."""
     value = shift = 0
     while True:
         byte = data[offset]
@@ -46,7 +46,7 @@ def _read_varint(data: memoryview, offset: int) -> tuple[int, int]:
 
 
 def fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
-    """Iterate over the fields of a well-formed message as (number, whole number or bytes)."""
+    """Iterate over the fields of a well-formed message as pairs (field number, integer or bytes)."""
     data = memoryview(data)
     offset = 0
     while offset < len(data):

@@ -13,11 +13,11 @@ HEAD_BYTES = 12
 _POLYNOMIAL = 0x82F63B78
 _MASK_DELTA = 0xA282EAD8
 _ROW = 256
-"""Bytes in a row, whose checksums are computed together; a power of two."""
+"""Number of bytes in a row, which are added to the checksum together; a power of two."""
 
 
 def encode_example(image: bytes, label: str, width: int, height: int, comment: str = "") -> bytes:
-    """Encode an Example: features image, label (UTF-8), comment; and width, height, which aocr 0.7.6 ignores."""
+    """Encode an Example of image, label (UTF-8), comment, width and height; aocr 0.7.6 ignores the last two."""
     texts: dict[str, str | bytes] = {"image": image, "label": label, "comment": comment}
     numbers = {"width": width, "height": height}
     values = {name: field(1, field(1, value)) for name, value in texts.items()}
@@ -37,7 +37,7 @@ def is_head(head: bytes) -> bool:
 
 
 def check_replaceable(path: str) -> None:
-    """Raise a DatasetError if anything but records would be overwritten."""
+    """Refuse, with a DatasetError, to overwrite anything but records."""
     if files.is_folder(path):
         raise DatasetError(path, "is a folder. Name a file to write.")
     if files.exists(path) and files.size(path) and not is_head(files.read(path, HEAD_BYTES)):
@@ -45,7 +45,7 @@ def check_replaceable(path: str) -> None:
 
 
 def _shift(tables, state):
-    """Return states after a number of zero bytes, given by (4, 256) `tables`, one for each byte of a state."""
+    """Return states after some zero bytes; (4, 256) `tables` give the effect of each byte of a state."""
     first, second, third, fourth = tables
     return first[state & 255] ^ second[state >> 8 & 255] ^ third[state >> 16 & 255] ^ fourth[state >> 24]
 
@@ -69,7 +69,7 @@ def _row_tables():
 
 
 def masked_crc32c(data: bytes) -> int:
-    """Compute the CRC-32C (Castagnoli) of at least 4 bytes as TensorFlow stores it: rotated, and a constant added.
+    """Compute the CRC-32C (Castagnoli) of at least 4 bytes as TensorFlow stores it: rotated, plus a constant.
 
     It is linear, so the bytes of a row are looked up together. Zeros before the first byte change nothing and fill the
     first row.

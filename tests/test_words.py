@@ -96,7 +96,7 @@ def test_box_reads_where_there_is_no_model(tmp_path, monkeypatch, capsys):
     output = capsys.readouterr()
     path, text, confidence = output.out.splitlines()[0].split("\t")
     assert (path, text) == ("word.png", "Hotel") and float(confidence) > 0.5
-    assert "reading with words" in output.err
+    assert "using words" in output.err
     assert load(NAME).predict("word.png")[0].text == "Hotel"
 
 

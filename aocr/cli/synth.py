@@ -20,8 +20,8 @@ FLAGS_OF_TEXTS = ("texts", "pattern", "charset", "max_length", "style")
 """Flags that --like replaces."""
 
 HELP = "draw images of words to train on"
-ABOUT = """Draw labelled images of words in many fonts, worn and photographed in many ways. The same command again
-continues a run that was interrupted."""
+ABOUT = """Draw labelled images of words in many fonts, with many kinds of wear and camera effects. Repeat the command
+to continue an interrupted run."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw, then report what was drawn."""
+    """Draw the images, and print their number."""
     if not args.output and not args.preview and args.list_fonts is None:
         args.usage_error("OUTPUT is missing: name a folder, or a file that ends in .tfrecords")
     if args.output and args.shards > 1 and not args.output.endswith(RECORDS_ENDING):
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _job(args: argparse.Namespace, workers: int):
-    """Return the job of drawing words in fonts."""
+    """Make the job that draws words in fonts."""
     for name in ("model_dir", "data_base_dir"):
         if value := getattr(args, name):
             raise ConfigError(f"--{name.replace('_', '-')}", value, "needs --like DATASET.")
@@ -92,7 +92,7 @@ def _job(args: argparse.Namespace, workers: int):
 
 
 def _imitating_job(args: argparse.Namespace, workers: int):
-    """Return the job of drawing images that imitate the user's, as `--like` asks for.
+    """Make the job of `--like`, which draws images that imitate the user's.
 
     Raises:
       AnnotationError, DatasetError: there is no usable image.
@@ -128,7 +128,7 @@ def _imitating_job(args: argparse.Namespace, workers: int):
         faces = faces_for(Charset.from_labels(labels).symbols, args.fonts, workers)
     job = make_like_job(args.count, args.seed, originals, faces)
     num_cut = LikePainter(originals, faces, args.seed).num_cut
-    log.info("Cutting characters from %d of %d images, those that %s reads.", num_cut, len(originals), model_dir)
+    log.info("Cutting characters from %d of %d images, read correctly by %s.", num_cut, len(originals), model_dir)
     return job
 
 
@@ -168,4 +168,4 @@ def _list_fonts(job, path: str) -> None:
     for face in job.faces:
         print(escape_control(f"{len(face.chars):6,}  {face.family}  {face.path}"))
     families = len({face.family for face in job.faces})
-    print(f"Fonts: {len(job.faces):,}; families: {families:,}; first column: the wanted characters that each has")
+    print(f"Fonts: {len(job.faces):,}; families: {families:,}; first column: number of wanted characters in each")

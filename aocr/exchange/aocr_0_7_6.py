@@ -1,4 +1,4 @@
-"""Read checkpoints of aocr 0.7.6: turn names, shapes and gate orders into ours."""
+"""Read checkpoints of aocr 0.7.6: convert names, shapes and gate orders to ours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CELL = f"{_DECODER}/multi_rnn_cell/cell_0"
 
 
 def _lstm(kernel: np.ndarray, bias: np.ndarray, inputs: int) -> dict[str, np.ndarray]:
-    """Turn BasicLSTMCell's [input, state] x [i j f o] into Keras's input and state kernels x [i f c o]."""
+    """Convert BasicLSTMCell's kernel [input, state] x [i j f o] to Keras's two kernels x [i f c o]."""
 
     def reorder(array):
         i, j, f, o = np.split(array, 4, axis=-1)
@@ -34,7 +34,7 @@ def _lstm(kernel: np.ndarray, bias: np.ndarray, inputs: int) -> dict[str, np.nda
 
 
 def _gru(gates: tuple, candidate: tuple, inputs: int) -> dict[str, np.ndarray]:
-    """Turn GRUCell's gates [r u] and candidate into Keras's kernels x [z r h]."""
+    """Convert GRUCell's gates [r u] and candidate to Keras's kernels x [z r h]."""
     (gate_kernel, gate_bias), (kernel, bias) = gates, candidate
 
     def join(gate, rest):
@@ -46,7 +46,7 @@ def _gru(gates: tuple, candidate: tuple, inputs: int) -> dict[str, np.ndarray]:
 
 
 def _newest(folder: str) -> str:
-    """Return the newest checkpoint in a folder, whose file `checkpoint` may have its path on another machine."""
+    """Return the newest checkpoint in a folder, even if its file `checkpoint` has a path of another machine."""
     state = tf.train.get_checkpoint_state(folder)
     if state is None:
         raise CheckpointError(folder, "holds no checkpoint of aocr 0.7.6. Copy the whole folder.")
@@ -88,7 +88,7 @@ class OldCheckpoint:
 
 
 def read_config(checkpoint: OldCheckpoint, charset: Charset, typed: dict[str, Any]) -> ModelConfig:
-    """Derive the settings from the variables' shapes, and from `charset` and `typed` what these do not show.
+    """Derive the settings from the variables' shapes, and the rest from `charset` and `typed`.
 
     `typed` has max_width, max_height, max_prediction, and settings to check against the checkpoint.
 
@@ -174,7 +174,7 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
     for name, variable in weights_of(build_recognizer(config)).items():
         if tuple(variable.shape) != weights[name].shape:
             shapes = f"{weights[name].shape} instead of {tuple(variable.shape)}"
-            raise CheckpointError(path, f"is not of a network that aocr 0.7.6 could train: {name} is {shapes}.")
+            raise CheckpointError(path, f"is not a checkpoint of aocr 0.7.6: {name} has shape {shapes}.")
     step = int(checkpoint.variables.get("Variable", 0))
     folder.write_weights(weights, WeightsInfo(step=step), config)
     return config, step

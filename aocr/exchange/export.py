@@ -126,7 +126,7 @@ def _move(folder: str, target: str, form: Format) -> None:
 
 
 def _check_replaceable(folder: str, target: str, form: Format) -> None:
-    """Refuse to overwrite files of the same names without an export's main file beside them."""
+    """Refuse to overwrite files that have no main file of an earlier export beside them."""
     if files.exists(os.path.join(target, form.MAIN_FILE)):
         return
     for name in files.names_in(folder):
@@ -166,17 +166,17 @@ def export(
 
     Args:
       predictor: loaded by `load_network` in float32.
-      export_dir: made if it is missing.
+      export_dir: created if it is missing.
       kind: a name of `FORMATS`.
-      numbered: whether an export that is a folder goes to a new numbered folder in `export_dir`.
+      numbered: whether to write a format that is a folder to a new numbered folder in `export_dir`.
       quantize: one of the format's `QUANTIZATIONS`; None: keep float32.
-      dataset: to check a quantised export on.
+      dataset: labelled images to check a quantised export on.
 
     Returns:
       Path of the folder or the main file written.
 
     Raises:
-      ConfigError, ExportError: as of `check_choice`; the export cannot be written, or it does not read like the model.
+      ConfigError, ExportError: as in `check_choice`; the export cannot be written or does not read like the model.
         Nothing is left behind.
     """
     form: Any = FORMATS[kind]

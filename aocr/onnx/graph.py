@@ -1,4 +1,4 @@
-"""Write an ONNX graph node by node. A tensor is represented by its name, a string."""
+"""Build an ONNX graph node by node. A tensor is represented by its name, a string."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _attribute(name: str, value: Any) -> bytes:
 
 
 class Graph:
-    """An ONNX graph being written: `graph.Add(a, b)` appends an Add node and returns the name of its output.
+    """An ONNX graph under construction: `graph.Add(a, b)` appends an Add node and returns the name of its output.
 
     Inputs are names, numbers or arrays; a Python number becomes a float32 or an int64. A nested graph, such as the
     body of a loop, can use the tensors of the `outer` one, and all share one set of constants.
@@ -98,7 +98,7 @@ class Graph:
         return top._constants[key]
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """Add a constant with a given name, once, and return the name."""
+        """Add a named constant unless it exists, and return its name."""
         top = self._top
         if name not in top._named:
             top._named.add(name)

@@ -24,7 +24,7 @@ class Evaluator:
     """Reads the images of a dataset and compares them with their labels.
 
     Args:
-      use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
+      use_distance: whether the score of aocr 0.7.6 is based on edit distance; if not, on whole words.
       workers: the Cluster of processes that share the reading; None: this process reads everything.
     """
 
@@ -35,7 +35,7 @@ class Evaluator:
         self.num_timed = 0
 
     def samples(self) -> Iterator[tuple[int, Sample]]:
-        """Yield (index of the record, scored image) in the order of the batches; this worker's share."""
+        """Yield this worker's share of (record index, scored image), in the order of the batches."""
         is_first = True
         share = (self.workers.worker, self.workers.num_workers) if self.workers else ()
         for batch in self.batches.sorted_batches(*share):
@@ -70,7 +70,7 @@ class Evaluator:
             yield int(indices[i]), sample
 
     def gathered(self) -> list[Sample]:
-        """Return the scored images of all workers; of other workers' images the texts and scores only."""
+        """Return the scored images of all workers; if there are several, only texts and scores."""
         samples = [sample for _, sample in self.samples()]
         if self.workers is None:
             return samples
@@ -82,7 +82,7 @@ class Evaluator:
         ]
 
     def report(self, samples: list[Sample], skipped: dict[str, int] | None = None) -> EvalReport:
-        """Score samples; the reading speed is that of all batches so far."""
+        """Score samples; the reading speed is measured over all batches so far."""
         speed = self.num_timed / self.seconds if self.seconds else float("nan")
         return score(samples, use_distance=self.use_distance, images_per_second=speed, skipped=skipped)
 
@@ -95,7 +95,7 @@ def evaluate(
     Args:
       predictor: from `load_network`.
       part: `all`, or the `training` or `validation` part of the hash split.
-      use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
+      use_distance: whether the score of aocr 0.7.6 is based on edit distance; if not, on whole words.
       keep_source: whether samples keep the encoded image and the attention.
 
     Returns:

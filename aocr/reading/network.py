@@ -17,9 +17,9 @@ from aocr.text.search import Constraint
 
 
 class NetworkReader(Reader):
-    """Reads with the network in TensorFlow; by default greedily and any text.
+    """Reads with the network in TensorFlow; by default greedily and without constraints.
 
-    A single image at the start is read eagerly, which is faster than tracing a graph; everything after it with graphs.
+    If the first batch is a single image, it is read eagerly, faster than tracing a graph; later batches use graphs.
 
     Raises:
       ConfigError: a pattern or lexicon cannot be used with this model.

@@ -29,9 +29,9 @@ _Result = TypeVar("_Result")
 
 
 class OnnxGraph:
-    """A network ready to run: the data of an ONNX file, and for messages the path it comes from.
+    """A network ready to run, made from the `data` of an ONNX file; messages name its `path`.
 
-    It is also the decoder that `aocr.text.search` calls, and runs ONNX Runtime once per step.
+    It is also a decoder for `aocr.text.search`, and runs ONNX Runtime once per step.
 
     Raises:
       CheckpointError: it is not an ONNX file of aocr, or it is damaged.
@@ -82,7 +82,7 @@ class OnnxGraph:
         """Compute the decoder's memory of a batch."""
         parts = memory_parts(self.config)
         options = machine.start_onnxruntime().RunOptions()
-        options.only_execute_path_to_fetches = True  # and not the greedy reading
+        options.only_execute_path_to_fetches = True  # skip greedy reading
         outputs = self._guarded(lambda: self._session.run(parts, {"images": images, "widths": widths}, options))
         return Memory(**dict(zip(parts, outputs, strict=True)))
 
@@ -112,7 +112,7 @@ class OnnxGraph:
 
 
 class OnnxReader(Reader):
-    """Reads with an ONNX graph; by default greedily and any text.
+    """Reads with an ONNX graph; by default greedily and without constraints.
 
     Raises:
       ConfigError: a pattern or lexicon cannot be used with this model.
@@ -168,7 +168,7 @@ def open_export(path: str) -> OnnxGraph:
 
 
 def open_weights(folder: ModelFolder) -> OnnxGraph:
-    """Make the graph of a model folder.
+    """Build the graph of a model folder.
 
     Raises:
       CheckpointError: the folder is empty, or its files are damaged.

@@ -1,6 +1,6 @@
 """Pictures of a network's attention: overlay frames, an animated GIF, a sheet of all steps.
 
-T reading steps (characters, then the end of the text), S memory columns, H W pixels of a picture.
+T reading steps (characters, then the end of the text), S memory columns, H x W pixels of a picture.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def padding_share(prediction: Prediction) -> np.ndarray:
 
 
 def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int, room: float) -> None:
-    """Draw one cell per character from the left edge, cell `current` marked; a long text scrolls."""
+    """Draw a cell per character from the left edge, with cell `current` marked; scroll a long text."""
     glyphs = [glyph(char) for char in text]
     widths = np.array([max(12.0, font.getlength(piece)) + 8 for piece, font in glyphs])
     right = np.cumsum(widths)
@@ -187,14 +187,14 @@ def attention_map(prediction: Prediction, width: int) -> bytes:
 
 
 def _safe_part(text: str, max_bytes: int = 60) -> str:
-    """Return the letters, digits and marks of `text`, at most `max_bytes` of UTF-8; others become `_`."""
+    """Replace all but letters, digits and marks of `text` with `_`; keep at most `max_bytes` of UTF-8."""
     chars = [c if c.isalnum() or unicodedata.category(c).startswith("M") else "_" for c in normalise(text)]
     squeezed = re.sub("_+", "_", "".join(chars)).strip("_")
     return squeezed.encode()[:max_bytes].decode(errors="ignore")
 
 
 def folder_name(sample: Sample) -> str:
-    """Return a unique folder name for a sample that any file system accepts: file, label, and a digest.
+    """Return a unique folder name for a sample, valid on any file system: file name, label and digest.
 
     The digest covers name, label and image, so the same sample always gets the same folder.
     """
@@ -213,7 +213,7 @@ def write_visualization(sample: Sample, output_dir: str | os.PathLike) -> str:
     """Write `attention.gif`, `attention.png` and `word.txt` of one sample.
 
     They go to `correct/<name>/` or `incorrect/<name>/` under `output_dir`. Files of the same sample from an earlier
-    run are replaced, also if the verdict changed.
+    run are replaced, even if the verdict changed.
 
     Returns:
       The folder.

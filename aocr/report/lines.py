@@ -13,7 +13,7 @@ from aocr.results import EvalReport, Prediction, Sample
 from aocr.text.metrics import upstream_score
 
 NUM_NAMED = 5
-"""Number of left-out items that are named."""
+"""Maximum number of left-out items to name in warnings."""
 
 
 def pluralise(number: int, noun: str) -> str:
@@ -22,7 +22,7 @@ def pluralise(number: int, noun: str) -> str:
 
 
 def warn_of(log: logging.Logger, reasons: Sequence[str], what: str) -> None:
-    """Warn of left-out items: the `reasons` of the first few, then the number of all, `what` they are."""
+    """Warn of left-out items: log the first few `reasons`, then the total with the noun `what`."""
     for reason in reasons[:NUM_NAMED]:
         log.warning("%s", reason)
     if len(reasons) > NUM_NAMED:
@@ -30,12 +30,12 @@ def warn_of(log: logging.Logger, reasons: Sequence[str], what: str) -> None:
 
 
 def _field(text: str) -> str:
-    """Escape what would break a line of fields; a backslash is doubled, so that this can be reversed."""
+    """Escape what would break a line of fields, reversibly: a backslash is doubled."""
     return escape_control(text.replace("\\", "\\\\"))
 
 
 def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
-    """Format a line: `path TAB text TAB confidence`, then TAB text TAB confidence of each alternative.
+    """Format fields separated by TAB: path, text, confidence, then text and confidence of each alternative.
 
     If the confidence is below `min_confidence`, a field `unsure` precedes the alternatives.
     """

@@ -29,7 +29,7 @@ def align(label: str, text: str) -> list[tuple[str, str]]:
     """Align a label with a text at minimum edit distance.
 
     Returns:
-      (label character, text character) in order; one of the two is empty where the other string has a character more.
+      Pairs (label character, text character) in order; one is empty where the other string has an extra character.
     """
     rows = [list(range(len(text) + 1))]
     for i, a in enumerate(label, 1):
@@ -52,13 +52,13 @@ def align(label: str, text: str) -> list[tuple[str, str]]:
 
 
 def confusions(samples: Sequence[Sample]) -> Counter:
-    """Count the (label character, read character) pairs of all errors; empty if one is missing."""
+    """Count the (label character, read character) pairs of all errors; a missing character is empty."""
     pairs = (pair for s in samples if not s.correct for pair in align(s.label, s.prediction.text))
     return Counter((a, b) for a, b in pairs if a != b)
 
 
 def worst_first(samples: Sequence[Sample]) -> list[Sample]:
-    """Return the misses by their distance from the label, then by confidence, descending."""
+    """Return the misses in descending order of distance from the label, then of confidence."""
     misses = [s for s in samples if not s.correct]
     misses.sort(key=lambda s: (-normalised_edit_distance(s.prediction.text, s.label), -s.prediction.confidence))
     return misses
@@ -82,7 +82,7 @@ def _pictures(sample: Sample) -> str:
 
 
 def _marked(pairs: list[tuple[str, str]], side: int) -> str:
-    """Return one side of an alignment with differences and gaps marked, as HTML; side 0: the label, 1: the text."""
+    """Return one side of an alignment as HTML, differences and gaps marked; side 0 is the label, 1 the text."""
     parts = []
     for pair in pairs:
         char = html.escape(pair[side])
@@ -142,9 +142,9 @@ def _confusion_table(samples: Sequence[Sample]) -> str:
 
 
 def _bars(samples: Sequence[Sample]) -> tuple[str, int]:
-    """Return a bar of correct and wrong readings per range of confidence, as SVG, and the height of the highest.
+    """Return SVG bars of correct and wrong readings by confidence, and the height of the highest bar.
 
-    A bar's width is the unit of x, an image the unit of y.
+    The unit of x is the distance between bars, the unit of y is one image.
     """
     counts = Counter((min(NUM_BINS - 1, int(s.prediction.confidence * NUM_BINS)), s.correct) for s in samples)
     most_images = 1

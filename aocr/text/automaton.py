@@ -1,4 +1,4 @@
-"""Automata over a charset: which symbols may follow in a text."""
+"""Automata over a charset: which symbol may come next in a text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNREACHED = np.iinfo(np.int32).max
 
 @dataclass(frozen=True, eq=False)
 class Automaton:
-    """A deterministic automaton of N states over V symbols; it starts in state 0, and every state can still accept."""
+    """A deterministic automaton of N states over V symbols. State 0 is the start; all lead to an accepting one."""
 
     keys: np.ndarray
     """(E,) int64 ascending, state * V + symbol id of each arc."""
@@ -32,7 +32,7 @@ class Automaton:
         return cls(keys[order].astype(np.int64), targets[order].astype(np.int32), accepting, vocabulary_size)
 
     def trimmed(self) -> Automaton:
-        """Return the automaton without the states from which none accepting can be reached."""
+        """Return the automaton without the states that cannot reach an accepting one."""
         live = self.distances < _UNREACHED
         numbers = np.cumsum(live) - 1
         arcs = live[self.targets]
@@ -60,7 +60,7 @@ class Automaton:
         """(N,) int32: number of symbols from each state to the nearest accepting one."""
         order = np.argsort(self.targets, kind="stable")
         sources = (self.keys // self.vocabulary_size)[order]
-        bounds = np.searchsorted(self.targets[order], np.arange(len(self.accepting) + 1))  # of the arcs to each state
+        bounds = np.searchsorted(self.targets[order], np.arange(len(self.accepting) + 1))  # arcs into each state
         distances, distance = np.full(len(self.accepting), _UNREACHED, np.int32), 0
         reached = np.flatnonzero(self.accepting)
         while len(reached):
