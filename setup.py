@@ -19,9 +19,11 @@ setup(
     packages=find_packages(include=["aocr", "aocr.*"]),
     package_data={
         "aocr.folder": ["box/*"],
+        "aocr.report": ["page.html"],
         "aocr.serving": ["pages/*"],
-        "aocr.synth.fonts": ["everyday.txt"],
-        "aocr.synth.texts": ["signs.txt", "words.txt.xz", "words-copyright.txt"],
+        "aocr.synth": ["styles.toml"],
+        "aocr.synth.fonts": ["names.toml"],
+        "aocr.synth.texts": ["english.toml", "words.txt.xz", "words-copyright.txt"],
     },
     python_requires=">=3.11",
     install_requires=(HERE / "requirements.txt").read_text("utf-8").split(),

@@ -1,4 +1,4 @@
-"""The program, as `aocr` and as `python -m aocr`. It imports inside `run`, so that Ctrl-C meanwhile is one line."""
+"""Entry point of `aocr` and `python -m aocr`. `run` does the imports, so that Ctrl-C during them prints one line."""
 
 import sys
 

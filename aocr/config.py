@@ -11,7 +11,7 @@ from aocr.errors import ConfigError
 from aocr.text.charset import Charset
 
 IMAGE_HEIGHT = 32
-"""Height in pixels that `max_width` is counted at when it is derived from the data."""
+"""Height in pixels at which `max_width` is measured if it is derived from the data."""
 HEIGHTS = (32, 48, 64)
 """Heights in pixels that a network may scale its images to, ascending."""
 COLUMN_PIXELS = 4
@@ -31,7 +31,7 @@ MAX_SEED = 2**32
 """Seeds must be below this, a limit of numpy's."""
 
 MAX_EPOCHS = 1000
-"""Passes over the training data by default."""
+"""Default limit of passes over the training data."""
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 OPTIMIZERS = {"adamw": 2e-3, "adam": 2e-3, "adadelta": 1.0, "sgd": 0.05}
@@ -62,7 +62,7 @@ class Arch:
     residual_cnn: bool = True
     """Use a residual CNN that keeps padding at zero; otherwise plain convolutions that ignore padding."""
     ctc: bool = True
-    """Add a CTC head on the columns that guides attention, and never attend to padding."""
+    """Add a CTC head on the columns, which guides attention; never attend to padding."""
     wide_encoder: bool = False
     """Give each direction of the encoder the units of all decoder layers together, and the attention twice as many;
     otherwise the units of one layer."""
@@ -114,7 +114,7 @@ def find_arch(name: str) -> Arch:
 
 
 def width_at(height, image_width, image_height):
-    """Return the width in pixels of an image scaled to a height, aspect kept: a whole number, often of type float.
+    """Return the width in pixels of an image scaled to a height: a whole number, often of type float.
 
     Args:
       height: in pixels.
@@ -164,7 +164,7 @@ class ModelConfig:
     max_width: int = 160
     """Width in pixels of the widest image at `max_height`; images with a wider aspect are shrunk to fit."""
     max_height: int = 60
-    """Height in pixels that `max_width` is counted at."""
+    """Height in pixels at which `max_width` is measured."""
     max_prediction: int = 8
     """Longest text in characters."""
     attn_num_hidden: int = 128
@@ -237,7 +237,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a network is trained. Any of it may change when a training is resumed."""
+    """How a network is trained. Settings may change when a training is resumed."""
 
     batch_size: int | None = None
     """Images per step, over all devices together; None: derived from the data."""
@@ -282,12 +282,12 @@ class TrainConfig:
 
     @property
     def max_epochs(self) -> int:
-        """The limit of epochs in force."""
+        """The limit of epochs actually used."""
         return MAX_EPOCHS if self.num_epoch is None else self.num_epoch
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate in force after warm-up."""
+        """The learning rate actually used after warm-up."""
         return self.initial_learning_rate or OPTIMIZERS[self.optimizer]
 
 
@@ -320,5 +320,5 @@ class ReadConfig:
 
     @property
     def width(self) -> int:
-        """K: the beam width in force."""
+        """K: the beam width actually used."""
         return max(self.beam, self.alternatives + 1)

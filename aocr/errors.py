@@ -4,9 +4,9 @@ AocrError
 ├── AnnotationError(path, lineno)   a line of an annotation file cannot be used
 ├── CharsetError(chars, text)       a text has characters outside the charset
 ├── ImageError(name)                an image cannot be read
-├── DatasetError(path)              a dataset file is missing, damaged, empty or not of aocr
+├── DatasetError(path)              a dataset file is missing, damaged, empty or another program's
 ├── ConfigError(field, value)       a setting is impossible or contradicts the model folder
-├── CheckpointError(model_dir)      a model folder is missing, damaged or not of aocr
+├── CheckpointError(model_dir)      a model folder is missing, damaged or another program's
 ├── TrainingError                   training cannot continue (loss is not finite, disk is full)
 └── ExportError                     an export could not be written or differs from the model
 
@@ -64,7 +64,7 @@ class ImageError(AocrError):
 
 
 class DatasetError(AocrError):
-    """A dataset file is missing, damaged, empty or not of aocr."""
+    """A dataset file is missing, damaged, empty or another program's."""
 
     def __init__(self, path: str, reason: str):
         self.path = str(path)
@@ -81,7 +81,7 @@ class ConfigError(AocrError):
 
 
 class CheckpointError(AocrError):
-    """A model folder is missing, damaged or not of aocr."""
+    """A model folder is missing, damaged or another program's."""
 
     def __init__(self, model_dir: str, reason: str):
         self.model_dir = str(model_dir)

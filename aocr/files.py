@@ -1,4 +1,4 @@
-"""Files on every file system: local ones by the standard library, gs://, s3:// and ram:// by TensorFlow.
+"""Files on any file system: local ones with the standard library; gs://, s3:// and ram:// with TensorFlow.
 
 Every function raises OSError if it fails, on any file system.
 """
@@ -70,7 +70,7 @@ def writing(path: Path, fail: Callable[[str], AocrError] | None = None, advice: 
 def tensorflow_errors(path: Path) -> Iterator[None]:
     """Turn errors of TensorFlow's readers and writers inside the block into OSErrors.
 
-    A `tf.errors.DataLossError` passes: the file can be read, but its contents are damaged.
+    A `tf.errors.DataLossError` is left as it is: the file can be read, but its contents are damaged.
     """
     import tensorflow as tf
 
@@ -82,7 +82,7 @@ def tensorflow_errors(path: Path) -> Iterator[None]:
     except tf.errors.NotFoundError as error:
         raise FileNotFoundError(None, one_line(error), path) from None
     except tf.errors.UnimplementedError:
-        advice = "For gs:// install tensorflow[gcs-filesystem]; for others their TensorFlow plug-in."
+        advice = "For gs://, install aocr[gcs]; for others, their TensorFlow plug-in."
         raise OSError(None, f"TensorFlow has no file system for {path.split('://')[0]}://. {advice}", path) from None
     except tf.errors.OpError as error:
         raise OSError(None, one_line(error), path) from None
@@ -106,7 +106,7 @@ _LOCAL = SimpleNamespace(
 
 @contextlib.contextmanager
 def _gfile(path: Path) -> Iterator:
-    """`tf.io.gfile` for a remote path, its errors as OSErrors; the standard library for a local one."""
+    """Yield `tf.io.gfile` for a remote path, with its errors as OSErrors; `_LOCAL` for a local one."""
     if not is_remote(path):
         yield _LOCAL
         return
@@ -167,14 +167,14 @@ def refuse_device(path: Path) -> None:
     """Refuse to read a pipe or a device, which may never end and gives its bytes only once.
 
     Raises:
-      OSError: the path is one.
+      OSError: it is a pipe or a device.
     """
     if is_device(path):
         raise OSError(None, "a pipe or a device, not a file", os.fspath(path))
 
 
 def read_limited(path: Path, max_bytes: int) -> bytes:
-    """Return the bytes of a file that a stranger may have made or named.
+    """Return the bytes of a file that may be untrusted, or whose name may be.
 
     Raises:
       OSError: it cannot be read, is a pipe or a device, or has more than `max_bytes`.
@@ -244,7 +244,7 @@ def check_same(path: Path, start: bytes, kind: str) -> None:
       kind: name of the type.
 
     Raises:
-      AocrError: a file exists there that begins otherwise.
+      AocrError: a file exists that begins with other bytes.
     """
     is_file = exists(path) and not is_folder(path) and not is_device(path)
     if is_file and size(path) and read(path, len(start)) != start:

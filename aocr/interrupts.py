@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, a closed terminal: the first unwinds, or lets a training save; the second ends the process."""
+"""Ctrl-C, SIGTERM, a closed terminal: the first ends the program, after a training has saved; the second at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _leave_terminal() -> None:
 
 
 class Interrupts:
-    """Handles these signals in the main thread; does nothing in another. `nohup` is respected.
+    """Handles `SIGNALS` if created in the main thread, otherwise does nothing. `nohup` is respected.
 
     The first signal raises KeyboardInterrupt, repeatedly until it gets through: a library may turn an interrupt into
     an error of its own, or swallow it with a bare `except`. Inside `deferred` it is only recorded. The second ends the
@@ -50,7 +50,7 @@ class Interrupts:
 
     def __init__(self):
         self.caught: str | None = None
-        """Name of the signal that came; None: none yet."""
+        """Name of the first signal; None before it comes."""
         self.raised = False
         """Whether it was raised as KeyboardInterrupt."""
         self._over = False
@@ -76,7 +76,7 @@ class Interrupts:
         if raises:
             self._raise_again_in(self.REPEAT_SECONDS)
         self.raised = self.raised or raises
-        self.caught = self.caught or signal.Signals(number).name  # last: another signal may have come meanwhile
+        self.caught = self.caught or signal.Signals(number).name  # last: a signal in between may have set it
         if raises:
             raise KeyboardInterrupt
         if not self._over:
@@ -88,12 +88,12 @@ class Interrupts:
             signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def _on_unraisable(self, details) -> None:
-        """Print nothing about an interrupt inside a destructor, which cannot propagate: it is raised again."""
+        """Do not report an interrupt in a destructor: it cannot propagate there, and is raised again."""
         if not self._is_lost(details.exc_value):
             self._previous_hooks[0](details)
 
     def _on_uncaught(self, kind, error, trace) -> None:
-        """Print nothing about an interrupt in Python code that TensorFlow called, which cannot propagate either."""
+        """Do not report an interrupt in Python code that TensorFlow called: it cannot propagate there either."""
         if not self._is_lost(error):
             self._previous_hooks[1](kind, error, trace)
 
@@ -105,7 +105,7 @@ class Interrupts:
 
     @contextmanager
     def deferred(self, message: str) -> Iterator[None]:
-        """Inside the block only record the first signal in `caught`, and print `message` at once."""
+        """Inside the block, only record the first signal in `caught` and print `message`."""
         self._deferred_message = message
         try:
             yield
@@ -131,9 +131,9 @@ class Interrupts:
 
 @contextmanager
 def deferred(message: str) -> Iterator[Interrupts]:
-    """Inside the block only record the first of these signals: check `caught` and finish.
+    """Inside the block, only record the first signal; the caller checks `caught` and finishes.
 
-    Uses the command line's `Interrupts`, or one for the block if a library calls this from the main thread.
+    Uses the command line's `Interrupts`; without a command line, creates one for the block.
 
     Args:
       message: printed on stderr at once when the signal comes.

@@ -1,4 +1,4 @@
-"""The machine: a quiet start of TensorFlow, GPUs, precision, seeds. TensorFlow is imported on first use."""
+"""Set up the machine: a quiet start of TensorFlow, GPUs, precision, seeds. TensorFlow is imported on first use."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def start_tensorflow() -> None:
         if not has_package("tensorflow"):
             raise AocrError(
                 "TensorFlow is not installed. Run pip install tensorflow. (Without it, aocr predict and aocr serve can "
-                "read with words and with ONNX exports.)"
+                "read with ONNX Runtime.)"
             )
         os.environ["KERAS_BACKEND"] = "tensorflow"  # overrides a setting for other programs
         with quiet():
@@ -85,7 +85,7 @@ def has_package(name: str) -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow may find an NVIDIA GPU here, without starting it."""
+    """Whether TensorFlow can probably use an NVIDIA GPU; does not start TensorFlow."""
     if "tensorflow" in sys.modules:
         import tensorflow as tf
 
@@ -94,10 +94,10 @@ def has_gpu() -> bool:
 
 
 def use_gpu(gpu_id: int) -> None:
-    """Make only one GPU visible to TensorFlow, or none if negative. Call before any operation runs.
+    """Make only GPU `gpu_id` visible to TensorFlow, or none if it is negative. Call before any operation runs.
 
     Raises:
-      ConfigError: there are GPUs, but not one of this number.
+      ConfigError: there are GPUs, but none with this id.
     """
     import tensorflow as tf
 
@@ -144,7 +144,7 @@ def choose_precision(requested: str) -> tuple[str, str]:
 
 
 def set_seed(seed: int, deterministic: bool = False) -> None:
-    """Seed Python's, numpy's and TensorFlow's random numbers, and make operations on a CPU deterministic.
+    """Seed the random number generators of Python, numpy and TensorFlow; make CPU operations deterministic.
 
     Args:
       seed: the random seed.

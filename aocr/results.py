@@ -1,4 +1,4 @@
-"""What reading and scoring return: plain frozen records."""
+"""Results of reading and scoring, as immutable records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Character:
-    """One read character and its position."""
+    """A character that was read, and its position."""
 
     char: str
     """The character."""
@@ -35,7 +35,7 @@ class Character:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was read in one image."""
+    """The reading of one image."""
 
     text: str
     """The reading, NFC."""
@@ -66,9 +66,9 @@ class Sample:
     label: str
     """The label, NFC."""
     prediction: Prediction
-    """What was read."""
+    """The prediction."""
     image: bytes = b""
-    """The encoded image (png, jpeg, ...) of the dataset."""
+    """The encoded image (png, jpeg, ...)."""
     log_likelihood: float = float("nan")
     """Log-probability of the label including EOS (teacher forced), at most 0; NaN if the model cannot write the
     label."""
@@ -112,7 +112,7 @@ class EvalReport:
 
 
 class Reading(NamedTuple):
-    """What was read in a batch: arrays or tensors of B images, T decoding steps, S columns, K beams, G temperatures."""
+    """The readings of a batch: arrays or tensors of B images, T decoding steps, S columns, K beams, G temperatures."""
 
     ids: Any
     """(B, T) int32 of the best text; values after its EOS are undefined."""

@@ -16,11 +16,11 @@ class Task:
     addresses: tuple[str, ...]
     """host:port of every worker, the chief first."""
     index: int
-    """Number of this worker, 0 for the chief; -1: a process without work (a parameter server or evaluator)."""
+    """Index of this worker, 0 for the chief; -1: a process without work (a parameter server or evaluator)."""
 
 
 def task_from(text: str | None) -> Task | None:
-    """Parse a TF_CONFIG value; None if it describes no cluster.
+    """Parse a TF_CONFIG value; return None if it describes no cluster.
 
     Roles: `chief` (ML Engine's `master`) and `worker` train; `ps` and `evaluator` have nothing to do.
 

@@ -45,7 +45,7 @@ def draw(path: Path, count: int) -> None:
 
 
 def run(*args: object) -> tuple[float, float, str]:
-    """Run `aocr ARGS`: seconds, peak resident memory in MiB, and its log."""
+    """Run `aocr ARGS`; return its seconds, peak resident memory in MiB, and log."""
     before = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "aocr", *map(str, args)], env=environment(), stderr=subprocess.PIPE, text=True

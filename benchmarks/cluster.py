@@ -22,7 +22,7 @@ from pathlib import Path
 from machine import ROOT, describe, environment
 
 WARM = 2
-"""First lines of the log (ten steps each) that are not counted: graphs are built and images decoded."""
+"""Log lines (ten steps each) at the start that are not counted: graphs are built and images decoded."""
 
 PINNED = """
 import os, sys

@@ -3,7 +3,7 @@
     python benchmarks/cost_curves.py [--plot cost.png] [--rounds 3]
 
 Times training steps of the default network on noise (width at batch 64, batch size at width 128), and reading with an
-untrained network; medians of the rounds. Prints the figures and draws them. They should be straight lines.
+untrained network. Prints and plots the medians of the rounds, which should be on straight lines.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python benchmarks/formats_parity.py MODEL_DIR ANNOTATIONS [--data-base-dir DIR] [--max-images N] [--formats A,B]
 
-Prints the model's word accuracy. Then, in batches of 1 and 32, for how many images each format gives the model's text,
-and the largest difference in confidence. Finally the same for the ONNX graph as `aocr predict` reads it, from the files
-and without TensorFlow: greedily, with two alternatives, a pattern (the symbols and lengths of the labels), and a
+Prints the model's word accuracy; then, for batches of 1 and 32, how many texts of each format equal the model's, and
+the largest difference in confidence; then the same for the ONNX graph as `aocr predict` reads it, from the files and
+without TensorFlow: greedily, with two alternatives, with a pattern (the symbols and lengths of the labels), and with a
 weighted lexicon (every other label). Formats whose packages are missing are left out.
 """
 
@@ -49,7 +49,7 @@ def compare(name: str, ours: list[tuple], theirs: list[tuple]) -> None:
     """Print how many texts are equal, and the largest difference in confidence.
 
     Args:
-      name: a title for the line.
+      name: title of the line.
       ours, theirs: for each image, the texts and the confidence.
     """
     equal = sum(a == b for (a, _), (b, _) in zip(ours, theirs, strict=True))
@@ -75,7 +75,7 @@ def formats(predictor: Predictor, readers: dict[str, Read], images: list[bytes])
 
 
 def without_tensorflow(predictor: Predictor, graph: str, paths: list[str], labels: list[str]) -> None:
-    """Compare the ONNX graph as `aocr predict` reads it, for every way of searching."""
+    """Compare the ONNX graph as `aocr predict` reads it, for every search method."""
     lexicon = tuple(sorted(set(filter(None, labels)))[::2])
     searches = {
         "greedy": ReadConfig(),

@@ -1,4 +1,4 @@
-"""Measure the reading speed of every way to read a model, of Tesseract and of RapidOCR, on the same images.
+"""Measure the reading speed of a model in every format, of Tesseract and of RapidOCR, on the same images.
 
     python benchmarks/formats_speed.py MODEL_DIR IMAGE... [--rounds 3] [--threads 1] [--rapidocr PYTHON]
 
@@ -64,7 +64,7 @@ def onnx_reader(folder: str) -> Read:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as aocr reads with it
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in aocr
     session = onnxruntime.InferenceSession(os.path.join(folder, "reader.onnx"), options)
     return lambda _, images, widths: session.run(["ids", "confidence"], {"images": images, "widths": widths})
 
@@ -146,7 +146,7 @@ READERS = {
 
 
 def export_readers(predictor: Predictor, folder: str, kinds: Collection[str] = tuple(READERS)) -> dict[str, Read]:
-    """Return functions that read a batch, by name: the network's, then those of exports of these kinds."""
+    """Return functions that read a batch, by name: the network's, then those of its exports in these formats."""
     readers: dict[str, Read] = {"Predictor": network_reader(predictor.reader)}
     for kind, make_reader in READERS.items():
         if kind in kinds and all(map(machine.has_package, FORMATS[kind].NEEDED)):

@@ -28,14 +28,14 @@ from aocr.serving.labelling.queue import RANDOM_EVERY, Queue
 BATCH_SIZE = 16
 LEAST_CERTAIN, RANDOM = "least-sure", "random"
 GOAL = 400
-"""Number of labels in random order whose accuracy should be reached with fewer."""
+"""Number of labels in random order; least certain first should reach their accuracy with fewer."""
 STAGES = [
     *((LEAST_CERTAIN, labels) for labels in (50, 100, 200)),
     (RANDOM, GOAL),
     *((LEAST_CERTAIN, labels) for labels in (300, GOAL)),
     *((RANDOM, labels) for labels in (200, 100)),
 ]
-"""Orders, and the number of labels after which a model is trained; the most informative first."""
+"""(order, number of labels after which a model is trained), the most informative first."""
 
 
 ENV = environment()
@@ -54,7 +54,7 @@ def confidences(model: str, paths: list[str], log: Path) -> list[float]:
 
 
 def choose(order: str, model: str, paths: list[str], asked: list[list], labels: int, seed: int, log: Path) -> list:
-    """Return (index, whether it is for validation) of the first `labels` labels; `asked` has the earlier ones."""
+    """Return (index, whether it is for validation) of the first `labels` labels; `asked` are the earlier ones."""
     if order == RANDOM:
         shuffled = random.Random(seed).sample(range(len(paths)), labels)
         return [[index, number % RANDOM_EVERY == 0] for number, index in enumerate(shuffled, 1)]

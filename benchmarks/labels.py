@@ -5,8 +5,8 @@
 A training ends by itself or after `--images` images, never by the clock, so the load of the machine does not matter.
 
 DATA holds a folder per set with `train.txt` and `test.txt`; displays has no `test.txt`, so every fifth image is used.
-Labels are drawn at random, the same for every way to train. WORK keeps `labels.jsonl`, one line per training; those are
-not repeated, and an interrupted training resumes. Prints a table of all results, and draws it.
+Labels are chosen at random, the same for every way to train. WORK keeps `labels.jsonl`, one line per training; finished
+trainings are not repeated, and an interrupted one resumes. Prints a table of all results; `--plot` also plots them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PANEL, GAP = 220, 60
 
 @dataclass(frozen=True)
 class Task:
-    """A set, the number of random draws of its labels, and its score."""
+    """A data set, the number of random selections of its labels, and its score."""
 
     folder: str
     draws: int = 1
@@ -73,7 +73,7 @@ class Cell:
 
     @property
     def key(self) -> tuple:
-        """Identify the training in the results."""
+        """Key of the training in the results."""
         return self.task.folder, self.labels, self.draw, self.way
 
 
@@ -87,7 +87,7 @@ def lists_of(task: Task, data: Path) -> tuple[list[str], list[str]]:
 
 
 def cells(args: argparse.Namespace) -> Iterator[Cell]:
-    """Return the trainings to run; first draws and a hundred labels come first."""
+    """Return the trainings to run, sorted by `draw`, then by how close the number of labels is to a hundred."""
     selected = []
     for task in TASKS:
         if task.folder in args.sets.split(","):
@@ -135,7 +135,7 @@ def measure(cell: Cell, args: argparse.Namespace) -> None:
 
 
 def medians(rows: dict[tuple, dict], task: Task, way: str) -> dict[int, tuple[float, int]]:
-    """Map the number of labels to the median score and the number of draws."""
+    """Map the number of labels to the median score and the number of trainings."""
     by_labels: dict[int, list[float]] = {}
     for row in rows.values():
         if (row["set"], row["way"]) == (task.folder, way):
@@ -148,7 +148,7 @@ def _name(way: str) -> str:
 
 
 def table(rows: dict[tuple, dict]) -> str:
-    """Return a table: a row per set and number of labels, a column per way; the number of draws is in brackets."""
+    """Return a table: a row per set and number of labels, a column per way; numbers of trainings in brackets."""
     lines = [f"| set | score | labels | {' | '.join(map(_name, WAYS))} |", "|---" * (3 + len(WAYS)) + "|"]
     for task in TASKS:
         columns = [medians(rows, task, way) for way in WAYS]
@@ -161,7 +161,7 @@ def table(rows: dict[tuple, dict]) -> str:
 
 
 def draw(rows: dict[tuple, dict], path: str) -> None:
-    """Draw a panel for each set: the score by number of labels, on a logarithmic axis."""
+    """Plot the score by number of labels, on a logarithmic axis, in a panel for each set."""
     from PIL import Image, ImageDraw, ImageFont
 
     tasks = [task for task in TASKS if any(len(medians(rows, task, way)) > 1 for way in WAYS)]
@@ -205,9 +205,9 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(task.folder for task in TASKS))
     parser.add_argument("--sizes", default=",".join(map(str, (*SIZES, "all"))), help="numbers of labels")
     parser.add_argument("--ways", default=",".join(WAYS))
-    parser.add_argument("--draws", type=int, default=3, help="maximum number of random draws of the labels")
+    parser.add_argument("--draws", type=int, default=3, help="maximum number of random selections of the labels")
     parser.add_argument("--images", type=int, default=160_000, help="maximum number of images per training")
-    parser.add_argument("--plot", help="draw the results here (PNG)")
+    parser.add_argument("--plot", help="plot the results to this file (PNG)")
     args = parser.parse_args()
     args.data, args.work = args.data.resolve(), args.work.resolve()
     args.work.mkdir(parents=True, exist_ok=True)

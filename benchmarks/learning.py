@@ -31,9 +31,9 @@ class Task:
     limit: str
     """Training time, as `--max-time` takes it."""
     goals: dict[str, float]
-    """Minimum (word accuracy) or maximum (CER) by name of the score."""
+    """Score to reach by its name: a minimum for word accuracy, a maximum for CER."""
     test: str = "test.txt"
-    """Annotation file that is scored."""
+    """Annotation file to score the model on."""
 
 
 TASKS = [

@@ -1,4 +1,4 @@
-"""Measure the resident memory of a training with default flags. Linux.
+"""Measure the resident memory of a training with default flags (Linux only).
 
     python benchmarks/memory.py ANNOTATIONS [--data-base-dir DIR] [--epochs 50]
 
@@ -20,7 +20,7 @@ from machine import describe, environment
 
 
 def resident(pid: int) -> float:
-    """Return the resident MiB of a process; 0 after its end."""
+    """Return the resident memory of a process in MiB; 0 if it has ended."""
     try:
         return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
     except (OSError, TypeError):

@@ -2,8 +2,8 @@
 
     python benchmarks/scene.py LIST... [--model-dir words] [--base DIR] [--sample N] [--tesseract] [--rapidocr]
 
-LIST: annotation files ("path label" per line). Images whose names begin alike, up to the first underscore, are one
-source. --base: folder of the paths (default: the list's). --sample N: N images drawn at random with seed 0. --tesseract
+LIST: annotation files ("path label" per line). Images whose names are equal up to the first underscore are one source.
+--base: folder of the paths (default: the list's). --sample N: N images chosen at random with seed 0. --tesseract
 needs Debian's tesseract-ocr (run with --psm 8), --rapidocr the package rapidocr (recognition only).
 """
 
@@ -59,7 +59,7 @@ def rapidocr(paths: list[Path]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Read, score, and print a table."""
+    """Read and score the images, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lists", nargs="+")
     parser.add_argument("--model-dir", action="append")

@@ -1,4 +1,4 @@
-"""Put `aocr serve` under load: speed compared with reading in one process, a soak test, malformed requests.
+"""Test `aocr serve` under load: its speed compared with reading in one process, a soak test, malformed requests.
 
     python benchmarks/serve.py speed|soak|fuzz IMAGE...
 
@@ -58,7 +58,7 @@ class Server:
         (path / "reader.onnx").write_bytes(self.graph)
 
     def cpu_seconds(self) -> float:
-        """Return the CPU seconds of the server so far."""
+        """Return the CPU seconds that the server has used so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
@@ -68,7 +68,7 @@ class Server:
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
     def end(self) -> None:
-        """Stop the server with SIGTERM and print what its log says."""
+        """Stop the server with SIGTERM and print a summary of its log."""
         self.process.send_signal(signal.SIGTERM)
         code, log = self.process.wait(90), self.log.read_text()
         errors = collections.Counter(line for line in log.splitlines() if "unexpected" in line or "Error" in line)
@@ -80,7 +80,7 @@ def bodies_of(images: list[bytes]) -> list[bytes]:
 
 
 async def clients(server: Server, bodies: list[bytes], number: int, seconds: float) -> list[float]:
-    """Return the waiting times in seconds of all requests of `number` clients."""
+    """Send requests from `number` clients; return the seconds that each request took."""
     waits: list[float] = []
     stop = time.monotonic() + seconds
 
@@ -146,7 +146,7 @@ async def single_client(server: Server, reader, images: list[bytes], bodies: lis
 
 
 async def soak(server: Server, images: list[bytes], args: argparse.Namespace) -> None:
-    """Send good, bad and huge requests, hang up, add two versions, and check every text."""
+    """Send valid, invalid and huge requests, hang up, add two versions, and check every text."""
     reader = aocr.load(str(server.folder / "words" / "1" / "reader.onnx"))
     texts = [prediction.text for prediction in reader.predict(images)]
     bodies = bodies_of(images)

@@ -2,8 +2,8 @@
 
     python benchmarks/synth_speed.py --fonts DIR... [--count 1000] [--styles scene ...]
 
-CPU seconds are hardly affected by other work on the machine. Surfaces and fonts are prepared while the first images
-(`--warm`) are drawn, which are not counted.
+CPU seconds are hardly affected by other work on the machine. The first `--warm` images are not counted: surfaces and
+fonts are prepared for them.
 """
 
 import argparse
@@ -13,11 +13,11 @@ import time
 
 from aocr.synth.pipeline import SynthOptions, make_job
 from aocr.synth.styles import STYLES
-from aocr.synth.writer import make_record
+from aocr.tfrecord import encode_example, frame
 
 
 def main() -> None:
-    """Draw in this process."""
+    """Draw images in this process and print the rates."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--fonts", nargs="+")
     parser.add_argument("--count", type=int, default=1000)
@@ -33,7 +33,8 @@ def main() -> None:
             painter.draw(number)
         cpu, wall, size = time.process_time(), time.perf_counter(), 0
         for number in range(args.warm, args.warm + args.count):
-            size += len(make_record(painter.draw(number)))
+            drawn = painter.draw(number)
+            size += len(frame(encode_example(drawn.data, drawn.label, drawn.width, drawn.height)))
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         families = len({face.family for face in job.faces})
         print(f"{style:8} {args.count / cpu:12.0f} {args.count / wall:9.0f} {size / args.count:6.0f} {families:9}")

@@ -3,7 +3,7 @@
     python benchmarks/train_speed.py [--archs default,classic] [--precisions float32,bfloat16] [--batches 65]
         [--widths 86] [--steps 30] [--rounds 3]
 
-Runs the compiled step of `aocr train` on noise; the median of all steps of all rounds, after warming up.
+Runs the compiled step of `aocr train` on noise; prints the median of all steps of all rounds, without the first ones.
 """
 
 from __future__ import annotations

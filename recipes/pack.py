@@ -1,9 +1,9 @@
-"""Pack a trained model folder to pass it on: model.json, and weights.npz as compressed float16.
+"""Pack a trained model folder for distribution: model.json, and weights.npz as compressed float16.
 
     python recipes/pack.py MODEL_DIR OUTPUT
 
-The temperature is kept; step and scores are left out. Prints the size and the digest of weights.npz that
-tests/test_words.py expects of the package.
+The temperature is kept; step and scores are left out. Prints the size and the digest of weights.npz, for
+tests/test_words.py.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from aocr.folder.model_folder import WEIGHTS, ModelFolder, WeightsInfo
 
 
 def pack(trained: ModelFolder, packed: ModelFolder) -> None:
-    """Pack one model folder into another."""
+    """Write a packed copy of a trained model folder."""
     halves = {}
     for name, value in sorted(trained.read_weights().items()):
         with np.errstate(over="ignore"):

@@ -1,10 +1,10 @@
-"""Makes aocr/synth/texts/words.txt.xz of SCOWL, Kevin Atkinson's word lists, as Debian packages them.
+"""Make aocr/synth/texts/words.txt.xz from SCOWL, Kevin Atkinson's word lists, as packaged by Debian.
 
     apt-get download scowl && dpkg -x scowl_*.deb scowl
     python recipes/word_list.py scowl
 
 SCOWL's size levels say how common a word is: level 10 holds the commonest. A line of the result is a class of words,
-its name first. The notice that must go with the words is written beside them.
+its name first. The copyright notice, which must accompany the words, is written beside them.
 """
 
 import argparse
@@ -20,7 +20,7 @@ NAMES_LEVEL = 70
 
 
 def class_of(name: str) -> str | None:
-    """The class of one of SCOWL's files, by its name; None: not used."""
+    """Return the class of a SCOWL file, given its name; None if it is not used."""
     kind, level = name.rsplit(".", 1)
     if kind.startswith(("special", "variant_3")):
         return None
@@ -32,7 +32,7 @@ def class_of(name: str) -> str | None:
 
 
 def collect(folder: Path) -> dict[str, list[str]]:
-    """Words by class, each in the commonest class it is found in."""
+    """Collect the words by class; a word of several classes belongs to the commonest."""
     words: dict[str, list[str]] = {}
     seen: set[str] = set()
     for path in sorted(folder.iterdir(), key=lambda path: (int(path.suffix[1:]), path.name)):
@@ -48,7 +48,7 @@ def collect(folder: Path) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    """Read an unpacked package, write the list and its notice."""
+    """Read an unpacked package; write the list and its copyright notice."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("package", type=Path, help="folder that the Debian package was unpacked to")
     parser.add_argument("--output", type=Path, default=HERE.parent / "aocr/synth/texts/words.txt.xz")

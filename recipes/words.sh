@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Make the reader in the box, or train it further: drawn words only, with the project's own commands.
+# Train the model that comes with aocr, from the start or further, on synthetic words only.
 #
 #   recipes/words.sh WORK LEG [MINUTES [IMAGES]]
 #
 # A leg draws IMAGES words (default 400,000) with its own seed and trains on them for MINUTES (default 120): at a
 # constant learning rate, which falls to zero over the last 15 % of the time. It leaves two model folders: WORK/legN,
 # the weights before the rate falls, where the next leg starts (recipes/words holds those of the last published leg);
-# and WORK/legN-ship, the weights after it, which are packed for aocr/folder/box. To resume a stopped leg, give the same
-# command again. Needs aocr in PATH, npm, and Debian's apt-get for the fonts (336 MB).
+# and WORK/legN-ship, the weights after it, which are packed for aocr/folder/box. To resume a stopped leg, repeat the
+# command. Needs aocr in PATH, npm, and Debian's apt-get for the fonts (336 MB).
 set -euo pipefail
 recipes=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1" && cd "$1"
@@ -43,14 +43,14 @@ train=(train "leg$leg"-*.tfrecords* --validation validation-*.tfrecords --batch-
   --patience 100000 "${start[@]}" --seed "$leg")
 
 if [ ! -e "leg$leg-ship" ]; then
-  # stopped by a signal instead of --max-time, so that the rate does not fall; 124: timeout sent it, all is saved
+  # stop with a signal instead of --max-time, so that the rate does not fall; 124: timeout sent it, and aocr saved
   timeout --signal=TERM "$((minutes * 85 / 100))m" aocr "${train[@]}" --model-dir "leg$leg" || [ $? = 124 ]
   cp -r "leg$leg" "leg$leg-ship"
 fi
-# the rate usually falls for a tenth of the steps before; 15 % of all steps are 15 / 85 of those before
+# by default the rate falls for a tenth of the steps before; 15 % of all steps are 15 / 85 of those before
 python -c 'import sys; from aocr.training import schedule; from aocr.cli.main import main
 schedule.DECAY_SHARE = 15 / 85; sys.exit(main(sys.argv[1:]))' "${train[@]}" --model-dir "leg$leg-ship" --max-time "${minutes}m"
 
 python "$recipes/pack.py" "leg$leg-ship" "packed-leg$leg"
 python "$recipes/pack.py" "leg$leg" "packed-leg$leg-undecayed"
-echo "If they read better than before, copy packed-leg$leg to aocr/folder/box, packed-leg$leg-undecayed to recipes/words."
+echo "If they read better than the previous ones, copy packed-leg$leg to aocr/folder/box, packed-leg$leg-undecayed to recipes/words."

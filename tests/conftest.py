@@ -1,4 +1,4 @@
-"""Shared by the tests: running the program, drawing small data sets, models trained once for all."""
+"""Functions and fixtures for all tests: running aocr, drawing small data sets, models trained once per test run."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ machine.start_tensorflow()
 {WITHOUT_GRAPPLER}
 sys.exit(main(sys.argv[1:]))
 """
-"""The program with the same graphs as in the tests' own process, for results that are equal to the bit."""
+"""Code that runs aocr with the same graphs as in the tests' own process, so that results are bit-identical."""
 
 
 def start_aocr(*args, env=None, program=("-m", "aocr"), **options) -> subprocess.Popen:
-    """`aocr ARGS` in a process of its own, for what only a process shows: signals, imports, environments, pipes."""
+    """Start `aocr ARGS` in a separate process, to test signals, imports, environments and pipes."""
     return subprocess.Popen(
         [sys.executable, *program, *map(str, args)],
         cwd=ROOT,
@@ -58,7 +58,7 @@ def start_aocr(*args, env=None, program=("-m", "aocr"), **options) -> subprocess
 
 
 def run_aocr(*args, cwd=ROOT, input: str | None = None, env=None) -> subprocess.CompletedProcess:
-    """`aocr ARGS` in this process, where TensorFlow has started already; told as if it had been a process."""
+    """Run `aocr ARGS` in this process, where TensorFlow is already loaded; return what a process would."""
     out, err, before = io.StringIO(), io.StringIO(), os.getcwd()
     with contextlib.ExitStack() as stack:
         stdin = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
@@ -75,7 +75,7 @@ def run_aocr(*args, cwd=ROOT, input: str | None = None, env=None) -> subprocess.
         except SystemExit as error:
             code = error.code
     if code == 130:
-        raise KeyboardInterrupt  # it was meant for the tests
+        raise KeyboardInterrupt  # Ctrl-C was meant for pytest
     return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
 
 
@@ -97,14 +97,14 @@ BLOCKED_AOCR = BLOCKED + "from aocr.cli.main import main\nsys.exit(main(sys.argv
 
 
 def run_blocked(*args, code: str | None = None) -> subprocess.CompletedProcess:
-    """The program, or `code`, in a process that can import neither TensorFlow nor Keras nor onnx."""
+    """Run aocr, or `code`, in a process that can import neither TensorFlow nor Keras nor onnx."""
     command = [sys.executable, "-c", BLOCKED + code if code else BLOCKED_AOCR, *map(str, args)]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, capture_output=True, text=True, env=env)
 
 
 def assert_clean_failure(done: subprocess.CompletedProcess, *words: str, code: int = 1) -> str:
-    """The process failed as a user should see it: its code, one line, no traceback. Returns the line."""
+    """Check the exit code, and that stderr has no traceback but one error line, with `words`; return that line."""
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("aocr: ")]
@@ -115,7 +115,7 @@ def assert_clean_failure(done: subprocess.CompletedProcess, *words: str, code: i
 
 
 def draw_numbers(folder: Path, count: int, seed: int = 0) -> Path:
-    """`count` clean pictures of one to three digits, and their annotation file."""
+    """Draw `count` clean images of one to three digits; return their annotation file."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     font = ImageFont.load_default(24)
@@ -132,7 +132,7 @@ def draw_numbers(folder: Path, count: int, seed: int = 0) -> Path:
 
 
 def random_batch(config, count: int = 8, width: int = 48, length: int = 2):
-    """A batch of noise for a network: `count` images, `width` pixels wide, each with a text of `length` symbols."""
+    """Return a batch of noise: `count` images, `width` pixels wide, each with a text of `length` symbols."""
     import tensorflow as tf
 
     from aocr.data.pipeline import Batch
@@ -151,12 +151,12 @@ def random_batch(config, count: int = 8, width: int = 48, length: int = 2):
 
 
 SMALL = ("--attn-num-hidden", "16", "--target-embedding-size", "8", "--precision", "float32")
-"""A network that trains quickly on any machine."""
+"""Flags of a network that trains quickly on any machine."""
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
-    """`shared(name, make)`: a folder filled by `make(folder)`, once for all processes of this test run."""
+    """Return `shared(name, make)`: it returns a folder that `make(folder)` fills once per test run."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
@@ -169,7 +169,7 @@ def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
                 path.mkdir()
                 make(path)
                 done.touch()
-        assert done.exists(), f"{name} could not be made: the first test that asked for it says why"
+        assert done.exists(), f"{name} could not be created; see the error of the first test that uses it"
         return path
 
     return folder
@@ -177,7 +177,7 @@ def shared(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
 
 @pytest.fixture(autouse=True)
 def same_start():
-    """Each test starts alike, whatever ran in its process before: random numbers, kernels, environment."""
+    """Reset random numbers, kernels and environment for each test, whatever ran in its process before."""
     from tensorflow.python.framework.config import disable_op_determinism
 
     machine.set_seed(0)
@@ -194,7 +194,7 @@ def numbers(shared) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(numbers, shared) -> Path:
-    """A model folder trained on `numbers`, well enough to read most of them."""
+    """Model folder trained on `numbers`, well enough to read most of them."""
 
     def train(folder):
         done = run_aocr(
@@ -208,6 +208,6 @@ def trained(numbers, shared) -> Path:
 
 @pytest.fixture
 def folder(trained, tmp_path) -> Path:
-    """A copy of `trained` that a test may change."""
+    """Copy of `trained` that a test may change."""
     shutil.copytree(trained, tmp_path / "m")
     return tmp_path / "m"

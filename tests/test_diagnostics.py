@@ -37,7 +37,6 @@ def test_centres_are_means_without_the_end_of_the_text():
     assert attention_centres(sample.prediction).tolist() == [1, 4]
     half = Prediction("x", 1.0, (Character("x", 1.0, 0, 1),), attention=np.array([[0.5, 0.0, 0.5], [1, 0, 0]]))
     assert attention_centres(half).tolist() == [1.0]
-    assert attention_drift(Prediction("x", 1.0)) == Drift()
 
 
 def test_script_written_to_the_left():

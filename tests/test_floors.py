@@ -16,7 +16,7 @@ from aocr.cli.main import COMMANDS
 PACKAGE = Path(aocr.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-_GROUND = ("checksum", "config", "errors", "files", "interrupts", "machine", "protobuf", "results", "tf_config")
+_GROUND = ("config", "errors", "files", "interrupts", "machine", "protobuf", "results", "tf_config", "tfrecord")
 GROUND = {f"aocr.{name}" for name in _GROUND}
 BELOW = {"ground", "text", "report"}
 NEEDED = {"numpy", "PIL", "tensorflow", "keras"}

@@ -2,9 +2,7 @@
 
 import io
 import struct
-import warnings
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -237,18 +235,6 @@ def test_random_damage():
                 tf.io.decode_png(as_png(image.data))
             num_decoded += 1
     assert num_decoded > 100
-
-
-def test_warnings_of_pillow_are_silenced_in_all_threads():
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12\0\x03"
-    data = encoded(COLOUR, "JPEG", exif=exif)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        before = list(warnings.filters)
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(canonical_image, [data, encoded(GREY)] * 200))
-        assert warnings.filters == before
-    assert caught == []
 
 
 @pytest.mark.parametrize("make", [str, lambda p: p, lambda p: bytearray(p.read_bytes())])

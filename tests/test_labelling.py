@@ -1,18 +1,12 @@
-"""`aocr label` without its page: order, estimate, files, undo, a killed process."""
+"""`aocr label` without its page: order, estimate, files, undo."""
 
-import itertools
 import math
 import os
 import random
-import signal
-import subprocess
-import sys
 
 import pytest
 
 pytest.importorskip("aiohttp", reason="the extra serve is not installed")
-
-from conftest import ROOT
 
 from aocr.data.annotations import candidate_paths, parse_annotations, split_line
 from aocr.errors import AnnotationError, AocrError, ConfigError
@@ -20,8 +14,9 @@ from aocr.results import Prediction, Sample
 from aocr.serving.labelling.estimate import SIGNIFICANCE, estimate_errors
 from aocr.serving.labelling.guesses import guess_label, guess_reading
 from aocr.serving.labelling.label_files import Kind, LabelFiles, annotation_line
-from aocr.serving.labelling.labelling import Labelling, StaleRequestError
+from aocr.serving.labelling.labelling import Labelling
 from aocr.serving.labelling.queue import RANDOM_EVERY, Queue
+from aocr.serving.web import HTTPError
 
 
 def take(queue, count):
@@ -147,7 +142,7 @@ def test_back_removes_only_the_last_line(images, tmp_path):
     work.accept(1, "typed")
     work.mark_unreadable(2)
     work.skip(3)
-    assert work.progress().skipped == 1 and work.unreadable == {2}
+    assert work.progress()["skipped"] == 1 and work.unreadable == {2}
     assert read_back(tmp_path / "labels.unreadable.txt") == {images[2]: ""}
     for index in (3, 2, 1):
         work.back()
@@ -180,8 +175,9 @@ def test_accept_all(images, tmp_path):
     estimate = work.estimate(0.8)
     assert (estimate.images, estimate.sample) == (len(rest), len(sample))
     assert estimate.wrong == sum(index in wrong for index in sample)
-    with pytest.raises(StaleRequestError):
+    with pytest.raises(HTTPError) as caught:
         work.accept_all(0.8, len(rest) + 1)
+    assert caught.value.status == 409
     before = (tmp_path / "labels.txt").read_bytes()
     work.accept_all(0.8, len(rest))
     assert not work.acceptable(0.8)
@@ -223,7 +219,7 @@ def test_full_disk_leaves_the_file_unchanged(images, tmp_path, monkeypatch):
         with pytest.raises(AocrError, match="cannot be written"):
             work.accept(1, "1")
     assert (tmp_path / "labels.txt").read_text("utf-8") == "images/00.png 0\n"
-    assert work.queue.current().index == 1 and work.progress().decided == 1
+    assert work.queue.current().index == 1 and work.progress()["decided"] == 1
     work.accept(1, "1")
     assert read_back(tmp_path / "labels.txt") == {images[0]: "0", images[1]: "1"}
 
@@ -241,45 +237,18 @@ def test_label_files_that_cannot_be_used(tmp_path):
         LabelFiles(str(tmp_path))
 
 
-LABEL_ALL = """
-import sys
-from aocr.results import Prediction
-from aocr.serving.labelling.guesses import guess_reading
-from aocr.serving.labelling.label_files import LabelFiles
-from aocr.serving.labelling.labelling import Labelling
-images = sys.argv[2:]
-work = Labelling(images, [guess_reading(Prediction("x", i / 100)) for i in range(len(images))], LabelFiles(sys.argv[1]))
-while image := work.queue.current():
-    work.accept(image.index, f"label {image.index}")
-    print(image.index, flush=True)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_killed_process_loses_no_decision(images, tmp_path):
-    argv = [sys.executable, "-c", LABEL_ALL, tmp_path / "labels.txt", *images]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        printed = [int(line) for line in itertools.islice(process.stdout, 25)]
-        process.send_signal(signal.SIGKILL)
-        printed += [int(line) for line in process.stdout.read().splitlines()]
-    labels = {**read_back(tmp_path / "labels.txt"), **read_back(tmp_path / "labels.validation.txt")}
-    assert {images[index]: f"label {index}" for index in printed}.items() <= labels.items()
-
-
 def test_audit_ranks_by_disagreement():
-    def sample(label, text, likelihood, confidence):
-        return Sample("n", label, Prediction(text, confidence, uncalibrated=confidence), log_likelihood=likelihood)
-
-    samples = {
-        "another word": sample("abcd", "wxyz", -20.0, 0.951),
-        "one letter": sample("abcd", "abcx", -9.0, 0.95),
-        "a letter unknown to the model": sample("abc\u00e9", "abce", float("nan"), 0.8),
-        "in doubt between two": sample("abcd", "abcx", math.log(0.45), 0.5),
-        "uncertain but equal": sample("abcd", "abcd", math.log(0.3), 0.3),
-        "certain": sample("abcd", "abcd", math.log(0.99), 0.99),
-    }
-    ranked = sorted(samples, key=lambda name: guess_label(samples[name]).rank)
-    assert ranked == list(samples)
-    assert guess_label(samples["certain"]).score == pytest.approx(0.99)
-    assert guess_label(samples["one letter"]).text == "abcd"
+    samples = [
+        Sample("n", label, Prediction(text, confidence, uncalibrated=confidence), log_likelihood=likelihood)
+        for label, text, likelihood, confidence in (
+            ("abcd", "wxyz", -20.0, 0.951),  # another word
+            ("abcd", "abcx", -9.0, 0.95),  # one letter differs
+            ("abc\u00e9", "abce", math.nan, 0.8),  # a letter unknown to the model
+            ("abcd", "abcx", math.log(0.45), 0.5),  # in doubt between the two
+            ("abcd", "abcd", math.log(0.3), 0.3),  # uncertain but equal
+            ("abcd", "abcd", math.log(0.99), 0.99),
+        )
+    ]
+    assert sorted(samples, key=lambda sample: guess_label(sample).rank) == samples
+    assert guess_label(samples[-1]).score == pytest.approx(0.99)
+    assert guess_label(samples[1]).text == "abcd"

@@ -31,12 +31,14 @@ def test_warning_of_empty_labels(few, tmp_path):
 
 
 def test_warning_of_files_that_are_not_images(tmp_path):
-    Image.new("L", (40, 32), 99).save(tmp_path / "word.png")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("L", (40, 32), 99).save(folder / "word.png")
     for name in ("a.avif", "b.AVIF", "README"):
-        (tmp_path / name).write_bytes(b"x")
-    done = run_aocr("dataset", tmp_path, tmp_path / "d.tfrecords", "--label-from-filename")
+        (folder / name).write_bytes(b"x")
+    done = run_aocr("dataset", folder, tmp_path / "d.tfrecords", "--label-from-filename")
     assert done.returncode == 0
-    assert "2 .avif, 1 without ending" in done.stderr
+    assert "2 .avif, 1 without extension" in done.stderr
 
 
 def test_warning_of_labels_outside_the_charset(trained, few):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -191,7 +190,7 @@ def test_python_without_tensorflow(numbers, network):
 @pytest.mark.parametrize("argv", ["train numbers.txt", "test numbers.txt", "dataset . o"])
 def test_other_commands_need_tensorflow(argv, numbers):
     argv = [str(numbers.parent / word) if word[0] == "n" else word for word in argv.split()]
-    assert_clean_failure(run_blocked(*argv), "needs tensorflow", "pip install")
+    assert_clean_failure(run_blocked(*argv), "TensorFlow is not installed", "pip install")
 
 
 def test_only_predict_reads_an_export(exported, numbers):
@@ -267,9 +266,7 @@ def damaged_exports(good: bytes) -> dict[str, bytes]:
         "another program's": changed(lambda model: model.ClearField("metadata_props")),
         "weights in another file": changed(with_external_data),
         "newer": with_metadata("format", "2"),
-        "no settings": with_metadata("model", "[]"),
         "no charset": with_metadata("model", "{}"),
-        "no temperature": with_metadata("temperature", "nan"),
     }
 
 
@@ -317,13 +314,3 @@ def test_numpy_transform_equals_that_of_training(settings):
     np.testing.assert_allclose(batch[0], expected[0], atol=1e-4)
     np.testing.assert_array_equal(batch[1], expected[1])
     np.testing.assert_allclose(batch[2], expected[2], rtol=1e-6)
-
-
-@pytest.mark.parametrize("shape", [(1, 200_000, 1), (200_000, 1, 1)])
-def test_resizing_a_long_image_keeps_little_memory(shape):
-    pixels._cubic_weights.cache_clear()
-    tracemalloc.start()
-    pixels.scale_image(np.zeros(shape, np.uint8), ModelConfig(Charset("a"), arch="classic", attn_num_layers=2))
-    current, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert current < 1e6 and peak < 2e7

@@ -110,7 +110,7 @@ def test_scores_on_new_images_are_not_doubted(trained, tmp_path):
     "flags, words",
     [
         (("--pattern", "(a"), ("--pattern", "is not a regular expression")),
-        (("--pattern", "[x-z]+"), ("nothing for '[x-z]'",)),
+        (("--pattern", "[x-z]+"), ("no symbol for '[x-z]'",)),
         (("--pattern", r"\d{9}"), ("shortest text has 9 characters",)),
         (("--lexicon", "nosuch.txt"), ("--lexicon",)),
         (("--lexicon-weight", "2"), ("lexicon",)),

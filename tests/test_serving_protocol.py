@@ -19,7 +19,7 @@ COLUMNS = {"outputs": {"output": ["a", "b"], "probability": [0.5, 0.5]}}
 
 
 def parse(**request):
-    return protocol.parse_request(json.dumps(request).encode())
+    return protocol.parse_request(json.dumps(request).encode(), channels=1)
 
 
 def answer(request, *texts):
@@ -44,14 +44,14 @@ def row(text):
 )  # fmt: skip
 def test_answer_has_the_shape_of_the_request(request_, shape, expected):
     request = parse(**request_)
-    assert (request.shape, request.images) == (shape, [b"first", b"second"])
+    assert (request.shape, [data for _, data in request.images]) == (shape, [b"first", b"second"])
     assert answer(request, "a", "b") == expected
 
 
 @pytest.mark.parametrize("inputs", [A, {"input": A}])
 def test_single_value_gets_a_single_answer(inputs):
     request = parse(signature_name="serving_default", inputs=inputs)  # as in the README of aocr 0.7.6
-    assert (request.shape, request.images) == ((), [b"first"])
+    assert (request.shape, request.images) == ((), [("inputs", b"first")])
     assert answer(request, "a") == {"outputs": row("a")}
 
 
@@ -63,7 +63,7 @@ def test_pixels():
 
 @pytest.mark.parametrize("text", ["Zmly\nc3Q=", "Zmlyc3Q", "Zmly c3Q"])
 def test_base64_with_line_breaks_or_without_padding(text):
-    assert parse(inputs={"b64": text}).images == [b"first"]
+    assert parse(inputs={"b64": text}).images == [("inputs", b"first")]
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,16 @@ def test_base64_with_line_breaks_or_without_padding(text):
         ({"inputs": {"b64": "%"}}, "inputs: b64 is not"),
         ({"instances": [A, {"b64": "é"}]}, "instances[1]: b64 is not"),
         ({"instances": [A], "signature_name": ["pixels"]}, "serving_default, pixels"),
-        ({"instances": [True], "signature_name": "pixels"}, "must be numbers"),
-        ({"instances": [10**400], "signature_name": "pixels"}, "must be numbers"),
-        (b'{"instances": [NaN], "signature_name": "pixels"}', "must be numbers"),
+        ({"instances": [1], "signature_name": "pixels"}, "must have the shape"),
+        ({"instances": [[[[1, 2, 3]]]], "signature_name": "pixels"}, "must have the shape"),
+        ({"instances": [[[[True]]]], "signature_name": "pixels"}, "must be numbers"),
+        ({"instances": [[[[10**400]]]], "signature_name": "pixels"}, "must be numbers"),
+        (b'{"instances": [[[[NaN]]]], "signature_name": "pixels"}', "must be numbers"),
     ],
 )
 def test_invalid_requests(body, message):
     with pytest.raises(HTTPError) as caught:
-        protocol.parse_request(body if isinstance(body, bytes) else json.dumps(body).encode())
+        protocol.parse_request(body if isinstance(body, bytes) else json.dumps(body).encode(), 1)
     assert caught.value.status == 400
     assert message in str(caught.value)
 

@@ -72,7 +72,8 @@ def test_errors_are_json(monkeypatch):
     assert ask("GET", "/fail/full")[:2] == (429, "Too many. Try again later.")
     code, message, headers = ask("GET", "/fail/bug")
     assert code == 500 and "secret" not in message and "default-src 'none'" in headers["Content-Security-Policy"]
-    code, message, _ = ask("GET", "/sleep", access={"deadline": 0.05})
+    monkeypatch.setattr("aocr.serving.web.DEADLINE_SECONDS", 0.05)
+    code, message, _ = ask("GET", "/sleep")
     assert code == 504 and "0.05 seconds" in message
 
 

@@ -144,8 +144,9 @@ def test_only_older_records_are_replaced(synth):
     assert Path("letter.tfrecords").read_text() == "Dear Ann, ..."
 
 
-def test_images_without_text(fonts):
-    painter = make_job(SynthOptions(120, empty=0.1), [str(fonts)], 1).painter()
+def test_images_without_text(fonts, monkeypatch):
+    monkeypatch.setattr("aocr.synth.drawing.BLANK_SHARE", 0.1)
+    painter = make_job(SynthOptions(120), [str(fonts)], 1).painter()
     labels = [painter.draw(number).label for number in range(120)]
     assert 0.04 < labels.count("") / 120 < 0.2
     assert labels[:3] == [painter.draw(number).label for number in range(3)]
@@ -158,7 +159,8 @@ def test_every_style_draws(synth, style):
 
 
 def test_invisible_text_is_drawn_again(fonts, monkeypatch):
-    painter = make_job(SynthOptions(1, empty=0), [str(fonts)], 1).painter()
+    monkeypatch.setattr("aocr.synth.drawing.BLANK_SHARE", 0)
+    painter = make_job(SynthOptions(1), [str(fonts)], 1).painter()
     contrasts = [0.0, 12.0, 50.0, 50.0]
     monkeypatch.setattr("aocr.synth.drawing.contrast", lambda picture, mask: contrasts.pop(0))
     painter.draw(0)

@@ -11,19 +11,17 @@ from synth_fonts import font_bytes
 
 from aocr.synth.looks import camera, colours, surface, textures
 from aocr.synth.looks.camera import contrast
-from aocr.synth.looks.textures import Stock
 from aocr.synth.looks.work import Work, choose
 from aocr.synth.sheet import displays, layout
 from aocr.synth.sheet.geometry import Geometry, random_view
 from aocr.synth.sheet.lettering import SIZE, Hand, Ink, ripple, write
 
-STOCK = Stock(1)
 WORK_SIZE = (120, 48)
 
 
 def steps_of(module):
     return [step for _, step in inspect.getmembers(module, inspect.isfunction)
-            if list(inspect.signature(step).parameters) == ["work", "rng", "stock"]]  # fmt: skip
+            if list(inspect.signature(step).parameters) == ["work", "rng"]]  # fmt: skip
 
 
 STEPS = steps_of(surface) + steps_of(camera)
@@ -46,7 +44,7 @@ def test_step_keeps_the_size_and_follows_its_seed(step):
         work = new_work()
         if step is camera.enlarged:
             work.picture = work.picture.resize((60, 24))
-        step(work, Random(seed), STOCK)
+        step(work, Random(seed))
         results.add((seed, work.picture.tobytes(), work.letters.tobytes()))
         assert work.picture.mode == "RGB" and work.letters.mode == "L" and work.letters.size == WORK_SIZE
         assert work.picture.size == WORK_SIZE or step is camera.low_resolution
@@ -60,18 +58,18 @@ def test_low_resolution_keeps_pixels_per_character():
     for seed in range(50):
         work = new_work()
         work.num_chars = 20
-        camera.low_resolution(work, Random(seed), STOCK)
+        camera.low_resolution(work, Random(seed))
         assert work.picture.width >= 20 * camera.MIN_CHAR_WIDTH * 0.95
 
 
-def test_textures_and_stock_follow_their_seed():
+def test_textures_follow_their_seed():
     for texture in textures.TEXTURES:
         first, again = (texture(np.random.default_rng(3), 50, 90) for _ in range(2))
         assert first.shape == (50, 90) and np.isfinite(first).all() and np.array_equal(first, again)
         assert np.ptp(first) > 0
-    first, again = (Stock(9).photo(Random(5), (100, 40)) for _ in range(2))
+    first, again = (textures.photo_piece(Random(5), (100, 40)) for _ in range(2))
     assert first.mode == "RGB" and first.size == (100, 40) and first.tobytes() == again.tobytes()
-    assert STOCK.texture(Random(1), (900, 300)).size == (900, 300)  # larger than a surface
+    assert textures.texture_piece(Random(1), (900, 300)).size == (900, 300)  # larger than a surface
 
 
 @pytest.mark.parametrize("pair", [colours.pair, colours.on_paper, colours.on_plate, colours.on_display])
@@ -119,7 +117,7 @@ def test_full_stop_stays_small():
 
 
 def test_segments_and_dot_matrix():
-    segments = displays.Segments.random(Random(0))
+    segments = displays.Segments(Random(0))
     eight, one = (np.asarray(segments.write(text).mask).sum(dtype=float) for text in "81")
     assert eight > 2 * one and segments.write("1", unlit=True).mask.tobytes() == segments.write("8").mask.tobytes()
     assert displays.has_segments("-12:30.5") and not displays.has_segments("Kg") and not displays.has_segments("...")
@@ -155,7 +153,7 @@ def test_neighbours_are_beside_the_word_and_limit_the_margins():
 def test_view_contains_the_word():
     sheet = layout.new_sheet(black_ink(200))
     for seed in range(100):
-        view = random_view(Random(seed), Geometry(cut=0), sheet.letters.size, sheet.box, sheet.max_margins, 40, 5)
+        view = random_view(Random(seed), Geometry(cut=0), sheet, 40, 5)
         image = view.show(sheet.letters)
         assert image.size == view.size and view.size[1] == 40 and 12 <= view.size[0] <= 640
         pixels = np.asarray(image)

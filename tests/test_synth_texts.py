@@ -8,7 +8,7 @@ import pytest
 from synth_fonts import ASCII
 
 from aocr.errors import ConfigError, DatasetError
-from aocr.synth.texts.english import CLASSES, MIXES, EnglishTexts, words_by_length
+from aocr.synth.texts.english import DATA, MIXES, EnglishTexts, words_by_length
 from aocr.synth.texts.sources import LineTexts, PatternTexts, read_lines
 from aocr.text.charset import Charset
 
@@ -20,7 +20,7 @@ def draw(texts, count=2000, seed=0):
 
 def test_word_list():
     classes = words_by_length()
-    assert set(classes) == set(CLASSES)
+    assert set(classes) == set(DATA["classes"])
     assert sum(len(words) for lengths in classes.values() for words in lengths.values()) > 250_000
     assert "street" in classes["top"][6] and not any(" " in word for word in classes["rare"][9])
 

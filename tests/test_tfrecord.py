@@ -9,11 +9,11 @@ import tensorflow as tf
 from conftest import assert_clean_failure, run_aocr
 from PIL import Image
 
-from aocr.checksum import masked_crc32c
 from aocr.data.datasets import open_dataset, summarise
 from aocr.data.record_files import RecordWriter, expand_datasets, shard_paths
-from aocr.data.records import Example, is_tfrecord, is_verified, read_examples, serialize
+from aocr.data.records import Example, is_tfrecord, is_verified, read_examples
 from aocr.errors import DatasetError
+from aocr.tfrecord import encode_example, masked_crc32c
 
 EXAMPLES = [Example(bytes([i]) * 100, f"label {i}", f"{i}.png", 10 + i, 20) for i in range(7)]
 
@@ -49,7 +49,7 @@ def test_round_trip(tmp_path):
 
 
 def test_the_features_are_those_of_aocr_0_7_6():
-    features = tf.train.Example.FromString(serialize(Example(b"img", "\u00e9", "c", 5, 6))).features.feature
+    features = tf.train.Example.FromString(encode_example(b"img", "\u00e9", 5, 6, "c")).features.feature
     values = {name: features[name].bytes_list.value[:] for name in ("image", "label", "comment")}
     assert values == {"image": [b"img"], "label": ["\u00e9".encode()], "comment": [b"c"]}
     assert {name: features[name].int64_list.value[:] for name in ("width", "height")} == {"width": [5], "height": [6]}

@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_clean_failure, draw_numbers, run_aocr
+from conftest import assert_clean_failure, draw_numbers, run_aocr
 
 from aocr.config import MAX_LENGTH, MAX_PIXELS, ModelConfig
 from aocr.data.images import canonical_image, read_file
@@ -215,13 +215,3 @@ def test_endless_image_of_an_annotation_file(tmp_path, make):
         read_file(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("a.png A\n")
     assert "a pipe or a device" in run_aocr("dataset", tmp_path / "a.txt", tmp_path / "a.tfrecords").stderr
-
-
-def test_docker_image_contains_only_the_package():
-    """`COPY . .` would copy every file of the folder: keys, data, models."""
-    rules = [line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if not line.startswith("#")]
-    needed = ["aocr", "LICENSE", "README.md", "pyproject.toml", "requirements.txt", "setup.py"]
-    assert rules == ["*", *(f"!{name}" for name in needed), "**/__pycache__"]
-    assert all((ROOT / name).exists() for name in needed)
-    lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
-    assert "USER aocr" in lines and lines.index("USER aocr") < lines.index('ENTRYPOINT ["aocr"]')

@@ -15,7 +15,7 @@ log = logging.getLogger("aocr")
 
 HELP = "build TFRecords from images and labels, and check them"
 ABOUT = """Build TFRecords from an annotation file with 'path label' per line. Every image is checked; unusable lines
-are left out and counted, the first few by name."""
+are left out and counted, and the first few are listed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, then print a summary."""
+    """Build the records and print a summary."""
     charset = Charset.from_name_or_file(args.charset) if args.charset else None
     machine.start_tensorflow()
     from tqdm import tqdm
@@ -67,5 +67,5 @@ def run(args: argparse.Namespace) -> int:
         report.write(args.report)
     if args.preview:
         write_preview(args.preview, report.paths)
-        print(escape_control(f"Preview drawn in {args.preview}"))
+        print(escape_control(f"Preview written to {args.preview}"))
     return 0

@@ -1,4 +1,4 @@
-"""`aocr export`: a model for other programs."""
+"""`aocr export`: convert a model for other programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=list(FORMATS), default=DEFAULT, help="(default: %(default)s)")
     add = parser.add_argument
     add("--quantize", choices=["float16", "int8"], help="make the litert file smaller; needs --check")
-    add("--check", metavar="DATASET", help="labelled images to test that --quantize loses less than 1 %% accuracy")
+    add("--check", metavar="DATASET", help="labelled images to check that --quantize loses at most 1 %% accuracy")
     options.add_model_dir(parser)
     options.add_data_base_dir(parser)
     options.add_log_path(parser)
@@ -38,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export the model and print where."""
+    """Export the model and print its path."""
     options.check_paths([args.check] if args.check else [], args.model_dir)
     from aocr.folder.words import NAME
 
     if args.export_dir == NAME:
-        reason = "a folder of this name would hide the reader that comes with aocr. To export that reader:"
+        reason = "a folder of this name would hide the model that comes with aocr. To export that model:"
         raise ConfigError("DIR", NAME, f"{reason} aocr export DIR --model-dir words.")
     machine.start_tensorflow()
     from aocr.data.datasets import open_dataset

@@ -1,4 +1,4 @@
-"""`aocr import`: a checkpoint of aocr 0.7.6 as a model folder."""
+"""`aocr import`: convert a checkpoint of aocr 0.7.6 to a model folder."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--full-ascii", action="store_true", help=options.FULL_ASCII)
     for name, default in LIMITS.items():
         flag = f"--{name.replace('_', '-')}"
-        add(flag, type=options.positive, default=default, metavar="N", help="as in its training (default: %(default)s)")
+        add(flag, type=options.positive, default=default, metavar="N", help="as in training (default: %(default)s)")
     group = parser.add_argument_group("the network, checked against the checkpoint")
     for name in ("attn-num-hidden", "attn-num-layers", "target-embedding-size"):
         group.add_argument(f"--{name}", type=options.positive, default=argparse.SUPPRESS, metavar="N")

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="after every N labels train a better model in the background, then re-sort the remaining images by it")
     add("--port", type=options.whole, default=8502, metavar="N",
         help="port of the page; 0: any free one (default: %(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="random seed of the images drawn at random (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="seed of the random choice of images (default: 0)")
     options.add_data_base_dir(parser)
     options.add_log_path(parser)
     options.add_gpu(parser)
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.audit and os.path.realpath(args.audit) in map(os.path.realpath, label_files.paths.values()):
         raise ConfigError("--output", args.labels, "is the audited file, which is never changed. Choose another file.")
     access = ServerAccess("127.0.0.1", args.port)
-    with label_files.locked(), listening(access) as sockets:  # first: reading the images takes long
+    with label_files.locked(), listening(access) as sockets:  # first, because reading the images takes long
         _serve(args, label_files, access, sockets)
     return 0
 
@@ -95,7 +95,7 @@ def _serve(args: argparse.Namespace, label_files, access, sockets: Sequence) -> 
 
 
 def _training_images(model: str) -> Callable[[str], bool]:
-    """Return a function: path of an image -> whether the model was trained on it, as far as its folder records."""
+    """Return a function of an image's path: whether the model's folder records that it was trained on."""
     from aocr.folder.words import open_folder
 
     learnt = None if files.is_graph(model) else open_folder(model).read_learnt()
@@ -110,7 +110,7 @@ def _training_images(model: str) -> Callable[[str], bool]:
     def was_trained_on(path: str) -> bool:
         try:
             return int(split_key(image_to_bytes(path).data)) in digests
-        except ImageError:  # it was removed meanwhile
+        except ImageError:  # it has been removed meanwhile
             return False
 
     return was_trained_on
@@ -159,7 +159,7 @@ def _audited(args: argparse.Namespace, model: str, label_files):
         guesses: dict = {}
         for name, guess in read_labels(model, args.audit, args.data_base_dir):
             path = label_files.real_path(name, args.audit)
-            if path not in guesses or guess.rank < guesses[path].rank:  # of two labels the more doubtful one
+            if path not in guesses or guess.rank < guesses[path].rank:  # keep the more doubtful of two labels
                 guesses[path] = guess
         return guesses
 
@@ -174,13 +174,13 @@ def _audited(args: argparse.Namespace, model: str, label_files):
 
 
 def _print_summary(args: argparse.Namespace, labelling, num_new: int, model: str) -> None:
-    """Print what was labelled, and the command to train with it."""
+    """Print the number of labels, and the command to train on them."""
     from aocr.report.lines import pluralise
     from aocr.serving.labelling.label_files import Kind
 
-    progress, validation = labelling.progress(), labelling.files.paths[Kind.VALIDATION]
-    print(f"{pluralise(num_new, 'new label')}; {progress.labelled} of {progress.total} images have one.")
-    if progress.labelled and os.path.exists(validation):
+    num_labels, validation = len(labelling.texts), labelling.files.paths[Kind.VALIDATION]
+    print(f"{pluralise(num_new, 'new label')}; {num_labels} of {len(labelling.images)} images have one.")
+    if num_labels and os.path.exists(validation):
         start = [] if files.is_graph(model) else ["--init-from", model]
         command = shlex.join(["aocr", "train", args.labels, "--validation", validation, *start, "--model-dir", "DIR"])
         print(escape_control(f"Next: {command}"))

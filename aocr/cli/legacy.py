@@ -42,7 +42,7 @@ def translate(argv: list[str]) -> list[str]:
     """Translate the original's command line to today's.
 
     Raises:
-      ConfigError: the request is not supported any more.
+      ConfigError: a flag is no longer supported.
     """
     known, rest = _parser().parse_known_args([_dashes(word) for word in argv])
     if known.old_model_version:
@@ -58,7 +58,7 @@ def translate(argv: list[str]) -> list[str]:
 
 
 def _without(words: list[str], flags: tuple[str, ...]) -> list[str]:
-    """Remove these flags and their values."""
+    """Return `words` without these flags and their values."""
     rest, is_value = [], False
     for word in words:
         name, equals, _ = word.partition("=")

@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 
 from aocr import __version__
 from aocr.cli import dataset, export, import_model, label, legacy, options, predict, serve, synth, test, train
@@ -64,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def command_first(argv: list[str]) -> list[str]:
-    """Move flags before the command behind it: older scripts wrote `aocr --model-dir D train F`."""
+    """Move flags that precede the command behind it: older scripts wrote `aocr --model-dir D train F`."""
     if not argv or not argv[0].startswith("-"):
         return argv
     for i, word in enumerate(argv):
@@ -76,7 +77,7 @@ def command_first(argv: list[str]) -> list[str]:
 
 
 class _TerminalHandler(logging.StreamHandler):
-    """Writes log lines to stderr above a progress bar, without results and, on a terminal, without step lines."""
+    """Writes log lines to stderr, above any progress bar. Omits results, and on a terminal also step lines."""
 
     def filter(self, record):
         return not (record.name == "aocr.results" or (record.name == "aocr.steps" and sys.stderr.isatty()))
@@ -101,7 +102,7 @@ class _FileHandler(logging.FileHandler):
 
 
 class _FileFormatter(logging.Formatter):
-    """Formats lines of the log file, control characters escaped, without the token of `aocr serve`."""
+    """Formats lines of the log file: escapes control characters and hides the token of `aocr serve`."""
 
     def formatMessage(self, record):
         return re.sub("#token=.*", "#token=...", escape_control(super().formatMessage(record)))
@@ -132,7 +133,7 @@ def close_log() -> None:
 
 
 def _log_path(args: argparse.Namespace) -> str | None:
-    """Return the log file: the typed one, or for the chief of a training aocr.log in the model folder."""
+    """Return the log file: --log-path, or for the chief of a training aocr.log in the model folder."""
     path = getattr(args, "log_path", None)
     if path or args.command != "train" or "://" in args.model_dir or os.path.isfile(args.model_dir):
         return path
@@ -151,13 +152,13 @@ def _one_line(error: BaseException) -> str:
 
 
 def _report(error: Exception | KeyboardInterrupt, interrupted: bool) -> int:
-    """Print the error that ended the program in one line, with AOCR_DEBUG after its traceback; return the exit code."""
+    """Print in one line the error that ended the program (AOCR_DEBUG: its traceback first); return the exit code."""
     if os.environ.get("AOCR_DEBUG"):
         traceback.print_exception(error)
     if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the program that read our output has exited
         return 1
-    if interrupted or isinstance(error, KeyboardInterrupt):  # first: libraries turn an interrupt into any error
+    if interrupted or isinstance(error, KeyboardInterrupt):  # first: a library may turn it into another error
         return _fail("interrupted.", EXIT_CODE)
     if isinstance(error, AocrError):
         return _fail(_one_line(error))
@@ -169,7 +170,7 @@ def _report(error: Exception | KeyboardInterrupt, interrupted: bool) -> int:
     if isinstance(error, MemoryError) or kind == "ResourceExhaustedError":
         return _fail("out of memory. Use a smaller --batch-size or --max-width.")
     if kind == "UnimplementedError" and "File system scheme" in str(error):
-        return _fail(f"{_one_line(error)}. For gs:// install aocr[gcs]; for others their TensorFlow plug-in.")
+        return _fail(f"{_one_line(error)}. For gs://, install aocr[gcs]; for others, their TensorFlow plug-in.")
     reason = _one_line(error).rstrip(".")
     return _fail(f"internal error ({kind}): {reason}. This is a bug; set AOCR_DEBUG=1 for a traceback.")
 
@@ -202,8 +203,9 @@ def entry_point() -> None:
         sys.exit("aocr: a standard stream is closed. Redirect it to /dev/null instead.")
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about images that Pillow can still read
     code = main()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # everything is saved: Ctrl-C may simply end the process
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # everything is saved, so Ctrl-C may end the process at once
     if code and "TF_CONFIG" in os.environ:  # TensorFlow would wait half a minute for workers that are gone
         sys.stdout.flush()
         sys.stderr.flush()

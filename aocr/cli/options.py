@@ -23,7 +23,7 @@ Container = argparse._ActionsContainer
 """A parser, or a group of one."""
 
 MAX_DRAWN_LENGTH = 300
-"""Longest drawn text in characters; longer ones make images too large."""
+"""Maximum length of a drawn text in characters; a longer one makes the image too large."""
 
 FULL_ASCII = "the charset of all ASCII characters from 32 to 126"
 
@@ -78,17 +78,17 @@ def duration(text: str) -> float:
 
 
 def devices(text: str) -> str:
-    """Check `all`, a number of GPUs, or a list of their numbers with commas; an argparse type."""
+    """Check `all`, a number of GPUs, or a comma-separated list of GPU ids; an argparse type."""
     numbers = text.rstrip(",").split(",")
     if text != "all" and not (all(number.isdecimal() for number in numbers) and len(set(numbers)) == len(numbers)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not `all`, a number, or a list such as 0,2")
+        raise argparse.ArgumentTypeError(f"{text!r} is not all, a number of GPUs, or a list of ids such as 0,2")
     if text == "0":
         raise argparse.ArgumentTypeError("must be 1 or more (for GPU 0 alone: --gpu-id 0)")
-    return text if text.endswith(",") or len(numbers) == 1 else ",".join(numbers)
+    return text
 
 
 def usual_model_dir() -> str:
-    """Return the default model folder; Vertex AI sets it by an environment variable."""
+    """Return the default model folder; Vertex AI sets it with an environment variable."""
     return os.environ.get("AIP_CHECKPOINT_DIR") or "checkpoints"
 
 
@@ -97,19 +97,19 @@ def add_model_dir(parser: Container, or_words: bool = False, written: bool = Fal
 
     Args:
       parser: the parser, or a group of it.
-      or_words: fall back to the reader that comes with aocr if the folder is missing; the default is then None.
-      written: the command writes the folder, so it cannot be the reader that comes with aocr.
+      or_words: fall back to the model that comes with aocr if the folder is missing; the default is then None.
+      written: the command writes the folder, so it cannot be the model that comes with aocr.
       or_export: accept an ONNX export as well as a folder.
     """
     folder = "model folder or ONNX export" if or_export else "model folder"
-    help = "model folder to write" if written else f"{folder}; words: the reader that comes with aocr"
+    help = "model folder to write" if written else f"{folder}; words: the model that comes with aocr"
     help += f" (default: $AIP_CHECKPOINT_DIR if set, else checkpoints{', else words' if or_words else ''})"
     default = None if or_words else usual_model_dir()
     parser.add_argument("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=default, help=help)
 
 
 def usual_model(model_dir: str | None) -> str:
-    """Return the typed model folder, else the default one, else the reader that comes with aocr."""
+    """Return the typed model folder, else the default one, else the model that comes with aocr."""
     from aocr.folder.model_folder import LOG
     from aocr.folder.words import NAME
 
@@ -117,7 +117,7 @@ def usual_model(model_dir: str | None) -> str:
     has_model = os.path.isdir(usual) and os.listdir(usual) not in ([], [LOG])
     if model_dir or "://" in usual or has_model:
         return usual
-    log.info("No model in %s: reading with %s, the reader that comes with aocr.", usual, NAME)
+    log.info("No model in %s: using %s, the model that comes with aocr.", usual, NAME)
     return NAME
 
 
@@ -150,7 +150,7 @@ def add_no_distance(parser: Container) -> None:
 
 
 def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
-    """Add the flags of the network. Outside training they are in one line, and checked against the model folder."""
+    """Add the flags of the network. Outside training they must match the model folder; help names them in a line."""
     group = parser.add_argument_group("network")
 
     def add(flag: str, help: str, **kwargs: Any) -> None:
@@ -159,7 +159,7 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
     add("--arch", "classic: the network of aocr 0.7.6 (default: default)", choices=ARCHS)
     add("--height", "scale images to this height (default: from the data)", type=int, choices=HEIGHTS)
     add("--max-width", "shrink wider images to this width (default: from the data)", type=positive, metavar="PX")
-    add("--max-height", "--max-width counts pixels after scaling to this height (default: from the data)",
+    add("--max-height", "image height at which --max-width is measured (default: from the data)",
         type=positive, metavar="PX")  # fmt: skip
     add("--max-prediction", "longest text in characters (default: from the data)", type=positive, metavar="N")
     add("--color", "read colour (default: from the images)", dest="channels", action="store_const", const=3)
@@ -167,7 +167,7 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
     add("--full-ascii", FULL_ASCII, action="store_true")
     add("--attn-num-hidden", "units of a decoder layer (default: 128)", type=positive, metavar="N")
     add("--attn-num-layers", "decoder layers (default: 1; classic 2)", type=positive, metavar="N")
-    add("--target-embedding-size", "how many numbers describe one character inside the network (default: 32; "
+    add("--target-embedding-size", "size of a symbol's embedding (default: 32; "
         "classic 10)", type=positive, metavar="N")  # fmt: skip
     add("--use-gru", "GRU cells in the decoder instead of LSTM", action="store_true")
     if not training:
@@ -176,12 +176,12 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
 
 
 def typed_network(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the network's settings that were typed, by field."""
+    """Return the typed settings of the network, by field."""
     return fields_of(ModelConfig, args, without=("charset",))
 
 
 def typed_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what `typed_network` does, and the charset unless it comes from the data.
+    """Return the typed settings of the network, and the charset unless it comes from the data.
 
     Raises:
       CharsetError, ConfigError: the charset cannot be read.
@@ -204,7 +204,7 @@ def typed_charset(args: argparse.Namespace) -> str | None:
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of how images are read and texts are searched."""
+    """Add the flags of reading and text search."""
     add_precision(parser, "float32")
     parser.add_argument("--batch-size", type=batch, default=64, metavar="N", help="images read at once (default: 64)")
     add = parser.add_argument_group("reading").add_argument
@@ -234,7 +234,7 @@ def check_paths(paths: Sequence[str], model_dir: str, or_export: bool = False) -
         if is_local and not os.path.exists(path) and not _shards("*", path):
             raise DatasetError(path, "there is no such file. Check the path; make records with aocr dataset.")
         if is_local and os.path.exists(os.path.join(path, MODEL)):
-            raise DatasetError(path, "is a model folder, not data. Give it by --model-dir.")
+            raise DatasetError(path, "is a model folder, not data. Give it with --model-dir.")
     export = os.path.join(model_dir, MAIN_FILE)
     if or_export and os.path.isfile(export) and not os.path.exists(os.path.join(model_dir, MODEL)):
         raise ConfigError("--model-dir", model_dir, f"contains an export, not a model. Give --model-dir {export}.")
@@ -256,7 +256,7 @@ def check_written(args: argparse.Namespace) -> None:
     """Refuse to write a file that the same command reads, or writes for another purpose.
 
     Raises:
-      ConfigError: naming the argument.
+      ConfigError: an argument names such a file.
     """
     taken: set[str] = set()
     for name, value in vars(args).items():
@@ -270,7 +270,7 @@ def check_written(args: argparse.Namespace) -> None:
         has_shards = name == "output" and getattr(args, "shards", 1) > 1
         targets = set(map(os.path.realpath, _shards(f"{args.shards:05d}", path) if has_shards else [path]))
         if taken & targets:
-            raise ConfigError(flag, path, "is read or written by this command already. Name another file.")
+            raise ConfigError(flag, path, "this command also reads or writes this file elsewhere. Name another file.")
         taken |= targets
 
 
@@ -290,12 +290,12 @@ def _files_named(text: str) -> list[str]:
 
 
 def _shards(total: str, stem: str) -> list[str]:
-    """Return the existing files of `total` shards."""
+    """Return the existing shards of `stem` whose names end in `total`."""
     return glob.glob(f"{glob.escape(stem)}-*-of-{total}")
 
 
 def open_model(args: argparse.Namespace, network: bool = False):
-    """Load the model for a command that reads.
+    """Load the model for a command that reads images.
 
     Args:
       args: the command line.

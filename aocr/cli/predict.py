@@ -19,7 +19,7 @@ results_log = logging.getLogger("aocr.results")
 """Readings in the format of aocr 0.7.6's log, for scripts that parse it; written to the log file only."""
 
 PAGE_HEIGHT, PAGE_ASPECT = 400, 2.0
-"""Images higher than this, in pixels, and narrower than this, width / height, are not words or lines."""
+"""An image higher than the first (pixels) and narrower than the second (width / height) is not a word or a line."""
 ALWAYS_UNSURE = 2.0
 """A minimum confidence that no reading reaches."""
 
@@ -85,7 +85,7 @@ def _from_stdin() -> Iterator[list[str]]:
 
 
 def _is_page(prediction: Prediction, config: ModelConfig) -> bool:
-    """Return whether an image has the shape of a page or a photograph instead of a word or a line."""
+    """Whether an image has the shape of a page or a photograph instead of a word or a line."""
     height = config.height * prediction.column_width / COLUMN_PIXELS
     return height > PAGE_HEIGHT and prediction.image_width < PAGE_ASPECT * height
 

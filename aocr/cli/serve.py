@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     # fmt: off
     add("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", action="append",
-        help="a model folder or an ONNX export; a folder with 1/, 2/, ... serves the highest number. Repeat it for "
+        help="model folder or ONNX export; of versions 1/, 2/, ... in a folder, the highest is served. Repeat it for "
              "several models (default: as aocr predict)")
     add("--name", dest="names", metavar="NAME", action="append", default=[],
         help="name of the model in requests; repeat it for several models (default: name of the folder)")
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--port", type=options.whole, default=8501, metavar="N",
         help="port to listen on; 0: any free one (default: %(default)s)")
     add("--token", default=os.environ.get("AOCR_TOKEN"),
-        help="secret that requests must send as Authorization: Bearer TOKEN (default: AOCR_TOKEN of the environment, "
-             "else none is needed)")
+        help="secret that requests must send as Authorization: Bearer TOKEN (default: the environment variable "
+             "AOCR_TOKEN; if it is not set, no token is needed)")
     add("--lexicon", dest="lexicons", metavar="NAME=FILE", action="append", default=[], type=_name_and_file,
         help="a list of texts, one per line, that requests may select by name; may be repeated")
     add("--batch-size", type=options.batch, default=32, metavar="N", help="images read together (default: 32)")

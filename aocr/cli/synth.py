@@ -20,8 +20,8 @@ FLAGS_OF_TEXTS = ("texts", "pattern", "charset", "max_length", "style")
 """Flags that --like replaces."""
 
 HELP = "draw images of words to train on"
-ABOUT = """Draw labelled images of words in many fonts, worn and photographed in many ways. The same command again
-continues a run that was interrupted."""
+ABOUT = """Draw labelled images of words in many fonts, with many kinds of wear and camera effects. Repeat the command
+to continue an interrupted run."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw, then report what was drawn."""
+    """Draw the images, and print their number."""
     if not args.output and not args.preview and args.list_fonts is None:
         args.usage_error("OUTPUT is missing: name a folder, or a file that ends in .tfrecords")
     if args.output and args.shards > 1 and not args.output.endswith(RECORDS_ENDING):
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _job(args: argparse.Namespace, workers: int):
-    """Return the job of drawing words in fonts."""
+    """Make the job that draws words in fonts."""
     for name in ("model_dir", "data_base_dir"):
         if value := getattr(args, name):
             raise ConfigError(f"--{name.replace('_', '-')}", value, "needs --like DATASET.")
@@ -92,7 +92,7 @@ def _job(args: argparse.Namespace, workers: int):
 
 
 def _imitating_job(args: argparse.Namespace, workers: int):
-    """Return the job of drawing images that imitate the user's, as `--like` asks for.
+    """Make the job of `--like`, which draws images that imitate the user's.
 
     Raises:
       AnnotationError, DatasetError: there is no usable image.
@@ -112,8 +112,9 @@ def _imitating_job(args: argparse.Namespace, workers: int):
     from aocr.folder.words import open_folder
     from aocr.reading.originals import find_originals, reading_like
     from aocr.reading.predictor import load
-    from aocr.synth.like.painter import LikeJob, LikeOptions
-    from aocr.synth.pipeline import faces_for
+    from aocr.synth.fonts.choice import faces_for
+    from aocr.synth.like.painter import LikePainter
+    from aocr.synth.pipeline import make_like_job
 
     with open_dataset(args.like, args.data_base_dir, options.written(args)) as dataset:
         labels = dataset.summary.labels
@@ -125,9 +126,9 @@ def _imitating_job(args: argparse.Namespace, workers: int):
     # without fonts, all characters are cut from the user's images
     with contextlib.nullcontext() if args.fonts else contextlib.suppress(ConfigError):
         faces = faces_for(Charset.from_labels(labels).symbols, args.fonts, workers)
-    job = LikeJob(LikeOptions(args.count, args.seed), originals, faces)
-    num_cut = job.painter().num_cut
-    log.info("Cutting characters from %d of %d images, those that %s reads.", num_cut, len(originals), model_dir)
+    job = make_like_job(args.count, args.seed, originals, faces)
+    num_cut = LikePainter(originals, faces, args.seed).num_cut
+    log.info("Cutting characters from %d of %d images, read correctly by %s.", num_cut, len(originals), model_dir)
     return job
 
 
@@ -137,19 +138,15 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
 
     from aocr.synth.pipeline import draw
 
-    start, num_earlier = time.perf_counter(), None
-    with tqdm(total=job.options.count, unit=" images", disable=not sys.stderr.isatty()) as bar:
-
-        def progress(done: int) -> None:
-            nonlocal num_earlier
-            if num_earlier is None:  # the first call counts the images of an earlier run
-                num_earlier = bar.initial = bar.n = done
-                if done:
-                    log.info("Continuing after %d images.", done)
-            bar.update(done - bar.n)
-
-        num_earlier = draw(job, output, num_shards, workers, progress)
-    count, families = job.options.count, len({face.family for face in job.faces})
+    start, count = time.perf_counter(), job.count
+    with contextlib.closing(draw(job, output, num_shards, workers)) as finished:
+        num_earlier = next(finished)
+        if num_earlier:
+            log.info("Continuing after %d images.", num_earlier)
+        with tqdm(total=count, initial=num_earlier, unit=" images", disable=not sys.stderr.isatty()) as bar:
+            for num_done in finished:
+                bar.update(num_done - bar.n)
+    families = len({face.family for face in job.faces})
     speed = f"{(count - num_earlier) / (time.perf_counter() - start):.0f}"
     print(escape_control(f"{count:,} images drawn in {output}; font families: {families}; images per second: {speed}"))
 
@@ -157,7 +154,7 @@ def _draw(job, output: str, num_shards: int, workers: int) -> None:
 def _preview(job, path: str) -> None:
     from aocr.synth.preview import NUM_PREVIEW, images_sheet, save_png
 
-    painter, count = job.painter(), min(NUM_PREVIEW, job.options.count)
+    painter, count = job.painter(), min(NUM_PREVIEW, job.count)
     save_png(images_sheet([painter.draw(number) for number in range(count)], job.faces), path)
     print(escape_control(f"The first {count} images are shown in {path}."))
 
@@ -171,4 +168,4 @@ def _list_fonts(job, path: str) -> None:
     for face in job.faces:
         print(escape_control(f"{len(face.chars):6,}  {face.family}  {face.path}"))
     families = len({face.family for face in job.faces})
-    print(f"Fonts: {len(job.faces):,}; families: {families:,}; first column: the wanted characters that each has")
+    print(f"Fonts: {len(job.faces):,}; families: {families:,}; first column: number of wanted characters in each")

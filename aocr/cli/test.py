@@ -85,5 +85,5 @@ def _warn_of_learnt(model_dir: str, digests: list[int]) -> None:
     learnt = open_folder(model_dir).read_learnt()
     trained_on = set() if learnt is None else set(learnt.tolist())
     if num_learnt := sum(digest in trained_on for digest in digests):
-        warning = "The model was trained on %d of these %d images, so the scores are too good for new images."
+        warning = "The model was trained on %d of these %d images, so expect lower scores on new images."
         log.warning(warning, num_learnt, len(digests))

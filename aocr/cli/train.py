@@ -24,7 +24,7 @@ NOT_YET = (
 )
 
 MIN_ADADELTA_RATE = 0.1
-"""Learning rate from which a typed one is meant for Adadelta, the optimizer of aocr 0.7.6."""
+"""A typed learning rate of at least this is meant for Adadelta, the optimizer of aocr 0.7.6."""
 
 HELP = "train a model, or resume training it"
 ABOUT = "Train a model on images with labels. The same command again resumes where it stopped."
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = folder.add_argument
     add("--no-resume", dest="resume", action="store_false", help="start over and discard what is there")
     add("--init-from", metavar="DIR",
-        help="start from the weights of this model folder; none: from random weights (default: words, the reader that "
+        help="start from the weights of this model folder; none: from random weights (default: words, the model that "
         "comes with aocr; --arch classic: none)")
     add("--charset-policy", choices=("fail", "union", "new"), default="union",
         help="if --init-from has another charset: fail; union: add the new symbols; new: only those of the data "
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_gpu(group)
     add = group.add_argument
     add("--devices", type=options.devices, metavar="all|N|I,J",
-        help="which GPUs to train on: all, a number, or a list such as 0,2 (default: one)")
+        help="GPUs to train on: all, a number of GPUs, or a list of GPU ids such as 0,2 (default: one)")
     options.add_precision(group, "auto")
     add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     add("--deterministic", action="store_true",
@@ -85,7 +85,7 @@ def _add_data(group: options.Container) -> None:
         help="images to leave out of --unlabeled, for example your test set")
     add("--look-alikes", type=options.whole, metavar="N",
         help="add N drawn images that imitate yours (default: 25 per image if you have fewer than 200 and start from "
-        "a reader; otherwise 0)")
+        "a trained model; otherwise 0)")
     # fmt: on
 
 
@@ -134,7 +134,7 @@ def train_config(args: argparse.Namespace) -> TrainConfig:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, then print what to type next."""
+    """Train, then print the next commands to try."""
     task = current_task()
     if task and task.index < 0:
         log.info("TF_CONFIG makes this process a parameter server or evaluator; aocr needs none. Nothing to do.")

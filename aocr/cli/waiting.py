@@ -1,4 +1,4 @@
-"""A clock on the terminal while TensorFlow starts."""
+"""A clock on the terminal during a long wait, such as TensorFlow's start."""
 
 from __future__ import annotations
 

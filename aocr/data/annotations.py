@@ -1,4 +1,4 @@
-"""Annotation files: one `path label` a line, UTF-8."""
+"""Annotation files: UTF-8 text with one `path label` per line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AnnotationLine:
     lineno: int
     """Line number, from 1."""
     not_utf8: str = ""
-    """Why the line is not UTF-8 and what to do; empty if it is."""
+    """Error message if the line is not UTF-8, otherwise empty."""
 
 
 def split_line(line: str) -> tuple[str, str | None]:
@@ -108,7 +108,7 @@ def labels_from_filenames(folder: str) -> Iterator[AnnotationLine]:
 
 
 def candidate_paths(path: str, annotations: str, data_base_dir: str | None) -> list[str]:
-    """List where an image may be: as written, in `data_base_dir`, beside the annotation file, in that order."""
+    """List the possible paths of an image: as written, in `data_base_dir`, beside the annotation file."""
     if os.path.isabs(path) or is_remote(path):
         return [path]
     folders = [data_base_dir] if data_base_dir else []

@@ -1,4 +1,4 @@
-"""Random augmentation of training images, in graph, one batch at a time."""
+"""Random augmentation of a batch of training images, in TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHEAR = 0.25
 SCALE = 0.12
 """Largest relative change of size."""
 SHIFT = 8.0
-"""Longest shift, in pixels."""
+"""Largest shift, in pixels."""
 OUTSIDE = 1.5
 """Pixels at an edge that may be moved out of the frame."""
 RISE = 0.12
@@ -60,7 +60,7 @@ class _Uniform:
 
 
 def _zoom(draw: _Uniform, num: tf.Tensor, size: tf.Tensor, reach: tf.Tensor, strength) -> tuple:
-    """Draw scales that keep an image of length `size` inside its frame, and shifts within the remaining space.
+    """Choose scales that keep an image of length `size` inside its frame, and shifts within the remaining space.
 
     Text is often cropped close, and characters that leave the frame would still be in the label. Rotation and shear
     take `reach` pixels; `OUTSIDE` pixels may be lost. Lengths are in pixels at `HEIGHT`.
@@ -74,7 +74,7 @@ def _zoom(draw: _Uniform, num: tf.Tensor, size: tf.Tensor, reach: tf.Tensor, str
 
 
 def _warps(draw: _Uniform, height: tf.Tensor, widths: tf.Tensor, strength) -> tf.Tensor:
-    """Draw projective maps from output to input pixels about each image's centre: (N,) widths -> (N, 8)."""
+    """Choose projective maps from output to input pixels about each image's centre: (N,) widths -> (N, 8)."""
     num, pixel = tf.shape(widths)[0], _float(height) / HEIGHT
     height, widths = HEIGHT, _float(widths) / pixel
     angle = draw((num,), -ROTATION, ROTATION) * strength
@@ -96,7 +96,7 @@ def _warps(draw: _Uniform, height: tf.Tensor, widths: tf.Tensor, strength) -> tf
 
 
 def _waves(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, width: tf.Tensor, strength) -> tf.Tensor:
-    """Draw elastic displacements in pixels, (num, height, width, 2) x and y, from knots every `WAVE_LENGTH`."""
+    """Choose elastic displacements in pixels, (num, height, width, 2) x and y, by knots every `WAVE_LENGTH`."""
     pixel = _float(height) / HEIGHT
     rows, columns = (tf.cast(_float(size) / pixel / WAVE_LENGTH, tf.int32) + 2 for size in (height, width))
     knots = draw((num, rows, columns, 2), -WAVE, WAVE) * strength * pixel
@@ -104,7 +104,7 @@ def _waves(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, width: tf.Tensor, 
 
 
 def _moved(images: tf.Tensor, warps: tf.Tensor, waves: tf.Tensor) -> tf.Tensor:
-    """Sample images (B, H, W, C), bilinear, 0 outside, at pixels given by projective maps (B, 8) plus waves."""
+    """Sample images (B, H, W, C) bilinearly, 0 outside, at pixels given by projective maps (B, 8) plus waves."""
     num, height, width = tf.shape(images)[0], tf.shape(images)[1], tf.shape(images)[2]
     a, b, e, c, d, f, g, h = [warp[:, None, None] for warp in tf.unstack(warps, axis=1)]
     x, y = _float(tf.range(width))[None, None], _float(tf.range(height))[None, :, None]
@@ -151,7 +151,7 @@ def _blurred(images: tf.Tensor) -> tf.Tensor:
 
 
 def _recoloured(images: tf.Tensor, draw: _Uniform, strength) -> tf.Tensor:
-    """Rotate hues and scale saturation of each image, (B, H, W, 3) to the same; grey does not change."""
+    """Rotate the hue and scale the saturation of each image, (B, H, W, 3); grey does not change."""
     num = tf.shape(images)[0]
     angle = draw((num, 1, 1), -math.pi, math.pi) * strength
     saturation = 1.0 + draw((num, 1, 1), -PALER, STRONGER) * strength
@@ -180,14 +180,14 @@ def _compressed(images: tf.Tensor, draw: _Uniform, strength) -> tf.Tensor:
 def augment(images: tf.Tensor, widths: tf.Tensor, seed: tf.Tensor, strength=1.0) -> tf.Tensor:
     """Augment a batch of images.
 
-    By rotation, shear, scale, shift, perspective and elastic distortion; hue, saturation, inversion, blur, contrast,
-    brightness, noise and jpeg compression.
+    It varies rotation, shear, scale, shift, perspective, elastic distortion, hue, saturation, inversion, blur,
+    contrast, brightness, noise and jpeg compression.
 
     Args:
       images: (B, H, W, C) float32 in about [-1, 1].
       widths: (B,) int32 valid pixels; padding to the right of them does not change.
       seed: (2,) int32; the same seed gives the same result.
-      strength: of every change, a number or a scalar tensor: 1 is usual, 0 changes nothing.
+      strength: factor of every change, a number or a scalar tensor; 1 is usual, 0 changes nothing.
 
     Returns:
       (B, H, W, C) float32 in [-1, 1].

@@ -13,20 +13,20 @@ from aocr.data.preprocess import decode_image
 from aocr.data.records import without_autograph, without_autotune
 
 WIDTH_CAP = 2560
-"""Maximum width at height 32, in pixels, that is derived from data."""
+"""Maximum width at height 32, in pixels, if it is derived from the data."""
 PIXEL_CAP = 16_000
-"""Pixels of an image, such as 48 x 333, up to which it is read at more than the lowest height."""
+"""Maximum pixels of a scaled image, such as 48 x 333, at any height above the lowest."""
 
 COLOUR_SAMPLE = 200
-"""Upper limit of the images checked for colour; they are spread over the whole set."""
+"""Maximum number of images checked for colour, spread over the whole set."""
 LOST_CONTRAST = 0.1
-"""Share of an image's contrast lost in grey above which colour matters in it."""
+"""Share of contrast lost in grey above which the colour of an image matters."""
 COLOUR_SHARE = 0.2
-"""Share of such images in a set from which on the default network reads colour."""
+"""Minimum share of such images for the default network to read colour."""
 
 SMALLEST_BATCH = 8
 STEPS_PER_EPOCH = 24
-"""Minimum steps of an epoch of a small set."""
+"""Minimum steps per epoch of a small set, reached by smaller batches."""
 BATCH_WIDTH = 512
 """Median width in pixels above which batches are smaller."""
 
@@ -35,15 +35,15 @@ SMALL_SET = 200
 NUM_PARTS, KEYS_PER_PART = 20, 2**32
 """Equal parts of all split keys, and keys in each part."""
 SMALLEST_SPLIT = 25
-"""Minimum images of a set that is split."""
+"""Minimum number of images of a set that is split."""
 MIN_HELD_OUT = 5
-"""Minimum validation images, where most were trained on earlier."""
+"""Minimum number of validation images if others were trained on earlier."""
 HELD_SHARE_OF_SMALL = 0.2
-"""Share of a small set that is used for validation; of a larger set it is the first part."""
+"""Share of a small set that is used for validation; of a larger set it is one of `NUM_PARTS`."""
 
 
 def widths_at(height: int, sizes: np.ndarray) -> np.ndarray:
-    """Scale images to a height, keeping their aspect: (N, 2) original (width, height) -> (N,) widths in pixels."""
+    """Compute the widths of images scaled to a height: (N, 2) original (width, height) -> (N,) pixels."""
     return width_at(height, sizes[:, 0], np.maximum(sizes[:, 1], 1)).astype(np.int64)
 
 
@@ -53,7 +53,7 @@ def network_widths(sizes: np.ndarray, config: ModelConfig) -> np.ndarray:
 
 
 def limits_for(labels: Sequence[str], sizes: np.ndarray, typed: Collection[str]) -> dict[str, int]:
-    """Choose the longest label, and the width of the widest image unless it is far wider than the rest.
+    """Choose the maximum text length and image width; images far wider than the others are ignored.
 
     `sizes` are (N, 2) original (width, height); limits that the user `typed` are left out.
     """
@@ -90,7 +90,7 @@ def _contrast_lost_in_grey(data: tf.Tensor) -> tf.Tensor:
 
 @without_autograph
 def share_with_colour(paths: Sequence[str], num_records: int) -> float:
-    """Estimate from a sample of `num_records` images the share of those that lose much contrast in grey."""
+    """Estimate the share of images that lose much contrast in grey, from a sample of `num_records`."""
     records = tf.data.TFRecordDataset(list(paths)).shard(max(1, -(-num_records // COLOUR_SAMPLE)), 0)
     feature = {"image": tf.io.FixedLenFeature((), tf.string)}
 
@@ -119,7 +119,7 @@ def is_small(num_records: int) -> bool:
 
 
 def is_split(held_out: np.ndarray) -> bool:
-    """Whether a training set without a separate validation set is split; (N,) `held_out` by `validation_mask`."""
+    """Whether a training set is large enough to be split, and `held_out`, (N,) bool, splits it."""
     return len(held_out) >= SMALLEST_SPLIT and 0 < held_out.sum() < len(held_out)
 
 
@@ -132,9 +132,9 @@ def validation_mask(split_keys: np.ndarray) -> np.ndarray:
 
 
 def split_key(image: tf.Tensor) -> tf.Tensor:
-    """Hash encoded images to the int64 digest by which each is assigned to a split.
+    """Hash encoded images to int64 keys, by which they are assigned to training or validation.
 
-    Keys range from 0 to `NUM_PARTS * KEYS_PER_PART`. Equal images have equal keys; two of a million others rarely do.
+    Keys range from 0 to `NUM_PARTS * KEYS_PER_PART`. Equal images have equal keys; different ones rarely do.
     """
     number = tf.strings.to_hash_bucket_fast(image, NUM_PARTS * KEYS_PER_PART)
     return number % NUM_PARTS * KEYS_PER_PART + number // NUM_PARTS

@@ -15,17 +15,17 @@ from aocr.config import ModelConfig
 EDGE_STEP = 8
 """Pixels between the possible widths of a bucket."""
 BUCKET_COST = 0.3
-"""Cost of another bucket in batches of its width: its last batch is part-filled."""
+"""Cost of another bucket, in batches of its width: its last batch is only partly filled."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How records are grouped: by width, so that narrow words do not pay for wide ones."""
+    """How records are grouped into batches: by width, so that narrow images need little padding."""
 
     edges: tuple[int, ...]
     """Width of each bucket in pixels at the network's input, ascending; its batches are padded to it."""
     batch_size: int
-    """Images in a batch."""
+    """Number of images in a batch."""
 
     def num_batches(self, widths: np.ndarray) -> int:
         """Count the batches that images of these widths make in one epoch."""
@@ -59,20 +59,20 @@ class Share(NamedTuple):
     """The part of the training data that a worker reads."""
 
     worker: int = 0
-    """Number of the worker, from 0."""
+    """Index of the worker."""
     num_workers: int = 1
-    """Workers that share the data."""
+    """Number of workers that share the data."""
     by_file: bool = False
     """Each worker reads whole files; otherwise each reads every file and takes its rows of every batch."""
     num_batches: int = 0
-    """Batches of an epoch; a worker that has fewer repeats batches with weight 0."""
+    """Batches per epoch; a worker that has fewer adds batches of weight 0."""
 
 
 WHOLE = Share()
 
 
 def share_of(tensors: Sequence[tf.Tensor], number, count: int) -> list[tf.Tensor]:
-    """Take the rows of a batch for replica `number` of `count`, at least one, followed by a scalar float32 weight.
+    """Return the rows of a batch for replica `number` of `count`, at least one, and a scalar float32 weight.
 
     The weight is 1, or 0 if there are more replicas than rows and this row belongs to another replica.
     """
@@ -88,14 +88,8 @@ def share_work(
 ) -> tuple[Share, BatchPlan]:
     """Divide the training data among workers: by file if every worker gets images, otherwise by record.
 
-    Args:
-      plan: of the whole batches.
-      widths: (N,) widths of the training images.
-      files: (N,) number of the file that holds each.
-      worker, num_workers: number of this worker, and of all.
-
-    Returns:
-      The worker's share, and the plan of its batches.
+    `plan` is that of the whole batches; (N,) `widths` and `files` are the width of each training image and the index
+    of its file. Returns the worker's share, and the plan of its batches.
     """
     parts = [widths[files % num_workers == number] for number in range(num_workers)]
     if num_workers == 1 or not all(len(part) for part in parts):

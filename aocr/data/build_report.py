@@ -1,4 +1,4 @@
-"""Report of building records: how many images, which symbols and sizes, and which lines were left out and why."""
+"""The report of a build: number, symbols and sizes of the images, and the lines left out, with reasons."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Drop:
     number: int
     """Number of the line or record, from 1."""
     reason: str
-    """A few words, by which dropped lines are counted."""
+    """The reason in a few words; dropped lines are counted by it."""
     detail: str
     """The whole explanation in one line."""
 
@@ -43,7 +43,7 @@ class BuildReport:
     """Counts over the lines of a source."""
 
     source: str
-    """What was built from."""
+    """The source of the records."""
     paths: list[str] = field(default_factory=list)
     """The files written."""
     num_images: int = 0
@@ -51,7 +51,7 @@ class BuildReport:
     drops: list[Drop] = field(default_factory=list)
     """Lines left out."""
     symbols: Counter = field(default_factory=Counter)
-    """Symbol -> how often it occurs in the labels."""
+    """Symbol -> number of times it occurs in the labels."""
     lengths: Counter = field(default_factory=Counter)
     """Label length -> number of labels."""
     widths: Counter = field(default_factory=Counter)
@@ -75,7 +75,7 @@ class BuildReport:
         ]
 
     def summary(self) -> list[str]:
-        """Describe the report in lines for people."""
+        """Return the report as lines of text."""
         more = f" ... ({len(self.paths)} files)" if len(self.paths) > NUM_NAMED else ""
         paths = ", ".join(self.paths[:NUM_NAMED]) + more
         charset = Charset("".join(sorted(self.symbols))).describe(1000) if self.symbols else "empty"
@@ -98,7 +98,7 @@ class BuildReport:
         return [escape_control(line) for line in lines]
 
     def warnings(self) -> list[str]:
-        """Describe what makes the data unfit: only empty labels; the first equal images with different labels."""
+        """Describe what is wrong with the data: only empty labels, or equal images with different labels."""
         warnings = []
         if not self.symbols:
             warnings.append(f"{self.source}: every label is empty. Write 'path label' in each line.")
@@ -109,7 +109,7 @@ class BuildReport:
         return warnings
 
     def write(self, path: str) -> None:
-        """Write every line left out and every conflict, one a line."""
+        """Write every line left out and every conflict, one per line."""
         lines = [*map(str, self.drops), *self._conflict_lines()]
         with files.writing(path, partial(DatasetError, path)):
             files.write(path, "".join(f"{escape_control(line)}\n" for line in lines).encode())
@@ -127,7 +127,7 @@ def _spread(counts: Counter, unit: str) -> str:
 
 
 class Tally:
-    """Counts records in a report; finds equal images at the end, in 24 bytes an image and each label once."""
+    """Counts records in a report and finds equal images; keeps 24 bytes per image, and each label once."""
 
     def __init__(self, report: BuildReport):
         self.report = report

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
-import tensorflow as tf
-
 from aocr import files
 from aocr.config import MAX_LENGTH
 from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
 from aocr.data.build_report import BuildReport, Drop, Tally
-from aocr.data.images import MAX_BYTES, as_png, canonical_image
+from aocr.data.images import MAX_BYTES, canonical_image
+from aocr.data.preprocess import decodable
 from aocr.data.record_files import RecordWriter, matching_files
 from aocr.data.records import Example, is_tfrecord, read_examples
 from aocr.errors import AnnotationError, CharsetError, ImageError
@@ -53,7 +52,7 @@ class BuildOptions:
 
 
 def items_in(source: str, options: BuildOptions) -> Iterable[tuple[int, AnnotationLine | Example]]:
-    """Read the numbered lines or records of a source of any type."""
+    """Return the lines or records of a source of any type, with their numbers."""
     try:
         if files.is_folder(source):
             if not options.label_from_filename:
@@ -88,7 +87,7 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
 
 
 def examine(number: int, item: AnnotationLine | Example, source: str, options: BuildOptions) -> Example | Drop:
-    """Check one line or record; return the record to write, or why there is none."""
+    """Check one line or record; return the record to write, or the reason to leave it out."""
     drop = partial(Drop, source, number)
     if isinstance(item, AnnotationLine) and item.not_utf8:
         return drop(NOT_UTF8, item.not_utf8)
@@ -109,22 +108,13 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
         return drop(MISSING, str(error))
     try:
         image = canonical_image(data, name)
-        return Example(_decodable(image.data, name), label, comment, image.width, image.height)
+        return Example(decodable(image.data, name), label, comment, image.width, image.height)
     except ImageError as error:
         return drop(BAD_IMAGE if data else ZERO_SIZE, str(error))
 
 
-def _decodable(data: bytes, name: str) -> bytes:
-    """Return an image as it is if TensorFlow can decode it, otherwise (damaged or unusual) as a new png."""
-    try:
-        tf.io.decode_image(data, expand_animations=False)
-        return data
-    except tf.errors.InvalidArgumentError:
-        return as_png(data, name)
-
-
 def _in_parallel(items: Iterable, work: Callable) -> Generator:
-    """Yield `work` of each item in order, computed in a few threads, with few results waiting. To be closed."""
+    """Yield the result of `work` for each item, in order, computed in a few threads. Close it after use."""
     threads = os.cpu_count() or 1
     waiting: deque = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -148,8 +138,7 @@ def build_records(
     Args:
       source: annotation file, TFRecord file (or a glob or stem), or with `label_from_filename` a folder.
       output: path of the TFRecord file, or stem of the shards; it appears only when it is complete.
-      options: how.
-      progress: called with the number of lines read after each.
+      progress: called after each line with the number of lines read.
 
     Raises:
       AnnotationError: the source is missing, empty, or has no usable line; or, when strict, a line is not usable.

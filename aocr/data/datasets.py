@@ -1,4 +1,4 @@
-"""Datasets as commands name them: records of aocr are used as they are, anything else is built first."""
+"""Open the datasets of a command: records of aocr are used as they are, others are converted first."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FEATURES = {
 
 
 class Summary(NamedTuple):
-    """Facts about N records."""
+    """Labels, sizes and split of N records."""
 
     labels: list[str]
     """N texts."""
@@ -51,7 +51,7 @@ class Summary(NamedTuple):
     num_bytes: int
     """Bytes of all encoded images."""
     files: np.ndarray
-    """(N,) int, number of the file that holds each record."""
+    """(N,) int, index of the file that holds each record."""
 
 
 def _summarise_file(path: str) -> tuple[list[str], np.ndarray, np.ndarray, int]:
@@ -110,7 +110,7 @@ class Dataset:
     paths: tuple[str, ...]
     """TFRecord files."""
     summary: Summary
-    """Facts about all records."""
+    """Labels, sizes and split of all records."""
     skipped: dict[str, int] = field(default_factory=dict)
     """Reason -> number of lines or records that could not be used."""
 
@@ -162,7 +162,7 @@ def open_dataset(
 
 @contextmanager
 def _decoding_images(name: str) -> Iterator[None]:
-    """Raise a DatasetError if TensorFlow cannot decode an image: of a file of records only the first was checked."""
+    """Raise a DatasetError if TensorFlow cannot decode an image; record files are not checked again."""
     try:
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.InternalError) as error:

@@ -1,11 +1,9 @@
-"""Images of any type -> bytes that TensorFlow decodes to the same upright picture."""
+"""Convert images of any type to bytes that TensorFlow decodes to the same upright picture."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import threading
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +18,7 @@ _PLAIN = {"PNG": ("1", "L", "RGB", "P"), "JPEG": ("L", "RGB")}
 """Formats and Pillow modes that TensorFlow decodes as Pillow does. Its bmp and gif decoders reject files that Pillow
 accepts, ignore a bmp's palette, and return a gif's frame instead of the canvas."""
 MAX_BYTES = 2**30
-"""Maximum size of an image file; the largest image takes a third less at 64 bits a pixel."""
+"""Maximum size of an image file; the largest image takes a third less at 64 bits per pixel."""
 MAX_WORK = 2**33
 """Maximum pixels times scans of a progressive jpeg. It usually has ten scans; each may take only a few bytes."""
 MAX_TILE = 2**24
@@ -51,32 +49,6 @@ class CanonicalImage:
     """Width in pixels."""
     height: int
     """Height in pixels."""
-
-
-class _SilencedWarnings:
-    """Silences Pillow's warnings while any thread is inside; `warnings.catch_warnings` alone is not thread-safe."""
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._saved = warnings.catch_warnings()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._saved = warnings.catch_warnings()
-                self._saved.__enter__()
-                warnings.simplefilter("ignore")
-            self._inside += 1
-
-    def __exit__(self, *error) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._saved.__exit__(*error)
-
-
-_without_warnings = _SilencedWarnings()
 
 
 def _open(data: bytes, name: str) -> Image.Image:
@@ -123,7 +95,7 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Whether TensorFlow, if it can decode `data` at all, decodes it to the upright picture that `image` is."""
+    """Whether TensorFlow, if it can decode `data` at all, yields the same upright picture as `image`."""
     return (
         image.mode in _PLAIN.get(image.format or "", ())
         and "transparency" not in image.info
@@ -153,28 +125,25 @@ def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
     Raises:
       ImageError: it is empty, not an image, damaged or too large.
     """
-    with _without_warnings:
-        image = _open(data, name)
-        if _is_plain(image, data):
-            return CanonicalImage(data, image.width, image.height)
-        return _converted(image, name)
+    image = _open(data, name)
+    if _is_plain(image, data):
+        return CanonicalImage(data, image.width, image.height)
+    return _converted(image, name)
 
 
 def pixel_digest(data: bytes) -> bytes:
     """Compute a digest of the pixels of a `CanonicalImage`'s data, whatever its format."""
-    with _without_warnings:
-        picture = _open(data, "image").convert("RGB")
+    picture = _open(data, "image").convert("RGB")
     return hashlib.sha256(repr(picture.size).encode() + picture.tobytes()).digest()
 
 
 def as_png(data: bytes, name: str = "image") -> bytes:
     """Convert an encoded image to 8-bit png, for the few damaged or unusual files that only Pillow can read."""
-    with _without_warnings:
-        return _converted(_open(data, name), name).data
+    return _converted(_open(data, name), name).data
 
 
 def _from_array(array: np.ndarray, name: str) -> Image.Image:
-    """Convert an array as `image_to_bytes` takes it."""
+    """Convert an array that `image_to_bytes` accepts."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or not array.size:
@@ -199,11 +168,11 @@ def read_file(path: str | os.PathLike) -> bytes:
 
 
 def image_to_bytes(image: Any, name: str = "image") -> CanonicalImage:
-    """Convert an image of any Python type for the network's transform.
+    """Convert an image of any supported Python type to a `CanonicalImage`.
 
     Args:
       image: a path, encoded bytes, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) of uint8 or floats 0 to 1.
-      name: for messages if it is not a path.
+      name: name in messages if it is not a path.
 
     Raises:
       ImageError: it cannot be read.
@@ -214,5 +183,4 @@ def image_to_bytes(image: Any, name: str = "image") -> CanonicalImage:
         return canonical_image(bytes(image), name)
     if not isinstance(image, Image.Image):
         image = _from_array(np.asarray(image), name)
-    with _without_warnings:
-        return _converted(image, name)
+    return _converted(image, name)

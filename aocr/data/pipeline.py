@@ -1,4 +1,4 @@
-"""Records -> padded batches, for training, validation and testing."""
+"""Padded batches of records, for training, validation and testing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     widths: tf.Tensor
     """(B,) int32 valid pixels."""
     scales: tf.Tensor
-    """(B,) float32 original pixels that a pixel spans."""
+    """(B,) float32 original pixels per pixel."""
     tokens: tf.Tensor
     """(B, T) int32 decoder inputs, GO first."""
     targets: tf.Tensor
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     weights: tf.Tensor
     """(B, T) float32, 1 up to EOS, then 0."""
     index: tf.Tensor
-    """(B,) int64 number of the record in its dataset, from 0."""
+    """(B,) int64 index of the record in its dataset."""
     label: tf.Tensor
     """(B,) strings."""
     comment: tf.Tensor
@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
 
 def _label_encoder(config: ModelConfig) -> Callable:
-    """Make a function: scalar label -> (max_prediction + 1 ids: symbols, EOS, PAD; number of symbols; is encodable)."""
+    """Return a function: label -> (max_prediction + 1 ids: symbols, EOS, PAD; number of symbols; is encodable)."""
     symbols = [ord(char) for char in config.charset.symbols]
     ids = tf.range(NUM_SPECIALS, NUM_SPECIALS + len(symbols))
     initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(symbols, tf.int32), ids)
@@ -66,14 +66,14 @@ def _label_encoder(config: ModelConfig) -> Callable:
         is_encodable = tf.reduce_all(ids >= 0) & (length < size)
         ids = tf.concat([ids[: size - 1], [EOS]], 0)
         ids = tf.where(ids < 0, PAD, ids)
-        ids = tf.ensure_shape(tf.pad(ids, [[0, size - tf.size(ids)]]), (size,))  # or they are padded as images are
+        ids = tf.ensure_shape(tf.pad(ids, [[0, size - tf.size(ids)]]), (size,))  # otherwise padded like images
         return ids, tf.minimum(length, size - 1), is_encodable
 
     return encode
 
 
 def _membership(numbers: np.ndarray) -> Callable:
-    """Make a function: scalar int64 -> whether `numbers` contains it."""
+    """Return a function: scalar int64 -> whether `numbers` contains it."""
     if not len(numbers):  # a table cannot be empty
         return lambda number: tf.constant(False)
     initializer = tf.lookup.KeyValueTensorInitializer(tf.constant(numbers, tf.int64), tf.ones(len(numbers), tf.int64))
@@ -85,11 +85,11 @@ class Batches:
     """The batches of one dataset, epoch by epoch, in an order fixed by the seed.
 
     Args:
-      paths: TFRecord files written by aocr; `summary` is theirs.
+      paths: TFRecord files written by aocr; `summary` describes them.
       part: `all`, `validation` (the records that `summary` holds out) or `training` (the others).
       keep_source: whether batches contain comments and encoded images.
       drop_unknown: whether to leave out records whose label is outside the charset or too long.
-      share: the part that `training_batches` gives; `paths` and `summary` are those of the whole dataset.
+      share: the part that `training_batches` returns; `paths` and `summary` are those of the whole dataset.
       warm_up_augmentation: whether augmentation grows from zero; a pretrained network needs no warm-up.
     """
 
@@ -110,7 +110,7 @@ class Batches:
         self._part, self._keep_source, self._drop_unknown = part, keep_source, drop_unknown
         self._warm_up_steps = WARM_UP_STEPS if warm_up_augmentation else 1
         self._encode_label = _label_encoder(config)
-        if part != "all":  # otherwise there may be no validation images, and TensorFlow's tables are never empty
+        if part != "all":  # otherwise no record is filtered
             self._is_held_out = _membership(np.unique(summary.split_keys[summary.held_out]))
         self.num_records = len(summary.labels)
         if share.by_file:
@@ -129,7 +129,7 @@ class Batches:
             self._buffer = min(self.num_records, max(plan.batch_size * 4, SHUFFLE_BYTES // mean_bytes))
 
     def _load(self, records: tf.data.Dataset) -> tf.data.Dataset:
-        """Numbered serialized records -> examples: images with encoded labels, of the wanted part."""
+        """Decode numbered records of `part` to examples: images with encoded labels."""
 
         def parse(index, serialized):
             return {"index": index, **tf.io.parse_single_example(serialized, FEATURES)}
@@ -152,11 +152,11 @@ class Batches:
         return decoded.map(lambda _, example: example)
 
     def _loaded(self) -> tf.data.Dataset:
-        """All examples in the order of the records."""
+        """Return all examples in the order of the records."""
         return self._examples if self._is_cached else self._load(self._examples)
 
     def _group(self, examples: tf.data.Dataset) -> tf.data.Dataset:
-        """Examples -> batches of similar width."""
+        """Group examples into batches of similar width."""
         pad_value = self.config.traits.pad_value
         specs = examples.element_spec
         grouped = examples.bucket_by_sequence_length(
@@ -181,17 +181,17 @@ class Batches:
 
     @without_autograph
     def sorted_batches(self, worker: int = 0, num_workers: int = 1) -> tf.data.Dataset:
-        """Every record once, grouped by width, in a fixed order; each of several workers takes some of the batches."""
+        """Return every record once, in batches of similar width and fixed order; workers divide the batches."""
         return without_autotune(self._group(self._loaded()).shard(num_workers, worker).prefetch(2))
 
     def window(self, start: tf.Tensor, count: int) -> tf.data.Dataset:
-        """`count` examples from record `start` on; the last is followed by the first."""
+        """Return `count` examples from record `start` on; the last record is followed by the first."""
         records = tf.data.TFRecordDataset(self._paths).repeat().skip(start).take(count)
         return self._load(records.enumerate())
 
     @without_autograph
     def window_batches(self, start: int, count: int) -> tf.data.Dataset:
-        """As `window`, in batches of similar width."""
+        """Return the examples of `window` in batches of similar width."""
         return without_autotune(self._group(self.window(tf.constant(start, tf.int64), count)).prefetch(2))
 
     def _with_extra(self, examples: tf.data.Dataset, extra: Batches | None, number: tf.Tensor) -> tf.data.Dataset:
@@ -205,7 +205,7 @@ class Batches:
         return tf.data.Dataset.choose_from_datasets([examples, others], turns, stop_on_empty_dataset=True)
 
     def _rows_of_worker(self, batch: Batch) -> Batch:
-        """This worker's rows of a batch of all workers."""
+        """Return this worker's rows of a batch of all workers."""
         if self._share.num_workers == 1 or self._share.by_file:
             return batch
         *rows, weight = share_of(batch, self._share.worker, self._share.num_workers)
@@ -213,7 +213,7 @@ class Batches:
         return batch._replace(weights=batch.weights * weight)
 
     def _fill_up(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Pad an epoch with batches of weight 0 to the same number for every worker."""
+        """Append batches of weight 0 to an epoch, so that all workers have the same number."""
         if not self._share.by_file:
             return batches
 
@@ -224,7 +224,7 @@ class Batches:
         return batches.concatenate(filler).take(self._share.num_batches)
 
     def _shuffled_files(self, seed: tf.Tensor) -> tf.data.Dataset:
-        """The records of the files in random order, several read in parallel, for the buffer to shuffle further."""
+        """Read the files in random order, several in parallel; the buffer shuffles their records further."""
         files = tf.data.Dataset.from_tensor_slices(self._paths)
         files = files.shuffle(len(self._paths), seed=seed, reshuffle_each_iteration=False)
         return files.interleave(tf.data.TFRecordDataset, cycle_length=FILES_AT_ONCE, block_length=16).enumerate()
@@ -233,18 +233,18 @@ class Batches:
     def training_batches(
         self, epoch: int, skip: int, seed: int, strength: float, extra: Batches | None = None
     ) -> tf.data.Dataset:
-        """Epoch after epoch without end, each in its own random order.
+        """Return the batches of endless epochs, each in its own random order.
 
         Args:
-          epoch: number of the first epoch, from 0; with `seed` it fixes order and augmentation.
+          epoch: index of the first epoch; an epoch's index and `seed` fix its order and augmentation.
           skip: batches of the first epoch to leave out, which were trained on before a restart.
-          seed: of the training.
-          strength: of the augmentation, reached after `WARM_UP_STEPS` steps with `warm_up_augmentation`; 0: none.
+          seed: seed of the training.
+          strength: strength of augmentation, reached after `WARM_UP_STEPS` steps with `warm_up_augmentation`; 0: none.
           extra: other records, whose examples are interleaved with those of each epoch: as many as there are here,
             or all if they are fewer.
 
         Returns:
-          Elements (epoch, number of the batch in it, Batch).
+          Elements (epoch, index of the batch in the epoch, Batch).
         """
         steps_per_epoch = self._share.num_batches or -(-self.num_records // self.plan.batch_size)
 

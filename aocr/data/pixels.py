@@ -16,9 +16,9 @@ from aocr.config import ModelConfig, width_at
 from aocr.report.pictures import open_image
 
 _RED, _GREEN, _BLUE = 9797, 19234, 3737
-"""libpng's weights of grey: 0.299 and 0.587 of 2**15, and the rest."""
+"""libpng's weights of red, green and blue in grey, in units of 2**-15; blue gets the remainder."""
 _CUBIC, _TABLE = -0.75, 1024
-"""Parameter of TensorFlow 1's bicubic kernel, and the steps of its table."""
+"""Parameter of TensorFlow 1's bicubic kernel, and entries per pixel of its lookup table."""
 
 
 def decode_image(data: bytes, channels: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def decode_image(data: bytes, channels: int) -> np.ndarray:
     image = open_image(data)
     mode = "L" if channels == 1 else "RGB"
     if image.format == "JPEG":
-        image.draft(mode, image.size)  # the luminance as stored
+        image.draft(mode, image.size)  # decode the stored luminance instead of converting from RGB
     if channels == 1 and image.mode not in ("1", "L"):
         values = np.asarray(image.convert("RGB"), np.int64)
         return (values @ (_RED, _GREEN, _BLUE) >> 15).astype(np.uint8)[..., None]
@@ -34,7 +34,7 @@ def decode_image(data: bytes, channels: int) -> np.ndarray:
 
 
 def _scaled_size(image: np.ndarray, config: ModelConfig) -> tuple[bool, tuple[int, int]]:
-    """As `aocr.data.preprocess._scaled_size`."""
+    """See `aocr.data.preprocess._scaled_size`."""
     aspect = int(width_at(config.height, image.shape[1], image.shape[0]))
     if aspect <= config.network_width:
         return True, (config.height, aspect)
@@ -43,7 +43,7 @@ def _scaled_size(image: np.ndarray, config: ModelConfig) -> tuple[bool, tuple[in
 
 @lru_cache(64)
 def _cubic_weights(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the (new_size, 4) source pixels of each pixel of a resized line, and their (new_size, 4) weights."""
+    """Compute the 4 source pixels of each pixel of a resized line, and their weights; both are (new_size, 4)."""
     indices, weights = np.zeros((new_size, 4), int), np.zeros((new_size, 4), np.float32)
     scale = np.float32(size / new_size)
     for i in range(new_size):
@@ -94,21 +94,21 @@ def _antialiased(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, in
 
 
 def scale_image(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int, float]:
-    """As `aocr.data.preprocess.scale_image`."""
+    """See `aocr.data.preprocess.scale_image`."""
     resize = _bicubic if config.traits.resizes_bicubic else _antialiased
     scaled, width = resize(image, config)
     return (scaled - np.float32(128.0)) / np.float32(128.0), width, image.shape[1] / width
 
 
 def preprocess(data: bytes, config: ModelConfig) -> tuple[np.ndarray, int, float]:
-    """As `aocr.data.preprocess.preprocess`."""
+    """See `aocr.data.preprocess.preprocess`."""
     return scale_image(decode_image(data, config.channels), config)
 
 
 def batched(
     items: Sequence, config: ModelConfig, transform: Callable = preprocess
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `aocr.data.preprocess.batched`."""
+    """See `aocr.data.preprocess.batched`."""
     images, widths, scales = zip(*(transform(item, config) for item in items), strict=True)
     width = config.network_width if config.traits.fixed_width else -(-max(widths) // 16) * 16
     batch = np.zeros((len(items), config.height, width, config.channels), np.float32)

@@ -1,4 +1,4 @@
-"""The image transform in TensorFlow: encoded image -> picture of the network's height with its aspect kept.
+"""The image transform in TensorFlow: scale an encoded image to the network's height, keeping its aspect.
 
 `aocr.data.pixels` does the same without TensorFlow; tests/test_onnx.py keeps the two equal.
 """
@@ -10,6 +10,16 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from aocr.config import ModelConfig, width_at
+from aocr.data.images import as_png
+
+
+def decodable(data: bytes, name: str = "image") -> bytes:
+    """Return an image as it is if TensorFlow can decode it, otherwise (damaged or unusual) converted to png."""
+    try:
+        tf.io.decode_image(data, expand_animations=False)
+        return data
+    except tf.errors.InvalidArgumentError:
+        return as_png(data, name)
 
 
 def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
@@ -34,7 +44,7 @@ def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _scaled_size(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Whether an image scaled to the network's height fits its width; its (height, width), shrunk if it does not."""
+    """Return whether an image at the network's height fits its width, and its (height, width), shrunk to fit."""
     height, width = tf.unstack(tf.shape(image)[:2])
     aspect = tf.cast(width_at(config.height, width, height), tf.int32)
     ratio = tf.cast(config.network_width, tf.float64) / tf.cast(aspect, tf.float64)
@@ -65,7 +75,7 @@ def _normalised(image: tf.Tensor) -> tf.Tensor:
 
 
 def _antialiased(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Resize bilinear with antialiasing to the network's height; an image that is too wide is shrunk and centred."""
+    """Resize to the network's height with antialiasing; an image that is too wide is shrunk and centred."""
     height, width = tf.unstack(_scaled_size(image, config)[1])
     resized = _normalised(tf.image.resize(image, (height, width), antialias=True))
     above = (config.height - height) // 2
@@ -74,7 +84,7 @@ def _antialiased(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.T
 
 
 def scale_image(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Scale and normalise one decoded image, (H, W, C) values 0 to 255; returns what `preprocess` does."""
+    """Scale and normalise one decoded image, (H, W, C) values 0 to 255; return the same as `preprocess`."""
     resize = _bicubic if config.traits.resizes_bicubic else _antialiased
     scaled, width = resize(image, config)
     scaled.set_shape((config.height, config.network_width if config.traits.fixed_width else None, config.channels))
@@ -89,18 +99,18 @@ def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tens
       image: (H, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, or the network's
         if the architecture has a fixed width.
       width: scalar int32, valid pixels of W.
-      scale: scalar float32, original pixels that a pixel of `image` spans.
+      scale: scalar float32, original pixels per pixel of `image`.
     """
     return scale_image(decode_image(data, config.channels), config)
 
 
 def padded_width(width):
-    """Compute the width of a batch whose widest image has `width` pixels: the next multiple of 16."""
+    """Compute the width of a batch whose widest image has `width` pixels: `width` rounded up to a multiple of 16."""
     return (width + 15) // 16 * 16
 
 
 def batched(items: tf.Tensor, config: ModelConfig, transform: Callable = preprocess) -> tuple[tf.Tensor, ...]:
-    """Transform images to one padded batch.
+    """Transform images and pad them to one batch.
 
     Args:
       items: (N, ...) inputs of `transform`.

@@ -1,4 +1,4 @@
-"""Files of records: find them by path, glob or the stem of shards; write them whole or not at all."""
+"""Record files: find them by path, glob or shard stem; write them completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from aocr import files
-from aocr.data.records import Example, is_tfrecord, reading, serialize
+from aocr.data.records import Example, reading
 from aocr.errors import DatasetError
+from aocr.tfrecord import check_replaceable, encode_example
 
 log = logging.getLogger("aocr")
 
@@ -30,7 +31,7 @@ def shard_paths(path: str, num_shards: int) -> list[str]:
 
 
 def _shards(stem: str) -> list[str]:
-    """Find the shards of a stem, sorted; raise a DatasetError if they are incomplete or of different builds."""
+    """Find the shards of a stem, sorted; raise a DatasetError if they are incomplete or from different builds."""
     paths = [path for path in files.find(f"{glob.escape(stem)}-*-of-*") if _SHARD.fullmatch(path)]
     totals = {int(path[-5:]) for path in paths}
     if len(totals) > 1:
@@ -71,18 +72,10 @@ def expand_datasets(patterns: Sequence[str]) -> list[str]:
     return list(by_real_path.values())
 
 
-def _check_replaceable(path: str) -> None:
-    """Raise a DatasetError if anything but records would be overwritten."""
-    if files.is_folder(path):
-        raise DatasetError(path, "is a folder. Name a file to write.")
-    if files.exists(path) and files.size(path) and not is_tfrecord(path):
-        raise DatasetError(path, "already exists and is not a file of records. Name another output, or remove it.")
-
-
 class RecordWriter:
-    """Writes records to temporary files and renames these at the end: a context manager.
+    """Context manager that writes records to temporary files and renames them at the end.
 
-    Existing records are replaced; a file of another type is not. Shards get the records in turn.
+    Only record files are replaced, never files of another type. Records go to the shards in turn.
 
     Raises:
       DatasetError: the folder cannot be written, the disk is full, or a file of another type has the name.
@@ -102,7 +95,7 @@ class RecordWriter:
         try:
             with self._writing():
                 for path in self.paths:
-                    _check_replaceable(path)
+                    check_replaceable(path)
                 folder = os.path.dirname(self.path)
                 if folder and not files.is_folder(folder):
                     files.make_folder(folder)
@@ -116,7 +109,7 @@ class RecordWriter:
     def write(self, example: Example) -> None:
         """Add a record."""
         with self._writing():
-            self._writers[self._count % len(self._writers)].write(serialize(example))
+            self._writers[self._count % len(self._writers)].write(encode_example(**vars(example)))
         self._count += 1
 
     def __exit__(self, kind, error, trace) -> None:

@@ -1,4 +1,4 @@
-"""Records: images with labels in TFRecord files, as aocr 0.7.6 wrote them plus each image's size."""
+"""Records: images with labels in TFRecord files, in the format of aocr 0.7.6 plus each image's size."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from aocr import files
-from aocr.checksum import HEAD_BYTES, is_head
 from aocr.errors import DatasetError
 from aocr.text.charset import normalise
+from aocr.tfrecord import HEAD_BYTES, is_head
 
 FRAME_BYTES = 16
 """Bytes around each record in a TFRecord file: its length (8) and two checksums (4 each)."""
 
 without_autograph = tf.autograph.experimental.do_not_convert
-"""Decorator of a function that builds a dataset: the functions it maps are traced as they are, which is faster."""
+"""Decorator for functions that build a dataset: functions they map are traced without AutoGraph, which is faster."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,6 @@ class Example:
     """Width of the image in pixels; 0 if unknown (a record of aocr 0.7.6)."""
     height: int = 0
     """Height of the image in pixels; 0 if unknown."""
-
-
-def serialize(example: Example) -> bytes:
-    """Encode a record: features image, label (UTF-8), comment; and width, height, which aocr 0.7.6 ignores."""
-    texts = {"image": example.image, "label": example.label.encode(), "comment": example.comment.encode()}
-    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for name, v in texts.items()}
-    for name, value in (("width", example.width), ("height", example.height)):
-        features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
 def _text(value: bytes) -> str:
@@ -67,7 +58,7 @@ def parse(serialized: bytes, path: str, number: int) -> Example:
 
 
 def damaged_record(path: str, num_intact: int) -> DatasetError:
-    """Make the error for a file that is damaged after `num_intact` records."""
+    """Return the error for a file that is damaged after `num_intact` records."""
     if num_intact == 0:
         return DatasetError(path, "is not a TFRecord file, or its start is damaged.")
     reason = f"record {num_intact + 1:,} is cut off or damaged. Build the file again with aocr dataset."
@@ -88,7 +79,7 @@ def reading(path: str) -> Iterator[None]:
 
 
 def without_autotune(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Turn off TensorFlow's tuning: its thread sleeps up to a minute, and Ctrl-C or the end of a validation waits."""
+    """Turn off tf.data's autotuning: its thread sleeps up to a minute and delays Ctrl-C and the end of a validation."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
@@ -132,14 +123,14 @@ def read_examples(path: str, limit: int | None = None) -> Iterator[Example]:
 
 
 def is_tfrecord(path: str) -> bool:
-    """Whether a file starts as a TFRecord does: with a length of 8 bytes and its checksum."""
+    """Whether a file starts like a TFRecord, with an 8-byte length and its checksum."""
     with reading(path):
         files.refuse_device(path)  # bytes read from a pipe cannot be read again
         return is_head(files.read(path, HEAD_BYTES))
 
 
 def is_verified(path: str) -> bool:
-    """Whether aocr wrote a file of records after checking every image; raise a DatasetError if it is not of records."""
+    """Whether aocr wrote a record file after checking every image; raise a DatasetError if it is not a record file."""
     first = next(read_examples(path, limit=1), None)
     if first is None:
         raise DatasetError(path, "contains no records. Build it with aocr dataset.")

@@ -24,7 +24,7 @@ log = logging.getLogger("aocr")
 
 
 def digests_of(dataset: Dataset, chosen: np.ndarray | None = None) -> Iterator[bytes]:
-    """Compute the `pixel_digest` of the images of a dataset; with `chosen`, (N,) bool, of some of them."""
+    """Compute the `pixel_digest` of each image of a dataset, or of those in `chosen`, (N,) bool."""
     records = (record for path in dataset.paths for record in read_examples(path))
     for number, record in enumerate(records):
         if chosen is None or chosen[number]:
@@ -40,7 +40,7 @@ def _items(source: str, data_base_dir: str | None) -> Iterator[tuple[str, Exampl
         if source.lower().endswith(IMAGE_ENDINGS)
         else items_in(source, options)
     )
-    if not isinstance(items, enumerate):  # records are read one by one, in their order
+    if not isinstance(items, enumerate):  # shuffle lines, but not records, which are read one by one
         items = list(items)
         Random(0).shuffle(items)
     for number, item in items:

@@ -1,1 +1,1 @@
-"""Floor 4: `aocr export` and `aocr import`."""
+"""Floor 4: export models, and import those of aocr 0.7.6."""

@@ -1,4 +1,4 @@
-"""Read checkpoints of aocr 0.7.6: turn names, shapes and gate orders into ours."""
+"""Read checkpoints of aocr 0.7.6: convert names, shapes and gate orders to ours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CELL = f"{_DECODER}/multi_rnn_cell/cell_0"
 
 
 def _lstm(kernel: np.ndarray, bias: np.ndarray, inputs: int) -> dict[str, np.ndarray]:
-    """Turn BasicLSTMCell's [input, state] x [i j f o] into Keras's input and state kernels x [i f c o]."""
+    """Convert BasicLSTMCell's kernel [input, state] x [i j f o] to Keras's two kernels x [i f c o]."""
 
     def reorder(array):
         i, j, f, o = np.split(array, 4, axis=-1)
@@ -34,7 +34,7 @@ def _lstm(kernel: np.ndarray, bias: np.ndarray, inputs: int) -> dict[str, np.nda
 
 
 def _gru(gates: tuple, candidate: tuple, inputs: int) -> dict[str, np.ndarray]:
-    """Turn GRUCell's gates [r u] and candidate into Keras's kernels x [z r h]."""
+    """Convert GRUCell's gates [r u] and candidate to Keras's kernels x [z r h]."""
     (gate_kernel, gate_bias), (kernel, bias) = gates, candidate
 
     def join(gate, rest):
@@ -46,7 +46,7 @@ def _gru(gates: tuple, candidate: tuple, inputs: int) -> dict[str, np.ndarray]:
 
 
 def _newest(folder: str) -> str:
-    """Return the newest checkpoint in a folder, whose file `checkpoint` may have its path on another machine."""
+    """Return the newest checkpoint in a folder, even if its file `checkpoint` has a path of another machine."""
     state = tf.train.get_checkpoint_state(folder)
     if state is None:
         raise CheckpointError(folder, "holds no checkpoint of aocr 0.7.6. Copy the whole folder.")
@@ -66,39 +66,21 @@ class OldCheckpoint:
     def __init__(self, path: str):
         self.path = path
         try:
-            self._reader = tf.train.load_checkpoint(_newest(path) if files.is_folder(path) else path)
-        except (tf.errors.OpError, ValueError) as error:
-            raise self._damaged(error) from None
-        self.shapes = {name: tuple(shape) for name, shape in self._reader.get_variable_to_shape_map().items()}
+            reader = tf.train.load_checkpoint(_newest(path) if files.is_folder(path) else path)
+            self.variables = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+            reason = f"cannot be read ({files.one_line(error)}). Copy the whole folder, with all files model.ckpt-N.*."
+            raise CheckpointError(path, reason) from None
 
-    def _damaged(self, error: Exception) -> CheckpointError:
-        reason = f"cannot be read ({files.one_line(error)}). Copy the whole folder, with all files model.ckpt-N.*."
-        return CheckpointError(self.path, reason)
-
-    def _find(self, name: str) -> str:
+    def get(self, name: str) -> np.ndarray:
+        """Return a variable's value."""
         port = name.replace("/BatchNorm/", "/batch_normalization/")
         if name.startswith(_DECODER) and not name.startswith(_CELL):
             port = port.replace("/kernel", "/weights").replace("/bias", "/biases")
         for spelling in (name, port):
-            if spelling in self.shapes:
-                return spelling
+            if spelling in self.variables:
+                return self.variables[spelling]
         raise CheckpointError(self.path, f"is not a checkpoint of aocr 0.7.6: it has no variable {name!r}.")
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return a variable's shape."""
-        return self.shapes[self._find(name)]
-
-    def get(self, name: str) -> np.ndarray:
-        """Return a variable's value."""
-        name = self._find(name)
-        try:
-            return self._reader.get_tensor(name)
-        except (tf.errors.OpError, RuntimeError, ValueError) as error:
-            raise self._damaged(error) from None
-
-    def step(self) -> int:
-        """Return the number of training steps; 0 if not recorded."""
-        return int(self.get("Variable")) if self.shapes.get("Variable") == () else 0
 
     def pair(self, prefix: str) -> tuple[np.ndarray, np.ndarray]:
         """Return kernel and bias under `prefix`."""
@@ -106,7 +88,7 @@ class OldCheckpoint:
 
 
 def read_config(checkpoint: OldCheckpoint, charset: Charset, typed: dict[str, Any]) -> ModelConfig:
-    """Derive the settings from the variables' shapes, and from `charset` and `typed` what these do not show.
+    """Derive the settings from the variables' shapes, and the rest from `charset` and `typed`.
 
     `typed` has max_width, max_height, max_prediction, and settings to check against the checkpoint.
 
@@ -114,7 +96,7 @@ def read_config(checkpoint: OldCheckpoint, charset: Charset, typed: dict[str, An
       CheckpointError: the checkpoint is another program's.
       ConfigError: the number of symbols or a typed setting contradicts the checkpoint.
     """
-    vocabulary, embedding = checkpoint.shape("embedding_attention_decoder/embedding")
+    vocabulary, embedding = checkpoint.get("embedding_attention_decoder/embedding").shape
     if vocabulary != charset.vocabulary_size:
         raise ConfigError(
             "--charset",
@@ -122,14 +104,14 @@ def read_config(checkpoint: OldCheckpoint, charset: Charset, typed: dict[str, An
             f"it has {len(charset)} symbols, but the checkpoint reads {vocabulary - NUM_SPECIALS}. "
             "Give the charset it was trained with (--full-ascii has 95 symbols).",
         )
-    hidden = checkpoint.shape(f"{_DECODER}/kernel")[1]
+    hidden = checkpoint.get(f"{_DECODER}/kernel").shape[1]
     derived = {
         "arch": "classic",
-        "channels": checkpoint.shape("conv_conv1/W")[2],
+        "channels": checkpoint.get("conv_conv1/W").shape[2],
         "attn_num_hidden": hidden,
-        "attn_num_layers": checkpoint.shape("bidirectional_rnn/fw/basic_lstm_cell/bias")[0] // (4 * hidden),
+        "attn_num_layers": len(checkpoint.get("bidirectional_rnn/fw/basic_lstm_cell/bias")) // (4 * hidden),
         "target_embedding_size": embedding,
-        "use_gru": f"{_CELL}/gru_cell/gates/kernel" in checkpoint.shapes,
+        "use_gru": f"{_CELL}/gru_cell/gates/kernel" in checkpoint.variables,
     }
     config = ModelConfig(charset, **{**typed, **derived})
     check_typed(checkpoint.path, config, typed)
@@ -172,11 +154,7 @@ def read_variables(checkpoint: OldCheckpoint, config: ModelConfig) -> dict[str, 
 def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[str, Any]) -> tuple[ModelConfig, int]:
     """Write a model folder from a checkpoint of aocr 0.7.6.
 
-    Args:
-      path: folder with a checkpoint, or path of a checkpoint without its extension.
-      model_dir: folder to write; it must not hold a model.
-      charset: symbols in the order of their ids.
-      typed: as for `read_config`.
+    `path` is as for `OldCheckpoint`, `typed` as for `read_config`; `model_dir` must not hold a model.
 
     Returns:
       Settings of the network, and the number of steps it was trained for.
@@ -191,15 +169,12 @@ def import_checkpoint(path: str, model_dir: str, charset: Charset, typed: dict[s
         raise CheckpointError(model_dir, "holds a model already. Choose another --model-dir.")
     folder.check_clear()
     checkpoint = OldCheckpoint(path)
-    try:
-        config = read_config(checkpoint, charset, typed)
-        weights = read_variables(checkpoint, config)
-    except (ArithmeticError, IndexError, TypeError, ValueError):
-        raise CheckpointError(path, "is not of a network that aocr 0.7.6 could train: unexpected shapes.") from None
+    config = read_config(checkpoint, charset, typed)
+    weights = read_variables(checkpoint, config)
     for name, variable in weights_of(build_recognizer(config)).items():
         if tuple(variable.shape) != weights[name].shape:
             shapes = f"{weights[name].shape} instead of {tuple(variable.shape)}"
-            raise CheckpointError(path, f"is not of a network that aocr 0.7.6 could train: {name} is {shapes}.")
-    step = checkpoint.step()
+            raise CheckpointError(path, f"is not a checkpoint of aocr 0.7.6: {name} has shape {shapes}.")
+    step = int(checkpoint.variables.get("Variable", 0))
     folder.write_weights(weights, WeightsInfo(step=step), config)
     return config, step

@@ -25,6 +25,7 @@ from aocr.exchange import proof
 from aocr.exchange.formats import FORMATS, Format
 from aocr.reading.evaluator import evaluate
 from aocr.reading.predictor import Predictor
+from aocr.report.pictures import encode_image
 
 TOLERANCE = 1e-3
 """Maximum difference in probability between an export and the model."""
@@ -32,7 +33,7 @@ TOLERANCE = 1e-3
 MAX_LOSS = 0.01
 """Maximum loss of word accuracy of a quantised export."""
 
-NUM_SAMPLES = 32
+NUM_SAMPLES, SAMPLE_FORMATS = 32, ("PNG", "JPEG", "BMP", "GIF", "PNG", "PNG")
 
 log = logging.getLogger("aocr")
 
@@ -42,17 +43,13 @@ def _samples(config: ModelConfig) -> list[bytes]:
     symbols = [c for c in config.charset.symbols if c.isprintable()] or ["x"]
     draws = np.random.default_rng(0)
     samples = []
-    sizes = [(100, 32, "PNG"), (160, 60, "JPEG"), (60, 20, "BMP"), (300, 40, "GIF"), (40, 64, "PNG"), (90, 33, "JPEG")]
-    while len(sizes) < NUM_SAMPLES:
-        sizes.append((int(draws.integers(20, 400)), int(draws.integers(16, 80)), "PNG"))
-    for i, (width, height, kind) in enumerate(sizes):
+    for i in range(NUM_SAMPLES):
+        width, height = int(draws.integers(20, 400)), int(draws.integers(16, 80))
         text = "".join(draws.choice(symbols, 1 + i % 6))
         image = Image.new("RGB", (width, height), tuple(draws.integers(150, 256, 3).tolist()))
         font = ImageFont.load_default(max(8, height * 2 // 3))
         ImageDraw.Draw(image).text((4, height // 8), text, tuple(draws.integers(0, 100, 3).tolist()), font)
-        buffer = io.BytesIO()
-        image.save(buffer, kind)
-        samples.append(buffer.getvalue())
+        samples.append(encode_image(image, SAMPLE_FORMATS[i % len(SAMPLE_FORMATS)]))
     return samples
 
 
@@ -129,11 +126,7 @@ def _move(folder: str, target: str, form: Format) -> None:
 
 
 def _check_replaceable(folder: str, target: str, form: Format) -> None:
-    """Check that an export overwrites only files of an earlier export.
-
-    Raises:
-      ExportError: a file of such a name exists without the main file beside it.
-    """
+    """Refuse to overwrite files that have no main file of an earlier export beside them."""
     if files.exists(os.path.join(target, form.MAIN_FILE)):
         return
     for name in files.names_in(folder):
@@ -172,20 +165,19 @@ def export(
     """Export a model and check the export.
 
     Args:
-      predictor: the model, loaded by `load_network` in float32.
-      export_dir: folder to write to; made if it is missing.
+      predictor: loaded by `load_network` in float32.
+      export_dir: created if it is missing.
       kind: a name of `FORMATS`.
-      numbered: whether an export that is a folder goes to a new numbered folder in `export_dir`.
+      numbered: whether to write a format that is a folder to a new numbered folder in `export_dir`.
       quantize: one of the format's `QUANTIZATIONS`; None: keep float32.
-      dataset: to check a quantised export on.
+      dataset: labelled images to check a quantised export on.
 
     Returns:
       Path of the folder or the main file written.
 
     Raises:
-      ConfigError: see `check_choice`.
-      ExportError: a package is missing, the export cannot be written, or it does not read like the model; then
-        nothing is left behind.
+      ConfigError, ExportError: as in `check_choice`; the export cannot be written or does not read like the model.
+        Nothing is left behind.
     """
     form: Any = FORMATS[kind]
     check_choice(kind, quantize, dataset is not None)

@@ -24,9 +24,9 @@ class Samples(NamedTuple):
     """Images that an export must read like the model."""
 
     images: list[bytes]
-    """Encoded; the first is a png."""
+    """Encoded images; the first is a PNG."""
     channels: int
-    """Of the network."""
+    """Number of channels of the network."""
     pixels: list[tuple[np.ndarray, np.ndarray]]
     """(images, widths) as the network takes them: each image alone, then all as one batch."""
 
@@ -41,7 +41,7 @@ class Blocked:
     """An import hook that refuses aocr."""
 
     def find_spec(self, name: str, path=None, target=None) -> None:
-        """Raise for aocr and its modules; leave others to the next hook."""
+        """Raise ImportError for aocr and its modules; leave others to the next hook."""
         if name.split(".")[0] == "aocr":
             raise ImportError("aocr is blocked")
 

@@ -14,7 +14,7 @@ from aocr.text.charset import EOS, NUM_SPECIALS
 
 
 def graph_of(predictor: Predictor) -> bytes:
-    """Write a model as an ONNX file."""
+    """Encode a model as an ONNX file."""
     from aocr.folder.variables import weights_of
     from aocr.onnx import file
 
@@ -35,7 +35,7 @@ class ServingModule(tf.Module):
         self._symbols = np.array(specials + [c.encode() for c in reader.config.charset.symbols], object)
 
     def _read_all(self, items: tf.Tensor, transform: Callable) -> dict[str, tf.Tensor]:
-        """Transform each item to the network's image and read them as one batch."""
+        """Convert each item with `transform` and read them as one batch."""
         images, widths, _ = batched(items, self._config, transform)
         reading = self._model().read(images, widths, temperatures=(self._temperature,))
         before_end = tf.math.cumsum(tf.cast(tf.equal(reading.ids, EOS), tf.int32), axis=1) == 0
@@ -50,6 +50,6 @@ class ServingModule(tf.Module):
         return {name: tf.reshape(value, tf.shape(input)) for name, value in results.items()}
 
     def pixels_function(self):
-        """Return a function of float images of one size: (batch, height, width, channels), values 0 to 255."""
+        """Return a function that reads float images of one size: (batch, height, width, channels), values 0 to 255."""
         spec = tf.TensorSpec((None, None, None, self._config.channels), tf.float32, name="input")
         return tf.function(lambda input: self._read_all(input, scale_image), input_signature=(spec,))

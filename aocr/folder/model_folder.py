@@ -6,7 +6,7 @@
     train.json      a record of the last training
     ckpt-N.*        tf.train.Checkpoint of the Learner at step N; opened only by the training that resumes
     extra-N.*       extra training images from step N on; removed when the training has ended
-    history.json    the validations, drawn in curves.png; aocr.log and logs/ (TensorBoard) beside them
+    history.json    the validations, plotted in curves.png; aocr.log and logs/ (TensorBoard) beside them
 
 Reading, exports and `--init-from` only need model.json and weights.npz. Both are replaced atomically, so the folder
 can be read even if a training is killed.
@@ -53,7 +53,7 @@ class WeightsInfo:
     step: int = 0
     """Training step of the weights."""
     word_accuracy: float | None = None
-    """On the validation set, 0 to 1; None: no validation."""
+    """Word accuracy on the validation set, 0 to 1; None: no validation."""
     cer: float | None = None
     """Character error rate on the validation set; None: no validation."""
     is_last: bool = False
@@ -79,7 +79,7 @@ class WeightsInfo:
 
 
 class ModelFolder:
-    """A model folder on any file system, which need not exist yet."""
+    """A model folder, which need not exist yet, on any file system."""
 
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
@@ -171,12 +171,12 @@ class ModelFolder:
         """Return the folder's ModelConfig.
 
         Raises:
-          CheckpointError: the folder has no model, or as `find_config`.
+          CheckpointError: the folder has no model, or `find_config` raises it.
         """
         config = self.find_config()
         if config is None:
             state = "is empty or not a model folder" if files.is_folder(self.path) else "does not exist"
-            raise CheckpointError(self.path, f"{state}. Train first (aocr train DATASET), or give --model-dir.")
+            raise CheckpointError(self.path, f"{state}. Train first (aocr train DATASET), or name another --model-dir.")
         return config
 
     def weights_info(self) -> WeightsInfo:
@@ -192,7 +192,7 @@ class ModelFolder:
                 raise ValueError(f"temperature {info.temperature}")
             info.describe()
         except (TypeError, ValueError) as error:
-            reason = f"is damaged (reading: {files.one_line(error)}). Restore it from a backup."
+            reason = f'is damaged (in its "reading" block: {files.one_line(error)}). Restore it from a backup.'
             raise CheckpointError(self.file(MODEL), reason) from None
         return info
 
@@ -224,8 +224,8 @@ class ModelFolder:
 
         Args:
           weights: arrays by name.
-          info: of the weights.
-          config: of the network; None: unchanged.
+          info: description of the weights.
+          config: settings of the network; None: unchanged.
 
         Raises:
           CheckpointError: there is no model.json, and no `config`.
@@ -258,7 +258,7 @@ class ModelFolder:
         try:
             return np.load(io.BytesIO(data), allow_pickle=False).astype(np.int64, casting="safe").reshape(-1)
         except (ValueError, TypeError, EOFError) as error:
-            reason = f"is damaged ({files.one_line(error)}). Without it, scores may be too good."
+            reason = f"is damaged ({files.one_line(error)}). Restore it from a backup, or scores may be too good."
             raise CheckpointError(self.file(LEARNT), reason) from None
 
     def write_learnt(self, digests: np.ndarray) -> None:
@@ -319,10 +319,10 @@ class ModelFolder:
         """Remove the files of an earlier training.
 
         Raises:
-          CheckpointError: as `check_clear`.
+          CheckpointError: `check_clear` raises it.
         """
         self.check_clear()
-        for name in sorted(self.names(*_OURS), key=lambda name: name == MODEL):  # model.json last: it owns the rest
+        for name in sorted(self.names(*_OURS), key=lambda name: name == MODEL):  # last: `check_clear` needs it
             files.remove(self.file(name))
         if files.is_folder(self.file(LOGS)):
             for name in fnmatch.filter(files.names_in(self.file(LOGS)), EVENTS):
@@ -330,9 +330,9 @@ class ModelFolder:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Lock the folder for one training, as soon as it exists; the lock ends with the process.
+        """Lock the folder for one training inside the block, once the folder exists.
 
-        Remote folders and Windows have no lock.
+        The lock ends with the process at the latest. Remote folders, and those on Windows, are not locked.
 
         Raises:
           TrainingError: another training is running in it.

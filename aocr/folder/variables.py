@@ -12,7 +12,7 @@ from aocr.folder.weights import mismatch
 
 
 def weights_of(model: keras.Model) -> dict[str, tf.Variable]:
-    """Return the model's variables by name, without random states, which the step determines."""
+    """Return the model's variables by name, without the seeds of dropout, which each step sets."""
     return {v.path.split("/", 1)[1]: v.value for v in model.variables if not v.path.endswith("seed_generator_state")}
 
 
@@ -21,7 +21,7 @@ def assign_weights(source: str, model: keras.Model, weights: Mapping[str, np.nda
 
     Args:
       source: origin of the weights, for the message.
-      model: to change.
+      model: changed in place.
       weights: arrays by name, for each of the model's variables.
 
     Raises:

@@ -33,7 +33,7 @@ def unpack_weights(data: bytes) -> dict[str, np.ndarray]:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_BYTES:
                 raise ValueError(f"more than {MAX_BYTES >> 20} MiB of weights")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            weights = {name: np.asarray(arrays[name]) for name in arrays.files}  # bytes if it is not an array
+            weights = {name: np.asarray(arrays[name]) for name in arrays.files}  # other entries give bytes
     except Exception as error:  # zipfile, its decompressors and numpy's headers raise errors of many types
         raise ValueError(str(error) or type(error).__name__) from None
     for name, array in weights.items():
@@ -48,7 +48,7 @@ def check_shapes(source: str, weights: Mapping[str, np.ndarray], config: ModelCo
     Args:
       source: origin of the weights, for the message.
       weights: arrays by name.
-      config: of the network.
+      config: settings of the network.
 
     Raises:
       CheckpointError: a variable is missing or has another shape.

@@ -1,4 +1,4 @@
-"""`words`, the model in the package, trained on drawn words only."""
+"""`words`, the model in the package, trained on synthetic words only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from aocr.folder.model_folder import ModelFolder
 
 NAME = "words"
 """Its name as a model folder; a folder of that name on disk takes precedence."""
-
 BOX = Path(__file__).parent / "box"
+"""Folder of the model that comes with the package."""
 
 
 def is_box(model_dir: str) -> bool:

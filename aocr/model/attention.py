@@ -5,7 +5,7 @@ from __future__ import annotations
 from keras import layers, ops
 
 MAX_OFFSET = 4
-"""Offsets from -MAX_OFFSET to MAX_OFFSET symbols have a bias each."""
+"""Each offset from -MAX_OFFSET to MAX_OFFSET symbols has a bias."""
 INITIAL_BIAS = 6.0
 """Initial bias of the columns where the next symbol is expected."""
 
@@ -72,7 +72,7 @@ def _initial_bias(shape, dtype=None):
 
 
 def symbol_counts(ctc_logits, mask, from_right: bool):
-    """Count the symbols that have begun up to each column, by the CTC head.
+    """Estimate from the CTC head how many symbols have begun up to each column.
 
     The count is the running sum of the probability that a column's symbol is not blank and differs from the previous
     column's. Gradients do not flow through it.

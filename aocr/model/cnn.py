@@ -15,7 +15,7 @@ def convolution(filters: int, kernel, strides, name: str, dtype) -> layers.Conv2
 
 
 def num_columns(width):
-    """Return S, the memory columns of an image `width` pixels wide (an integer or integer tensor)."""
+    """Return S, the number of memory columns for an image; `width` in pixels is an integer or an integer tensor."""
     return (width + COLUMN_PIXELS - 1) // COLUMN_PIXELS
 
 

@@ -1,4 +1,4 @@
-"""The attention decoder: one symbol per step. Training, reading and export all use `step`."""
+"""The attention decoder: one symbol per step. Training, reading and exports share `advance`."""
 
 from __future__ import annotations
 

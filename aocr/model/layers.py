@@ -76,7 +76,7 @@ def collect_steps(
 
     Args:
       step: (index, state) -> (output tensors, state); its shapes do not depend on the index.
-      state: tuple of tensors whose shapes a step keeps.
+      state: tuple of tensors whose shapes do not change.
       max_steps: 1 or more; a scalar int32 tensor on TensorFlow, elsewhere a Python integer.
       should_continue: state -> scalar boolean tensor, evaluated before each step but the first.
 

@@ -1,4 +1,4 @@
-"""The losses of training."""
+"""The training losses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sequence_loss(logits, targets, weights):
 def ctc_loss(logits, columns, targets, lengths, from_right: bool = False):
     """Compute the CTC loss (Graves et al., 2006), summed over images; blank is PAD.
 
-    Images with too few columns for their label, or a negative length, add nothing.
+    The loss of an image with too few columns for its label, or a negative length, is 0.
 
     Args:
       logits: (B, S, V).

@@ -19,7 +19,7 @@ from aocr.text.search import Constraint, search
 
 
 class Recognizer(keras.Model):
-    """Sliding CNN, bidirectional LSTM, attention decoder.
+    """CNN, bidirectional LSTM and attention decoder.
 
     Args:
       config: determines every shape.
@@ -58,7 +58,7 @@ class Recognizer(keras.Model):
         return self._encode(images, widths)[0]
 
     def call(self, images, widths, tokens, training: bool = False):
-        """Run teacher forcing.
+        """Compute the logits of given texts (teacher forcing).
 
         Args:
           images: (B, H, W, C) float32.

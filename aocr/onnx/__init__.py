@@ -1,1 +1,1 @@
-"""Floor 3: the network as an ONNX graph, written with numpy alone."""
+"""Floor 3: the network as an ONNX graph, built with numpy alone."""

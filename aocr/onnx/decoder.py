@@ -13,7 +13,7 @@ from aocr.text.charset import EOS, GO, PAD
 from aocr.text.search import MAX_OVERRUN
 
 MAX_OFFSET = 4
-"""Equal to the one in `aocr.model.attention`, which needs Keras."""
+"""Same as in `aocr.model.attention`, which cannot be imported without Keras."""
 _NEVER = -1e9
 
 
@@ -29,7 +29,7 @@ class State(NamedTuple):
 
 
 class Decoder:
-    """Writes the decoder's nodes, with the weights of a network by name."""
+    """Adds the decoder's nodes to a graph; `weights` are the network's, by name."""
 
     def __init__(self, weights: Weights, config: ModelConfig):
         self.weights, self.config, self.traits = weights, config, config.traits
@@ -43,7 +43,7 @@ class Decoder:
         return g.Add(g.MatMul(x, self._weight(g, f"{name}/kernel")), self._weight(g, f"{name}/bias"))
 
     def initial_state(self, g: Graph, memory: Memory) -> State:
-        """Write the state before the first step."""
+        """Add the state before the first step."""
         context = g.Mul(g.Gather(memory.values, 0, axis=1), 0.0)
         position = g.ReduceSum(context, [1], keepdims=0)
         if memory.state:
@@ -67,7 +67,7 @@ class Decoder:
         return g.Add(g.Mul(update, h), g.Mul(g.Sub(1.0, update), candidate))
 
     def _cells(self, g: Graph, x: str, flat: str) -> tuple[str, str]:
-        """Run all cells: x (B, U), flat state -> output (B, U), flat state."""
+        """Add the nodes of all cells: x (B, U), flat state -> output (B, U), flat state."""
         parts = [flat]
         if self.num_parts > 1:
             parts = g.Split(flat, [self.units] * self.num_parts, outputs=self.num_parts, axis=1)
@@ -83,7 +83,7 @@ class Decoder:
         return x, g.Concat(*new, axis=1)
 
     def _bias_at(self, g: Graph, ahead: str) -> str:
-        """Score columns by how many symbols they are ahead of the position: (B, S) -> (B, S)."""
+        """Add a score for each column by how many symbols it is ahead of the position: (B, S) -> (B, S)."""
         ahead = g.Unsqueeze(ahead, [2])
         distance = g.Sub(ahead, np.arange(-MAX_OFFSET, MAX_OFFSET + 1, dtype=np.float32))
         near = g.Exp(g.Mul(g.Mul(distance, distance), -2.0))
@@ -92,7 +92,7 @@ class Decoder:
         return g.Squeeze(g.MatMul(g.Concat(near, far, axis=2), bias), [2])
 
     def _attend(self, g: Graph, memory: Memory, query: str, position: str) -> tuple[str, str, str]:
-        """Attend to the memory: query (B, state size), position (B,) -> context (B, M), weights (B, S), position."""
+        """Add the attention: query (B, state size), position (B,) -> context (B, M), weights (B, S), position."""
         projected = g.Unsqueeze(self._dense(g, query, "decoder/attention/query"), [1])
         hidden = g.Tanh(g.Add(memory.keys, projected))
         scores = g.Squeeze(g.MatMul(hidden, self._weight(g, "decoder/attention/v")), [2])
@@ -111,7 +111,7 @@ class Decoder:
         return context, weights, position
 
     def step(self, g: Graph, token: str, state: State, memory: Memory) -> tuple[str, str, State]:
-        """Write one step: token (B,), state, memory -> logits (B, V), attention (B, S), state."""
+        """Add the nodes of one step: token (B,), state, memory -> logits (B, V), attention (B, S), state."""
         embedded = g.Gather(self._weight(g, "decoder/embedding/embeddings"), token, axis=0)
         x = self._dense(g, g.Concat(embedded, state.context, axis=1), "decoder/input_projection")
         output, flat = self._cells(g, x, state.flat)
@@ -120,7 +120,7 @@ class Decoder:
         return logits, weights, State(flat, context, position)
 
     def _choose(self, g: Graph, logits: str, is_last: str, ended: str, position: str, num_symbols: str | None) -> str:
-        """Choose the next symbol (B,) as greedy reading does; num_symbols (B,) as the CTC head counts them."""
+        """Add greedy reading's choice of the next symbol (B,); `num_symbols`, (B,), is the CTC head's count."""
         if self.traits.free_symbols:
             return g.ArgMax(logits, axis=1, keepdims=0)
         penalties = np.zeros(self.config.charset.vocabulary_size, np.float32)
@@ -131,11 +131,11 @@ class Decoder:
         return g.Where(ended, PAD, g.Where(is_last, EOS, token))
 
     def read(self, g: Graph, memory: Memory, temperatures: tuple[float, float]) -> tuple[str, str, str, str]:
-        """Write greedy reading until every text has ended.
+        """Add the loop of greedy reading, which runs until every text has ended.
 
         Returns:
-          Symbols (T, B), their probabilities (T, B) at the last temperature, attention (T, B, S), and the
-          log-probability of the text (B, 2) at each temperature.
+          Symbols (T, B), their probabilities (T, B) at the last of `temperatures`, attention (T, B, S),
+          and the log-probability of the text (B, 2) at each temperature.
         """
         num_symbols = g.ReduceMax(memory.counts, axes=[1], keepdims=0) if memory.counts else None
         state = self.initial_state(g, memory)
@@ -158,7 +158,7 @@ class Decoder:
     def _loop_body(
         self, g: Graph, memory: Memory, num_symbols: str | None, temperatures: tuple[float, float], carried: dict
     ) -> Graph:
-        """Write the body of the loop; carried: what one pass hands to the next, name -> (start, type, shape)."""
+        """Build the loop's body; `carried`: name -> (start, type, shape) of what an iteration passes to the next."""
         body = Graph(g)
         i = body.input("i", INT64, ())
         body.input("go_on", BOOL, ())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +16,7 @@ from aocr.onnx.network import Memory, Weights, encode
 from aocr.protobuf import fields
 
 FORMAT = 1
-"""Increase it when the graph's inputs, its outputs or the metadata change."""
+"""Increase it when the graph's inputs, outputs or metadata change."""
 
 MEMORY: dict[str, tuple] = {
     "values": (FLOAT, "columns", "values"),
@@ -26,23 +25,23 @@ MEMORY: dict[str, tuple] = {
     "counts": (FLOAT, "columns"),
     "state": (FLOAT, "state"),
 }
-"""Type and dimensions, after that of the batch, of each part of the memory."""
+"""Element type of each part of the memory, and its dimensions after the batch."""
 
 EXTERNAL_DATA = b"\x0a\x08location"
-"""Bytes in every tensor whose data is in another file: the key of the entry that names it."""
+"""Bytes that mark a tensor whose data is in another file: the key of the entry that names the file."""
 _GRAPH, _INITIALIZER = 7, 5
 _DIMS, _NAME, _RAW_DATA = 1, 8, 9
 
 
 def memory_parts(config: ModelConfig) -> list[str]:
-    """List the parts of the memory that a network has."""
+    """List the names of the parts of a network's memory."""
     traits = config.traits
     guided = ["mask", "counts"] if traits.ctc else []
     return ["values", "keys", *guided, *(["state"] if traits.starts_from_encoder else [])]
 
 
 def write_graph(weights: Weights, config: ModelConfig, temperature: float) -> bytes:
-    """Write a network as an ONNX file.
+    """Encode a network as an ONNX file.
 
     Inputs: `images` (B, H, W, C) float32 as `aocr.data.preprocess` makes them, `widths` (B,) int32. Outputs, with T
     steps and S columns: `ids` (B, T) int32, `probabilities` (B, T), `attention` (B, T, S), `confidence` (B,),
@@ -68,7 +67,7 @@ def write_graph(weights: Weights, config: ModelConfig, temperature: float) -> by
 
 
 def write_step(weights: Weights, config: ModelConfig) -> bytes:
-    """Write the graph of one decoder step, which a beam search runs.
+    """Encode one decoder step as an ONNX file, for beam search.
 
     Inputs, for R texts and S columns: `token` (R,) int64, the state before the step, and the memory without its
     `state`, one row per text. Outputs: `logits` (R, V), `attention` (R, S), and the state after the step, its names
@@ -96,7 +95,7 @@ def read_metadata(metadata: Mapping[str, str]) -> tuple[ModelConfig, float]:
     """Read the settings and the temperature from a file's metadata.
 
     Raises:
-      ValueError: they are missing or damaged.
+      ValueError: there are no settings.
       ConfigError: the settings are not those of a model.
       AocrError: a newer aocr wrote the file.
     """
@@ -104,19 +103,11 @@ def read_metadata(metadata: Mapping[str, str]) -> tuple[ModelConfig, float]:
         raise ValueError("it has no settings of aocr")
     if int(metadata["format"]) > FORMAT:
         raise AocrError("was written by a newer aocr. Upgrade aocr.")
-    settings = json.loads(metadata.get("model", ""))
-    temperature = float(metadata.get("temperature", ""))
-    if not isinstance(settings, dict) or not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError("its settings are damaged")
-    return ModelConfig.from_dict(settings), temperature
+    return ModelConfig.from_dict(json.loads(metadata["model"])), float(metadata["temperature"])
 
 
 def decoder_weights(data: bytes) -> Weights:
-    """Read the decoder's weights from a file, by name.
-
-    Raises:
-      ValueError: the file is damaged.
-    """
+    """Read the decoder's weights from a file, by name."""
     weights = {}
     for number, graph in fields(data):
         for part, tensor in fields(graph) if number == _GRAPH else ():

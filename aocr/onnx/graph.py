@@ -1,4 +1,4 @@
-"""Write an ONNX graph node by node. A tensor is represented by its name, a string."""
+"""Build an ONNX graph node by node. A tensor is represented by its name, a string."""
 
 from __future__ import annotations
 
@@ -44,13 +44,10 @@ def _attribute(name: str, value: Any) -> bytes:
 
 
 class Graph:
-    """An ONNX graph being written: `graph.Add(a, b)` appends an Add node and returns the name of its output.
+    """An ONNX graph under construction: `graph.Add(a, b)` appends an Add node and returns the name of its output.
 
     Inputs are names, numbers or arrays; a Python number becomes a float32 or an int64. A nested graph, such as the
-    body of a loop, can use the tensors of the outer one, and all share one set of constants.
-
-    Args:
-      outer: the enclosing graph.
+    body of a loop, can use the tensors of the `outer` one, and all share one set of constants.
     """
 
     def __init__(self, outer: Graph | None = None):
@@ -68,16 +65,9 @@ class Graph:
         return lambda *inputs, **options: self.node(kind, *inputs, **options)
 
     def node(self, kind: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
-        """Append a node.
+        """Append a node of an operator such as `Add`; an input of None is omitted.
 
-        Args:
-          kind: operator, such as `Add`.
-          *inputs: names, numbers or arrays; None for an omitted optional input.
-          outputs: number of outputs.
-          **attributes: of the node.
-
-        Returns:
-          The name of the output, or a list of names if there are several.
+        Returns the name of the output, or a list of names if there are several.
         """
         sources = [self._source(value) for value in inputs]
         number = next(self._top._numbers)
@@ -108,7 +98,7 @@ class Graph:
         return top._constants[key]
 
     def constant(self, name: str, value: np.ndarray) -> str:
-        """Add a constant with a given name, once, and return the name."""
+        """Add a named constant unless it exists, and return its name."""
         top = self._top
         if name not in top._named:
             top._named.add(name)

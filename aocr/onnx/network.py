@@ -14,11 +14,11 @@ Weights = dict[str, np.ndarray]
 NORM_EPSILON = 1e-3
 """Epsilon of every batch normalisation in both architectures."""
 _REPRESENTATIVE = 16
-"""A width whose "same" padding holds for every width the default network gets."""
+"""A width whose "same" padding equals that of every width the default network is given."""
 
 
 class Memory(NamedTuple):
-    """What the decoder attends to: names of tensors of a graph, or arrays. B images, S columns."""
+    """What the decoder attends to: names of a graph's tensors, or arrays. B images, S columns."""
 
     values: Any
     """(B, S, M)."""
@@ -40,7 +40,7 @@ def _same(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
 
 
 class _Convolutions:
-    """Writes convolutions with batch normalisation folded in, and tracks the size of the feature maps."""
+    """Adds convolutions with batch normalisation folded in, and tracks the size of the feature maps."""
 
     def __init__(self, graph: Graph, weights: Weights, height: int, width: int):
         self.graph, self.weights, self.size = graph, weights, (height, width)
@@ -52,7 +52,7 @@ class _Convolutions:
         return [top, left, bottom, right]
 
     def convolve(self, x: str, name: str, norm: str | None = None, strides: tuple[int, int] = (1, 1), pads=None) -> str:
-        """Write a convolution and the batch normalisation `norm` after it."""
+        """Add a convolution and the batch normalisation `norm` after it."""
         kernel = self.weights[f"{name}/kernel"].astype(np.float64)
         inputs = []
         if norm:
@@ -74,12 +74,12 @@ class _Convolutions:
         return scale, beta - mean * scale
 
     def pool(self, x: str, size: tuple[int, int]) -> str:
-        """Write max pooling without overlap."""
+        """Add a max-pooling node whose windows do not overlap."""
         return self.graph.MaxPool(x, kernel_shape=size, strides=size, pads=self._pads(size, size))
 
 
 def _block(cnn: _Convolutions, x: str, name: str, strides: tuple[int, int], mask: str) -> str:
-    """Write a residual block; `mask` is the one of its output."""
+    """Add a residual block; `mask` marks the columns of its output."""
     g = cnn.graph
     input_size = cnn.size
     y = g.Mul(g.Relu(cnn.convolve(x, f"{name}/conv1", f"{name}/norm1", strides)), mask)
@@ -91,14 +91,14 @@ def _block(cnn: _Convolutions, x: str, name: str, strides: tuple[int, int], mask
 
 
 def _columns(g: Graph, images: str, widths: str, pixels: int) -> str:
-    """Mark the columns, each `pixels` wide, that contain a part of their image: (B, W / pixels) boolean."""
+    """Add a mask of the columns, each `pixels` wide, that contain part of an image: (B, W / pixels) boolean."""
     width = g.Gather(g.Shape(images), 2, axis=0)
     columns = g.Cast(g.Range(0, width, pixels), to=INT32)
     return g.Less(columns, g.Unsqueeze(widths, [1]))
 
 
 def _residual(g: Graph, weights: Weights, config: ModelConfig, images: str, widths: str) -> str:
-    """Write the default CNN: (B, H, W, C) -> (B, 256, S)."""
+    """Add the default CNN: (B, H, W, C) -> (B, 256, S)."""
     cnn = _Convolutions(g, weights, config.height, _REPRESENTATIVE)
     halves, quarters = (
         g.Unsqueeze(g.Cast(_columns(g, images, widths, pixels), to=FLOAT), [1, 2]) for pixels in (2, COLUMN_PIXELS)
@@ -117,7 +117,7 @@ def _residual(g: Graph, weights: Weights, config: ModelConfig, images: str, widt
 
 
 def _classic(g: Graph, weights: Weights, config: ModelConfig, images: str) -> str:
-    """Write the classic CNN: (B, 32, W, C) -> (B, 512, S)."""
+    """Add the classic CNN: (B, 32, W, C) -> (B, 512, S)."""
     cnn = _Convolutions(g, weights, config.height, config.network_width)
     x = g.Transpose(images, perm=[0, 3, 1, 2])
     pools = ((2, 2), (2, 2), None, (2, 1), None, (2, 1), (2, 1))
@@ -136,7 +136,7 @@ def _lstm_order(array: np.ndarray) -> np.ndarray:
 
 
 def _encoder(g: Graph, weights: Weights, features: str, lengths: str | None) -> tuple[str, str, str]:
-    """Write the bidirectional LSTM: (B, F, S) -> memory (B, S, 2U); final states h and c, each (2, B, U).
+    """Add the bidirectional LSTM: (B, F, S) -> memory (B, S, 2U); final states h and c, each (2, B, U).
 
     It is two forward LSTMs, the second over reversed sequences: OpenVINO computes wrong results with the input
     `sequence_lens`.
@@ -168,7 +168,7 @@ def _encoder(g: Graph, weights: Weights, features: str, lengths: str | None) -> 
 
 
 def _symbol_counts(g: Graph, weights: Weights, features: str, mask: str, from_right: bool) -> str:
-    """Write `aocr.model.attention.symbol_counts` for features (B, S, F)."""
+    """Add `aocr.model.attention.symbol_counts` of features (B, S, F)."""
     logits = g.Add(g.MatMul(features, weights["ctc/kernel"]), weights["ctc/bias"])
     end = np.iinfo(np.int64).max
     probabilities = g.Slice(g.Softmax(logits, axis=-1), [1], [end], [2])
@@ -182,7 +182,7 @@ def _symbol_counts(g: Graph, weights: Weights, features: str, mask: str, from_ri
 
 
 def encode(g: Graph, weights: Weights, config: ModelConfig, images: str, widths: str) -> Memory:
-    """Write the encoding of images (B, H, W, C) with valid widths (B,)."""
+    """Add the CNN and the encoder for images (B, H, W, C) of these widths (B,)."""
     traits = config.traits
     mask = lengths = counts = state = None
     if traits.residual_cnn:

@@ -1,1 +1,1 @@
-"""Floor 4: `aocr test` and `aocr predict`."""
+"""Floor 4: read images with a model, and score it."""

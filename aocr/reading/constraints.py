@@ -42,7 +42,7 @@ def make_constraints(read_config: ReadConfig, charset: Charset, max_steps: int) 
 def _lexicon(
     read_config: ReadConfig, name: str, charset: Charset, max_steps: int, pattern: Automaton | None
 ) -> Automaton:
-    """Compile the words of the lexicon called `name` that the model can write."""
+    """Compile the words of the lexicon that the model can write; messages call it `name`."""
     lexicon = read_config.lexicon
     words = [normalise(word) for word in (read_words(lexicon) if isinstance(lexicon, str) else lexicon or ())]
     if pattern and read_config.lexicon_weight is None:  # two hard constraints: keep the words that match both

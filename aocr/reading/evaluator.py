@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,48 +17,25 @@ from aocr.reading.network import NetworkReader
 from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor
 from aocr.results import EvalReport, Prediction, Reading, Sample
-from aocr.text.charset import Charset
 from aocr.text.metrics import score
-
-
-class Workers(Protocol):
-    """Processes that share the reading."""
-
-    worker: int
-    """Index of this process."""
-    num_workers: int
-
-    def exchange(self, value: object) -> list:
-        """Return the values of all workers, in their order."""
-        ...
 
 
 class Evaluator:
     """Reads the images of a dataset and compares them with their labels.
 
     Args:
-      reader: of the model.
-      batches: of the dataset.
-      charset: of the model.
-      use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
-      workers: processes that share the reading; None: this process reads everything.
+      use_distance: whether the score of aocr 0.7.6 is based on edit distance; if not, on whole words.
+      workers: the Cluster of processes that share the reading; None: this process reads everything.
     """
 
-    def __init__(
-        self,
-        reader: NetworkReader,
-        batches: Batches,
-        charset: Charset,
-        use_distance: bool = True,
-        workers: Workers | None = None,
-    ):
-        self.reader, self.batches, self.charset, self.use_distance = reader, batches, charset, use_distance
+    def __init__(self, reader: NetworkReader, batches: Batches, use_distance: bool = True, workers: Any = None):
+        self.reader, self.batches, self.use_distance = reader, batches, use_distance
         self.workers = workers if workers and workers.num_workers > 1 else None
         self.seconds = 0.0
         self.num_timed = 0
 
     def samples(self) -> Iterator[tuple[int, Sample]]:
-        """Yield (index of the record, scored image) in the order of the batches; this worker's share."""
+        """Yield this worker's share of (record index, scored image), in the order of the batches."""
         is_first = True
         share = (self.workers.worker, self.workers.num_workers) if self.workers else ()
         for batch in self.batches.sorted_batches(*share):
@@ -75,13 +52,14 @@ class Evaluator:
         likelihoods = self.reader.log_likelihood(batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
         scales = batch.scales.numpy()
         widths = np.round(batch.widths.numpy() * scales).astype(int).tolist()
-        predictions = to_predictions(reading, scales, widths, self.charset, self.reader.num_alternatives)
+        config = self.batches.config
+        predictions = to_predictions(reading, scales, widths, config.charset, self.reader.num_alternatives)
         indices, labels, comments, images = (
             part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record)
         )
         for i, prediction in enumerate(predictions):
             label = labels[i].decode("utf-8")
-            is_expressible = not self.charset.missing(label) and len(label) <= self.batches.config.max_prediction
+            is_expressible = not config.charset.missing(label) and len(label) <= config.max_prediction
             sample = Sample(
                 name=comments[i].decode("utf-8", "replace") or f"record {indices[i] + 1}",
                 label=label,
@@ -92,7 +70,7 @@ class Evaluator:
             yield int(indices[i]), sample
 
     def gathered(self) -> list[Sample]:
-        """Return the scored images of all workers; of other workers' images the texts and scores only."""
+        """Return the scored images of all workers; if there are several, only texts and scores."""
         samples = [sample for _, sample in self.samples()]
         if self.workers is None:
             return samples
@@ -104,7 +82,7 @@ class Evaluator:
         ]
 
     def report(self, samples: list[Sample], skipped: dict[str, int] | None = None) -> EvalReport:
-        """Score samples; the reading speed is that of all batches so far."""
+        """Score samples; the reading speed is measured over all batches so far."""
         speed = self.num_timed / self.seconds if self.seconds else float("nan")
         return score(samples, use_distance=self.use_distance, images_per_second=speed, skipped=skipped)
 
@@ -116,9 +94,8 @@ def evaluate(
 
     Args:
       predictor: from `load_network`.
-      dataset: images and labels.
       part: `all`, or the `training` or `validation` part of the hash split.
-      use_distance: whether the score of aocr 0.7.6 counts edit distance or whole words.
+      use_distance: whether the score of aocr 0.7.6 is based on edit distance; if not, on whole words.
       keep_source: whether samples keep the encoded image and the attention.
 
     Returns:
@@ -127,7 +104,7 @@ def evaluate(
     config = predictor.config
     plan = plan_batches(network_widths(dataset.summary.sizes, config), predictor.batch_size, config)
     batches = Batches(dataset.paths, config, plan, dataset.summary, part, keep_source=True)
-    evaluator = Evaluator(predictor.reader, batches, config.charset, use_distance)  # type: ignore[arg-type]
+    evaluator = Evaluator(predictor.reader, batches, use_distance)  # type: ignore[arg-type]
     by_index = {i: sample if keep_source else _without_arrays(sample) for i, sample in evaluator.samples()}
     samples = [by_index[i] for i in sorted(by_index)]
     return evaluator.report(samples, dataset.skipped), samples

@@ -8,8 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from aocr.config import ModelConfig, ReadConfig
-from aocr.data.images import as_png
-from aocr.data.preprocess import batched
+from aocr.data.preprocess import batched, decodable
 from aocr.model.recognizer import Recognizer
 from aocr.reading.constraints import make_constraints
 from aocr.reading.reader import Pixels, Reader
@@ -17,38 +16,10 @@ from aocr.results import Reading
 from aocr.text.search import Constraint
 
 
-def decode_with_fallback(decode: Callable, images: Sequence[bytes]) -> Pixels:
-    """Decode images with TensorFlow, or convert them with Pillow first if TensorFlow cannot decode them.
-
-    `decode` maps a batch of encoded images to the arrays of `Pixels`.
-    """
-    try:
-        return Pixels(*map(np.asarray, decode(images)))
-    except tf.errors.InvalidArgumentError:
-        return Pixels(*map(np.asarray, decode([_decodable(decode, image) for image in images])))
-
-
-def _decodable(decode: Callable, image: bytes) -> bytes:
-    try:
-        decode([image])
-    except tf.errors.InvalidArgumentError:
-        return as_png(image)
-    return image
-
-
 class NetworkReader(Reader):
-    """Reads with the network in TensorFlow.
+    """Reads with the network in TensorFlow; by default greedily and without constraints.
 
-    A single image at the start is read eagerly, which is faster than tracing a graph; everything after it with graphs.
-
-    Args:
-      model: the network.
-      config: of the model.
-      read_config: beam and constraints; None: greedy, any text.
-      temperature: of the confidence.
-
-    Attributes:
-      functions: tf.functions `transform`, `read` and `log_likelihood`, each traced once for batches of any shape.
+    If the first batch is a single image, it is read eagerly, faster than tracing a graph; later batches use graphs.
 
     Raises:
       ConfigError: a pattern or lexicon cannot be used with this model.
@@ -82,7 +53,7 @@ class NetworkReader(Reader):
         weights = tf.TensorSpec((None, None), tf.float32)
         self.model, self.config, self.temperature = model, config, temperature
         self.num_alternatives = read_config.alternatives
-        self.functions = {
+        self.functions = {  # each traced once for batches of any shape
             "transform": function(lambda data: batched(data, config), encoded),
             "read": function(read, images, widths),
             "log_likelihood": function(log_likelihood, images, widths, ids, ids, weights),
@@ -100,7 +71,11 @@ class NetworkReader(Reader):
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
         """See `Reader.transform`."""
-        return decode_with_fallback(lambda data: self._call("transform", data), images)
+        try:
+            parts = self._call("transform", images)
+        except tf.errors.InvalidArgumentError:
+            parts = self._call("transform", [decodable(image) for image in images])
+        return Pixels(*map(np.asarray, parts))
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
         """See `Reader.read`."""

@@ -29,11 +29,9 @@ _Result = TypeVar("_Result")
 
 
 class OnnxGraph:
-    """A network as an ONNX file, ready to run.
+    """A network ready to run, made from the `data` of an ONNX file; messages name its `path`.
 
-    Args:
-      path: the model folder or the file it comes from, for messages.
-      data: the file, as `aocr.onnx.file.write_graph` writes it.
+    It is also a decoder for `aocr.text.search`, and runs ONNX Runtime once per step.
 
     Raises:
       CheckpointError: it is not an ONNX file of aocr, or it is damaged.
@@ -84,28 +82,14 @@ class OnnxGraph:
         """Compute the decoder's memory of a batch."""
         parts = memory_parts(self.config)
         options = machine.start_onnxruntime().RunOptions()
-        options.only_execute_path_to_fetches = True  # and not the greedy reading
+        options.only_execute_path_to_fetches = True  # skip greedy reading
         outputs = self._guarded(lambda: self._session.run(parts, {"images": images, "widths": widths}, options))
         return Memory(**dict(zip(parts, outputs, strict=True)))
-
-    def step(self, outputs: Sequence[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Run one step of the decoder."""
-        session = self._step_session
-        return self._guarded(lambda: session.run(outputs, inputs))
-
-
-class OnnxDecoder:
-    """The decoder, with the methods that `aocr.text.search` calls. Runs ONNX Runtime once per step."""
-
-    def __init__(self, graph: OnnxGraph):
-        self._graph = graph
 
     def initial_state(self, memory: Memory) -> tuple:
         """See `aocr.model.decoder.Decoder.initial_state`."""
         count, _, width = memory.values.shape
-        flat = (
-            memory.state if memory.state is not None else np.zeros((count, self._graph.config.state_size), np.float32)
-        )
+        flat = np.zeros((count, self.config.state_size), np.float32) if memory.state is None else memory.state
         return flat, np.zeros((count, width), np.float32), np.zeros(count, np.float32)
 
     def step(self, token: np.ndarray, state: tuple, memory: Memory) -> tuple:
@@ -113,7 +97,8 @@ class OnnxDecoder:
         inputs = {name: part for name, part in memory._asdict().items() if part is not None and name != "state"}
         inputs.update(zip(State._fields, state, strict=True), token=token.astype(np.int64))
         outputs = ["logits", "attention", *(f"new_{name}" for name in State._fields)]
-        logits, attention, *new_state = self._graph.step(outputs, inputs)
+        session = self._step_session
+        logits, attention, *new_state = self._guarded(lambda: session.run(outputs, inputs))
         return logits, attention, tuple(new_state)
 
     def overrun(self, state: tuple, memory: Memory) -> np.ndarray:
@@ -127,11 +112,7 @@ class OnnxDecoder:
 
 
 class OnnxReader(Reader):
-    """Reads with an ONNX graph.
-
-    Args:
-      graph: of the network.
-      read_config: beam and constraints; None: greedy, any text.
+    """Reads with an ONNX graph; by default greedily and without constraints.
 
     Raises:
       ConfigError: a pattern or lexicon cannot be used with this model.
@@ -152,17 +133,13 @@ class OnnxReader(Reader):
             return Pixels(*pixels.batched([canonical_image(image).data for image in images], self.config))
 
     def read(self, images: np.ndarray, widths: np.ndarray) -> Reading:
-        """See `Reader.read`.
-
-        Raises:
-          CheckpointError: the graph is damaged.
-        """
+        """See `Reader.read`."""
         if self._beam == 1 and not self._constraints:
             return self.graph.read(images, widths)
         return search(
             arrays,
             arrays.collect_steps,
-            OnnxDecoder(self.graph),
+            self.graph,
             self.graph.encode(images, widths),
             self.config.max_steps,
             temperatures=(1.0, self.temperature),
@@ -191,7 +168,7 @@ def open_export(path: str) -> OnnxGraph:
 
 
 def open_weights(folder: ModelFolder) -> OnnxGraph:
-    """Make the graph of a model folder.
+    """Build the graph of a model folder.
 
     Raises:
       CheckpointError: the folder is empty, or its files are damaged.

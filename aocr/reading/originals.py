@@ -1,4 +1,4 @@
-"""Find where each character is in the user's images, by a reader's attention, for synthetic look-alikes."""
+"""Locate the characters in the user's images by a reader's attention, for synthetic look-alikes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_ORIGINALS = 2000
 
 
 def reading_like(labels: Sequence[str], config: ModelConfig) -> ReadConfig:
-    """Return a ReadConfig for texts with the symbols and lengths of the labels that the model can write."""
+    """Return a ReadConfig that allows only the symbols and lengths of the labels that the model can write."""
     labels = [label for label in labels if 0 < len(label) < config.max_steps and not config.charset.missing(label)]
     if not labels:
         return ReadConfig()
@@ -40,7 +40,7 @@ def _spread(dataset: Dataset, usable: np.ndarray) -> Iterator[Example]:
 
 
 def find_originals(dataset: Dataset, predictor: Predictor, usable: np.ndarray | None = None) -> list[Original]:
-    """Return images with their labels, large images scaled down, and character positions where the reading is right.
+    """Return labelled images, large ones scaled down, with character positions if they are read correctly.
 
     `usable`, (N,) bool, marks the records to use; None: all.
     """
@@ -53,7 +53,7 @@ def find_originals(dataset: Dataset, predictor: Predictor, usable: np.ndarray | 
 
 
 def _centres(result: Prediction | ImageError, label: str) -> tuple[float, ...] | None:
-    """Return the middle of each character in pixels from the left, or None if the label was not read."""
+    """Return the middle of each character in pixels from the left, or None if the image was misread."""
     if isinstance(result, ImageError) or result.text != label:
         return None
     return tuple((char.x0 + char.x1) / 2 for char in result.characters)

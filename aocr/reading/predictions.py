@@ -30,14 +30,9 @@ def to_predictions(
     charset: Charset,
     num_alternatives: int = 0,
 ) -> list[Prediction]:
-    """Return the Predictions of a batch.
+    """Return the Predictions of a batch, each with up to `num_alternatives` other readings.
 
-    Args:
-      reading: of the batch.
-      scales: original pixels per pixel of the network's image.
-      image_widths: original widths in pixels.
-      charset: of the model.
-      num_alternatives: maximum number of alternative readings.
+    `image_widths` are in original pixels, `scales` in original pixels per pixel of the network's image.
     """
     images = zip(scales, image_widths, strict=True)
     return [_prediction(reading, b, *image, charset, num_alternatives) for b, image in enumerate(images)]

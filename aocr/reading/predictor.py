@@ -21,13 +21,7 @@ WINDOW = 8
 
 
 class Predictor:
-    """A trained model, ready to read.
-
-    Args:
-      reader: reads the batches.
-      batch_size: images read together.
-      source: where the weights come from, for messages.
-    """
+    """A trained model, ready to read; `source` describes its weights in messages."""
 
     def __init__(self, reader: Reader, batch_size: int = 64, source: str = ""):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source
@@ -55,7 +49,7 @@ class Predictor:
         return results
 
     def predict_each(self, images: Iterable[Any]) -> Iterator[Prediction | ImageError]:
-        """Read images one after the other, however many; yield the ImageError of an image that cannot be read."""
+        """Yield the Prediction of each image, or the ImageError of one that cannot be read; `images` may be endless."""
         images = iter(images)
         while window := [_to_bytes(image) for image in islice(images, WINDOW * self.batch_size)]:
             readable = (i for i, image in enumerate(window) if not isinstance(image, ImageError))
@@ -67,7 +61,7 @@ class Predictor:
             yield from (results[i] for i in range(len(window)))
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
-        """Read encoded png, jpeg, bmp or gif images as one batch, without converting them first, as exports do."""
+        """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""
         pixels, widths, scales = self.reader.transform(images)
         reading = self.reader.read(pixels, widths)
         original = [round(width * scale) for width, scale in zip(widths, scales, strict=True)]
@@ -89,9 +83,9 @@ def load(
     batch_size: int = 64,
     read_config: ReadConfig | None = None,
 ) -> Predictor:
-    """Load a trained model. ONNX Runtime reads it where it is installed, else TensorFlow.
+    """Load a trained model into ONNX Runtime, or into TensorFlow if ONNX Runtime is not installed.
 
-    TensorFlow also reads on a GPU and in another precision than float32.
+    TensorFlow is also used on a GPU, and for another precision than float32.
 
     Args:
       model_dir: a model folder, `words`, or an ONNX export.
@@ -137,7 +131,7 @@ def load_network(
 
 
 def _uses_onnxruntime(precision: str) -> bool:
-    """Decide whether ONNX Runtime reads a model folder."""
+    """Whether ONNX Runtime is to read a model folder."""
     if not machine.has_package("tensorflow"):
         return True
     return precision == "float32" and machine.has_package("onnxruntime") and not machine.has_gpu()

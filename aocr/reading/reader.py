@@ -12,12 +12,12 @@ from aocr.results import Reading
 
 
 class Pixels(NamedTuple):
-    """A batch of images as the network takes it."""
+    """A batch of images as the network's input."""
 
     images: np.ndarray
     """(B, H, W, C) float32, zero to the right of each image's width."""
     widths: np.ndarray
-    """(B,) int32, valid pixels of W."""
+    """(B,) int32, width of each image inside W."""
     scales: np.ndarray
     """(B,) float32, pixels of the original image per pixel of `images`."""
 

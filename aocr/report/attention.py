@@ -1,6 +1,6 @@
 """Pictures of a network's attention: overlay frames, an animated GIF, a sheet of all steps.
 
-T reading steps (characters, then the end of the text), S memory columns, H W pixels of a picture.
+T reading steps (characters, then the end of the text), S memory columns, H x W pixels of a picture.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -26,15 +25,7 @@ MIN_PADDING_SHARE = 0.01
 
 HEAT = (235, 64, 20)
 PAPER, TRACK, MARK = (255, 255, 255), (234, 234, 234), (255, 214, 74)
-CAPTION_HEIGHT, CURVE_HEIGHT, GUTTER, MIN_CANVAS = 44, 24, 116, 320
-
-
-def _weights(prediction: Prediction) -> np.ndarray:
-    """Return the attention (T, S) as float32; (0, 0) if the prediction has none, or no column width."""
-    if prediction.attention is None or prediction.column_width <= 0:
-        return np.zeros((0, 0), np.float32)
-    weights = np.nan_to_num(np.asarray(prediction.attention, np.float32))
-    return weights if weights.ndim == 2 and weights.size else np.zeros((0, 0), np.float32)
+CAPTION_HEIGHT, CURVE_HEIGHT, MAP_ROW_HEIGHT, GUTTER, MIN_CANVAS = 44, 24, 6, 116, 320
 
 
 def pixel_weights(prediction: Prediction, width: int) -> np.ndarray:
@@ -42,34 +33,29 @@ def pixel_weights(prediction: Prediction, width: int) -> np.ndarray:
 
     A step whose maximum is on padding stays below 1 on the whole image.
     """
-    weights = _weights(prediction)
-    image_width = prediction.image_width or prediction.column_width * weights.shape[1]
-    pixels = (np.arange(width) + 0.5) * image_width / width
+    weights = prediction.attention
+    pixels = (np.arange(width) + 0.5) * prediction.image_width / width
     columns = (np.arange(weights.shape[1]) + 0.5) * prediction.column_width
     rows = [np.interp(pixels, columns, row / max(float(row.max()), 1e-9)) for row in weights]
-    return np.asarray(rows, np.float32).reshape(len(rows), width)
+    return np.asarray(rows, np.float32)
 
 
 def padding_share(prediction: Prediction) -> np.ndarray:
     """Return the share of each step's attention that is on padding: float32 (T,), 0 to 1."""
-    weights = _weights(prediction)
-    if not prediction.image_width:
-        return np.zeros(len(weights), np.float32)
-    inside = prediction.image_width / (prediction.column_width or 1.0) - np.arange(weights.shape[1])
+    weights = prediction.attention
+    inside = prediction.image_width / prediction.column_width - np.arange(weights.shape[1])
     total = np.maximum(weights.sum(axis=1), 1e-9)
     return ((weights * (1.0 - inside.clip(0.0, 1.0))).sum(axis=1) / total).astype(np.float32)
 
 
-def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int | None, room: float) -> None:
-    """Draw one cell per character from the left edge, cell `current` marked; a long text scrolls."""
+def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int, room: float) -> None:
+    """Draw a cell per character from the left edge, with cell `current` marked; scroll a long text."""
     glyphs = [glyph(char) for char in text]
     widths = np.array([max(12.0, font.getlength(piece)) + 8 for piece, font in glyphs])
     right = np.cumsum(widths)
     left = right - widths
-    start = stop = 0
-    if text:
-        start = int((left + room - 24 < right[current or 0]).sum())
-        stop = int((right <= left[start] + room - 24).sum())
+    start = int((left + room - 24 < right[current]).sum())
+    stop = int((right <= left[start] + room - 24).sum())
     order, more_left, more_right = range(start, stop), start > 0, stop < len(text)
     if is_rtl(text):
         order, more_left, more_right = order[::-1], more_right, more_left
@@ -81,7 +67,7 @@ def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int | None, room:
         if i == current:
             draw.rounded_rectangle((x, 3, x + widths[i] - 2, CAPTION_HEIGHT - 5), 4, MARK, INK)
         piece, font = glyphs[i]
-        ink = INK if current in (i, None) else FAINT
+        ink = INK if i == current else FAINT
         draw.text((x + widths[i] / 2 - 1, 30), piece, ink, font, anchor="ms")
         x += widths[i]
     if more_right:
@@ -109,14 +95,13 @@ def _curve(weights: np.ndarray, edges: tuple[float, float] | None) -> Image.Imag
 
 def _step_picture(image: Image.Image, prediction: Prediction, step: int, weights: np.ndarray) -> Image.Image:
     """Draw the image with the attention of one step over it and as a curve below: (H + CURVE_HEIGHT, W)."""
-    row = weights[step] if step < len(weights) else np.zeros(image.width, np.float32)
     edges = None
-    if step < len(prediction.characters) and prediction.image_width:
+    if step < len(prediction.characters):
         character, scale = prediction.characters[step], image.width / prediction.image_width
         edges = (character.x0 * scale, min(character.x1 * scale, image.width))
     picture = Image.new("RGB", (image.width, image.height + CURVE_HEIGHT), PAPER)
-    picture.paste(_heated(image, row) if step < len(weights) else image)
-    picture.paste(_curve(row, edges), (0, image.height))
+    picture.paste(_heated(image, weights[step]))
+    picture.paste(_curve(weights[step], edges), (0, image.height))
     return picture
 
 
@@ -124,27 +109,20 @@ def _frame(image: Image.Image, prediction: Prediction, step: int, weights: np.nd
     width = max(image.width, MIN_CANVAS)
     canvas = Image.new("RGB", (width, CAPTION_HEIGHT + image.height + CURVE_HEIGHT), PAPER)
     draw = ImageDraw.Draw(canvas)
-    text = "".join(character.char for character in prediction.characters)
-    if step < len(text):
-        _draw_cells(draw, text, step, width - 56)
-        draw_note(draw, (width - 6, 30), f"{prediction.characters[step].confidence:.0%}", "rs")
-    else:
-        _draw_cells(draw, text, None, width - 130)
-        draw_note(draw, (width - 6, 30), "end of text" if text else "nothing read", "rs")
+    note = "nothing read"
+    if prediction.characters:
+        _draw_cells(draw, "".join(character.char for character in prediction.characters), step, width - 56)
+        note = f"{prediction.characters[step].confidence:.0%}"
+    draw_note(draw, (width - 6, 30), note, "rs")
     picture = _step_picture(image, prediction, step, weights)
     canvas.paste(picture, ((width - image.width) // 2, CAPTION_HEIGHT))
     return canvas
 
 
-def overlay_frames(sample: Sample, *, end: bool = False) -> list[Image.Image]:
-    """Draw one picture per read character: the image, the attention of the step, the text.
+def overlay_frames(sample: Sample) -> list[Image.Image]:
+    """Draw one RGB picture per read character: the image, the attention of the step, the text.
 
-    Args:
-      sample: the image with its prediction.
-      end: also draw the EOS step. An empty text always has that frame.
-
-    Returns:
-      RGB images of the same size.
+    An empty text has one frame, that of EOS.
 
     Raises:
       ImageError: Pillow cannot decode the image.
@@ -152,9 +130,8 @@ def overlay_frames(sample: Sample, *, end: bool = False) -> list[Image.Image]:
     prediction = sample.prediction
     image = fit_image(load_image(sample.image, sample.name), 96, 360, 1280)
     weights = pixel_weights(prediction, image.width)
-    num_chars = len(prediction.characters)
-    has_end = end and len(weights) > num_chars
-    return [_frame(image, prediction, i, weights) for i in range(max(1, num_chars + has_end))]
+    num_frames = max(1, len(prediction.characters))
+    return [_frame(image, prediction, step, weights) for step in range(num_frames)]
 
 
 def attention_sheet(sample: Sample) -> Image.Image:
@@ -167,16 +144,15 @@ def attention_sheet(sample: Sample) -> Image.Image:
     image = fit_image(load_image(sample.image, sample.name), 48, 96, 1280)
     weights = pixel_weights(prediction, image.width)
     padding = padding_share(prediction)
-    num_rows = max(1, len(prediction.characters), len(weights))
     header, row_height = 100, image.height + CURVE_HEIGHT + 8
     width = max(MIN_CANVAS, GUTTER + image.width + 8)
-    canvas = Image.new("RGB", (width, header + num_rows * row_height), PAPER)
+    canvas = Image.new("RGB", (width, header + len(weights) * row_height), PAPER)
     draw = ImageDraw.Draw(canvas)
     _draw_header(draw, sample, width)
-    for step in range(num_rows):
+    for step in range(len(weights)):
         top = header + step * row_height
         canvas.paste(_step_picture(image, prediction, step, weights), (GUTTER, top))
-        _draw_gutter(draw, prediction, step, top, padding)
+        _draw_gutter(draw, prediction, step, top, padding[step])
     return canvas
 
 
@@ -189,44 +165,36 @@ def _draw_header(draw: ImageDraw.ImageDraw, sample: Sample, width: int) -> None:
     draw_note(draw, (8, 90), "black bar: the character's position")
 
 
-def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, top: int, padding: np.ndarray) -> None:
+def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, top: int, padding: float) -> None:
     if step < len(prediction.characters):
         character = prediction.characters[step]
         piece, font = glyph(character.char)
         draw.text((34, top + 34), piece, INK, font, anchor="ms")
         draw_note(draw, (GUTTER - 8, top + 34), f"{character.confidence:.0%}", "rs")
     else:
-        draw_note(draw, (8, top + 34), "end of text" if len(padding) else "nothing read")
-    if step < len(padding) and padding[step] > MIN_PADDING_SHARE:
-        draw_note(draw, (8, top + 56), f"off image: {padding[step]:.0%}")
+        draw_note(draw, (8, top + 34), "end of text")
+    if padding > MIN_PADDING_SHARE:
+        draw_note(draw, (8, top + 56), f"off image: {padding:.0%}")
 
 
-def attention_map(prediction: Prediction, width: int, row_height: int = 6) -> bytes | None:
-    """Draw all steps as a PNG, a row per step, transparent where attention is low; None without attention.
-
-    Args:
-      prediction: what was read, T steps.
-      width: of the picture in pixels; its columns match those of the image at this width.
-      row_height: pixels per step; the picture is T * row_height high.
-    """
+def attention_map(prediction: Prediction, width: int) -> bytes:
+    """Draw all steps as a PNG `width` pixels wide, a row per step, transparent where attention is low."""
     weights = pixel_weights(prediction, width)  # (T, W)
-    if not weights.size:
-        return None
     pixels = np.empty((*weights.shape, 4), np.uint8)
     pixels[..., :3] = HEAT
     pixels[..., 3] = (weights * 255).round()
-    return encode_image(Image.fromarray(pixels.repeat(row_height, axis=0)), "PNG")
+    return encode_image(Image.fromarray(pixels.repeat(MAP_ROW_HEIGHT, axis=0)), "PNG")
 
 
 def _safe_part(text: str, max_bytes: int = 60) -> str:
-    """Return the letters, digits and marks of `text`, at most `max_bytes` of UTF-8; others become `_`."""
+    """Replace all but letters, digits and marks of `text` with `_`; keep at most `max_bytes` of UTF-8."""
     chars = [c if c.isalnum() or unicodedata.category(c).startswith("M") else "_" for c in normalise(text)]
     squeezed = re.sub("_+", "_", "".join(chars)).strip("_")
     return squeezed.encode()[:max_bytes].decode(errors="ignore")
 
 
 def folder_name(sample: Sample) -> str:
-    """Return a unique folder name for a sample that any file system accepts: file, label, and a digest.
+    """Return a unique folder name for a sample, valid on any file system: file name, label and digest.
 
     The digest covers name, label and image, so the same sample always gets the same folder.
     """
@@ -241,27 +209,11 @@ def folder_name(sample: Sample) -> str:
     return "-".join(part for part in parts if part)
 
 
-def attention_files(sample: Sample) -> dict[str, bytes]:
-    """Return the contents of the files of one sample: its pictures, and `word.txt` with its text and its label.
-
-    Raises:
-      ImageError: Pillow cannot decode the image.
-    """
-    first, *others = overlay_frames(sample)
-    animated = {"save_all": True, "append_images": others, "duration": FRAME_MILLISECONDS, "loop": 0}
-    words = f"{sample.prediction.text}\n{sample.label}\n"
-    return {
-        "attention.gif": encode_image(first, "GIF", **animated),
-        "attention.png": encode_image(attention_sheet(sample), "PNG"),
-        "word.txt": words.encode(errors="backslashreplace"),
-    }
-
-
 def write_visualization(sample: Sample, output_dir: str | os.PathLike) -> str:
     """Write `attention.gif`, `attention.png` and `word.txt` of one sample.
 
     They go to `correct/<name>/` or `incorrect/<name>/` under `output_dir`. Files of the same sample from an earlier
-    run are replaced, also if the verdict changed.
+    run are replaced, even if the verdict changed.
 
     Returns:
       The folder.
@@ -272,20 +224,21 @@ def write_visualization(sample: Sample, output_dir: str | os.PathLike) -> str:
     """
     verdicts = ("correct", "incorrect") if sample.correct else ("incorrect", "correct")
     folder, other = (os.path.join(output_dir, verdict, folder_name(sample)) for verdict in verdicts)
-    pictures = attention_files(sample)
+    first, *others = overlay_frames(sample)
+    animated = {"save_all": True, "append_images": others, "duration": FRAME_MILLISECONDS, "loop": 0}
+    words = f"{sample.prediction.text}\n{sample.label}\n"
+    contents = {
+        "attention.gif": encode_image(first, "GIF", **animated),
+        "attention.png": encode_image(attention_sheet(sample), "PNG"),
+        "word.txt": words.encode(errors="backslashreplace"),
+    }
     with files.writing(folder, advice="Choose another --output-dir."):
         files.make_folder(folder)
-        for name, data in pictures.items():
+        for name, data in contents.items():
             files.write(os.path.join(folder, name), data)
-        _remove_files(other, pictures)
+        if files.is_folder(other):
+            for name in contents.keys() & files.names_in(other):
+                files.remove(os.path.join(other, name))
+            if not files.names_in(other):
+                files.remove(other)
     return folder
-
-
-def _remove_files(folder: str, names: Iterable[str]) -> None:
-    """Remove these files, and the folder if it is then empty."""
-    if not files.is_folder(folder):
-        return
-    for name in set(files.names_in(folder)) & set(names):
-        files.remove(os.path.join(folder, name))
-    if not files.names_in(folder):
-        files.remove(folder)

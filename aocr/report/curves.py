@@ -17,7 +17,7 @@ COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80))
 
 @dataclass(frozen=True)
 class Point:
-    """The state of a training at one check. Without validation its scores are NaN."""
+    """The state of a training at one check; without validation, the scores are NaN."""
 
     step: int
     """Number of steps done."""
@@ -41,7 +41,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _panel(draw: ImageDraw.ImageDraw, top: int, steps: list[int], lines: dict[str, list[float]], high: float, as_rate):
-    """Draw one set of axes from 0 to `high`, its lines, and their names at the right."""
+    """Draw one set of axes from 0 to `high`, with its curves and their names on the right."""
     font = ImageFont.load_default(13)
     bottom, right = top + PANEL_HEIGHT, WIDTH - RIGHT
     last = max(steps[-1], 1)
@@ -72,7 +72,7 @@ def _panel(draw: ImageDraw.ImageDraw, top: int, steps: list[int], lines: dict[st
 
 
 def draw_curves(points: Sequence[Point]) -> bytes:
-    """Draw training and validation loss, and validation word accuracy and CER, over the steps, as a PNG.
+    """Draw a PNG of training and validation loss, word accuracy and CER over the steps.
 
     Args:
       points: one or more, ordered by step.

@@ -12,7 +12,7 @@ from aocr.results import Prediction, Sample
 from aocr.text.metrics import edit_distance
 
 STAYED = 0.2
-"""A move shorter than this share of the image's median move counts as standing still."""
+"""A move shorter than this share of the image's median move counts as staying in place."""
 SKIPPED = 3.0
 """A move longer than this many median moves counts as a skip."""
 NUM_LENGTHS = 8
@@ -22,11 +22,11 @@ class Drift(NamedTuple):
     """How attention moved from character to character in one image, or in several if added."""
 
     moves: int = 0
-    """Number of moves, one less than the characters."""
+    """Number of moves from one character to the next."""
     backward: int = 0
     """Moves against the writing direction."""
     stayed: int = 0
-    """Moves that stood still: something may have been read twice."""
+    """Moves of almost no length: something may have been read twice."""
     skipped: int = 0
     """Moves much longer than usual: something may not have been read."""
 
@@ -40,18 +40,16 @@ class Drift(NamedTuple):
 
 def attention_centres(prediction: Prediction) -> np.ndarray:
     """Return the centre of attention of each character, in memory columns: (number of characters,)."""
-    if prediction.attention is None:
-        return np.zeros(0)
     weights = np.asarray(prediction.attention, np.float64)[: len(prediction.characters)]
-    return weights @ np.arange(weights.shape[1]) / np.maximum(weights.sum(1), 1e-9) if len(weights) else np.zeros(0)
+    return weights @ np.arange(weights.shape[1]) / np.maximum(weights.sum(1), 1e-9)
 
 
 def attention_drift(prediction: Prediction, direction: int = 1) -> Drift:
-    """Count how attention moved over one image.
+    """Count the moves of attention over one image, by kind.
 
     Args:
       prediction: with its attention.
-      direction: 1 for a script that is written to the right, -1 to the left.
+      direction: 1 for a script written from left to right, -1 from right to left.
     """
     moves = np.diff(attention_centres(prediction)) * direction
     if not len(moves):

@@ -1,4 +1,4 @@
-"""Text of any script in the fonts of this system; characters without a font are drawn as code points."""
+"""Draw text of any script in this system's fonts; characters without a font appear as code points."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _font_rank(path: str) -> tuple:
 
 @functools.cache
 def _font_files() -> tuple[str, ...]:
-    """Return the font files of this system, plain upright ones first; "" is Pillow's built-in font."""
+    """Return the font files of this system, plain upright ones first, then "" for Pillow's built-in font."""
     walks = (entry for folder in FONT_FOLDERS for entry in os.walk(os.path.expanduser(folder)))
     paths = (os.path.join(root, name) for root, _, names in walks for name in names)
     return (*sorted((path for path in paths if path.lower().endswith((".ttf", ".otf", ".ttc"))), key=_font_rank), "")
@@ -52,7 +52,7 @@ def _covers(path: str, chars: str) -> bool:
 
 @functools.cache
 def _font_file(chars: str) -> str | None:
-    """Return the first font that has all of `chars`; None: no font has them."""
+    """Return the first font that has all of `chars`, or None if there is none."""
     return next((path for path in _font_files() if chars.isprintable() and _covers(path, chars)), None)
 
 
@@ -80,7 +80,7 @@ def _runs(text: str) -> list[tuple[str, ImageFont.FreeTypeFont]]:
 
 
 def is_rtl(text: str) -> bool:
-    """Whether the first character of `text` with a direction is written from right to left."""
+    """Whether the first character of `text` that has a writing direction is right-to-left."""
     directions = (unicodedata.bidirectional(char) for char in text)
     return next((direction for direction in directions if direction in ("L", "R", "AL")), "L") != "L"
 

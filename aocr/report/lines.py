@@ -13,7 +13,7 @@ from aocr.results import EvalReport, Prediction, Sample
 from aocr.text.metrics import upstream_score
 
 NUM_NAMED = 5
-"""Number of left-out items that are named."""
+"""Maximum number of left-out items to name in warnings."""
 
 
 def pluralise(number: int, noun: str) -> str:
@@ -22,13 +22,7 @@ def pluralise(number: int, noun: str) -> str:
 
 
 def warn_of(log: logging.Logger, reasons: Sequence[str], what: str) -> None:
-    """Warn of left-out items: the first few by name, then their number.
-
-    Args:
-      log: the logger.
-      reasons: name and reason of each item.
-      what: what they are, such as `images left out`.
-    """
+    """Warn of left-out items: log the first few `reasons`, then the total with the noun `what`."""
     for reason in reasons[:NUM_NAMED]:
         log.warning("%s", reason)
     if len(reasons) > NUM_NAMED:
@@ -36,12 +30,12 @@ def warn_of(log: logging.Logger, reasons: Sequence[str], what: str) -> None:
 
 
 def _field(text: str) -> str:
-    """Escape what would break a line of fields; a backslash is doubled, so that this can be reversed."""
+    """Escape what would break a line of fields, reversibly: a backslash is doubled."""
     return escape_control(text.replace("\\", "\\\\"))
 
 
 def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
-    """Format a line: `path TAB text TAB confidence`, then TAB text TAB confidence of each alternative.
+    """Format fields separated by TAB: path, text, confidence, then text and confidence of each alternative.
 
     If the confidence is below `min_confidence`, a field `unsure` precedes the alternatives.
     """
@@ -58,11 +52,8 @@ def prediction_json(
 ) -> str:
     """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives.
 
-    Args:
-      path: of the image.
-      prediction: what was read.
-      attention: also include the weights, a list of columns for each step, and the width of a column in pixels.
-      min_confidence: threshold of the field `sure`; None: omit it.
+    `attention` adds the weights, a list of columns for each step, and the width of a column in pixels.
+    `min_confidence` adds the field `sure`: whether the confidence reaches it.
     """
     value = {
         "path": path,

@@ -1,4 +1,4 @@
-"""The HTML report of a scored dataset: scores, confusions, misses with their attention."""
+"""An HTML page about a model on a dataset: scores, confusions, misses with their attention."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import base64
 import html
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib import resources
+from string import Template
 
 from aocr import files
 from aocr.errors import ImageError
@@ -19,14 +21,15 @@ from aocr.text.metrics import normalised_edit_distance
 MAX_MISSES = 200
 MAX_CONFUSIONS = 30
 NUM_BINS = 20
+BARS_HEIGHT = 160
+"""Height of the histogram on the page, in pixels."""
 
 
-def align(label: str, text: str) -> list[tuple[str, str, str]]:
+def align(label: str, text: str) -> list[tuple[str, str]]:
     """Align a label with a text at minimum edit distance.
 
     Returns:
-      (operation, label character, text character) in order. Operations: `equal`, `replace`, `delete` (the text
-      character is empty), `insert` (the label character is empty).
+      Pairs (label character, text character) in order; one is empty where the other string has an extra character.
     """
     rows = [list(range(len(text) + 1))]
     for i, a in enumerate(label, 1):
@@ -34,54 +37,36 @@ def align(label: str, text: str) -> list[tuple[str, str, str]]:
         for j, b in enumerate(text, 1):
             row.append(min(rows[-1][j - 1] + (a != b), rows[-1][j] + 1, row[-1] + 1))
         rows.append(row)
-    steps, i, j = [], len(label), len(text)
+    pairs, i, j = [], len(label), len(text)
     while i or j:
         if i and j and rows[i][j] == rows[i - 1][j - 1] + (label[i - 1] != text[j - 1]):
             i, j = i - 1, j - 1
-            steps.append(("equal" if label[i] == text[j] else "replace", label[i], text[j]))
+            pairs.append((label[i], text[j]))
         elif i and rows[i][j] == rows[i - 1][j] + 1:
             i -= 1
-            steps.append(("delete", label[i], ""))
+            pairs.append((label[i], ""))
         else:
             j -= 1
-            steps.append(("insert", "", text[j]))
-    return steps[::-1]
+            pairs.append(("", text[j]))
+    return pairs[::-1]
 
 
 def confusions(samples: Sequence[Sample]) -> Counter:
-    """Count the (label character, read character) pairs of all errors; empty if one is missing."""
-    counts: Counter = Counter()
-    for sample in samples:
-        if not sample.correct:
-            counts.update((a, b) for kind, a, b in align(sample.label, sample.prediction.text) if kind != "equal")
-    return counts
+    """Count the (label character, read character) pairs of all errors; a missing character is empty."""
+    pairs = (pair for s in samples if not s.correct for pair in align(s.label, s.prediction.text))
+    return Counter((a, b) for a, b in pairs if a != b)
 
 
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1c1e21;--faint:#62676d;--paper:#fff;--line:#dfe2e6;--good:#2a7d4f;--bad:#b3261e;
---tint:#fbe3e1}
-@media (prefers-color-scheme:dark){:root{--ink:#e6e8ea;--faint:#9aa0a6;--paper:#17191c;--line:#33373c;--good:#6fcf97;
---bad:#ff8a80;--tint:#4a2320}}
-body{font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:var(--paper);max-width:62rem;margin:2rem auto;
-padding:0 1rem}
-h1{font-size:1.4rem;overflow-wrap:anywhere}h2{font-size:1.1rem;margin-top:2.2rem}
-table{border-collapse:collapse}td,th{padding:.3rem .8rem .3rem 0;text-align:left;vertical-align:top}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-.miss{border-top:1px solid var(--line);padding:.8rem 0;overflow-x:auto}
-.miss img{display:block;max-width:100%;height:auto}.miss img.map{margin:2px 0 6px;image-rendering:pixelated}
-.word{font:1.15rem ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
-.side{color:var(--faint);display:inline-block;min-width:4rem;font-size:.85rem}
-.where{color:var(--faint);font-size:.85rem;overflow-wrap:anywhere}
-mark{background:var(--tint);color:var(--bad);border-bottom:2px solid var(--bad)}
-mark.gap{border-bottom-style:dotted}
-rect.good{fill:var(--good)}rect.bad{fill:var(--bad)}svg text{fill:var(--faint);font-size:11px}
-.note{color:var(--faint)}
-"""
+def worst_first(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the misses in descending order of distance from the label, then of confidence."""
+    misses = [s for s in samples if not s.correct]
+    misses.sort(key=lambda s: (-normalised_edit_distance(s.prediction.text, s.label), -s.prediction.confidence))
+    return misses
 
 
-def _image_tag(data: bytes, kind: str, css: str, alt: str) -> str:
+def _image_tag(data: bytes, css: str, alt: str) -> str:
     source = base64.b64encode(data).decode()
-    return f'<img class="{css}" alt="{html.escape(alt)}" src="data:image/{kind};base64,{source}">'
+    return f'<img class="{css}" alt="{html.escape(alt)}" src="data:image/png;base64,{source}">'
 
 
 def _pictures(sample: Sample) -> str:
@@ -90,19 +75,18 @@ def _pictures(sample: Sample) -> str:
         image = fit_image(load_image(sample.image, sample.name), 48, 96, 900)
     except ImageError:
         return '<p class="note">(the image is not available)</p>'
-    parts = [_image_tag(encode_image(image, "PNG"), "png", "picture", f"image of {sample.name}")]
-    strip = attention_map(sample.prediction, image.width)
-    if strip:
-        parts.append(_image_tag(strip, "png", "map", "attention: a row per character, dark where it is high"))
-    return "".join(parts)
+    attention = attention_map(sample.prediction, image.width)
+    about = "attention: a row per character, dark where it is high"
+    picture = _image_tag(encode_image(image, "PNG"), "picture", f"image of {sample.name}")
+    return picture + _image_tag(attention, "map", about)
 
 
-def _marked(steps: list[tuple[str, str, str]], side: int) -> str:
-    """Return one side of an alignment with differences and gaps marked, as HTML; side 1: the label, 2: the text."""
+def _marked(pairs: list[tuple[str, str]], side: int) -> str:
+    """Return one side of an alignment as HTML, differences and gaps marked; side 0 is the label, 1 the text."""
     parts = []
-    for step in steps:
-        char = html.escape(step[side])
-        if step[0] == "equal":
+    for pair in pairs:
+        char = html.escape(pair[side])
+        if pair[0] == pair[1]:
             parts.append(char)
         elif char:
             parts.append(f"<mark>{char}</mark>")
@@ -112,25 +96,25 @@ def _marked(steps: list[tuple[str, str, str]], side: int) -> str:
 
 
 def _miss(sample: Sample, direction: int) -> str:
-    steps = align(sample.label, sample.prediction.text)
+    pairs = align(sample.label, sample.prediction.text)
     drift = attention_drift(sample.prediction, direction)
     about = f"confidence {sample.prediction.confidence:.1%}; attention: {drift}"
     return (
         f'<div class="miss">{_pictures(sample)}'
-        f'<div><span class="side">label</span><bdi class="word">{_marked(steps, 1)}</bdi></div>'
-        f'<div><span class="side">read</span><bdi class="word">{_marked(steps, 2)}</bdi></div>'
+        f'<div><span class="side">label</span><bdi class="word">{_marked(pairs, 0)}</bdi></div>'
+        f'<div><span class="side">read</span><bdi class="word">{_marked(pairs, 1)}</bdi></div>'
         f'<div class="where">{html.escape(sample.name)}, {about}</div></div>'
     )
 
 
-def worst_first(samples: Sequence[Sample]) -> list[Sample]:
-    """Return the misses by their distance from the label, then by confidence, descending."""
-
-    def badness(sample: Sample) -> tuple[float, float]:
-        text = sample.prediction.text
-        return -normalised_edit_distance(text, sample.label), -sample.prediction.confidence
-
-    return sorted((s for s in samples if not s.correct), key=badness)
+def _misses(samples: Sequence[Sample], direction: int) -> str:
+    """Return the misses, worst first, as HTML."""
+    if not samples:
+        return "<p>None: every image was read correctly.</p>"
+    legend = '<p class="note">Below each image: a row per read character, dark where attention is high.</p>'
+    num_more = len(samples) - MAX_MISSES
+    note = f'<p class="note">{num_more} more misses are not shown.</p>' if num_more > 0 else ""
+    return legend + "".join(_miss(sample, direction) for sample in samples[:MAX_MISSES]) + note
 
 
 def _table(kinds: str, rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
@@ -152,38 +136,28 @@ def _confusion_table(samples: Sequence[Sample]) -> str:
         return f"<code>{html.escape(char)}</code> U+{ord(char):04X}" if char else "<em>nothing</em>"
 
     rows = ((cell(a), cell(b), f"{count:,}") for (a, b), count in counts.most_common(MAX_CONFUSIONS))
-    more = len(counts) - MAX_CONFUSIONS
-    note = f'<p class="note">and {more} rarer ones</p>' if more > 0 else ""
+    num_more = len(counts) - MAX_CONFUSIONS
+    note = f'<p class="note">and {num_more} rarer ones</p>' if num_more > 0 else ""
     return f"<h2>Confused characters</h2>{_table('ttn', rows, ('label', 'read', 'times'))}{note}"
 
 
-def _histogram(samples: Sequence[Sample]) -> str:
-    """Return a histogram of the confidence of correct and wrong readings, as SVG."""
-    right, wrong = [0] * NUM_BINS, [0] * NUM_BINS
-    for sample in samples:
-        index = min(NUM_BINS - 1, int(sample.prediction.confidence * NUM_BINS))
-        (right if sample.correct else wrong)[index] += 1
-    top = max(1, *(a + b for a, b in zip(right, wrong, strict=True)))
-    width, height, bars = 32, 160, []
-    for i, (good, bad) in enumerate(zip(right, wrong, strict=True)):
-        x, tall, red = 40 + i * width, height * good / top, height * bad / top
-        about = f"<title>{i / NUM_BINS:.0%} to {(i + 1) / NUM_BINS:.0%}: {good} right, {bad} wrong</title>"
+def _bars(samples: Sequence[Sample]) -> tuple[str, int]:
+    """Return SVG bars of correct and wrong readings by confidence, and the height of the highest bar.
+
+    The unit of x is the distance between bars, the unit of y is one image.
+    """
+    counts = Counter((min(NUM_BINS - 1, int(s.prediction.confidence * NUM_BINS)), s.correct) for s in samples)
+    most_images = 1
+    bars = []
+    for i in range(NUM_BINS):
+        right, wrong = counts[i, True], counts[i, False]
+        most_images = max(most_images, right + wrong)
+        about = f"<title>{i / NUM_BINS:.0%} to {(i + 1) / NUM_BINS:.0%}: {right} right, {wrong} wrong</title>"
         bars.append(
-            f'<g>{about}<rect class="good" x="{x}" y="{10 + height - tall:.1f}" width="28" height="{tall:.1f}"/>'
+            f'<g>{about}<rect class="good" x="{i}" width=".875" height="{right}"/>'
+            f'<rect class="bad" x="{i}" y="{right}" width=".875" height="{wrong}"/></g>'
         )
-        bars.append(f'<rect class="bad" x="{x}" y="{10 + height - tall - red:.1f}" width="28" height="{red:.1f}"/></g>')
-    ticks = "".join(
-        f'<text x="{40 + i * width * NUM_BINS / 4:.0f}" y="{height + 28}" text-anchor="middle">{i / 4:.0%}</text>'
-        for i in range(5)
-    )
-    axis = (
-        f'<text x="34" y="20" text-anchor="end">{top}</text><text x="34" y="{height + 10}" text-anchor="end">0</text>'
-    )
-    box = f"0 0 {60 + NUM_BINS * width} {height + 36}"
-    about = 'width="100%" role="img" aria-label="histogram of confidence"'
-    svg = f'<svg viewBox="{box}" {about}>{axis}{"".join(bars)}{ticks}</svg>'
-    legend = "Number of images by confidence: correct ones (green), wrong ones on top (red)."
-    return f"<h2>Confidence</h2><p>{legend}</p>{svg}"
+    return "".join(bars), most_images
 
 
 def _length_table(samples: Sequence[Sample]) -> str:
@@ -194,7 +168,7 @@ def _length_table(samples: Sequence[Sample]) -> str:
     return f"<h2>Errors by length of the label</h2>{_table('nnn', cells, ('characters', 'images', 'CER'))}"
 
 
-def _drift_table(samples: Sequence[Sample], direction: int) -> str:
+def _moves_table(samples: Sequence[Sample], direction: int) -> str:
     """Return a table of attention moves that were not forward, as HTML."""
     drifts = [attention_drift(s.prediction, direction) for s in samples]
     total = sum(drifts, Drift())
@@ -214,31 +188,26 @@ def _drift_table(samples: Sequence[Sample], direction: int) -> str:
     return f"<h2>Attention moves</h2>{about}{table}"
 
 
-def html_page(report: EvalReport, samples: Sequence[Sample], title: str) -> str:
-    """Return a self-contained page: scores, histogram of confidence, confusions, misses with their attention."""
-    misses, direction = worst_first(samples), writing_direction(samples)
-    table = _table("tn", ((html.escape(name), html.escape(value)) for name, value in scores(report)))
-    listed = "".join(_miss(sample, direction) for sample in misses[:MAX_MISSES])
-    more = len(misses) - MAX_MISSES
-    note = f'<p class="note">{more} more misses are not shown.</p>' if more > 0 else ""
-    legend = '<p class="note">Below each image: a row per read character, dark where attention is high.</p>'
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head>{head}<title>{html.escape(title)}</title>'
-        f"<style>{_STYLE}</style></head>"
-        f"<body><h1>{html.escape(title)}</h1>{table}"
-        f"{_histogram(samples)}{_length_table(samples)}{_drift_table(samples, direction)}{_confusion_table(samples)}"
-        f"<h2>Misses, the worst first ({len(misses)})</h2>"
-        f"{legend if misses else '<p>None: every image was read correctly.</p>'}{listed}{note}</body></html>\n"
-    )
-
-
 def write_html_report(path: str, report: EvalReport, samples: Sequence[Sample], title: str) -> None:
-    """Write the page of `html_page` atomically.
+    """Write a self-contained page: scores, histogram of confidence, confusions, misses with their attention.
 
     Raises:
       AocrError: the file cannot be written.
     """
-    page = html_page(report, samples, title).encode(errors="backslashreplace")
+    misses, direction = worst_first(samples), writing_direction(samples)
+    bars, most_images = _bars(samples)
+    template = Template(resources.files("aocr.report").joinpath("page.html").read_text("utf-8"))
+    page = template.substitute(
+        title=html.escape(title),
+        scores=_table("tn", ((html.escape(name), html.escape(value)) for name, value in scores(report))),
+        bars=bars,
+        most_images=most_images,
+        image_height=BARS_HEIGHT / most_images,
+        lengths=_length_table(samples),
+        moves=_moves_table(samples, direction),
+        confusions=_confusion_table(samples),
+        num_misses=len(misses),
+        misses=_misses(misses, direction),
+    )
     with files.writing(path):
-        files.write(path, page)
+        files.write(path, page.encode(errors="backslashreplace"))

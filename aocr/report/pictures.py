@@ -12,11 +12,11 @@ from aocr.errors import ImageError
 from aocr.files import one_line
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""Image formats that are read, by Pillow's names; of its forty others, EPS would start Ghostscript."""
+"""Pillow's names of the image formats to read. Its forty others are disabled; EPS would start Ghostscript."""
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Open an image from a stranger as `Image.open` does, but only of one of the `FORMATS`."""
+    """Open an untrusted image like `Image.open`, but only if it has one of the `FORMATS`."""
     return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
@@ -31,7 +31,7 @@ def load_image(data: bytes, name: str) -> Image.Image:
             image.load()
             return flat_image(image).convert("RGB")
     except Exception as error:  # Pillow raises nearly anything for a damaged file
-        reason = one_line(error) if data else "it has no bytes"
+        reason = one_line(error) if data else "it is empty"
         raise ImageError(name, f"cannot decode the image: {reason}. Save it again as PNG or JPEG.") from error
 
 
@@ -64,7 +64,7 @@ def flat_image(image: Image.Image) -> Image.Image:
 
 
 def fit_image(image: Image.Image, min_height: int, max_height: int, max_width: int) -> Image.Image:
-    """Scale a small image up by a whole factor to `min_height`, a large one down to the maxima (pixels)."""
+    """Enlarge a small image to `min_height` by an integer factor; shrink a large one to the maxima (pixels)."""
     width, height = image.size
     factor = min(math.ceil(min_height / height), max(1, max_width // width))
     if factor > 1:
@@ -75,7 +75,7 @@ def fit_image(image: Image.Image, min_height: int, max_height: int, max_width: i
 
 
 def encode_image(image: Image.Image, kind: str, **options) -> bytes:
-    """Encode an image as a file of that kind (`PNG`, `GIF`, ...)."""
+    """Encode an image in a format of Pillow (`PNG`, `GIF`, ...)."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""`aocr serve` and `aocr label`: the reader behind HTTP, and pages in a browser. Needs the extra `serve`."""
+"""`aocr serve` and `aocr label`: reading over HTTP, and pages for a browser. Needs the extra `serve`."""
 
 from aocr.errors import AocrError
 

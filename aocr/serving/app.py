@@ -1,4 +1,4 @@
-"""`aocr serve`: TensorFlow Serving's REST API, the richer route `/read`, and a page to try a model on."""
+"""`aocr serve`: TensorFlow Serving's REST API, the richer route `/read`, and a page for trying a model."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 from aiohttp import web
 from PIL import Image
@@ -30,14 +29,12 @@ log = logging.getLogger("aocr")
 
 MAX_BYTES = 32 << 20
 """Size limit of a request's body."""
-MAX_PIXELS = 20_000_000
-"""Size limit of an image."""
 RELOAD_SECONDS = 2.0
 """How often the server checks for newer versions."""
 
 
 class Service:
-    """The models (the first is the default), lexicons by name, and handlers of `aocr serve`."""
+    """The request handlers of `aocr serve`, with its models (the first is the default) and its lexicons by name."""
 
     def __init__(self, models: Sequence[Model], lexicons: Mapping[str, tuple[str, ...]], batch_size: int):
         self.models, self.lexicons = {model.name: model for model in models}, lexicons
@@ -47,7 +44,7 @@ class Service:
         self._is_ready = True  # the models were loaded and have read an image
 
     def make_app(self, access: ServerAccess) -> web.Application:
-        """Make the server."""
+        """Create the web application."""
         app = make_app(access, read_page("read.html"), MAX_BYTES)
         name, number = "{name:[^/:]+}", r"{number:\d{1,18}}"
         add_get = app.router.add_get
@@ -66,12 +63,10 @@ class Service:
         return app
 
     async def _lifetime(self, app: web.Application) -> AsyncIterator[None]:
-        self._batcher.start()
-        reloading = asyncio.create_task(self._reload())
+        tasks = [asyncio.create_task(self._batcher.run()), asyncio.create_task(self._reload())]
         yield
-        reloading.cancel()
-        await self._batcher.stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for task in tasks:
+            task.cancel()
 
     async def _reload(self) -> None:
         while True:
@@ -82,38 +77,37 @@ class Service:
     async def _drain(self, app: web.Application) -> None:
         self._is_ready = False
 
-    async def _in_pool(self, call: Callable, *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *args)
-
     def model(self, name: str | None) -> Model:
-        """Return the model that a request names; if only one is served, any name will do."""
+        """Return the model that a request names; if only one is served, any name is accepted."""
         if name is None or len(self.models) == 1:
             return next(iter(self.models.values()))
         if name not in self.models:
             raise HTTPError(404, f"Model {name[:80]!r} does not exist. Available: {', '.join(self.models)}.")
         return self.models[name]
 
-    async def check(self, call: Callable, *args: Any) -> Any:
-        """Call a function that checks images, in a thread, and measure its time."""
+    async def _check(self, name: str, data: bytes) -> CanonicalImage | ImageError:
         start = time.perf_counter()
         try:
-            return await self._in_pool(call, *args)
-        except ImageError:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, canonical_image, data, name)
+        except ImageError as error:
             self.metrics.images["refused"] += 1
-            raise
+            return error
         finally:
             self.metrics.seconds["check"].observe(time.perf_counter() - start)
 
     async def read(
-        self, version: Version, images: Sequence[CanonicalImage], read_config: ReadConfig
-    ) -> list[Prediction]:
-        """Read checked images."""
-        is_default = read_config == ReadConfig()
-        reader = version.reader(read_config) if is_default else await self._in_pool(version.reader, read_config)
-        widths = [version.width(image.width, image.height) for image in images]
-        predictions = await self._batcher.read([image.data for image in images], widths, reader)
-        self.metrics.images["read"] += len(images)
-        return predictions
+        self, version: Version, images: Sequence[tuple[str, bytes]], read_config: ReadConfig
+    ) -> list[Prediction | ImageError]:
+        """Check and read images, given as (name, encoded image); the result of an invalid one is its ImageError."""
+        self._batcher.check_room(len(images))
+        reader = await asyncio.to_thread(version.reader, read_config)
+        # one task per image: those that have not started at the deadline are cancelled
+        checked = await asyncio.gather(*(self._check(name, data) for name, data in images))
+        valid = [image for image in checked if not isinstance(image, ImageError)]
+        widths = [version.width(image.width, image.height) for image in valid]
+        predictions = iter(await self._batcher.read([image.data for image in valid], widths, reader))
+        self.metrics.images["read"] += len(valid)
+        return [image if isinstance(image, ImageError) else next(predictions) for image in checked]
 
     def _version(self, request: web.Request) -> Version:
         return self.model(request.match_info["name"]).find(request.match_info.get("number"))
@@ -121,13 +115,17 @@ class Service:
     async def _predict(self, request: web.Request) -> web.Response:
         version = self._version(request)
         body = await request.read()
-        parsed, images = await self.check(_parse, body, version.config.channels)
+        parsed = await asyncio.to_thread(protocol.parse_request, body, version.config.channels)
         if parsed.pixels is not None:
-            num_images, height, width, _ = parsed.pixels.shape
+            num_images, height, width, _ = parsed.shape
             widths = [version.width(width, height)] * num_images
             predictions = await self._batcher.read(list(parsed.pixels), widths, version.read_pixels)
         else:
-            predictions = await self.read(version, images, ReadConfig())
+            predictions = []
+            for result in await self.read(version, parsed.images, ReadConfig()):
+                if isinstance(result, ImageError):
+                    raise result
+                predictions.append(result)
         dumps = partial(json.dumps, ensure_ascii=False)
         return web.json_response(protocol.answer(parsed, predictions), dumps=dumps)
 
@@ -156,18 +154,6 @@ class Service:
         self.metrics.requests[resource.canonical if resource else "none", response.status] += 1
 
 
-def _parse(body: bytes, channels: int) -> tuple[protocol.PredictRequest, list[CanonicalImage]]:
-    """Parse a request for predictions and check its images."""
-    parsed = protocol.parse_request(body)
-    if parsed.pixels is None:
-        return parsed, [canonical_image(image, parsed.name_of(i)) for i, image in enumerate(parsed.images)]
-    shape = parsed.shape
-    if len(shape) != 4 or shape[3] != channels or shape[1] * shape[2] > MAX_PIXELS:
-        reason = f"pixels must have the shape (batch, height, width, {channels}), up to {MAX_PIXELS:,} per image."
-        raise HTTPError(400, f"{parsed.key}: {reason}")
-    return parsed, []
-
-
 def serve(
     paths: Sequence[str],
     names: Sequence[str],
@@ -175,20 +161,15 @@ def serve(
     lexicons: Mapping[str, tuple[str, ...]],
     batch_size: int,
 ) -> None:
-    """Serve models until Ctrl-C or SIGTERM.
+    """Serve the models in `paths` until Ctrl-C or SIGTERM.
 
-    Args:
-      paths: of the models.
-      names: of the models in requests; empty: those of their folders.
-      access: where to listen and who may use the server.
-      lexicons: name -> texts that a request may select.
-      batch_size: largest batch.
+    Without `names`, each model is named after its folder.
 
     Raises:
-      ConfigError: two models have the same name, or the server cannot listen there.
+      ConfigError: two models have the same name, or the server cannot listen on the address.
       AocrError: a model cannot be loaded.
     """
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    Image.MAX_IMAGE_PIXELS = protocol.MAX_PIXELS
     with listening(access) as sockets:  # first: loading models takes seconds
         models = [Model(path, name, batch_size) for path, name in zip(paths, names or [""] * len(paths), strict=True)]
         used = [model.name for model in models]
@@ -196,5 +177,5 @@ def serve(
         if duplicates:
             raise ConfigError("--name", duplicates[0], "two models have this name. Give each its own --name.")
         for model in models:
-            log.info("%s, version %d: %s", model.name, model.version.number, model.version.description)
+            log.info("%s, version %d: %s", model.name, model.version.number, model.version.predictor.source)
         run_app(Service(models, lexicons, batch_size).make_app(access), sockets)

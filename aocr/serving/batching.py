@@ -1,4 +1,4 @@
-"""Dynamic batching: an image that comes alone is read at once; images that come meanwhile are read together."""
+"""Dynamic batching: while one batch is read, the images that arrive are collected for the next."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from aocr.serving.metrics import Metrics
 from aocr.serving.web import HTTPError
 
 CALL_PIXELS = 128
-"""Fixed cost of reading a batch, as the width of an image that takes as long to read."""
+"""Fixed cost of reading a batch, given as the width in pixels of an image that takes as long to read."""
 MAX_WAITING = 2048
-"""Limit of images that wait to be read; a request beyond it is refused."""
+"""Maximum number of images that wait to be read; requests beyond it are refused."""
 
 Read = Callable[[Sequence[Any]], list[Prediction]]
 
@@ -36,7 +36,7 @@ class _Waiting:
 def split_by_width(widths: Sequence[int], batch_size: int) -> list[range]:
     """Split images of descending widths into batches with little padding.
 
-    A new batch costs a call, and saves the rest the padding up to the wider images before.
+    A new batch costs a call, but its images need no padding to the width of the earlier ones.
     """
     batches, start = [], 0
     for i, width in enumerate(widths):
@@ -55,43 +55,28 @@ class Batcher:
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "aocr-read")
-        self._task: asyncio.Task | None = None
 
-    def start(self) -> None:
-        """Start reading. Call it in the event loop."""
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Stop, and refuse the images that still wait."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        for waiting in self._queue:
-            _settle(waiting, HTTPError(503, "The server is shutting down."))
-        self._thread.shutdown(wait=False)
+    def check_room(self, num_images: int) -> None:
+        """Raise an HTTPError if a request has too many images (413), or too many wait (429)."""
+        if num_images > MAX_WAITING:
+            raise HTTPError(413, f"A request may have up to {MAX_WAITING:,} images. Split it into several.")
+        if len(self._queue) + num_images > MAX_WAITING:
+            raise HTTPError(429, f"{len(self._queue)} images are waiting. Try again later, or send fewer at a time.")
 
     async def read(self, items: Sequence[Any], widths: Sequence[int], read: Read) -> list[Prediction]:
-        """Read images, together with others that wait for the same `read`.
+        """Read images of these widths, together with others that wait for the same `read`.
 
-        Args:
-          items: what `read` takes.
-          widths: in pixels, at the network's height.
-          read: called in a thread with the items of one batch, perhaps of several requests.
-
-        Raises:
-          HTTPError: too many images wait (429), or the request has too many (413).
+        `read` is called in a thread with a batch of items, perhaps of several requests. Raises as `check_room` does.
         """
-        if len(items) > MAX_WAITING:
-            raise HTTPError(413, f"A request may have up to {MAX_WAITING:,} images. Split it into several.")
-        if len(self._queue) + len(items) > MAX_WAITING:
-            raise HTTPError(429, f"{len(self._queue)} images are waiting. Try again later, or send fewer at a time.")
+        self.check_room(len(items))
         loop = asyncio.get_running_loop()
         waiting = [_Waiting(item, width, read, loop.create_future()) for item, width in zip(items, widths, strict=True)]
         self._queue.extend(waiting)
         self._arrived.set()
         return list(await asyncio.gather(*(image.answer for image in waiting)))
 
-    async def _run(self) -> None:
+    async def run(self) -> None:
+        """Read images as they arrive, until cancelled."""
         while True:
             while not self._queue:
                 self._arrived.clear()
@@ -106,7 +91,7 @@ class Batcher:
         left: deque[_Waiting] = deque()
         while self._queue and len(taken) < self._batch_size:
             image = self._queue.popleft()
-            if not image.answer.done():  # the client may have given up
+            if not image.answer.done():  # else its client gave up
                 (taken if image.read == read else left).append(image)
         self._queue.extendleft(reversed(left))
         taken.sort(key=lambda image: -image.width)
@@ -126,13 +111,9 @@ class Batcher:
             results = [error] * len(batch)
         self._metrics.seconds["read"].observe(time.perf_counter() - start)
         for image, result in zip(batch, results, strict=True):
-            _settle(image, result)
-
-
-def _settle(waiting: _Waiting, result: Prediction | Exception) -> None:
-    if waiting.answer.done():
-        return
-    if isinstance(result, Exception):
-        waiting.answer.set_exception(result)
-    else:
-        waiting.answer.set_result(result)
+            if image.answer.done():  # its client gave up
+                continue
+            if isinstance(result, Exception):
+                image.answer.set_exception(result)
+            else:
+                image.answer.set_result(result)

@@ -13,7 +13,7 @@ SECONDS_EDGES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 
 
 class Histogram:
-    """Counts of values in buckets, given by their upper edges in ascending order."""
+    """Counts values in buckets, which are given by their upper edges in ascending order."""
 
     def __init__(self, edges: Sequence[float]):
         self._edges = edges
@@ -26,7 +26,7 @@ class Histogram:
         self._sum += value
 
     def lines(self, name: str, label: str = "") -> list[str]:
-        """Return its samples: cumulative buckets, sum and count. `label` is as in the text, such as `stage="read"`."""
+        """Return the samples: cumulative buckets, sum and count. `label` is written as it is, e.g. `stage="read"`."""
         lines = []
         total = 0
         for edge, count in zip((*self._edges, "+Inf"), self._counts, strict=True):

@@ -30,7 +30,7 @@ MAX_READERS = 16
 
 
 def name_of(path: str) -> str:
-    """Return a model's name in requests: that of its folder or file."""
+    """Return the name of a model in requests: that of its folder or file."""
     path = path.rstrip("/") or path
     name = os.path.basename(path).removesuffix(".onnx") if files.is_graph(path) else os.path.basename(path)
     return os.path.basename(os.path.dirname(os.path.abspath(path))) if name == "reader" else name
@@ -57,7 +57,7 @@ def find_versions(path: str) -> dict[int, str]:
 
 
 def _model_in(folder: str) -> str | None:
-    """Return the model folder or the ONNX export that a folder is or contains."""
+    """Return the model in a folder: the folder itself, or its only ONNX export."""
     names = files.names_in(folder) if files.is_folder(folder) else []
     graphs = [name for name in names if files.is_graph(name)]
     if MODEL in names:
@@ -74,16 +74,16 @@ class Version:
 
     def __init__(self, number: int, path: str, batch_size: int):
         self.number = number
-        predictor = self._predictor = load(path, batch_size=batch_size)
+        predictor = self.predictor = load(path, batch_size=batch_size)
         self.config: ModelConfig = predictor.config
-        self.description = predictor.source
 
         def make_reader(read_config: ReadConfig) -> Read:
+            """Return the function that reads encoded images with `read_config`; this may take seconds."""
             if read_config == ReadConfig():
                 return predictor.read_encoded
             return Predictor(predictor.reader.with_config(read_config), batch_size).read_encoded
 
-        self._reader = lru_cache(MAX_READERS)(make_reader)
+        self.reader = lru_cache(MAX_READERS)(make_reader)
         blank = io.BytesIO()  # a first batch makes TensorFlow trace its graph, and shows whether the model can read
         Image.new("L", (2 * self.config.height, self.config.height), 255).save(blank, "PNG")
         predictor.read_encoded(2 * [blank.getvalue()])
@@ -92,14 +92,10 @@ class Version:
         """Return the width of an image at the network's height, in pixels."""
         return min(int(width_at(self.config.height, width, height)), self.config.network_width)
 
-    def reader(self, read_config: ReadConfig) -> Read:
-        """Return the function that reads encoded images with `read_config`. May take seconds: call it in a thread."""
-        return self._reader(read_config)
-
     def read_pixels(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Read a batch of decoded images, each (H, W, C) with values from 0 to 255."""
         batch, widths, scales = pixels.batched(images, self.config, pixels.scale_image)
-        reading = self._predictor.reader.read(batch, widths)
+        reading = self.predictor.reader.read(batch, widths)
         return to_predictions(reading, scales, [image.shape[1] for image in images], self.config.charset)
 
 
@@ -138,7 +134,7 @@ class Model:
                 return
             if sizes == self._failed.get(number) or _in_training(path):
                 continue
-            if sizes != self._seen.get(number):  # it may still be written
+            if sizes != self._seen.get(number):  # its files may still change
                 self._seen[number] = sizes
                 return
             if self._load(number, path):

@@ -12,44 +12,39 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from aocr.results import Prediction
-from aocr.serving.web import HTTPError
+from aocr.serving.web import HTTPError, read_page
 
 INPUT = "input"
 """Name of the only input of both signatures."""
 MAX_DEPTH = 32
-"""Limit of nested lists; numpy's arrays have at most this many dimensions."""
-SIGNATURES = {"serving_default": "DT_STRING", "pixels": "DT_FLOAT"}
-"""Signature -> data type of its input."""
+"""Maximum depth of nested lists; numpy's arrays have at most this many dimensions."""
+MAX_PIXELS = 20_000_000
+"""Maximum number of pixels of an image."""
+SIGNATURES = ("serving_default", "pixels")
 
 
 @dataclass(frozen=True)
 class PredictRequest:
     """A parsed request for predictions."""
 
-    signature: str
-    """A name from `SIGNATURES`."""
     key: str
     """`instances` or `inputs`, as in the request."""
     shape: tuple[int, ...]
     """Shape of the input; () for a single value."""
-    images: Sequence[bytes] = ()
-    """Encoded images in order (`serving_default`)."""
+    images: Sequence[tuple[str, bytes]] = ()
+    """Name for messages and encoded bytes of each image (for `serving_default`)."""
     pixels: np.ndarray | None = None
-    """Array of that shape (`pixels`)."""
-
-    def name_of(self, index: int) -> str:
-        """Return how messages call an image."""
-        return f"{self.key}[{index}]" if self.shape else self.key
+    """Array of that shape: batch, height, width, channels (for `pixels`)."""
 
 
-def parse_request(body: bytes) -> PredictRequest:
-    """Parse a request's body.
+def parse_request(body: bytes, channels: int) -> PredictRequest:
+    """Parse the body of a request to a model that reads images of `channels` channels.
 
     Raises:
       HTTPError: the body is not a valid request.
@@ -61,7 +56,7 @@ def parse_request(body: bytes) -> PredictRequest:
     if not isinstance(request, dict):
         raise HTTPError(400, 'The body must be an object: {"instances": [...]} or {"inputs": ...}.')
     signature = request.get("signature_name", "") or "serving_default"
-    if signature not in list(SIGNATURES):
+    if signature not in SIGNATURES:
         raise HTTPError(400, f"signature_name must be one of {', '.join(SIGNATURES)}.")
     keys = [key for key in ("instances", "inputs") if key in request]
     if len(keys) != 1:
@@ -75,10 +70,13 @@ def parse_request(body: bytes) -> PredictRequest:
     else:
         raise HTTPError(400, "instances must be a list.")
     values, shape = _flatten(value, key)
-    parsed = PredictRequest(signature, key, shape)
     if signature == "pixels":
-        return replace(parsed, pixels=_pixels(values, key).reshape(shape))
-    return replace(parsed, images=[_image(value, parsed.name_of(i)) for i, value in enumerate(values)])
+        if len(shape) != 4 or shape[3] != channels or shape[1] * shape[2] > MAX_PIXELS:
+            limits = f"the shape (batch, height, width, {channels}), up to {MAX_PIXELS:,} per image"
+            raise HTTPError(400, f"{key}: pixels must have {limits}.")
+        return PredictRequest(key, shape, pixels=_pixels(values, key).reshape(shape))
+    names = [f"{key}[{i}]" for i in range(len(values))] if shape else [key]
+    return PredictRequest(key, shape, [(name, _image(value, name)) for name, value in zip(names, values, strict=True)])
 
 
 def _is_image(value: Any) -> bool:
@@ -138,7 +136,7 @@ def _pixels(values: list, key: str) -> np.ndarray:
 
 def answer(request: PredictRequest, predictions: Sequence[Prediction]) -> dict[str, Any]:
     """Return the answer to a request: rows for rows, columns for columns, in the input's shape."""
-    shape = request.shape[:1] if request.signature == "pixels" else request.shape
+    shape = request.shape if request.pixels is None else request.shape[:1]
     columns = {
         "output": np.array([prediction.text for prediction in predictions], object).reshape(shape).tolist(),
         "probability": np.array([prediction.confidence for prediction in predictions]).reshape(shape).tolist(),
@@ -157,23 +155,8 @@ def status(version: int) -> dict[str, Any]:
 
 def metadata(name: str, version: int, channels: int) -> dict[str, Any]:
     """Return the signatures of a model that reads images of `channels` channels."""
-    shapes: dict[str, list[int] | None] = {"serving_default": None, "pixels": [-1, -1, -1, channels]}
-    signatures = {}
-    for signature, dtype in SIGNATURES.items():
-        shape = shapes[signature]
-        output_shape = None if shape is None else shape[:1]
-        signatures[signature] = {
-            "inputs": {INPUT: _tensor(f"{signature}_{INPUT}:0", dtype, shape)},
-            "outputs": {
-                "output": _tensor("StatefulPartitionedCall:0", "DT_STRING", output_shape),
-                "probability": _tensor("StatefulPartitionedCall:1", "DT_DOUBLE", output_shape),
-            },
-            "method_name": "tensorflow/serving/predict",
-        }
-    spec = {"name": name, "signature_name": "", "version": str(version)}
-    return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}}
-
-
-def _tensor(name: str, dtype: str, shape: list[int] | None) -> dict[str, Any]:
-    dims = [{"size": str(size), "name": ""} for size in shape or []]
-    return {"dtype": dtype, "tensor_shape": {"dim": dims, "unknown_rank": shape is None}, "name": name}
+    values = json.loads(read_page("metadata.json"))
+    values["model_spec"].update(name=name, version=str(version))
+    pixels = values["metadata"]["signature_def"]["signature_def"]["pixels"]
+    pixels["inputs"][INPUT]["tensor_shape"]["dim"][3]["size"] = str(channels)
+    return values

@@ -1,8 +1,7 @@
-"""The route `/read`: images in, readings out as `aocr predict --json` prints them."""
+"""The route `/read`: reads images, and answers with the JSON that `aocr predict --json` prints."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -11,21 +10,20 @@ from aiohttp import BodyPartReader, web
 from aiohttp.http import HttpProcessingError
 
 from aocr.config import ReadConfig
-from aocr.data.images import CanonicalImage, canonical_image
 from aocr.errors import ConfigError, ImageError
 from aocr.report.lines import prediction_json, refusal_json
-from aocr.serving.web import MAX_BYTES, HTTPError
+from aocr.serving.web import HTTPError
 
 if TYPE_CHECKING:
     from aocr.serving.app import Service
 
 MAX_IMAGES = 256
-"""Images per form."""
+"""Maximum number of images in a form."""
 MAX_PARTS = 2 * MAX_IMAGES
-"""Fields per form, empty ones included: each takes time."""
+"""Maximum number of fields in a form, including empty ones: each takes time."""
 MAX_BEAM = 32
 MAX_LEXICON_BYTES = 1 << 20
-"""Size of a form's lexicon; the server keeps recent ones in memory."""
+"""Maximum size of a form's lexicon; the server keeps recent ones in memory."""
 CHUNK_BYTES = 1 << 16
 
 
@@ -45,44 +43,32 @@ def add_routes(app: web.Application, service: Service) -> None:
         read_config = _read_config(request.query, form_lexicon, service.lexicons)
         min_confidence = _number(request.query, "min_confidence", float, None, 1)
         attention = _number(request.query, "attention", int, 0, 1) == 1
-        # one task per image: those that have not started at the deadline are cancelled
-        checked = await asyncio.gather(*(service.check(_check, name, data) for name, data in files))
-        images = [image for image in checked if not isinstance(image, ImageError)]
-        num_refused = len(checked) - len(images)
-        service.metrics.images["refused"] += num_refused
-        if num_refused and not is_form:
-            raise checked[0]
         try:
-            predictions = iter(await service.read(version, images, read_config))
+            results = await service.read(version, files, read_config)
         except ConfigError as error:
             raise HTTPError(400, str(error).removeprefix("--")) from None
-        results = [
-            refusal_json(name, image) if isinstance(image, ImageError)
-            else prediction_json(name, next(predictions), attention, min_confidence)
-            for (name, _), image in zip(files, checked, strict=True)
-        ]  # fmt: skip
-        return web.json_response(text=f"[{','.join(results)}]" if is_form else results[0])
+        if not is_form and isinstance(results[0], ImageError):
+            raise results[0]
+        lines = [
+            refusal_json(name, result)
+            if isinstance(result, ImageError)
+            else prediction_json(name, result, attention, min_confidence)
+            for (name, _), result in zip(files, results, strict=True)
+        ]
+        return web.json_response(text=f"[{','.join(lines)}]" if is_form else lines[0])
 
     async def about(request: web.Request) -> web.Response:
         models = [{"name": model.name, "version": model.version.number} for model in service.models.values()]
-        limits = {
-            "bytes": request.app[MAX_BYTES], "images": MAX_IMAGES, "beam": MAX_BEAM, "lexicon_bytes": MAX_LEXICON_BYTES,
-        }  # fmt: skip
+        limits = {"bytes": request.client_max_size, "images": MAX_IMAGES, "beam": MAX_BEAM}
+        limits["lexicon_bytes"] = MAX_LEXICON_BYTES
         return web.json_response({"models": models, "lexicons": sorted(service.lexicons), "limits": limits})
 
     app.router.add_post("/read", read)
     app.router.add_get("/read", about)
 
 
-def _check(name: str, data: bytes) -> CanonicalImage | ImageError:
-    try:
-        return canonical_image(data, name)
-    except ImageError as error:
-        return error
-
-
 async def _read_form(request: web.Request) -> tuple[list[tuple[str, bytes]], tuple[str, ...] | None]:
-    """Return name and content of the files in a form, and the texts in its field `lexicon`, if any."""
+    """Return names and contents of the files in a form, and the texts in its field `lexicon`, if any."""
     images: list[tuple[str, bytes]] = []
     lexicon = None
     num_bytes = num_parts = 0
@@ -95,8 +81,8 @@ async def _read_form(request: web.Request) -> tuple[list[tuple[str, bytes]], tup
             while chunk := await part.read_chunk(CHUNK_BYTES):
                 data += chunk
                 num_bytes += len(chunk)
-                if num_bytes > request.app[MAX_BYTES]:
-                    raise web.HTTPRequestEntityTooLarge(request.app[MAX_BYTES], num_bytes)
+                if num_bytes > request.client_max_size:
+                    raise web.HTTPRequestEntityTooLarge(request.client_max_size, num_bytes)
             if part.filename is not None:
                 images.append((part.filename or f"image {len(images)}", bytes(data)))
             elif part.name == "lexicon":
@@ -115,7 +101,7 @@ async def _read_form(request: web.Request) -> tuple[list[tuple[str, bytes]], tup
 def _read_config(
     query: Mapping[str, str], form_lexicon: tuple[str, ...] | None, lexicons: Mapping[str, tuple[str, ...]]
 ) -> ReadConfig:
-    """Return the ReadConfig that a request's parameters ask for."""
+    """Build the ReadConfig from a request's parameters."""
     name = query.get("lexicon")
     if name is not None and name not in lexicons:
         known = ", ".join(lexicons) or "none"

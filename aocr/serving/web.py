@@ -1,4 +1,4 @@
-"""The HTTP server under `aocr serve` and `aocr label`: access control, errors as JSON, start and shutdown."""
+"""The HTTP server of `aocr serve` and `aocr label`: access control, errors as JSON, start and shutdown."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ MAX_PORT = 65535
 POLL_SECONDS = 0.1
 """How often the server checks for a signal."""
 DRAIN_SECONDS = 60.0
-"""Time that requests under way get to finish after a signal."""
+"""Maximum time for requests under way to finish after a signal."""
 DEADLINE_SECONDS = 60.0
-"""From the head of a request to its answer."""
+"""Maximum time from the head of a request to its answer."""
 
 HEADERS = {
     "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
@@ -43,15 +44,13 @@ HEADERS = {
     "Server": "aocr",
     "X-Content-Type-Options": "nosniff",
 }
-"""Headers of every answer."""
-NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""The Content-Security-Policy of answers other than the page."""
+"""Headers of every answer; the page has its own Content-Security-Policy."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class HTTPError(AocrError):
-    """An error to answer a request with: an HTTP status and a message."""
+    """An error that a request is answered with: an HTTP status and a message."""
 
     def __init__(self, status: int, message: str):
         self.status = status
@@ -67,9 +66,7 @@ class ServerAccess:
     port: int
     """Port to listen on; 0 picks any free one."""
     token: str = ""
-    """Secret that every request except those for public routes must carry; empty: none is required."""
-    deadline: float = DEADLINE_SECONDS
-    """Seconds from the head of a request to its answer."""
+    """Secret that every request must carry, except for public routes; if empty, none is required."""
 
     @property
     def is_loopback(self) -> bool:
@@ -112,22 +109,21 @@ def _bearer_token(request: web.Request) -> bytes:
 
 
 ACCESS = web.AppKey("access", ServerAccess)
-MAX_BYTES = web.AppKey("max_bytes", int)
 
 
 def read_page(name: str) -> bytes:
-    """Read a page from `pages/`."""
+    """Read a file from `pages/`."""
     return resources.files("aocr.serving").joinpath("pages", name).read_bytes()
 
 
 def make_app(access: ServerAccess, page: bytes, max_bytes: int) -> web.Application:
-    """Make a server that serves a page at `/` and answers errors as JSON, `{"error": message}`.
+    """Create an application that serves a page at `/` and answers errors as JSON, `{"error": message}`.
 
     A handler raises `HTTPError`, or any other AocrError for status 400. Requests of more than `max_bytes` get 413.
     Routes named `public-...` need no token.
     """
     app = web.Application(client_max_size=max_bytes, middlewares=[_answer_errors, _check_access])
-    app[ACCESS], app[MAX_BYTES] = access, max_bytes
+    app[ACCESS] = access
     headers = {"Content-Security-Policy": page_policy(page)}
 
     async def send_page(request: web.Request) -> web.Response:
@@ -138,7 +134,7 @@ def make_app(access: ServerAccess, page: bytes, max_bytes: int) -> web.Applicati
 
 
 def page_policy(page: bytes) -> str:
-    """Return the Content-Security-Policy of a page: only its own style and script, allowed by their digests."""
+    """Return the Content-Security-Policy of a page; it allows only the page's own scripts and styles, by digest."""
 
     def digests(tag: bytes) -> str:
         parts = re.findall(rb"<%s>(.*?)</%s>" % (tag, tag), page, re.DOTALL)
@@ -157,9 +153,8 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     def failure(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
         return web.json_response({"error": message}, status=status, headers=headers)
 
-    deadline = request.app[ACCESS].deadline
     try:
-        response = await asyncio.wait_for(handler(request), deadline)
+        response = await asyncio.wait_for(handler(request), DEADLINE_SECONDS)
     except HTTPError as error:
         response = failure(error.status, str(error), {"WWW-Authenticate": "Bearer"} if error.status == 401 else None)
     except AocrError as error:
@@ -168,7 +163,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         headers = {name: error.headers[name] for name in ("Allow", "Location") if name in error.headers}
         response = failure(error.status, _message(request, error), headers)
     except TimeoutError:
-        response = failure(504, f"There was no answer within {deadline:g} seconds. Try again later.")
+        response = failure(504, f"There was no answer within {DEADLINE_SECONDS:g} seconds. Try again later.")
     except (ConnectionError, web.RequestPayloadError):
         response = failure(400, "The request ended before it was complete.")
     except Exception as error:
@@ -178,14 +173,14 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         log.warning("internal error (%s): %s. Set AOCR_DEBUG=1 for a traceback.", type(error).__name__, reason)
         response = failure(500, "Internal error. See the server's log.")
     if not response.prepared:
-        for name, value in {**HEADERS, "Content-Security-Policy": NO_CONTENT_POLICY}.items():
+        for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
     return response
 
 
 def _message(request: web.Request, error: web.HTTPException) -> str:
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return f"The request has more than {request.app[MAX_BYTES]:,} bytes. Send less at a time."
+        return f"The request has more than {request.client_max_size:,} bytes. Send less at a time."
     if isinstance(error, web.HTTPNotFound):
         return f"{request.path[:100]} does not exist."
     if isinstance(error, web.HTTPMethodNotAllowed):
@@ -198,8 +193,8 @@ async def _check_access(request: web.Request, handler: Handler) -> web.StreamRes
     if not (request.match_info.route.name or "").startswith("public-"):
         request.app[ACCESS].check(request)
     size = request.content_length or 0
-    if size > request.app[MAX_BYTES]:  # refused before it is read
-        raise web.HTTPRequestEntityTooLarge(request.app[MAX_BYTES], size)
+    if size > request.client_max_size:  # refused before it is read
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size, size)
     return await handler(request)
 
 
@@ -208,7 +203,7 @@ def listening(access: ServerAccess) -> Iterator[list[socket.socket]]:
     """Open the sockets to listen on; clients that connect wait for `run_app`.
 
     Raises:
-      ConfigError: the server cannot listen there.
+      ConfigError: the server cannot listen on the address.
     """
     if access.port > MAX_PORT:
         raise ConfigError("--port", access.port, f"must be between 0 and {MAX_PORT}.")

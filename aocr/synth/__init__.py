@@ -1,1 +1,1 @@
-"""Words drawn to train on: `aocr synth`. numpy and Pillow only."""
+"""`aocr synth`: drawing images of words to train on, with numpy and Pillow only."""

@@ -1,10 +1,10 @@
-"""Drawing an image of a text: `Painter.draw(i)` depends only on the seed and i."""
+"""Draw images of texts. Image i of a `Painter` depends only on the painter's arguments and i."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
 
 from PIL import Image
@@ -14,7 +14,6 @@ from aocr.synth.fonts.choice import FontSet
 from aocr.synth.fonts.survey import Face, is_simple, open_face
 from aocr.synth.looks.camera import MIN_CHAR_WIDTH, contrast
 from aocr.synth.looks.colours import colour, near
-from aocr.synth.looks.textures import shared_stock
 from aocr.synth.looks.work import Work, apply_groups, choose, dimmed, rounded
 from aocr.synth.sheet import layout
 from aocr.synth.sheet.displays import Segments, dot_matrix, has_segments
@@ -24,9 +23,11 @@ from aocr.synth.sheet.lettering import SIZE, Hand, Ink, ripple, write
 from aocr.synth.styles import Style
 
 MAX_TRIES = 300
-"""Attempts at an image."""
+"""Maximum number of attempts at drawing an image."""
+BLANK_SHARE = 0.01
+"""Share of images without text."""
 MIN_CONTRAST = (13, 22)
-"""Minimum contrast of the letters, 0 to 255: for a quarter of the images, and for the rest."""
+"""Minimum contrast of the letters, 0 to 255: the first for a quarter of the images, the second for the rest."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +37,26 @@ class Drawn:
     data: bytes
     """Encoded JPEG or PNG."""
     label: str
-    """Its text, perhaps empty."""
+    """Its text; may be empty."""
     width: int
     height: int
 
 
 class Painter:
-    """Draws images of a style; `empty` is the share of images without text."""
+    """Draws images in one style."""
 
-    def __init__(self, draw_text: Callable[[Random], str], faces: list[Face], style: Style, seed: int, empty: float):
+    def __init__(self, draw_text: Callable[[Random], str], faces: list[Face], style: Style, seed: int):
         self._draw_text, self._fonts, self._style = draw_text, FontSet(faces), style
-        self._seed, self._empty = seed, empty
-        self._stock = shared_stock()
+        self._seed = seed
 
     def draw(self, number: int) -> Drawn:
-        """Draw image `number`.
+        """Draw the image with the index `number`.
 
         Raises:
-          ConfigError: no image can be made of these texts and fonts.
+          ConfigError: no image can be drawn with these texts and fonts.
         """
         rng = Random(f"{self._seed}/{number}")
-        if rng.random() < self._empty:
+        if rng.random() < BLANK_SHARE:
             work, label = self._blank(rng), ""
         else:
             work, label = self._readable(rng)
@@ -65,7 +65,7 @@ class Painter:
         return Drawn(file.getvalue(), label, *work.size)
 
     def _readable(self, rng: Random) -> tuple[Work, str]:
-        """Draw an image in which the text is visible, and return its label too."""
+        """Draw an image in which the text is visible; return it and its label."""
         for _ in range(MAX_TRIES):
             text = self._draw_text(rng)
             if (face := self._fonts.pick(rng, text)) and (result := self._attempt(rng, face, text)):
@@ -74,7 +74,7 @@ class Painter:
         raise ConfigError("--fonts", text, f"this text cannot be drawn: {reason}. Name other fonts.")
 
     def _hand(self, rng: Random, face: Face, text: str) -> Hand:
-        """Draw the way a text is written in a font."""
+        """Choose how a text is written in a font."""
         style, simple = self._style, is_simple(text)
         font = open_face(face.path, face.index, SIZE, not simple)
         stroke = rng.choice((1, 1, 2)) if rng.random() < style.bold else 0
@@ -86,13 +86,13 @@ class Painter:
         curve = 0.0
         if len(text) >= 4 and rng.random() < style.curved:
             curve = rng.uniform(0.25, 1.5) * min(1, len(text) / 8) * rng.choice((1, 1, 1, -1))
-        hand = Hand(font, gap, stroke, curve)
+        bounce = tilt = 0.0
         if style.bounce and rng.random() < 0.8:
-            hand = replace(hand, bounce=rng.uniform(0, style.bounce), tilt=rng.uniform(0, style.tilt))
-        return hand
+            bounce, tilt = rng.uniform(0, style.bounce), rng.uniform(0, style.tilt)
+        return Hand(font, gap, stroke, curve, bounce, tilt)
 
     def _neighbour(self, rng: Random, face: Face, hand: Hand, text: str) -> Ink | None:
-        """Write another text, mostly in the word's hand and case."""
+        """Write another text, usually in the word's font and case; None if it cannot be written."""
         other = self._draw_text(rng)
         if rng.random() < 0.7:
             other = other.upper() if text.isupper() else other.lower() if text.islower() else other
@@ -107,7 +107,7 @@ class Painter:
     def _sheet(self, rng: Random, face: Face, text: str) -> Sheet | None:
         """Lay out the text and its surroundings; None if the text has no ink."""
         style, hand = self._style, self._hand(rng, face, text)
-        segments = Segments.random(rng) if has_segments(text) and rng.random() < style.segments else None
+        segments = Segments(rng) if has_segments(text) and rng.random() < style.segments else None
         ink: Ink | None
         if segments:
             ink = segments.write(text)
@@ -126,38 +126,39 @@ class Painter:
         if panel := choose(style.panels, rng):
             panel(sheet, rng)
         if segments and rng.random() < 0.5:
-            layout.show_unlit(sheet, segments.write(text, unlit=True))
+            layout.write_behind(sheet, segments.write(text, unlit=True), (layout.MARGIN, layout.MARGIN))
+            sheet.faint = True
         elif rng.random() < style.written_on and (other := self._neighbour(rng, face, hand, text)):
-            layout.write_behind(sheet, rng, other)
+            width, height = sheet.letters.size
+            layout.write_behind(sheet, other, (rng.randint(-10, width // 2), rng.randint(-10, height // 2)))
         return sheet
 
     def _height(self, rng: Random) -> int:
-        low, high = self._style.heights
-        return rng.randint((3 * low + high) // 4 if rng.random() < 0.85 else low, high)
+        """Choose the image's height in pixels."""
+        return rng.randint(40 if rng.random() < 0.85 else 32, 64)
 
     def _attempt(self, rng: Random, face: Face, text: str) -> tuple[Work, str] | None:
-        """Draw an image, and return its label too; None if the text is not visible."""
+        """Draw an image; return it and its label, or None if the text is not visible."""
         sheet = self._sheet(rng, face, text)
         if not sheet:
             return None
-        height, geometry = self._height(rng), self._style.geometry
-        view = random_view(rng, geometry, sheet.letters.size, sheet.box, sheet.max_margins, height, len(text))
+        view = random_view(rng, self._style.geometry, sheet, self._height(rng), len(text))
         if view.size[0] < MIN_CHAR_WIDTH * len(text):
             return None
         ink, ground = self._style.colours(rng)
         letters = view.show(sheet.letters, sharp=True)
         work = Work(Image.new("RGB", view.size), letters, view.size, ink, ground, len(text))
         self._paint(rng, work, sheet, view)
-        apply_groups(self._style.camera, work, rng, self._stock)
+        apply_groups(self._style.camera, work, rng)
         if contrast(work.picture, letters) < MIN_CONTRAST[rng.random() > 0.25]:
             return None
         label = text if sheet.in_segments else "".join(face.shown_as.get(char, char) for char in text)
         return work, label
 
     def _paint(self, rng: Random, work: Work, sheet: Sheet, view: View) -> None:
-        """Paint the ground, the panel, what is behind the letters, the letters, and what is over them."""
+        """Paint from back to front: ground, panel, writing behind the letters, letters, effects over them."""
         style = self._style
-        apply_groups(style.ground, work, rng, self._stock)
+        apply_groups(style.ground, work, rng)
         if sheet.panel:
             shade = colour(rng) if rng.random() < 0.7 else work.ink
             work.picture.paste(rounded(shade), mask=view.show(sheet.panel))
@@ -167,7 +168,7 @@ class Painter:
                 shade = colour(rng) if rng.random() < 0.5 else near(rng, work.ground, 40)
                 opacity = (0.15, 0.7)
             work.picture.paste(rounded(shade), mask=dimmed(view.show(sheet.behind), rng.uniform(*opacity)))
-        apply_groups((*style.behind, *style.letters, *style.over), work, rng, self._stock)
+        apply_groups((*style.letters, *style.over), work, rng)
 
     def _blank(self, rng: Random) -> Work:
         """Draw an image without text."""
@@ -175,5 +176,5 @@ class Painter:
         size = (int(height * rng.uniform(0.6, 6)), height)
         ink, ground = self._style.colours(rng)
         work = Work(Image.new("RGB", size), Image.new("L", size), size, ink, ground, 1)
-        apply_groups((*self._style.ground, *self._style.over, *self._style.camera), work, rng, self._stock)
+        apply_groups((*self._style.ground, *self._style.over, *self._style.camera), work, rng)
         return work

@@ -1,9 +1,8 @@
-"""`aocr synth`: processes draw blocks of images in any order, since image i depends only on the settings and i."""
+"""`aocr synth`: several processes draw blocks of images; image i depends only on the settings and i."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import multiprocessing
 import os
@@ -13,12 +12,14 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 
 from aocr.errors import ConfigError, DatasetError
 from aocr.synth.drawing import Drawn, Painter
 from aocr.synth.fonts.choice import faces_for
 from aocr.synth.fonts.survey import Face
-from aocr.synth.like.painter import LikeJob, LikePainter
+from aocr.synth.like.originals import Original
+from aocr.synth.like.painter import LikePainter
 from aocr.synth.styles import STYLES
 from aocr.synth.texts.english import EnglishTexts
 from aocr.synth.texts.sources import LineTexts, PatternTexts, read_lines
@@ -26,72 +27,56 @@ from aocr.synth.writer import open_writer
 from aocr.text.charset import Charset
 
 BLOCK = 200
-"""Images drawn at a time."""
+"""Number of images in a block."""
 BLOCKS_AHEAD = 3
-"""Blocks in progress for each worker."""
+"""Number of blocks queued per worker."""
 ASCII = "".join(map(chr, range(32, 127)))
 VERSION = 1
-"""Increased whenever the same settings give other images."""
-Texts = EnglishTexts | LineTexts | PatternTexts
+"""Increased whenever the same settings give different images."""
 
 
 @dataclass(frozen=True)
 class SynthOptions:
-    """What to draw."""
+    """Settings of the images to draw."""
 
     count: int
     """Number of images."""
     seed: int = 0
     """Random seed."""
     style: str = "scene"
-    """Kind of images."""
+    """Key of `STYLES`."""
     texts: str | None = None
     """File of texts; by default the built-in English mix."""
     pattern: str | None = None
-    """Regular expression of the texts, instead of `texts`."""
+    """Regular expression that the texts match; replaces `texts`."""
     charset: str | None = None
     """Symbols allowed in texts; by default those of `texts`, or printable ASCII."""
     max_length: int = 25
     """Maximum characters of a text."""
-    empty: float = 0.01
-    """Share of images without text."""
 
 
 @dataclass(frozen=True)
 class Job:
     """Everything a process needs to draw any of the images."""
 
-    options: SynthOptions
-    texts: Texts
+    count: int
+    """Number of images."""
     faces: list[Face]
+    painter: Callable[[], Painter | LikePainter]
+    """Creates a painter of the images."""
     digest: str
-    """Identifies these images."""
-
-    def painter(self) -> Painter:
-        """Create a painter of the images."""
-        options = self.options
-        return Painter(self.texts.draw, self.faces, STYLES[options.style], options.seed, options.empty)
+    """Hash of the settings; a run is resumed only if it is the same."""
 
 
-AnyJob = Job | LikeJob
-
-
-def _open_texts(options: SynthOptions) -> tuple[Texts, str, str]:
-    """Return the source of texts, the symbols it can give, and an identifier of the source."""
-    charset = options.charset or ASCII
-    if options.texts:
-        lines = read_lines(options.texts)
-        charset = options.charset or Charset.from_labels(lines).symbols
-        digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-        return LineTexts(lines, Charset(charset), options.max_length, options.texts), charset, digest
-    if options.pattern:
-        texts = PatternTexts(options.pattern, Charset(charset), options.max_length)
-        return texts, texts.charset, options.pattern
-    return EnglishTexts(charset, options.max_length, options.style), charset, "english"
+def _digest(faces: list[Face], *settings: object) -> str:
+    digest = hashlib.sha256(repr((VERSION, [(face.path, face.index) for face in faces])).encode())
+    for setting in settings:
+        digest.update(repr(setting).encode())
+    return digest.hexdigest()[:20]
 
 
 def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Job:
-    """Read the texts and find the fonts, in files, folders or (None) the system.
+    """Read the texts and find the fonts; `fonts` are files or folders (None: the system's).
 
     Raises:
       ConfigError: no font can be used, or the pattern is invalid.
@@ -99,17 +84,32 @@ def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Jo
     """
     if options.texts and options.pattern:
         raise ConfigError("--pattern", options.pattern, "cannot be combined with --texts. Give one of them.")
-    texts, charset, source = _open_texts(options)
-    faces = faces_for(charset, fonts, workers, as_written=not isinstance(texts, EnglishTexts))
-    parts = (VERSION, dataclasses.astuple(options), source, [(face.path, face.index) for face in faces])
-    return Job(options, texts, faces, hashlib.sha256(repr(parts).encode()).hexdigest()[:20])
+    charset, lines = options.charset or ASCII, []
+    texts: LineTexts | PatternTexts | EnglishTexts
+    if options.texts:
+        lines = read_lines(options.texts)
+        charset = options.charset or Charset.from_labels(lines).symbols
+        texts = LineTexts(lines, Charset(charset), options.max_length, options.texts)
+    elif options.pattern:
+        texts = PatternTexts(options.pattern, Charset(charset), options.max_length)
+        charset = texts.symbols
+    else:
+        texts = EnglishTexts(charset, options.max_length, options.style)
+    faces = faces_for(charset, fonts, workers, as_written=bool(options.texts or options.pattern))
+    painter = partial(Painter, texts.draw, faces, STYLES[options.style], options.seed)
+    return Job(options.count, faces, painter, _digest(faces, options, *lines))
+
+
+def make_like_job(count: int, seed: int, originals: list[Original], faces: list[Face]) -> Job:
+    """Create a job that draws `count` images like the originals; `faces` may be empty."""
+    return Job(count, faces, partial(LikePainter, originals, faces, seed), _digest(faces, count, seed, *originals))
 
 
 _painter: Painter | LikePainter
 """The painter of a worker process."""
 
 
-def _start_worker(job: AnyJob) -> None:
+def _start_worker(job: Job) -> None:
     global _painter
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _painter = job.painter()
@@ -119,15 +119,9 @@ def _draw_block(numbers: range) -> list[Drawn]:
     return [_painter.draw(number) for number in numbers]
 
 
-def drawn_blocks(job: AnyJob, start: int, workers: int) -> Generator[list[Drawn]]:
-    """Draw blocks of images, from number `start`, in order; workers draw a few blocks ahead.
-
-    Raises:
-      ConfigError: an image cannot be drawn.
-      DatasetError: a worker was killed.
-    """
-    count = job.options.count
-    blocks = (range(first, min(first + BLOCK, count)) for first in range(start, count, BLOCK))
+def _drawn_blocks(job: Job, start: int, workers: int) -> Generator[list[Drawn]]:
+    """Yield blocks of images in order, from index `start`; workers draw a few blocks ahead."""
+    blocks = (range(first, min(first + BLOCK, job.count)) for first in range(start, job.count, BLOCK))
     if workers == 1:
         painter = job.painter()
         for block in blocks:
@@ -154,25 +148,20 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def draw(
-    job: AnyJob, output: str, num_shards: int, workers: int, progress: Callable[[int], None] = lambda count: None
-) -> int:
-    """Draw all images into a folder, or into records if `output` ends in .tfrecords.
+def draw(job: Job, output: str, num_shards: int, workers: int) -> Generator[int]:
+    """Draw all images into a folder, or into TFRecord files if `output` ends in .tfrecords.
 
-    `progress` is called with the number of finished images, at the start and after each block.
-
-    Returns:
-      The number of images that an earlier run had finished.
+    Yields:
+      The total number of finished images: first that of an earlier run, then after each block.
 
     Raises:
       ConfigError: an image cannot be drawn.
-      DatasetError: the output cannot be written.
+      DatasetError: the output cannot be written, or a worker was killed.
     """
     with open_writer(output, num_shards, job.digest) as writer:
-        progress(writer.num_done)
-        with contextlib.closing(drawn_blocks(job, writer.num_done, workers)) as blocks:
+        yield writer.num_done
+        with contextlib.closing(_drawn_blocks(job, writer.num_done, workers)) as blocks:
             for block in blocks:
                 writer.write(block)
-                progress(writer.num_done)
+                yield writer.num_done
         writer.finish()
-        return writer.resumed

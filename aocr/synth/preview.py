@@ -31,7 +31,7 @@ def save_png(image: Image.Image, path: str) -> None:
 
 
 def images_sheet(images: Sequence[Drawn], faces: Sequence[Face]) -> Image.Image:
-    """Draw images with their labels below, RGB; `faces` are fonts for labels that are not ASCII."""
+    """Arrange images on an RGB sheet, each above its label; `faces` are fonts for non-ASCII labels."""
     rows = -(-len(images) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * CELL[0], rows * CELL[1]), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -45,13 +45,13 @@ def images_sheet(images: Sequence[Drawn], faces: Sequence[Face]) -> Image.Image:
 
 
 def _label_font(label: str, faces: Sequence[Face]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return Pillow's own font, or the first with the label's characters."""
+    """Return the first font with all characters of a non-ASCII label, else Pillow's own font."""
     face = None if label.isascii() else next((face for face in faces if face.chars.issuperset(label)), None)
     return open_face(face.path, face.index, 14, not is_simple(label)) if face else ImageFont.load_default(14)
 
 
 def fonts_sheet(faces: Sequence[Face]) -> Image.Image:
-    """Draw a line for each family, in its first font, RGB."""
+    """Draw a sample line for each family, in its first font, on an RGB sheet."""
     first = {face.family: face for face in reversed(faces)}
     line_height = int(1.7 * FONT_SIZE)
     sheet = Image.new("RGB", (900, line_height * len(first)), PAPER)

@@ -1,7 +1,7 @@
-"""Writing images to a folder with annotations, or to TFRecord files, so that a stopped run can resume.
+"""Write images to a folder with annotations, or to TFRecord files, so that a stopped run can resume.
 
 Files have temporary names until the end. After each block of images a state file records their valid sizes; a run
-with the same settings truncates them to these and continues.
+with the same settings truncates them to these sizes and continues.
 """
 
 from __future__ import annotations
@@ -10,32 +10,19 @@ import contextlib
 import json
 import os
 import shutil
-import struct
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import BinaryIO
 
 from aocr import files
-from aocr.checksum import HEAD_BYTES, is_head, masked_crc32c
 from aocr.errors import DatasetError
-from aocr.protobuf import field, varint
 from aocr.synth.drawing import Drawn
+from aocr.tfrecord import check_replaceable, encode_example, frame
 
 ANNOTATIONS = "annotations.txt"
 RECORDS_ENDING = ".tfrecords"
 IMAGES_PER_FOLDER = 1000
 RESUME = "Free disk space or check permissions, then repeat the command to resume."
-
-
-def make_record(drawn: Drawn) -> bytes:
-    """Serialize an image as a TFRecord with the features that `aocr dataset` writes, without TensorFlow."""
-    texts: dict[str, str | bytes] = {"image": drawn.data, "label": drawn.label, "comment": b""}
-    numbers = {"width": drawn.width, "height": drawn.height}
-    values = {name: field(1, field(1, value)) for name, value in texts.items()}
-    values |= {name: field(3, field(1, varint(number))) for name, number in numbers.items()}
-    data = field(1, b"".join(field(1, field(1, name) + field(2, values[name])) for name in sorted(values)))
-    length = struct.pack("<Q", len(data))
-    return b"".join(part + masked_crc32c(part).to_bytes(4, "little") for part in (length, data))
 
 
 class Writer:
@@ -48,13 +35,12 @@ class Writer:
         self._files: list[BinaryIO] = []
         self._is_open = False
         self.num_done = 0
-        self.resumed = 0
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return files.writing(self._output, partial(DatasetError, self._output), RESUME)
 
     def open(self) -> None:
-        """Open the files, at the end of what a stopped run has written."""
+        """Open the files, positioned after the valid data of a stopped run."""
         with self._errors():
             self._check()
             os.makedirs(os.path.dirname(self._names[0]) or ".", exist_ok=True)
@@ -65,7 +51,7 @@ class Writer:
             for file, size in zip(self._files, self._read_state(), strict=True):
                 file.truncate(size)
                 file.seek(size)
-        self.resumed, self._is_open = self.num_done, True
+        self._is_open = True
 
     def close(self) -> None:
         """Close the files; remove them if there is nothing to resume."""
@@ -96,10 +82,10 @@ class Writer:
         return sizes
 
     def _check(self) -> None:
-        """Refuse to overwrite files that are not ours."""
+        """Refuse to overwrite files of another type."""
 
     def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        """Return the index of the file that image `number` belongs to, and the bytes to append."""
+        """Encode the image with the index `number`; return the index of its file and the bytes to append."""
         raise NotImplementedError
 
     def write(self, block: Sequence[Drawn]) -> None:
@@ -134,13 +120,11 @@ class RecordWriter(Writer):
 
     def _check(self) -> None:
         for name in self._names:
-            if os.path.isdir(name):
-                raise DatasetError(name, "is a folder. Name a file to write.")
-            if os.path.exists(name) and os.path.getsize(name) and not is_head(files.read(name, HEAD_BYTES)):
-                raise DatasetError(name, "already exists and is not a TFRecord file. Name another file, or remove it.")
+            check_replaceable(name)
 
     def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        return number % len(self._names), make_record(drawn)
+        record = encode_example(drawn.data, drawn.label, drawn.width, drawn.height)
+        return number % len(self._names), frame(record)
 
 
 class FolderWriter(Writer):
@@ -164,8 +148,7 @@ class FolderWriter(Writer):
     def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
         extension = "png" if drawn.data.startswith(files.PNG) else "jpg"
         path = f"images/{number // IMAGES_PER_FOLDER:04d}/{number:07d}.{extension}"
-        if number % IMAGES_PER_FOLDER == 0 or number == self.resumed:
-            os.makedirs(os.path.dirname(os.path.join(self._output, path)), exist_ok=True)
+        os.makedirs(os.path.dirname(os.path.join(self._output, path)), exist_ok=True)
         with open(os.path.join(self._output, path), "wb") as file:
             file.write(drawn.data)
         return 0, f"{path} {drawn.label}\n".encode()
@@ -173,10 +156,10 @@ class FolderWriter(Writer):
 
 @contextlib.contextmanager
 def open_writer(output: str, num_shards: int, settings: str) -> Iterator[Writer]:
-    """Open a writer of records or of a folder, by the output's extension, and close it after the block.
+    """Open a writer for TFRecord files or a folder, chosen by the output's extension; close it after the block.
 
     Raises:
-      DatasetError: the files cannot be written, are not ours, or are of a run with other settings.
+      DatasetError: the files cannot be written, are of another type, or belong to a run with other settings.
     """
     is_records = output.endswith(RECORDS_ENDING)
     writer = RecordWriter(output, num_shards, settings) if is_records else FolderWriter(output, settings)

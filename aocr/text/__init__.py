@@ -1,1 +1,1 @@
-"""Floor 1: symbols, texts and what may be read. No pixel and no tensor."""
+"""Floor 1: symbols, texts, and constraints on texts. No images, no tensors."""

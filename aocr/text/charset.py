@@ -1,4 +1,4 @@
-"""The symbols a model can read, and how text becomes ids and back."""
+"""The symbols a model can read, and conversion between text and ids."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ PAD, GO, EOS = 0, 1, 2
 NUM_SPECIALS = 3
 
 MAX_SYMBOLS = 100_000
-"""Maximum symbols of a charset; Unicode has about 150,000 characters."""
+"""Maximum size of a charset; Unicode has about 150,000 characters."""
 MAX_NORMALISED = 10_000
-"""Maximum length of a text that is normalised, which may take a time that grows as its square. No label is longer."""
+"""Maximum length of a text to normalise, which may take quadratic time. No label is longer."""
 
 NAMES = {
     "digits": string.digits,
@@ -34,7 +34,7 @@ NAMES = {
 
 
 def normalise(text: str) -> str:
-    """Convert a text to Unicode's composed form (NFC), as in all labels and predictions; a very long one stays."""
+    """Convert a text to Unicode's composed form (NFC), used in labels and predictions; leave a very long one as is."""
     return unicodedata.normalize("NFC", text) if len(text) <= MAX_NORMALISED else text
 
 
@@ -122,7 +122,7 @@ class Charset:
     def from_name_or_file(cls, name: str) -> Charset:
         """Make a charset by its name, or from all characters of a UTF-8 text file except line breaks.
 
-        In a list of symbols a letter may be followed by a mark that combines with it: all three are taken.
+        Of a letter followed by a combining mark, the charset gets the letter, the mark and their composed form.
 
         Raises:
           ConfigError: there is no such name or file, or the file is not UTF-8.

@@ -1,4 +1,4 @@
-"""A list of words -> the automaton that accepts only these."""
+"""Compile a list of words to the automaton that accepts only them."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ def read_words(path: str) -> list[str]:
         number = lines.index(None) + 1
         raise ConfigError("--lexicon", path, f"line {number} is not UTF-8. Save the file as UTF-8.")
     if not any(lines):
-        raise ConfigError("--lexicon", path, "has no lines. Write one text a line.")
+        raise ConfigError("--lexicon", path, "has no lines. Write one text per line.")
     return [line for line in lines if line]

@@ -19,7 +19,7 @@ def edit_distance(a: str, b: str) -> int:
 
 
 def normalised_edit_distance(text: str, label: str) -> float:
-    """Compute edit distance / length of the longer text, from 0 (equal; also two empty texts) to 1."""
+    """Compute edit distance / length of the longer text, 0 to 1; 0 for two empty texts."""
     longest = max(len(text), len(label))
     return edit_distance(text, label) / longest if longest else 0.0
 
@@ -30,14 +30,14 @@ def not_significantly_worse(rate: float, other: float, characters: int) -> bool:
 
 
 def accuracy_interval(right: int, total: int) -> tuple[float, float]:
-    """Compute the 95 % confidence interval of a share of which `right` of `total` were right (Wilson, 1927)."""
+    """Compute the 95 % confidence interval of the accuracy `right` / `total` (Wilson, 1927)."""
     z2 = 1.96**2
     middle, spread = right + z2 / 2, 1.96 * math.sqrt(right * (total - right) / total + z2 / 4)
     return max(0.0, (middle - spread) / (total + z2)), min(1.0, (middle + spread) / (total + z2))
 
 
 def alnum_lower(text: str) -> str:
-    """Reduce `text` to lower-case letters, digits and marks (Unicode M*), as benchmarks of scene text do."""
+    """Reduce `text` to lower-case letters, digits and marks (Unicode M*), as scene-text benchmarks do."""
     return "".join(c for c in text.casefold() if c.isalnum() or unicodedata.category(c).startswith("M"))
 
 
@@ -52,7 +52,7 @@ def upstream_score(text: str, label: str, use_distance: bool = True) -> float:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Compute the arithmetic mean; NaN of no values."""
+    """Compute the arithmetic mean; NaN if there are no values."""
     return math.fsum(values) / len(values) if values else float("nan")
 
 
@@ -71,9 +71,9 @@ CALIBRATION_BINS = 15
 
 
 def expected_calibration_error(confidences: Sequence[float], correct: Sequence[bool]) -> float:
-    """Compute the mean distance between confidence and accuracy over equal bins of confidence (Guo et al., 2017).
+    """Compute the mean distance between confidence and accuracy over equal-width confidence bins (Guo et al., 2017).
 
-    It is from 0 (of predictions with confidence 0.8, 8 in 10 are right) to 1; NaN of no predictions.
+    0 (of predictions with confidence 0.8, 8 in 10 are right) to 1; NaN without predictions.
     """
     bins: dict[int, list[float]] = {}
     for confidence, right in zip(confidences, correct, strict=True):
@@ -84,7 +84,7 @@ def expected_calibration_error(confidences: Sequence[float], correct: Sequence[b
 
 
 def rejection_table(confidences: Sequence[float], correct: Sequence[bool]) -> tuple[tuple[float, float], ...]:
-    """List (share, accuracy of the rest) for rejecting the least confident `share` of the images.
+    """List (share, accuracy on the other images if the least confident `share` is rejected).
 
     Shares of less than half an image are left out.
     """
@@ -109,7 +109,7 @@ def score(
     images_per_second: float = float("nan"),
     skipped: dict[str, int] | None = None,
 ) -> EvalReport:
-    """Compute all scores; `use_distance` decides whether `upstream_accuracy` counts edit distance or whole words."""
+    """Compute all scores; `upstream_accuracy` is based on edit distance if `use_distance`, otherwise on whole words."""
     pairs = [(s.prediction.text, s.label) for s in samples]
     label_chars = sum(len(label) for _, label in pairs)
     errors = sum(edit_distance(text, label) for text, label in pairs)

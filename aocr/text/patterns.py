@@ -1,4 +1,4 @@
-"""A regular expression -> the automaton that accepts only what it matches.
+"""Compile a regular expression to the automaton that accepts only what it matches.
 
 The expression is parsed into a nondeterministic automaton (Thompson, 1968), which is then made deterministic.
 """
@@ -17,11 +17,11 @@ from aocr.text.automaton import Automaton
 from aocr.text.charset import NUM_SPECIALS, Charset, normalise
 
 MAX_STATES = 20_000
-"""Maximum states of the automaton; `(a|b)*a(a|b){20}` would need a million."""
+"""Maximum number of states of the automaton; `(a|b)*a(a|b){20}` would need a million."""
 MAX_PARTS = 200_000
-"""Maximum states of the nondeterministic automaton: the pattern with its repetitions written out."""
+"""Maximum number of states of the nondeterministic automaton: the pattern with its repetitions written out."""
 MAX_WORK = 2_000_000
-"""Maximum nondeterministic states visited while the automaton is made deterministic: about a second."""
+"""Maximum number of states visited while the automaton is made deterministic; takes about a second."""
 
 _QUANTIFIER = re.compile(r"[*+?]|\{(?!\})([0-9]*)(,?)([0-9]*)\}")
 _ESCAPE = re.compile(r"\\(x..|u.{4}|U.{8}|N\{[^}]*\}|0[0-7]{0,2}|[0-7]{3}|.)", re.DOTALL)
@@ -39,9 +39,9 @@ class _Parser:
         self.pattern, self.symbols = pattern, charset.symbols
         self.position = 0
         self.arcs: list[tuple[str, int] | None] = []
-        """For each state its one arc: an atom and the next state."""
+        """The only arc of each state: an atom and the next state."""
         self.free: list[set[int]] = []
-        """For each state those reached without a symbol."""
+        """The states that each state reaches without a symbol."""
         self.atoms: dict[str, frozenset[int]] = {}
         """Atom -> ids of the symbols that it matches."""
 
@@ -175,7 +175,7 @@ class _Subsets:
     """Makes a parsed pattern deterministic: each new state is a set of the parser's states (subset construction).
 
     A set is an integer with one bit for each state that has an arc or is the last one. Symbols that the same atoms
-    match are followed together, as one group.
+    match form a group and are followed together.
     """
 
     def __init__(self, parser: _Parser, end: int):
@@ -206,7 +206,7 @@ class _Subsets:
         return self.closures[state]
 
     def after(self, states: int) -> dict[str, int]:
-        """Return atom -> the set reached by it from a set."""
+        """Return the set that each atom reaches from the set `states`, by atom."""
         targets: dict[str, int] = {}
         while states:
             state = states.bit_length() - 1
@@ -217,44 +217,33 @@ class _Subsets:
                 targets[atom] = targets.get(atom, 0) | self.closure(target)
         return targets
 
-    def build(self, start: int) -> tuple[list[tuple[int, int, int]], np.ndarray]:
-        """Return the arcs (state, number of the group of symbols, state), and which states accept."""
+    def build(self, start: int, vocabulary_size: int) -> Automaton:
+        """Build the automaton, without the states that cannot reach an accepting one."""
         order = [self.closure(start)]
-        numbers, arcs = {order[0]: 0}, []
+        numbers = {order[0]: 0}
+        keys, targets = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for number, states in enumerate(order):
-            targets = self.after(states)
-            for group, (atoms, _) in enumerate(self.groups):
-                target = functools.reduce(operator.or_, (targets.get(atom, 0) for atom in atoms))
+            reached = self.after(states)
+            for atoms, symbols in self.groups:
+                target = functools.reduce(operator.or_, (reached.get(atom, 0) for atom in atoms))
                 if target and target not in numbers:
                     numbers[target] = len(order)
                     order.append(target)
                     if len(order) > MAX_STATES:
                         raise _too_large(self.parser.pattern)
                 if target:
-                    arcs.append((number, group, numbers[target]))
-        return arcs, np.array([bool(states >> self.end & 1) for states in order])
-
-
-def _live(arcs: list[tuple[int, int, int]], accepting: np.ndarray) -> np.ndarray:
-    """Find the states from which an accepting state can be reached."""
-    sources: list[list[int]] = [[] for _ in accepting]
-    for source, _, target in arcs:
-        sources[target].append(source)
-    live = accepting.copy()
-    waiting = np.flatnonzero(accepting).tolist()
-    while waiting:
-        for source in sources[waiting.pop()]:
-            if not live[source]:
-                live[source] = True
-                waiting.append(source)
-    return live
+                    keys.append(number * vocabulary_size + symbols)
+                    targets.append(np.full(len(symbols), numbers[target]))
+        accepting = np.array([bool(states >> self.end & 1) for states in order])
+        automaton = Automaton.of_arcs(np.concatenate(keys), np.concatenate(targets), accepting, vocabulary_size)
+        return automaton.trimmed()
 
 
 def compile_pattern(pattern: str, charset: Charset) -> Automaton:
     """Build the automaton of a regular expression that the whole text must match.
 
-    Python's syntax, without references, look-around, anchors inside, inline flags and possessive quantifiers. The
-    pattern is converted to NFC, as labels are.
+    The syntax is Python's without backreferences, look-around, inner anchors, inline flags and possessive
+    quantifiers. The pattern is converted to NFC, as labels are.
 
     Raises:
       ConfigError: the expression is invalid, not supported, too large, or matches no text of the charset.
@@ -270,18 +259,9 @@ def compile_pattern(pattern: str, charset: Charset) -> Automaton:
         raise ConfigError("--pattern", pattern, f"is not a regular expression ({error}).") from None
     except RecursionError:
         raise ConfigError("--pattern", pattern, "is nested too deeply. Make it simpler.") from None
-    subsets = _Subsets(parser, end)
-    arcs, accepting = subsets.build(start)
-    live = _live(arcs, accepting)
-    if not live[0]:
+    automaton = _Subsets(parser, end).build(start, charset.vocabulary_size)
+    if not len(automaton.accepting):
         absent = ", ".join(repr(atom) for atom, ids in parser.atoms.items() if not ids)
         reason = f": it has no symbol for {absent}." if absent else "."
         raise ConfigError("--pattern", pattern, f"matches no text of the charset{reason}")
-    numbers, size = np.cumsum(live) - 1, charset.vocabulary_size
-    keys, targets = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for source, group, target in arcs:
-        if live[target]:
-            symbols = subsets.groups[group][1]
-            keys.append(numbers[source] * size + symbols)
-            targets.append(np.full(len(symbols), numbers[target]))
-    return Automaton.of_arcs(np.concatenate(keys), np.concatenate(targets), accepting[live], size)
+    return automaton

@@ -14,7 +14,7 @@ from aocr.text.charset import EOS, GO, PAD
 LAST_RESORT = -1e4
 """Added to the log-probability of symbols that are allowed only if nothing else is."""
 MAX_OVERRUN = 4.0
-"""Symbols beyond the last one in the image after which a text ends: attention that is lost goes in circles."""
+"""A text is ended this many symbols after the last one in the image, because lost attention goes in circles."""
 LENGTH_POWER = 0.6
 """Exponent of the length penalty (Wu et al., 2016, equation 14)."""
 OUTSIDE = -1
@@ -22,7 +22,7 @@ OUTSIDE = -1
 
 
 class Constraint(NamedTuple):
-    """A deterministic automaton over V symbols that texts follow; N states, state 0 is the start."""
+    """A deterministic automaton that texts follow: N states, V symbols, start state 0."""
 
     keys: Any
     """(E,) int64 ascending, state * V + symbol of each arc."""
@@ -31,9 +31,9 @@ class Constraint(NamedTuple):
     ends: Any
     """(N,) bool, where a text may end."""
     distances: Any
-    """(N,) int32, symbols to the nearest state where a text may end."""
+    """(N,) int32, number of symbols to the nearest state where a text may end."""
     penalty: float
-    """Cost of leaving the automaton in nats; -NEVER forbids it."""
+    """Cost in nats of leaving the automaton; -NEVER forbids it."""
 
 
 class _Beams(NamedTuple):
@@ -56,7 +56,7 @@ class _Beams(NamedTuple):
 
 
 def constraint_penalties(ops: Any, constraint: Constraint, state, left, size: int):
-    """Compute the penalties of a constraint for the next symbol, one of V = `size`, with `left` steps after it.
+    """Compute a constraint's penalty for each of the V = `size` next symbols, with `left` steps after it.
 
     `state` is (R,) int32 or OUTSIDE. Returns (R, V) penalties, 0 or below, and (R, V) states after each symbol.
     """
@@ -83,7 +83,7 @@ def gather_rows(ops: Any, values, index):
 
 
 def next_log_probs(ops: Any, logits, i, max_steps, late, free_symbols: bool):
-    """Compute the (R, V) log-probabilities of the next symbol at step i; late: (R,) bool, whether it should be EOS."""
+    """Compute the (R, V) log-probabilities of the next symbol at step i; `late`, (R,) bool: prefer EOS."""
     log_probs = ops.log_softmax(ops.cast(logits, "float32"))
     if free_symbols:
         return log_probs
@@ -95,7 +95,7 @@ def next_log_probs(ops: Any, logits, i, max_steps, late, free_symbols: bool):
 
 
 def backtrace(ops: Any, collect_steps: Callable, parents, beam: int):
-    """Follow the texts back from the end: parents (T, B, K) -> (T, B, K) the beam of each text after each step."""
+    """Trace texts back from the end: parents (T, B, K) -> beam index of each text after each step (T, B, K)."""
     last = ops.shape(parents)[0] - 1
 
     def step(i, state):
@@ -135,7 +135,7 @@ def _reading(ops: Any, collect_steps: Callable, outputs: Sequence, end: _Beams, 
 
 
 class _Search:
-    """The constants of a search, and its step. Arguments as of `search`."""
+    """The constants of a search and its step. Arguments as in `search`."""
 
     def __init__(self, ops, decoder, memory, max_steps, temperatures, beam, constraints, free_symbols):
         self.ops, self.decoder, self.max_steps, self.beam = ops, decoder, max_steps, beam
@@ -143,7 +143,7 @@ class _Search:
         self.num_temperatures = len(temperatures)
         self.temperatures = ops.convert_to_tensor(temperatures, dtype="float32")
         num_images = ops.shape(memory.values)[0]
-        self.number = ops.tile(ops.arange(beam, dtype="int32"), (num_images,))  # (R,) number of the beam
+        self.number = ops.tile(ops.arange(beam, dtype="int32"), (num_images,))  # (R,) index of the beam
         images = ops.arange(num_images, dtype="int32")
         self.first_row = ops.repeat(images * beam, beam)  # (R,) first row of the image's beams
         self.memory = gather_rows(ops, memory, ops.repeat(images, beam)) if beam > 1 else memory
@@ -232,14 +232,14 @@ def search(
     The texts do not depend on the temperatures, which only change the reported probabilities.
 
     Args:
-      ops: functions of arrays, as in `keras.ops`.
+      ops: array functions, as in `keras.ops`.
       collect_steps: as in `aocr.model.layers`.
       decoder: has `step`, `initial_state`, `overrun` and `go_tokens`, as in `aocr.model.decoder`.
       memory: of B images; `values` (B, S, M) and whatever else the decoder reads.
-      max_steps: limit of T, including EOS.
+      max_steps: maximum of T, including EOS.
       temperatures: G divisors of the logits; `confidence` is computed at the last.
       beam: K, the beam width; 1 takes the likeliest symbol at each step.
-      constraints: automata that texts follow, or pay for leaving.
+      constraints: automata that texts follow or are penalised for leaving.
       free_symbols: allow PAD, GO and texts without EOS; greedy search continues after EOS.
       stop_early: stop when every text has ended, not at `max_steps`.
     """

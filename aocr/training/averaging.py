@@ -1,4 +1,4 @@
-"""A running average of the weights, which reads better than the latest weights."""
+"""A running average of the weights, which is more accurate than the latest weights."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import tensorflow as tf
 
 MAX_DECAY = 0.995
-"""Share of the average that remains at each step, after the first steps."""
+"""Share of the old average that is kept at each step; less in the first steps."""
 UPDATE_STEPS = 5
-"""Steps between two updates. An update reads and writes all weights; successive steps differ little."""
+"""Steps between two updates. An update is slow, and the weights change little within a few steps."""
 
 
 class WeightAverage:
@@ -29,7 +29,7 @@ class WeightAverage:
         }
 
     def update(self, step: tf.Tensor) -> None:
-        """Update the average after a step (its number, from 0). Runs within the compiled step, on every replica."""
+        """Update the average after a step (counted from 0). Called in the compiled step, on every replica."""
 
         def move():
             done = tf.cast(step, tf.float32)
@@ -47,7 +47,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the model the averaged weights inside the block, then restore its own."""
+        """Assign the averaged weights inside the block, then restore the model's own."""
         own = {name: tf.identity(value) for name, value in self.weights.items()}
         self.adopt()
         try:

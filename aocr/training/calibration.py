@@ -19,17 +19,17 @@ from aocr.text.charset import Charset
 TEMPERATURES = np.geomspace(0.125, 8.0, 97)
 """Temperatures to choose from; 1 is in the middle."""
 PRIOR = 0.5
-"""Prior standard deviation of ln T: two networks in three between 0.6 and 1.6."""
+"""Prior standard deviation of ln T: T is between 0.6 and 1.6 for two networks in three."""
 
 
 def fit_temperature(log_probs: np.ndarray, correct: np.ndarray) -> float:
     """Return the most likely temperature, given which texts are correct.
 
     The prior of ln T is normal around 0 with deviation `PRIOR`: a few dozen texts say little about T, and if all are
-    correct, the likelihood alone would demand certainty.
+    correct, the likelihood alone would favour the lowest temperature.
 
     Args:
-      log_probs: (N, G), the logarithm of each text's probability at each of `TEMPERATURES`.
+      log_probs: (N, G), log-probability of each text at each of `TEMPERATURES`.
       correct: (N,) bool.
     """
     log_probs = np.minimum(log_probs, -1e-7)
@@ -47,7 +47,7 @@ class Calibration(NamedTuple):
 
 
 class TemperedReader:
-    """Reads batches with a model, and computes the probability of each text at each of `TEMPERATURES`."""
+    """Reads batches with a model and computes the probability of each text at each of `TEMPERATURES`."""
 
     def __init__(self, model: Recognizer, charset: Charset):
         self._charset = charset
@@ -58,7 +58,7 @@ class TemperedReader:
         )
 
     def read(self, batch: Batch) -> tuple[list[str], np.ndarray]:
-        """Return B texts, and the (B, G) logarithms of their probabilities."""
+        """Return the B texts of a batch and their log-probabilities, (B, G)."""
         reading = self._read(batch.images, batch.widths)
         return [self._charset.decode(ids) for ids in reading.ids.numpy()], reading.log_probs[:, 0].numpy()
 
@@ -81,5 +81,5 @@ class TemperedReader:
 
 
 def confidences_at(temperature: float, log_probs: np.ndarray) -> list[float]:
-    """Return the confidence of texts at one of `TEMPERATURES`: (N, G) -> N values."""
+    """Return the confidences of N texts at one of `TEMPERATURES`; `log_probs` is (N, G)."""
     return np.exp(log_probs[:, np.argmin(abs(TEMPERATURES - temperature))]).tolist()

@@ -23,7 +23,7 @@ class Cluster:
 
     Args:
       strategy: runs the step on every device.
-      worker: number of this process; 0 is the chief, the only one that writes.
+      worker: index of this process; 0 is the chief, the only one that writes.
       num_workers: number of processes.
     """
 
@@ -42,7 +42,7 @@ class Cluster:
         return self.worker == 0
 
     def exchange(self, value: Any) -> list[Any]:
-        """Return the values of all workers, in their order. Blocks until every worker has called it.
+        """Return the values of all workers, ordered by worker. Blocks until every worker has called it.
 
         Args:
           value: anything that JSON can represent.
@@ -59,7 +59,7 @@ class Cluster:
         return [json.loads(line) for line in lines[:: self.local_replicas]]
 
     def describe(self, batch_size: int) -> str:
-        """Describe the strategy, the replicas and the images of each."""
+        """Describe the strategy, the replicas and the images per replica."""
         count = self.num_replicas
         if count == 1:
             return "one device"
@@ -99,11 +99,11 @@ def _select(devices: str | None, names: Sequence[str], kind: str) -> Sequence[st
 
 
 def connect(devices: str | None = None) -> Cluster:
-    """Return the cluster of TF_CONFIG, or the devices of this machine. Call it before any TensorFlow operation.
+    """Join the cluster of TF_CONFIG, or use the devices of this machine. Call it before any TensorFlow operation.
 
     Args:
-      devices: `all`, how many, or their numbers separated by commas; None: the first GPU, else the CPU; in a
-        cluster all GPUs of each machine.
+      devices: `all`, a number of devices, or their indices separated by commas; None: the first GPU, or the CPU if
+        there is none; in a cluster all GPUs of each machine.
 
     Raises:
       ConfigError: TF_CONFIG is damaged, or there are too few devices.

@@ -1,4 +1,4 @@
-"""Extra training images, renewed every few validations: synthetic look-alikes and pseudo-labels.
+"""Extra training images, renewed every few validations: synthetic look-alikes and pseudo-labelled images.
 
 The newest weights locate the characters of the labelled images, from which look-alikes are composed, and read the
 images without labels; confident readings serve as labels (pseudo-labels: Lee, 2013; renewed: Xie et al., 2020,
@@ -33,8 +33,8 @@ from aocr.model.recognizer import Recognizer
 from aocr.reading.network import NetworkReader
 from aocr.reading.originals import find_originals, reading_like
 from aocr.reading.predictor import Predictor
-from aocr.synth.like.painter import LikeJob, LikeOptions, LikePainter
-from aocr.synth.pipeline import faces_for
+from aocr.synth.fonts.choice import faces_for
+from aocr.synth.like.painter import LikePainter
 from aocr.text.charset import Charset
 from aocr.training.calibration import TemperedReader, confidences_at
 from aocr.training.monitor import log
@@ -57,7 +57,7 @@ class Unlabelled(NamedTuple):
 
 @contextlib.contextmanager
 def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Unlabelled]:
-    """Yield the images of `--unlabeled`; their records are removed at the end of the block.
+    """Yield the images of `--unlabeled`; their temporary records are removed at the end of the block.
 
     Images with the same pixels as a labelled image, a validation image or one of `--exclude` are left out.
 
@@ -85,11 +85,11 @@ class ExtraImages:
 
     Args:
       request: the user's arguments.
-      plan: of the training.
+      plan: the plan of the training.
       unlabelled: images without labels.
       folder: the model folder.
-      model: reads with its current weights.
-      images_changed: whether the training had other images before, so that its extra images must be replaced.
+      model: the network; it reads with its current weights.
+      images_changed: whether the images differ from the last run's, so that the extra images must be replaced.
     """
 
     def __init__(
@@ -114,12 +114,12 @@ class ExtraImages:
             log.warning("%d unlabelled images are left out: they are wider than all labelled ones.", too_wide)
 
     def _widths(self, data: Dataset) -> np.ndarray:
-        """Return (N,) widths of images in pixels as the network sees them."""
+        """Return the (N,) widths of images in pixels at the network's input."""
         return network_widths(data.summary.sizes, self._plan.config)
 
     @property
     def is_used(self) -> bool:
-        """Whether any extra images are asked for."""
+        """Whether extra images are requested."""
         return bool(self._plan.look_alikes or self._request.unlabeled)
 
     def is_due(self, step: int) -> bool:
@@ -128,14 +128,14 @@ class ExtraImages:
         return bool(can_renew) and step % self._interval == 0 and step != self._newest_step
 
     def with_learnt(self, learnt: np.ndarray) -> np.ndarray:
-        """Return (N,) int64 digests of training images together with those of the extra images used so far."""
+        """Return the digests in `learnt` and those of the extra images used so far, (N,) int64."""
         return np.union1d(learnt, self._learnt)
 
     def batches(self, step: int, may_renew: bool) -> Batches | None:
-        """Return the batches to mix in from a step on, if there are any.
+        """Return the extra batches to mix in from a step on; None if there are none.
 
         Args:
-          step: of the training.
+          step: step of the training.
           may_renew: whether new images may be made at this step.
 
         Raises:
@@ -157,7 +157,7 @@ class ExtraImages:
         return self._open(paths[-1]) if paths else None
 
     def _write(self, path: str, step: int) -> bool:
-        """Write new extra images in random order; returns whether there are any."""
+        """Write new extra images in random order; return whether there are any."""
         pseudo_labelled = self._pseudo_labelled(step)
         is_asked_for = self._request.look_alikes is not None
         num_drawn, drawn = self._look_alikes(step) if is_asked_for or not pseudo_labelled else (0, iter(()))
@@ -179,7 +179,7 @@ class ExtraImages:
             return False
         data, part = self._plan.validation_data or (self._plan.data, "validation")
         validation_keys = data.summary.split_keys[part_of(data, part)]
-        is_validated = np.isin(summary.split_keys, validation_keys).any()  # if labelled in the meantime
+        is_validated = np.isin(summary.split_keys, validation_keys).any()  # images labelled meanwhile
         is_too_wide = (network_widths(summary.sizes, self._plan.config) > self._max_width).any()
         return not is_validated and not is_too_wide and not any(digest in self._excluded for digest in digests)
 
@@ -210,9 +210,8 @@ class ExtraImages:
             labels = [label for label, used in zip(plan.data.summary.labels, plan.in_training, strict=True) if used]
             self._reader = Predictor(NetworkReader(self._model, config, reading_like(labels, config)))
         originals = find_originals(plan.data, self._reader, plan.in_training)
-        job = LikeJob(LikeOptions(count, self._request.config.seed + step), originals, self._faces)
         try:
-            painter = job.painter()
+            painter = LikePainter(originals, self._faces, self._request.config.seed + step)
             painter.draw(0)
         except ConfigError:
             message = "Step %d: no look-alikes yet: no image is read correctly, and no font has the characters."
@@ -256,7 +255,7 @@ class ExtraImages:
     def _read(
         self, reader: TemperedReader, data: Dataset, start: int, count: int, temperature: float
     ) -> Iterator[tuple[int, bytes, str, float]]:
-        """Yield (number, image, text, confidence) of `count` unlabelled images from number `start` on."""
+        """Read `count` unlabelled images from index `start` on; yield (index, image, text, confidence) of each."""
         plan = plan_batches(self._widths(data), 64, self._plan.config)
         batches = Batches(data.paths, self._plan.config, plan, data.summary, keep_source=True)
         for batch in batches.window_batches(start, count):
@@ -266,7 +265,7 @@ class ExtraImages:
 
 
 def _draw(painter: LikePainter, step: int, count: int) -> Iterator[Example]:
-    """Yield look-alikes until one cannot be drawn."""
+    """Yield `count` look-alikes, or fewer if one cannot be drawn."""
     for number in range(count):
         try:
             image = painter.draw(number)

@@ -1,4 +1,4 @@
-"""The batches of a training, from its current state on."""
+"""The batches of a training, from the current state on."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from aocr.training.schedule import Schedule
 def feed(
     plan: Plan, config: TrainConfig, learner: Learner, schedule: Schedule, extra: ExtraImages, display: Display
 ) -> Iterator[tuple[int, int, Batch]]:
-    """Yield (epoch, number of the batch in it, batch) without end.
+    """Yield (epoch, index of the batch in the epoch, batch) without end.
 
     The pipeline is rebuilt when the extra images are renewed, and when validation images become training images.
 
     Args:
-      plan: of the training.
+      plan: the plan of the training.
       config: seed and augmentation.
-      learner: its state says where to continue; its averaged weights choose the extra images.
+      learner: its state says where to continue; its averaged weights make the extra images.
       schedule: decides whether extra images are still renewed.
       extra: images to mix in.
       display: shows the phases.
@@ -33,7 +33,7 @@ def feed(
     phase = "first step"
 
     def renews() -> bool:
-        """Return whether there are still validation images, and the learning rate does not decay yet."""
+        """Return whether there are still validation images and the learning rate does not decay yet."""
         return not schedule.decays and not state.closed
 
     while True:

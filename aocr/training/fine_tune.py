@@ -1,4 +1,4 @@
-"""Fine-tuning: the weights of one model as the start of another, even where their shapes differ."""
+"""Fine-tuning: start a model from the weights of another, even where their shapes differ."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ VOCABULARY_AXES = {
     "ctc/kernel": 1,
     "ctc/bias": 0,
 }
-"""Variables with one row or column per symbol, and that axis."""
+"""Variables with one row or column per symbol -> the axis of the symbols."""
 PIXELS, ROWS = "cnn/stem/kernel", "cnn/collapse/kernel"
 """The first convolution, over the image's channels, and the last, over all its rows."""
 GREY_SHARES = np.array([0.2989, 0.587, 0.114], np.float32) / 0.9999
-"""Shares of red, green and blue in grey, the same as in `preprocess`; their sum is 1."""
+"""Weights of red, green and blue in grey, as in `preprocess`; their sum is 1."""
 
 
 def source_of(symbol: str, charset: Charset) -> str | None:
@@ -41,12 +41,12 @@ def num_unknown_symbols(start: Charset, charset: Charset) -> int:
 
 
 def covers_most_of(start: Charset, charset: Charset) -> bool:
-    """Return whether half of the symbols of `charset` have a similar one in `start`."""
+    """Return whether at least half of the symbols of `charset` have a similar one in `start`."""
     return 2 * num_unknown_symbols(start, charset) <= len(charset.symbols)
 
 
 def _with_rows(fresh: np.ndarray, source: np.ndarray, axis: int, start: Charset, charset: Charset) -> np.ndarray:
-    """Return a new variable that takes the rows of specials and of symbols with a similar one in `start` over."""
+    """Return `fresh` with rows of `source` for special symbols and for symbols with a similar one in `start`."""
     similar = {symbol: other for symbol in charset.symbols if (other := source_of(symbol, start))}
     specials = list(range(NUM_SPECIALS))
     ours = specials + [charset.encode(symbol)[0] for symbol in similar]
@@ -64,7 +64,7 @@ def _with_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _with_height(kernel: np.ndarray, height: int) -> np.ndarray:
-    """Convert the convolution over all rows (H, 1, C, F) to `height` rows; stretched rows give the same as before."""
+    """Resample the convolution over all rows (H, 1, C, F) to `height` rows; stretched images give the same result."""
     edges = np.linspace(0, kernel.shape[0], height + 1)
     rows = np.arange(kernel.shape[0])
     shares = np.minimum(edges[1:, None], rows + 1) - np.maximum(edges[:-1, None], rows)  # overlap of new and old rows
@@ -85,9 +85,9 @@ class InitialWeights(NamedTuple):
         """Return the initial value of a variable, or `fresh` if these weights have no counterpart.
 
         Args:
-          name: of the variable.
+          name: name of the variable.
           fresh: its value in a new network.
-          charset: of that network.
+          charset: charset of that network.
         """
         source = self.weights.get(name)
         if source is None or source.ndim != fresh.ndim:
@@ -105,17 +105,17 @@ class InitialWeights(NamedTuple):
 
 
 def read_start(folder: ModelFolder, name: str) -> InitialWeights:
-    """Read the weights of a model folder, which messages call `name`.
+    """Read the weights of a model folder, called `name` in messages.
 
     Raises:
       CheckpointError: the folder has no weights, or they are damaged or do not match its model.json.
     """
-    about = "reader that comes with aocr" if folder.path == str(BOX) else folder.weights_info().describe()
+    about = "model that comes with aocr" if folder.path == str(BOX) else folder.weights_info().describe()
     return InitialWeights(f"{name}, the {about}", folder.read_config().charset, folder.read_weights())
 
 
 def start_from(start: InitialWeights, model: Recognizer, config: ModelConfig) -> None:
-    """Put the initial weights into a model, fitted to its shapes; variables without a counterpart stay fresh."""
+    """Assign the initial weights to a model, fitted to its shapes; variables without a counterpart are unchanged."""
     fresh_parts = []
     for name, variable in weights_of(model).items():
         fresh = variable.numpy()

@@ -15,7 +15,6 @@ from aocr.data.records import read_examples
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.variables import assign_weights
 from aocr.reading.evaluator import evaluate
-from aocr.reading.network import decode_with_fallback
 from aocr.reading.predictor import load_network
 from aocr.report.lines import pluralise, sample_lines
 from aocr.report.page import write_html_report
@@ -31,16 +30,16 @@ from aocr.training.request import TrainRequest
 from aocr.training.schedule import GUESSING_CER
 
 NUM_READ = 12
-"""Training images that are read at the end if there is no validation set."""
+"""Number of training images read at the end if there is no validation set."""
 NUM_LOGGED = 6
-"""Images whose readings are logged."""
+"""Number of images whose readings are logged."""
 
 
 def finish(
     request: TrainRequest, plan: Plan, learner: Learner, extra: ExtraImages, folder: ModelFolder, outcome: Outcome,
     display: Display,
 ) -> Outcome:  # fmt: skip
-    """Calibrate the confidence, log readings, write the report, and write the last weights of a closed training."""
+    """Calibrate, log readings and write the report; if all images were trained on, write the last weights."""
     extra.remove_files()
     closed = learner.state.closed
     is_honest = plan.validation is not None and not folder.weights_info().is_closed
@@ -63,7 +62,7 @@ def finish(
 
 
 def _calibrate(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
-    """Fit the temperature of the best weights, record it, and log readings; returns whether they are above chance."""
+    """Fit the temperature of the best weights, record it, log readings; return whether they are above chance."""
     assign_weights(folder.path, learner.model, folder.read_weights())
     reader = TemperedReader(learner.model, plan.config.charset)
     temperature, samples = reader.calibrate(plan.validation)  # type: ignore[arg-type]
@@ -78,11 +77,11 @@ def _calibrate(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
 
 
 def _read_training_images(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
-    """Read the first training images and log some of the readings; returns whether they are above chance."""
+    """Read the first training images and log some of the readings; return whether they are above chance."""
     assign_weights(folder.path, learner.model, folder.read_weights())
     samples = []
     for example in read_examples(plan.data.paths[0], NUM_READ):  # one by one, eagerly: building a graph takes longer
-        images, widths, _ = decode_with_fallback(lambda data: batched(tf.constant(data), plan.config), [example.image])
+        images, widths, _ = batched(tf.constant([example.image]), plan.config)
         reading = learner.model.read(images, widths)
         text = plan.config.charset.decode(np.asarray(reading.ids)[0])
         samples.append(Sample("", example.label, Prediction(text, float(reading.confidence[0]))))
@@ -90,7 +89,7 @@ def _read_training_images(folder: ModelFolder, learner: Learner, plan: Plan) -> 
 
 
 def _log_readings(samples: Sequence[Sample], images: str) -> float:
-    """Log a few readings; returns the CER of all of them."""
+    """Log a few readings; return the CER of all of them."""
     log.info("What the model reads now in %s: label, text read, confidence", images)
     for line in sample_lines(samples[:: -(-len(samples) // NUM_LOGGED)]):
         log.info("  %s", line)

@@ -20,7 +20,7 @@ from aocr.training.averaging import WeightAverage
 from aocr.training.schedule import TrainState
 
 NUM_KEPT = 2
-"""Checkpoints to keep."""
+"""Number of checkpoints to keep."""
 ADVICE = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
 _STATE = "state/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -99,7 +99,7 @@ def _steps(folder: ModelFolder) -> list[int]:
 
 
 def newest_checkpoint(folder: ModelFolder) -> str | None:
-    """Return the path of the newest checkpoint without its ending, or None."""
+    """Return the path of the newest checkpoint without its extension, or None."""
     steps = _steps(folder)
     return folder.file(CHECKPOINT.format(steps[-1])) if steps else None
 

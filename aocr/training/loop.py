@@ -25,7 +25,7 @@ class Outcome:
     reason: str
     """Why, in words."""
     interrupted: bool
-    """Whether a signal ended it; everything is saved."""
+    """Whether a signal ended it, after everything was saved."""
     step: int
     """Steps done in total."""
     trained: bool = True
@@ -45,7 +45,7 @@ def run_loop(
       config: the settings.
       learner: the model, its optimizer and its state, which all change.
       schedule: decides the learning rate, and when to stop.
-      evaluator: of the validation set, if there is one.
+      evaluator: scores the validation set, if there is one.
       extra: images to mix in.
       monitor: watches time and signals, and logs.
       folder: where the chief writes checkpoints and the best weights.
@@ -59,7 +59,7 @@ def run_loop(
     with monitor:
         for epoch, number, batch in feed(plan, config, learner, schedule, extra, monitor.display):
             if state.step == state.decay_start:
-                learner.average.adopt()  # the latest weights are far from the average, too far for a short decay
+                learner.average.adopt()  # the latest weights are too far from it for a short decay
             rate = schedule.learning_rate
             loss = take_step(batch, rate, state.step)
             state.step, state.epoch, state.batch = state.step + 1, epoch, number + 1
@@ -118,14 +118,14 @@ def save(
 
 
 def _check_workers(learner: Learner, cluster: Cluster) -> None:
-    """Check that every variable is equal on all workers, to the bit."""
+    """Check that every variable is identical on all workers, bit by bit."""
     if cluster.num_workers == 1:
         return
     digests = cluster.exchange(learner.digest())
     differing = next((worker for worker, digest in enumerate(digests) if digest != digests[0]), None)
     if differing is not None:
         raise TrainingError(
-            f"Step {learner.state.step}: the weights of worker {differing} are not those of the chief. The last "
+            f"Step {learner.state.step}: the weights of worker {differing} differ from the chief's. The last "
             "checkpoint is kept. Give all workers the same program, data and kind of machine, and start them again."
         )
 

@@ -33,7 +33,7 @@ steps_log = logging.getLogger("aocr.steps")
 LOG_STEPS = 10
 """Steps between two lines of the log."""
 TICK_SECONDS = 0.5
-"""Time between two drawings of the bar."""
+"""Seconds between two updates of the bar."""
 PHASE_LAYOUT = "{desc} [{elapsed}{postfix}]"
 SHARE_LAYOUT = "{desc} {percentage:3.0f}% |{bar:10}| [{elapsed}{postfix}]"
 """Layouts of the bar before and after a limit is known. A narrow terminal cuts off the end."""
@@ -43,7 +43,7 @@ _SCALARS = tf.compat.v1.SummaryMetadata(
 
 
 class Display:
-    """A bar that shows the phase of a training on a terminal, and nothing elsewhere.
+    """A progress bar that shows the phase of a training; hidden if stderr is not a terminal.
 
     Args:
       is_enabled: whether this process may show it; in a cluster only the chief does.
@@ -76,21 +76,21 @@ class Display:
         self._bar.set_description_str(name, refresh=False)
 
     def status(self, text: str) -> None:
-        """Show figures behind the bar."""
+        """Show text after the bar."""
         self._bar.set_postfix_str(text, refresh=False)
 
 
 class Monitor:
-    """Time, signals, losses, log lines, TensorBoard and the history of one run of the training loop.
+    """Tracks time, signals and losses of the training loop; writes log lines, the history and TensorBoard files.
 
     Inside the `with` block the first Ctrl-C or SIGTERM is only recorded. In a cluster all workers use the chief's
     clock, and a signal to one stops all.
 
     Args:
       display: shows the phases.
-      cluster: its chief writes.
+      cluster: only its chief writes.
       folder: the model folder.
-      schedule: of the training.
+      schedule: the training's schedule.
 
     Attributes:
       elapsed: seconds of training, earlier runs included.
@@ -147,7 +147,7 @@ class Monitor:
         self.display.phase(f"training, step {self.state.step}", self.schedule.share_done)
 
     def _agree(self) -> None:
-        """Record the time and a signal; in a cluster the chief's time, and a signal to any worker."""
+        """Record the time and any signal; in a cluster the chief's time, and a signal to any worker."""
         self.elapsed, self.stopped_by = time.monotonic() - self._start, self._interrupts.caught
         if self.cluster.num_workers > 1:
             rows = self.cluster.exchange([self.elapsed, self.check_seconds, self.stopped_by])
@@ -156,7 +156,7 @@ class Monitor:
 
     def _log_steps(self, rate: float) -> None:
         step, loss, seconds = self.state.step, self.collect_losses(), time.monotonic() - self._since
-        perplexity, speed = math.exp(min(loss, 700)), f"{self._images / seconds:.0f} images/s"  # else it overflows
+        perplexity, speed = math.exp(min(loss, 700)), f"{self._images / seconds:.0f} images/s"  # exp(710) overflows
         line = "Step %d: %.3fs, loss: %.6f, perplexity: %.6g, %s"
         steps_log.info(line, step, seconds / self._steps, loss, perplexity, speed)
         seconds_left = self.schedule.seconds_left(seconds / self._steps)
@@ -168,7 +168,7 @@ class Monitor:
         self._since = time.monotonic()
 
     def collect_losses(self) -> float:
-        """Return the mean loss of the steps since the last call, and add them to the state.
+        """Return the mean loss of the steps since the last call; add their losses to the state.
 
         Raises:
           TrainingError: it is not finite.
@@ -187,7 +187,7 @@ class Monitor:
         return total / count
 
     def begin_check(self) -> float:
-        """Begin a check of the training; returns the mean loss since the last one."""
+        """Begin a check of the training; return the mean loss since the last one."""
         self._check_start = time.monotonic()
         self.collect_losses()
         return self.state.loss_sum / max(1, self.state.loss_steps)
@@ -210,7 +210,7 @@ class Monitor:
         self.check_seconds = time.monotonic() - self._check_start
 
     def resume_steps(self) -> None:
-        """Exclude the time since `begin_check` from the speed of the steps."""
+        """Exclude the time since `begin_check` from the measured speed of the steps."""
         self._since += time.monotonic() - self._check_start
 
     def _log_validation(self, report: EvalReport, remark: str) -> None:
@@ -242,7 +242,7 @@ class Monitor:
 
 
 def _read_history(folder: ModelFolder, step: int) -> list[Point]:
-    """Return the checks up to a step; later ones are repeated after a restart."""
+    """Return the checks up to a step; a resumed training repeats later ones."""
     points = []
     try:
         for values in (folder.read_json(HISTORY) or {}).get("points", []):
@@ -255,7 +255,7 @@ def _read_history(folder: ModelFolder, step: int) -> list[Point]:
 
 
 def _write_history(folder: ModelFolder, points: list[Point]) -> None:
-    """Write the checks and draw them; only a warning is logged if the picture cannot be written."""
+    """Write and plot the checks; if the plot cannot be written, only log a warning."""
     values = [{k: v if math.isfinite(v) else None for k, v in asdict(point).items()} for point in points]
     folder.write_json(HISTORY, {"points": values})
     path = folder.file(CURVES)

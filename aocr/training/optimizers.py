@@ -39,15 +39,15 @@ class _Fused(_Summed):
 
 
 class Adam(_Fused, keras.optimizers.Adam):
-    """Kingma and Ba, 2015."""
+    """Adam (Kingma and Ba, 2015)."""
 
 
 class AdamW(_Fused, keras.optimizers.AdamW):
-    """Loshchilov and Hutter, 2019."""
+    """AdamW (Loshchilov and Hutter, 2019)."""
 
 
 class Adadelta(_Summed, keras.optimizers.Adadelta):
-    """Zeiler, 2012; also updated in one kernel."""
+    """Adadelta (Zeiler, 2012), also updated in one kernel."""
 
     def update_step(self: Any, gradient, variable, learning_rate):
         """Update a variable. Called by Keras."""
@@ -64,7 +64,7 @@ class Adadelta(_Summed, keras.optimizers.Adadelta):
 
 
 class SGD(_Summed, keras.optimizers.SGD):
-    """With Nesterov's momentum (Sutskever et al., 2013)."""
+    """SGD with Nesterov momentum (Sutskever et al., 2013)."""
 
 
 _OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -76,7 +76,7 @@ _OPTIMIZERS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 def make_optimizer(config: TrainConfig, model: Recognizer) -> keras.optimizers.Optimizer:
-    """Return the optimizer of a training, with its slots built."""
+    """Create the optimizer of a training, with its variables built."""
     make, settings = _OPTIMIZERS[config.optimizer]
     optimizer = make(config.learning_rate, **settings)
     if config.optimizer == "adamw":

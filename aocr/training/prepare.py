@@ -28,12 +28,12 @@ from aocr.training.split import Split, learnt_images, split_images
 
 SMALL_SPLIT, LARGE_SPLIT = "a fixed 20 % of all images", "a fixed 5 % of all images"
 LOOK_ALIKES = 25
-"""Drawn images for each image of a small set."""
+"""Number of look-alikes for each training image of a small set."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training does."""
+    """The settings, data and batches of a training."""
 
     config: ModelConfig
     """Settings of the network."""
@@ -46,7 +46,7 @@ class Plan:
     unusable: np.ndarray
     """(N,) bool, the images whose label is too long or has symbols outside the charset."""
     split: Split
-    """The images to validate on instead."""
+    """The split of the training set."""
     learnt: np.ndarray
     """(M,) int64 digests of the images that the model was, or will be, trained on."""
     batch_size: int
@@ -60,7 +60,7 @@ class Plan:
     closing: Batches | None
     """Batches of all images of a small set, for the last phase; None: `training` is used to the end."""
     look_alikes: int
-    """Number of drawn images to mix in."""
+    """Number of look-alikes to mix in."""
 
     @property
     def num_validation(self) -> int:
@@ -114,7 +114,7 @@ class Plan:
 
 
 def part_of(dataset: Dataset, part: str) -> np.ndarray:
-    """Return (N,) bool, the records of a dataset in a part: `all` or `validation`."""
+    """Return a mask, (N,) bool, of the records in a part of a dataset: `all` or `validation`."""
     held_out = dataset.summary.held_out
     return held_out if part == "validation" else np.ones(len(held_out), bool)
 
@@ -138,7 +138,7 @@ def resumed_config(request: TrainRequest) -> ModelConfig | None:
     check_typed(request.model_dir, config, request.typed, ", or start again with --no-resume")
     if newest_checkpoint(folder):
         return config
-    # a training that was killed before its first checkpoint may start again: it will find these weights again
+    # a training that was killed before its first checkpoint may start again: it soon writes the same weights
     if folder.has_weights() and not 0 < folder.weights_info().step <= request.config.steps_per_checkpoint:
         advice = f"To start from it, give --init-from {folder} and another --model-dir"
         reason = f"has a model, but no checkpoint to resume from. {advice}; --no-resume removes it and starts again."
@@ -167,7 +167,7 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
 
 
 def _channels_of(data: Dataset) -> int:
-    """Return 3 if grey would lose what colour shows, else 1."""
+    """Return 3 if many images would lose contrast in grey, else 1."""
     share = automatic.share_with_colour(data.paths, len(data.summary.labels))
     channels = automatic.channels_for(share)
     if channels == 3:
@@ -177,7 +177,7 @@ def _channels_of(data: Dataset) -> int:
 
 
 def _extended(settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
-    """Return the settings of the `init_from` model, updated with new ones and with the charset by `charset_policy`."""
+    """Return the settings of the `init_from` model, updated with `settings`; `charset_policy` decides the charset."""
     base = open_folder(str(request.init_from)).find_config()
     if base is None:
         raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr (none: random weights).")
@@ -265,7 +265,7 @@ def _check_vocabulary(request: TrainRequest, config: ModelConfig) -> None:
 
 
 def _check_usable(data: Dataset, held_out: np.ndarray, unusable: np.ndarray, config: ModelConfig) -> None:
-    """Raise the error that says why there is nothing to train on, if so."""
+    """Raise an error with the reason if there is nothing to train on."""
     if held_out.all():
         reason = "every image is also in --validation. Give other images there, or leave it out."
         raise DatasetError(data.name, reason)
@@ -284,7 +284,7 @@ def _training_batches(
     data: Dataset, config: ModelConfig, size: int, usable: np.ndarray, part: str, cluster: Cluster,
     warm_up_augmentation: bool,
 ) -> tuple[Batches, Share]:  # fmt: skip
-    """Return this worker's batches of a part of the data, of which only the (N,) bool `usable` records count."""
+    """Return this worker's batches of a part of the data, and its share; `usable`: (N,) bool, the records to use."""
     summary = data.summary
     widths = automatic.network_widths(summary.sizes[usable], config)
     whole = plan_batches(widths, size, config)

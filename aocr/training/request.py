@@ -29,19 +29,19 @@ class TrainRequest:
     config: TrainConfig = field(default_factory=TrainConfig)
     """How to train."""
     resume: bool = True
-    """Whether to continue the training in the folder."""
+    """Whether to resume the training in the folder."""
     init_from: str | None = None
     """Model folder to start from; `NOTHING`: random weights; None: `words`, if the architecture is the same."""
     charset_policy: str = "union"
     """`fail`, `union` or `new`: what to do if a typed `init_from` has another charset."""
     data_base_dir: str | None = None
-    """Folder in which paths of annotation files are looked up too."""
+    """Folder to which the paths in annotation files may be relative."""
     target_vocab_size: int | None = None
     """Largest vocabulary allowed, special symbols included; None: any."""
     use_distance: bool = True
-    """Whether the score of aocr 0.7.6 counts edit distance or whole words."""
+    """Whether the score of aocr 0.7.6 is based on edit distance; if not, it counts whole words."""
     look_alikes: int | None = None
-    """Number of drawn images that imitate those of `datasets`; None: chosen from the data."""
+    """Number of synthetic images that imitate those of `datasets`; None: chosen from the data."""
     unlabeled: Sequence[str] = ()
     """Unlabelled images to train on too."""
     exclude: Sequence[str] = ()
@@ -49,7 +49,7 @@ class TrainRequest:
     output_dir: str | None = None
     """Folder for a report of the validation set; None: no report."""
     devices: str | None = None
-    """`all`, a number of devices, or their numbers separated by commas; None: one."""
+    """`all`, a number of devices, or their indices separated by commas; None: one."""
 
     def start_folder(self, config: ModelConfig) -> tuple[ModelFolder, str] | None:
         """Return the model folder whose weights a new network starts from, and its name; None: random weights."""

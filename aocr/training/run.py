@@ -94,10 +94,10 @@ def _train(
         evaluator = None
         if plan.validation:
             reader = NetworkReader(model, plan.config)
-            evaluator = Evaluator(reader, plan.validation, plan.config.charset, request.use_distance, cluster)
+            evaluator = Evaluator(reader, plan.validation, request.use_distance, cluster)
         optimizer = make_optimizer(request.config, model)
         learner = Learner(model, optimizer, WeightAverage(weights_of(model)), state)
-    if checkpoint:  # outside the strategy, which cannot send a variable of text to other workers
+    if checkpoint:  # outside the strategy, which cannot send a string variable to other workers
         learner.restore(checkpoint)
     closes = plan.closing is not None or state.closed
     pretrained, num_batches = _is_pretrained(request, plan), plan.share.num_batches

@@ -1,4 +1,4 @@
-"""The learning rate, and when to stop: a state machine without a clock and without TensorFlow.
+"""The learning rate and the end of a training: a state machine without a clock or TensorFlow.
 
 The learning rate warms up, stays constant until validation stops improving or the budget is nearly spent, and then
 decays to zero over a fixed share of the steps done so far (warmup-stable-decay; Hu et al., 2024, "MiniCPM").
@@ -26,7 +26,7 @@ LOSS_FLOOR = 5e-3
 LOSS_RATIO = 0.97
 """A loss is an improvement if it is below this share of the best."""
 PERPLEXITY_TOLERANCE = 1.02
-"""Of two validations with equal scores the later is the best, unless its perplexity is higher by this factor."""
+"""Of two validations with equal scores the later is the best, unless its perplexity is higher by more than this."""
 GUESSING_CER = 0.5
 """CER above which a network cannot read yet; on hard images this lasts for many checks."""
 GUESSING_PATIENCE = 2
@@ -64,7 +64,7 @@ class TrainState:
     step: int = 0
     """Steps done."""
     epoch: int = 0
-    """Number of the current epoch, from 0."""
+    """Index of the current epoch."""
     batch: int = 0
     """Batches of the current epoch that are done."""
     elapsed: float = 0.0
@@ -72,9 +72,9 @@ class TrainState:
     waited: int = 0
     """Checks in a row without improvement."""
     best_word_accuracy: float = -1.0
-    """Of the best validation, which weights that are only as good do not change."""
+    """Word accuracy of the best validation, which weights that are only as good do not replace."""
     best_cer: float = 1e9
-    """Of the same validation."""
+    """CER of the same validation."""
     best_perplexity: float = 1e9
     """Lowest perplexity of a validation with these scores."""
     best_loss: float = 1e9
@@ -123,7 +123,7 @@ def learning_rate_factor(step: int, decay_start: int, decay_end: int) -> float:
 
 
 def decay_length(step: int, share: float = DECAY_SHARE) -> int:
-    """Return the number of steps of a decay that begins after `step` steps and takes a share of them."""
+    """Return the length in steps of a decay that begins after `step` steps and takes `share` as many."""
     return max(1, round(step * share))
 
 
@@ -139,7 +139,7 @@ class Schedule:
 
     Args:
       config: the limits.
-      state: of the training; the schedule updates it.
+      state: progress of the training; the schedule updates it.
       steps_per_epoch: batches per epoch.
       num_validation: number of validation images.
       pretrained: whether the network could read from the start.
@@ -163,7 +163,7 @@ class Schedule:
 
     @property
     def patience(self) -> int:
-        """Checks without improvement before the decay: more until the model can read, fewer once it reads all."""
+        """Checks without improvement before the decay: more before the model can read, fewer once it reads all."""
         patience, cer, divisor = self.config.patience, self.state.best_cer, READ_ALL
         if self.pretrained and cer <= GUESSING_CER:
             patience, divisor = math.ceil(patience * PRETRAINED_PATIENCE), PRETRAINED_READ_ALL
@@ -175,7 +175,7 @@ class Schedule:
 
     @property
     def decays(self) -> bool:
-        """Whether the learning rate decays."""
+        """Whether the learning rate is decaying."""
         return self.state.decay_start >= 0
 
     @property
@@ -210,7 +210,7 @@ class Schedule:
         }[reason]
 
     def reopen(self, images_changed: bool = False) -> None:
-        """Continue a training that decays or has ended, if its limit was raised or the images changed.
+        """Cancel the decay or end of a training if its limit was raised or the images changed.
 
         Args:
           images_changed: whether the images differ from the last run's, so that the best scores no longer count.
@@ -258,11 +258,11 @@ class Schedule:
         """Compare a validation with the best so far, and record it if it is better.
 
         Args:
-          report: its scores.
+          report: scores of the validation.
           characters: total length of its labels.
 
         Returns:
-          A verdict on its weights, and whether it is an improvement.
+          A verdict on the weights, and whether the validation is an improvement.
         """
         state = self.state
         # CER first: for a small validation set it is more precise than word accuracy
@@ -304,7 +304,7 @@ class Schedule:
             self._start_decay(Reason.PATIENCE)
 
     def seconds_left(self, step_seconds: float) -> float | None:
-        """Return the seconds until the end, if a limit is known; `step_seconds`: duration of a step."""
+        """Return the seconds until the end if a limit is known; a step takes `step_seconds`."""
         state, config = self.state, self.config
         if self.decays:
             return (state.decay_end - state.step) * step_seconds

@@ -30,7 +30,7 @@ class Split(NamedTuple):
 
 
 def learnt_images(folder: ModelFolder | None) -> np.ndarray:
-    """Return (N,) int64 digests of the images a model was trained on; N is 0 for `words` and random weights.
+    """Return digests, (N,) int64, of the images a model was trained on; none for `words` and random weights.
 
     Raises:
       CheckpointError: the folder's record is damaged.
@@ -45,8 +45,8 @@ def split_images(summary: Summary, validation: Summary | None, learnt: np.ndarra
     """Split a training set.
 
     Args:
-      summary: of the training set.
-      validation: of a separate validation set; None: a part of the training set is used.
+      summary: summary of the training set.
+      validation: summary of a separate validation set; None: part of the training set is used.
       learnt: (M,) int64 digests of images that the model was trained on.
     """
     if validation:

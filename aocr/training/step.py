@@ -15,7 +15,7 @@ from aocr.training.learner import Learner
 CTC_WEIGHT = 1.0
 """Weight of the encoder's CTC loss, added to the decoder's loss (joint training, Kim et al., 2017)."""
 PACK_BYTES = 32 * 2**20
-"""Size of the packs in which gradients are exchanged."""
+"""Maximum bytes of gradients in one exchange."""
 
 
 class TrainStep:
@@ -46,12 +46,12 @@ class TrainStep:
         )
 
     def __call__(self, batch: Batch, rate: float, step: int) -> tf.Tensor:
-        """Train on a batch and return the decoder's loss per symbol, a scalar tensor, over all workers.
+        """Train on a batch; return the decoder's loss per symbol over all workers, a scalar tensor.
 
         Args:
           batch: this worker's part.
           rate: learning rate.
-          step: number of the step, from 0.
+          step: index of the step.
         """
         tensors = (batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
         return self._run(*tensors, tf.constant(rate), tf.constant(step, tf.int64))
@@ -90,7 +90,7 @@ class TrainStep:
         return loss
 
     def _finite(self, gradients):
-        """Replace gradients of bfloat16 convolutions that are not finite by zero.
+        """Replace non-finite gradients of bfloat16 convolutions with zero.
 
         TensorFlow 2.21's CPU kernel for their weights sometimes multiplies uninitialised memory by zero, and if that
         holds NaN, so does the sum. A training that diverges is still detected by its loss.
@@ -111,7 +111,7 @@ class TrainStep:
         return replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients, options)
 
     def _clipped(self, gradients):
-        """Clip gradients to the global norm."""
+        """Clip gradients by their global norm."""
         if not self.config.clip_gradients:
             return gradients
         scale = getattr(self.optimizer, "dynamic_scale", 1.0)  # of a LossScaleOptimizer

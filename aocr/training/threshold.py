@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 MAX_WRONG = 0.1
-"""Share of the trusted readings that may be wrong."""
+"""Maximum share of wrong readings among the trusted ones."""
 MISS = 0.2
 """Probability that more are wrong, over random validation sets."""
 STEP = 1.5
-"""Factor between the numbers of readings in successive tests."""
+"""Growth factor of the number of readings from one test to the next."""
 
 
 def binomial_cdf(wrong: int, total: int, share: float) -> float:

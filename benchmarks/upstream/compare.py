@@ -1,10 +1,10 @@
-"""Try the commands, records, checkpoints and exports of aocr 0.7.6 and ours in both directions.
+"""Check that aocr 0.7.6 and this version accept each other's commands, records, checkpoints and exports.
 
     python benchmarks/upstream/compare.py --work /tmp/upstream
 
-Run it from a checkout, in the environment that has ours. The released program needs Python 3.7 (`--python37`, or a
-python3.7 on PATH); it is installed from PyPI into WORK/released the first time. Prints a line per check; exits with 1
-if any failed, with 2 if the released program could not be installed.
+Run it from a checkout ("ours"), in an environment with its packages. The released program needs Python 3.7
+(`--python37`, or a python3.7 on PATH); it is installed from PyPI into WORK/released the first time. Prints a line per
+check; exits with 1 if any failed, with 2 if the released program could not be installed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Program:
             self.environment["PYTHONPATH"] = path
 
     def run(self, *arguments: object, stdin: str = "") -> str:
-        """Run a command and return its output, both streams; raise Failed if its exit code is not 0."""
+        """Run a command and return its stdout and stderr; raise Failed if its exit code is not 0."""
         command = [self.python, "-m", "aocr", *map(str, arguments)]
         done = subprocess.run(
             command,
@@ -124,7 +124,7 @@ def predict(program: Program, *flags: str, stdin: str) -> list[str]:
 
 
 def served(saved_model: Path, images: list[bytes]) -> list[tuple[str, float]]:
-    """Return text and probability of each image from a SavedModel's serving signature."""
+    """Return the text and probability that a SavedModel's serving signature gives for each image."""
     import numpy as np
     import tensorflow as tf
 
@@ -312,7 +312,7 @@ def main() -> int:
     options, python = begin(parser)
     import machine
 
-    # the released program draws into `out`, whatever its --output-dir says
+    # the released program saves its pictures in `out`, whatever its --output-dir says
     released = Program(python, prepare(options.work, "released-work"), "out", ".")
     ours = Program(sys.executable, prepare(options.work, "our-work"), "results", "1", str(ROOT))
     comparison = Comparison(released, ours, options.checkpoint)

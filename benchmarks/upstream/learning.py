@@ -4,7 +4,7 @@
 
 DATA holds a folder per set with `train.txt` and `test.txt`. Limits of width, height and length are those of the set,
 because the released program drops what exceeds them. The time starts at its first step, and it is stopped at the first
-checkpoint after the limit; texts are read by its `predict`. A model in WORK is trained further.
+checkpoint after the limit; texts are read by its `predict`. If WORK has a model, its training continues.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def step_lines(log: Path) -> list[str]:
 
 
 def train(program: Program, flags: list[str], minutes: float) -> list[str]:
-    """Train for some minutes from the first step, then up to a checkpoint; return the lines about steps."""
+    """Train for `minutes` from the first step, then up to a checkpoint; return the lines about steps."""
     log = program.folder / "train.log"
     log.unlink(missing_ok=True)
     command = [program.python, "-m", "aocr", "train", "train.tfrecords", "--log-path=train.log", "--num-epoch=100000"]

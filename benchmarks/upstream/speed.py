@@ -1,4 +1,4 @@
-"""The body of versus_upstream.sh, which says what it does."""
+"""Measure what versus_upstream.sh describes; use that script to run this one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compare import MAX_WIDTH, ROOT, Program, begin, prepare
 
 BATCH = 65
 WARM = 10
-"""Steps and images at the start that are not counted."""
+"""Number of steps, and of images, at the start that are not counted."""
 STEPS = 45
 LIMITS = ("--max-width", MAX_WIDTH, "--max-height", 60, "--max-prediction", 8, "--charset", "alphanumeric")
 OURS = {

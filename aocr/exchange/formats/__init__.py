@@ -1,6 +1,6 @@
-"""The formats of `aocr export`: every module in this package is one, under its own name.
+"""The formats of `aocr export`: one module each, named after the format.
 
-At module level they import neither aocr nor TensorFlow: `read_back` runs in a process without aocr.
+At module level, they import neither aocr nor TensorFlow: `read_back` runs in a process without aocr.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEFAULT = "savedmodel"
 
 
 class Format(Protocol):
-    """The members of each module. A format that can be quantised also has `QUANTIZATIONS`, names of ways."""
+    """The members of each module. A format that can be quantised also has `QUANTIZATIONS`, the choices."""
 
     __file__: str
     ABOUT: str
@@ -26,16 +26,16 @@ class Format(Protocol):
     MAIN_FILE: str
     """Name of the file that is written last."""
     NEEDED: tuple[str, ...]
-    """Packages that the extra of the format's name installs."""
+    """Packages that the extra named after the format installs."""
     IS_FOLDER: bool
-    """Whether an export is a folder, numbered as TensorFlow Serving expects; else a main file and files beside it."""
+    """Whether an export is a folder, numbered for TensorFlow Serving; if not, a main file and files beside it."""
 
     def write(self, predictor: Predictor, folder: str) -> None:
-        """Write an export into an empty folder; `quantize` may name one of `QUANTIZATIONS`, if there are any."""
+        """Write an export into an empty folder; `quantize`, if supported, is one of `QUANTIZATIONS`."""
         ...
 
     def read_back(self, folder: str, samples: Samples) -> Iterator[tuple[bytes, Any]]:
-        """Yield (text, probability) of each image alone, then of all as one batch, then of further ways to read."""
+        """Yield (text, probability) of each image read alone, of all read as one batch, then of other ways to read."""
         ...
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-ABOUT = "model of LiteRT (for phones)"
+ABOUT = "LiteRT model (for phones)"
 MAIN_FILE = "reader.tflite"
 NEEDED = ("ai_edge_litert",)
 IS_FOLDER = False
@@ -44,7 +44,7 @@ def write(predictor, folder: str, quantize: str | None = None) -> None:
 
 
 def _function(predictor):
-    """Return the concrete function of an image (1, H, W, C) and its width (1,)."""
+    """Return a concrete function that reads an image (1, H, W, C) of a width (1,)."""
     import tensorflow as tf
 
     from aocr.config import COLUMN_PIXELS

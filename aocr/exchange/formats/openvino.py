@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-ABOUT = "model of OpenVINO"
+ABOUT = "OpenVINO model"
 MAIN_FILE = "reader.xml"
 NEEDED = ("openvino",)
 IS_FOLDER = False
@@ -16,7 +16,7 @@ SETTINGS = ["aocr", "model"]
 
 
 def _openvino():
-    """Import the package with its telemetry blocked."""
+    """Import openvino with its telemetry blocked."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

@@ -1,1 +1,1 @@
-"""`aocr label`: shows images one at a time to be labelled, the least certain first."""
+"""`aocr label`: shows images for labelling one at a time, the least certain first."""

@@ -1,4 +1,4 @@
-"""The server behind `aocr label`: its page, the state as JSON, and the images by number."""
+"""The server of `aocr label`: its page, the state as JSON, and the images by index."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from aocr.data.images import canonical_image, read_file
-from aocr.serving.labelling.labelling import Labelling, StaleRequestError
+from aocr.serving.labelling.labelling import Labelling
 from aocr.serving.labelling.queue import QueuedImage
 from aocr.serving.labelling.retraining import Retraining
 from aocr.serving.web import HTTPError, ServerAccess, make_app, read_page
@@ -26,7 +26,7 @@ DEFAULT_THRESHOLD = "0.98"
 def make_label_app(
     access: ServerAccess, labelling: Labelling, retraining: Retraining, is_audit: bool
 ) -> web.Application:
-    """Make the server of a labelling. Each decision may start a retraining, which stops with the server."""
+    """Create the application of `aocr label`. A decision may start a retraining, which stops with the server."""
     app = make_app(access, read_page("label.html"), MAX_BYTES)
 
     async def state(request: web.Request) -> web.Response:
@@ -39,7 +39,7 @@ def make_label_app(
         current = labelling.queue.current()
         values = {
             "image": _image_values(labelling, current) if current else None,
-            "progress": asdict(labelling.progress()),
+            "progress": labelling.progress(),
             "estimate": asdict(labelling.estimate(threshold)),
             "above": threshold,
             "can_go_back": bool(labelling.history),
@@ -60,17 +60,11 @@ def make_label_app(
     def add_action(path: str, action: Callable[[dict[str, Any]], None]) -> None:
         async def handle(request: web.Request) -> web.Response:
             values = await _json_object(request)
-            try:
-                action(values)
-            except StaleRequestError as error:
-                raise HTTPError(409, str(error)) from None
+            action(values)
             retraining.start_if_due()
             return await state(request)
 
         app.router.add_post(path, handle)
-
-    async def stop(app: web.Application) -> None:
-        await retraining.stop()
 
     app.router.add_get("/state", state)
     app.router.add_get(r"/images/{index:\d{1,9}}", image)
@@ -81,12 +75,12 @@ def make_label_app(
     add_action(
         "/accept-all", lambda values: labelling.accept_all(_field(values, "above", float), _field(values, "count", int))
     )
-    app.on_shutdown.append(stop)
+    app.on_shutdown.append(lambda app: retraining.stop())
     return app
 
 
 def _image_values(labelling: Labelling, image: QueuedImage) -> dict[str, Any]:
-    """Return what the page shows of an image."""
+    """Return the values that the page shows for an image."""
     reading = labelling.guesses[image.index].reading
     path = os.path.relpath(labelling.images[image.index])
     return {

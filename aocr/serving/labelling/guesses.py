@@ -35,22 +35,21 @@ def guess_reading(reading: Prediction) -> Guess:
 
 
 def guess_label(sample: Sample) -> Guess:
-    """Suggest the existing label. Ranked by its score in hundredths, then by the distance between the two texts.
+    """Suggest the existing label, ranked by its score in hundredths, then by its distance from the reading.
 
     The score is the label's probability, less that of the reading if the two differ: from -1 (the model is certain
     of another text) to 1 (certain of the label). A label with symbols unknown to the model has probability 0.
     """
-    reading = dataclasses.replace(sample.prediction, attention=None)
     likelihood = 0.0 if math.isnan(sample.log_likelihood) else math.exp(sample.log_likelihood)
-    score = likelihood - (0.0 if sample.correct else reading.uncalibrated)
-    rank = (round(score, 2), -normalised_edit_distance(reading.text, sample.label), score)
-    return Guess(sample.label, score, rank, reading)
+    score = likelihood - (0.0 if sample.correct else sample.prediction.uncalibrated)
+    rank = (round(score, 2), -normalised_edit_distance(sample.prediction.text, sample.label), score)
+    return Guess(sample.label, score, rank, sample.prediction)
 
 
 def read_images(
     model_dir: str, paths: Sequence[str], progress: Callable[[Iterable], Iterable] = iter
 ) -> list[Guess | ImageError]:
-    """Read images; one that cannot be read gives its error. `progress` wraps the results as they come, as tqdm does.
+    """Read images; the result of an invalid one is its ImageError. `progress` wraps the iterator, as tqdm does.
 
     Raises:
       CheckpointError: the model cannot be used.
@@ -60,10 +59,7 @@ def read_images(
 
 
 def read_labels(model_dir: str, annotations: str, data_base_dir: str | None = None) -> list[tuple[str, Guess]]:
-    """Compare existing labels with the model's readings.
-
-    Returns:
-      The path of each image as in the annotation file, and the guess.
+    """Compare existing labels with the model's readings; return (path as in the annotation file, guess) for each.
 
     Raises:
       AnnotationError, DatasetError: the file does not exist, or has no usable line.

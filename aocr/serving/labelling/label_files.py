@@ -14,7 +14,7 @@ from aocr.data.annotations import candidate_paths, parse_annotations
 from aocr.errors import AnnotationError, AocrError, ConfigError
 
 UNWRITABLE = re.compile("[\t\n\r\ud800-\udfff]|\\s$")
-"""What a path in an annotation file cannot contain: it would end the path or the line, or be stripped."""
+"""What a path in an annotation file cannot contain: characters that end the path or the line, or are stripped."""
 
 
 class Kind(Enum):
@@ -30,16 +30,12 @@ class AppendedLines(NamedTuple):
 
     kind: Kind
     offset: int
-    """Size of the file before, in bytes."""
+    """Size of the file in bytes before the lines were appended."""
     data: bytes
 
 
 class LabelFiles:
-    """The annotation file, the one for images drawn at random, and the list of unreadable images.
-
-    Args:
-      output: the annotation file; the other two are beside it.
-      data_base_dir: another folder that paths in existing files may be relative to.
+    """The annotation file `output`; beside it, one for images chosen at random and a list of unreadable images.
 
     Raises:
       ConfigError: `output` is a folder or remote.
@@ -80,7 +76,7 @@ class LabelFiles:
                     os.remove(self.output)
 
     def labels(self, kind: Kind) -> dict[str, str]:
-        """Return {real path of the image: label} from a file; of two labels of an image the later counts.
+        """Return {real path of the image: label} from a file; the last label of an image counts.
 
         The labels of unreadable images are empty.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from aocr.errors import AocrError
@@ -12,11 +11,8 @@ from aocr.serving.labelling.estimate import Estimate, estimate_errors
 from aocr.serving.labelling.guesses import Guess
 from aocr.serving.labelling.label_files import AppendedLines, Kind, LabelFiles
 from aocr.serving.labelling.queue import Queue, QueuedImage
+from aocr.serving.web import HTTPError
 from aocr.text.charset import normalise
-
-
-class StaleRequestError(AocrError):
-    """A request refers to another image than the current one, or to outdated numbers."""
 
 
 class Decision(NamedTuple):
@@ -25,38 +21,18 @@ class Decision(NamedTuple):
     images: Sequence[QueuedImage]
     """The images decided on."""
     lines: AppendedLines | None
-    """What was written; None if the image was skipped."""
+    """The lines that were written; None if the image was skipped."""
     texts: Sequence[str]
     """The text of each image; empty if it was skipped or is unreadable."""
     is_changed: bool = False
     """Whether the text differs from the suggested one."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Numbers of images."""
-
-    total: int
-    labelled: int
-    unreadable: int
-    skipped: int
-    validation: int
-    """Labelled images that were drawn at random."""
-    changed: int
-    """Images of this run whose suggested text was corrected."""
-    decided: int
-    """Images of this run that were labelled one by one."""
-
-
 class Labelling:
     """The images, the files that decisions are written to, and the queue. Not thread-safe.
 
-    Args:
-      images: real paths, without duplicates.
-      guesses: of each image.
-      label_files: where decisions are written; images already in them count as decided.
-      seed: of the random draws.
-      was_trained_on: path -> whether the model was trained on this image, so that its guess is not representative.
+    `images` are real paths, without duplicates; those already in `label_files` count as decided. `was_trained_on`
+    takes a path and returns whether the model was trained on this image: its guess is then not representative.
     """
 
     def __init__(
@@ -83,14 +59,14 @@ class Labelling:
         self._undone: dict[int, str] = {}
 
     def suggested_text(self, index: int) -> str:
-        """Return the text to start from: the one typed before the decision was undone, or the guess."""
+        """Return the text to show first: the one typed before the decision was undone, or the guess."""
         return self._undone.get(index) or self.guesses[index].text
 
     def accept(self, index: int, text: str) -> None:
         """Label the current image.
 
         Raises:
-          StaleRequestError: another image is current.
+          HTTPError: another image is current (409).
           AocrError: the text is empty or not a single line, or the file cannot be written.
         """
         image, text = self._current(index), normalise(text.strip())
@@ -101,11 +77,11 @@ class Labelling:
         self._decide(Kind.VALIDATION if image.at_random else Kind.TRAINING, [image], [text])
 
     def mark_unreadable(self, index: int) -> None:
-        """Record that nobody can read the current image. Raises as `accept` does."""
+        """Record that nobody can read the current image. Raises the same errors as `accept`."""
         self._decide(Kind.UNREADABLE, [self._current(index)], [""])
 
     def skip(self, index: int) -> None:
-        """Postpone the current image. Raises as `accept` does."""
+        """Postpone the current image. Raises an HTTPError as `accept` does."""
         image = self._current(index)
         self.queue.skip(image)
         self._add_to_history(Decision([image], None, [""]))
@@ -113,7 +89,7 @@ class Labelling:
     def _current(self, index: int) -> QueuedImage:
         image = self.queue.current()
         if image is None or image.index != index:
-            raise StaleRequestError("Another image is shown now. Is this page open in a second window?")
+            raise HTTPError(409, "Another image is shown now. Is this page open in a second window?")
         return image
 
     def _add_to_history(self, decision: Decision) -> None:
@@ -132,7 +108,7 @@ class Labelling:
         self._add_to_history(Decision(images, lines, texts, is_changed))
 
     def back(self) -> None:
-        """Undo this run's last decision, and show its image again with its text.
+        """Undo this run's last decision, and show its image again, with the text that was typed.
 
         Raises:
           AocrError: there is nothing to undo, or the file was changed by another program.
@@ -158,9 +134,9 @@ class Labelling:
     def estimate(self, threshold: float) -> Estimate:
         """Estimate how many texts of `acceptable(threshold)` are wrong.
 
-        The sample: images drawn at random whose scores are in the range of those that are estimated, without images
-        that the model was trained on. Skipped and unreadable images count as wrong. After a retraining the sample
-        also has images that the earlier order showed for their low score, so the estimate is too high.
+        The sample consists of images chosen at random whose scores are in the range of the estimated ones, without
+        those that the model was trained on. Skipped and unreadable images count as wrong. After a retraining the
+        sample also has images that the earlier order showed for their low score, so the estimate is too high.
         """
         rest = self.acceptable(threshold)
         scores = [self.guesses[i].score for i in rest] or [2.0]
@@ -172,10 +148,10 @@ class Labelling:
         return estimate_errors(len(rest), len(sample), wrong)
 
     def accept_all(self, threshold: float, count: int) -> None:
-        """Accept the texts of `acceptable(threshold)`, if these are still the `count` images shown to the person."""
+        """Accept the texts of `acceptable(threshold)`, if these are still the `count` images shown to the user."""
         rest = self.acceptable(threshold)
         if len(rest) != count:
-            raise StaleRequestError(f"There are {len(rest)} images now, not {count}. Check the estimate again.")
+            raise HTTPError(409, f"There are {len(rest)} images now, not {count}. Check the estimate again.")
         if rest:
             images = [QueuedImage(i, False) for i in rest]
             self._decide(Kind.TRAINING, images, [self.guesses[i].text for i in rest])
@@ -185,14 +161,15 @@ class Labelling:
         self.guesses = guesses
         self.queue.ranks = [guess.rank for guess in guesses]
 
-    def progress(self) -> Progress:
-        """Return the progress so far."""
-        return Progress(
-            total=len(self.images),
-            labelled=len(self.texts),
-            unreadable=len(self.unreadable),
-            skipped=len(self.queue.skipped),
-            validation=len(self._at_random & set(self.texts)),
-            changed=sum(decision.is_changed for decision in self.history),
-            decided=sum(len(decision.texts) == 1 and decision.texts[0] != "" for decision in self.history),
-        )
+    def progress(self) -> dict[str, int]:
+        """Return the counts of images that the page shows."""
+        return {
+            "total": len(self.images),
+            "labelled": len(self.texts),
+            "unreadable": len(self.unreadable),
+            "skipped": len(self.queue.skipped),
+            "validation": len(self._at_random & set(self.texts)),
+            # in this run: suggested texts that were corrected, and images that were labelled one by one
+            "changed": sum(decision.is_changed for decision in self.history),
+            "decided": sum(len(decision.texts) == 1 and decision.texts[0] != "" for decision in self.history),
+        }

@@ -1,4 +1,4 @@
-"""Which image to show next: the least certain one, and every tenth time one drawn at random."""
+"""Choose the image to show next: the least certain one, but every tenth time a random one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 RANDOM_EVERY = 10
-"""One of this many images is drawn at random: the least certain ones say nothing about the others."""
+"""One of this many images is chosen at random, since the least certain ones say nothing about the others."""
 
 Rank = tuple[float, ...]
 """Sort key of an image, the least certain first."""
@@ -19,17 +19,13 @@ class QueuedImage:
 
     index: int
     at_random: bool
-    """Whether it was drawn at random."""
+    """Whether it was chosen at random."""
 
 
 class Queue:
     """The order in which images are shown. The same seed and decisions give the same order.
 
-    Args:
-      ranks: of all images.
-      open: indexes of the images that wait for a decision.
-      seed: of the random draws.
-      num_shown: images shown in earlier runs.
+    `open` are the indexes of the images that wait for a decision; `num_shown` counts those shown in earlier runs.
     """
 
     def __init__(self, ranks: Sequence[Rank], open: Sequence[int], seed: int = 0, num_shown: int = 0):
@@ -50,7 +46,7 @@ class Queue:
         return self._open - self.skipped
 
     def current(self) -> QueuedImage | None:
-        """Return the image to show until it is decided or skipped; None: all are decided."""
+        """Return the image to show until it is decided or skipped; None if all are decided."""
         if not self._next and self._open:
             self._next.append(self._pick())
         return self._next[-1] if self._next else None

@@ -1,4 +1,4 @@
-"""Retraining in the background while images are labelled. It runs in its own process; a failure stops nothing."""
+"""Retrain in the background while images are labelled, in a separate process whose failure stops nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("aocr")
 MAX_TIME = "10m"
 """Time limit of a training."""
 STOP_SECONDS = 30.0
-"""Time that a training gets to save and stop before it is killed."""
+"""Maximum time for a training to save and stop before it is killed."""
 
 
 def retrained_model(output: str) -> str:
@@ -104,7 +104,7 @@ class Retraining:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C goes to this process only, which then stops that one
+            start_new_session=True,  # Ctrl-C reaches this process only, which then stops the training
         )
         _, stderr = await self._process.communicate()
         if self._process.returncode:

@@ -1,1 +1,1 @@
-"""Fonts: finding them, what each really draws, and choosing one for a text."""
+"""Finding fonts, inspecting what each really draws, and choosing one for a text."""

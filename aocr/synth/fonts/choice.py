@@ -1,4 +1,4 @@
-"""Finding font files, and choosing a font for a text."""
+"""Find font files, and choose a font for a text."""
 
 from __future__ import annotations
 
@@ -11,33 +11,26 @@ import shutil
 import signal
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
-from pathlib import Path
 from random import Random
 
 from PIL import features
 
 from aocr.errors import ConfigError
-from aocr.synth.fonts.survey import Face, is_simple, survey
+from aocr.synth.fonts.survey import NAMES, Face, is_simple, survey
 
-EXTENSIONS = (".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2")
-SYSTEM_FOLDERS = (
-    "/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts",
-    "/Library/Fonts", "/System/Library/Fonts", "~/Library/Fonts",
-    "C:/Windows/Fonts", "~/AppData/Local/Microsoft/Windows/Fonts",
-)  # fmt: skip
-EVERYDAY = frozenset(Path(__file__).with_name("everyday.txt").read_text("utf-8").split())
-"""Families that are common on signs and labels, in lower case without spaces."""
+EXTENSIONS = tuple(NAMES["extensions"])
+EVERYDAY = frozenset(NAMES["everyday"].split())
 MIN_FILES_FOR_POOL = 200
-"""Font files from which several processes inspect them."""
+"""Minimum number of font files for inspecting them in several processes."""
 
 
 class FontSet:
-    """Fonts to choose from at random: every family equally often, everyday ones four times as often."""
+    """Fonts to choose from at random; everyday families are four times as likely as each of the others."""
 
     JOINED_CAPITALS = 0.15
-    """How often joined handwriting is accepted for a text in capitals."""
+    """Probability of accepting joined handwriting for a text in capitals."""
 
     def __init__(self, faces: Sequence[Face]):
         self.faces = list(faces)
@@ -51,11 +44,6 @@ class FontSet:
             everyday[face.family] * largest[face.family] * face.weight / total[face.family] for face in self.faces
         ]
         self._cumulative = list(accumulate(self._weights))
-
-    def missing(self, chars: Iterable[str]) -> str:
-        """Return the characters that no face has."""
-        covered = frozenset().union(*(face.chars for face in self.faces))
-        return "".join(char for char in dict.fromkeys(chars) if char not in covered)
 
     def pick(self, rng: Random, text: str) -> Face | None:
         """Choose a face that has every character of `text`; None if there is none."""
@@ -73,10 +61,10 @@ class FontSet:
 
 def _system_paths() -> list[str]:
     """Return the system's folders of fonts, and the files that fontconfig lists."""
-    paths = [folder for folder in map(os.path.expanduser, SYSTEM_FOLDERS) if os.path.isdir(folder)]
+    paths = [folder for folder in map(os.path.expanduser, NAMES["system_folders"]) if os.path.isdir(folder)]
     if shutil.which("fc-list"):
         done = subprocess.run(["fc-list", "--format", "%{file}\n"], capture_output=True, check=False)
-        paths += os.fsdecode(done.stdout).split("\n")[:-1]  # a name need not be UTF-8
+        paths += os.fsdecode(done.stdout).split("\n")[:-1]  # file names may not be UTF-8
     return [path for path in paths if os.path.isdir(path) or path.lower().endswith(EXTENSIONS)]
 
 
@@ -104,7 +92,7 @@ def font_files(paths: Sequence[str] | None) -> list[str]:
 
 
 def _map(function: Callable[[str], list[Face]], paths: list[str], workers: int) -> list[list[Face]]:
-    """Map a function over files, in several processes if they are many."""
+    """Map a function over files, in several processes if there are many."""
     if workers == 1 or len(paths) < MIN_FILES_FOR_POOL:
         return [function(path) for path in paths]
     ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
@@ -113,16 +101,12 @@ def _map(function: Callable[[str], list[Face]], paths: list[str], workers: int) 
 
 
 def faces_for(charset: str, paths: Sequence[str] | None, workers: int = 1, as_written: bool = True) -> list[Face]:
-    """Find the faces that can draw symbols of a charset, sorted by path.
+    """Find the faces in files and folders (None: the system's) that can draw symbols of a charset, sorted by path.
 
-    Args:
-      charset: the symbols to draw.
-      paths: folders and files; None: the system's fonts.
-      workers: processes that inspect the files.
-      as_written: leave out lower-case letters that a font draws as capitals.
+    `workers` processes inspect the files; `as_written` leaves out lower-case letters that a font draws as capitals.
 
     Raises:
-      ConfigError: there is no font, none has enough of the charset, or a symbol is in none.
+      ConfigError: there is no font, none has enough of the charset, or all lack a symbol.
     """
     if not is_simple(charset) and not features.check("raqm"):
         reason = "Pillow needs Raqm to draw this script. Install libraqm, or a Pillow wheel."
@@ -139,7 +123,8 @@ def faces_for(charset: str, paths: Sequence[str] | None, workers: int = 1, as_wr
     if not faces:
         reason = f"none of {len(files)} font files supports the charset ({charset[:20]!r}). Name fonts for this script."
         raise ConfigError("--fonts", source, reason)
-    if missing := FontSet(faces).missing(charset):
+    covered = frozenset().union(*shared)
+    if missing := "".join(char for char in charset if char not in covered):
         reason = f"none of {len(files)} font files contains {missing[:20]!r}. Name one that does, or set --charset."
         raise ConfigError("--fonts", source, reason)
     return faces

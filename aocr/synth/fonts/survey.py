@@ -1,4 +1,4 @@
-"""What a font file really draws, from its rendered glyphs instead of its tables."""
+"""Find out what a font file really draws, by rendering its glyphs instead of reading its tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import math
 import os
 import re
 import string
+import tomllib
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -18,23 +20,12 @@ SURVEY_SIZE = 32
 ABSENT = "\U0010fffe"
 """A code point that no font has, drawn as .notdef."""
 MAX_FACES = 64
-"""Faces of a collection that are inspected."""
+"""Maximum number of faces to inspect in a collection."""
 MIN_SYMBOLS = 10
-"""Symbols of the charset that a font must have, unless the charset is smaller."""
+"""Minimum number of the charset's symbols that a font must have, unless the charset is smaller."""
 
-WEIGHTS = (
-    (re.compile(r"aenigma"), 0.12),  # hundreds of unusual display faces
-    (re.compile(r"dseg|7segment|14segment"), 0.3),  # digits of displays
-    (re.compile(r"[-_ /](100|200|thin|hairline|extralight|ultralight)\b", re.I), 0.3),
-    (re.compile(r"italic|oblique", re.I), 0.5),
-)
-"""Pattern of a path -> factor on how often the face is chosen."""
-WEIGHT_NAMES = re.compile(
-    r"[ -](thin|hairline|(extra|ultra)? ?light|book|regular|medium|(semi|extra)? ?bold|demi|black|heavy)$", re.I
-)
-SYMBOLS = re.compile(r"symbol|dings?\b|dingbat|d050000l|emoji|icons?\b|ornaments|musical", re.I)
-"""Families that draw pictures or another script."""
-BLACKLETTER = re.compile(r"fraktur|blackletter|old ?english|unifraktur|cloister|pirata ?one|grenze ?gotisch", re.I)
+NAMES = tomllib.loads(Path(__file__).with_name("names.toml").read_text("utf-8"))
+"""Patterns that classify fonts by the names of their families and files."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +34,13 @@ class Face:
 
     path: str
     index: int
-    """Of the face in the file."""
+    """Index of the face in the file."""
     family: str
-    """Name without the weight."""
+    """Family name without the weight."""
     chars: frozenset[str]
     """Characters of the charset that it draws."""
     shown_as: dict[str, str]
-    """Lower-case letters that it draws as capitals -> these capitals."""
+    """Maps lower-case letters that it draws as capitals to these capitals."""
     joined: bool
     """Joined handwriting or blackletter, unsuitable for texts in capitals."""
     weight: float
@@ -58,7 +49,7 @@ class Face:
 
 @functools.lru_cache(maxsize=1500)
 def open_face(path: str, index: int, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
-    """Open a font at a size in pixels per em; `shaped` lays out text by Raqm, for scripts that need it."""
+    """Open a font at a size in pixels per em; if `shaped`, Raqm lays out its text, as some scripts need."""
     engine = ImageFont.Layout.RAQM if shaped else ImageFont.Layout.BASIC
     return ImageFont.truetype(path, size, index, layout_engine=engine)
 
@@ -70,7 +61,7 @@ def _glyph(font: ImageFont.FreeTypeFont, char: str) -> tuple[tuple[int, int], by
 
 
 def _drawn_chars(font: ImageFont.FreeTypeFont, charset: str) -> frozenset[str]:
-    """Return the characters that the font draws, neither blank nor as .notdef."""
+    """Return the characters of `charset` that the font can draw."""
     absent = _glyph(font, ABSENT)
 
     def is_drawn(char: str) -> bool:
@@ -88,7 +79,7 @@ def _drawn_chars(font: ImageFont.FreeTypeFont, charset: str) -> frozenset[str]:
 
 
 def _shape(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, char: str) -> np.ndarray:
-    """Render a character stretched to a square: (24, 24) float32, 0 to 1."""
+    """Render a character and stretch it to a square, (24, 24) float32 from 0 to 1."""
     mask = font.getmask(char)
     if not mask.size[0] or not mask.size[1]:
         return np.zeros((24, 24), np.float32)
@@ -156,7 +147,7 @@ def _is_joined(font: ImageFont.FreeTypeFont, chars: frozenset[str]) -> bool:
 LATIN = (string.ascii_uppercase, string.ascii_letters, string.digits)
 """Groups of characters that are compared with each other."""
 MIN_RECOGNISED = 0.13
-"""Minimum share of characters most like themselves in a plain font: 0.04 by chance, 0.15 in wild handwriting."""
+"""Minimum share of characters that most resemble themselves in a plain font: 0.04 by chance, 0.15 in a wild hand."""
 
 
 @functools.cache
@@ -167,7 +158,7 @@ def _latin_shapes(group: str) -> np.ndarray:
 
 
 def _is_latin(font: ImageFont.FreeTypeFont, chars: frozenset[str]) -> bool:
-    """Check that Latin characters look like themselves, unlike in fonts of symbols."""
+    """Check that Latin characters look like letters, unlike those of symbol fonts."""
     shares = []
     for group in LATIN:
         own = [char for char in group[-26:] if char in chars]
@@ -180,6 +171,10 @@ def _is_latin(font: ImageFont.FreeTypeFont, chars: frozenset[str]) -> bool:
     return not shares or sum(shares) / len(shares) >= MIN_RECOGNISED
 
 
+def _has(name: str, pattern: str) -> bool:
+    return re.search(pattern, name, re.IGNORECASE) is not None
+
+
 def _face(path: str, index: int, font: ImageFont.FreeTypeFont, charset: str) -> Face | None:
     """Inspect one face; None if it cannot be used."""
     letters = string.ascii_letters if any(char in string.ascii_letters for char in charset) else ""
@@ -188,21 +183,22 @@ def _face(path: str, index: int, font: ImageFont.FreeTypeFont, charset: str) -> 
     shown_as = _shown_as(font, drawn)
     chars = frozenset(char for char in charset if char in drawn and shown_as.get(char, char) in charset)
     min_symbols = min(MIN_SYMBOLS, len(set(charset) - {" "}))
-    if len(chars - {" "}) < min_symbols or SYMBOLS.search(family) or not _is_latin(font, drawn):
+    if len(chars - {" "}) < min_symbols or _has(family, NAMES["symbols"]) or not _is_latin(font, drawn):
         return None
-    weight = math.prod((factor for pattern, factor in WEIGHTS if pattern.search(f"{path} {style}".lower())), start=1.0)
-    joined = bool(BLACKLETTER.search(family)) or (not shown_as and _is_joined(font, drawn))
+    factors = (factor for pattern, factor in NAMES["frequency"].items() if _has(f"{path} {style}", pattern))
+    joined = _has(family, NAMES["blackletter"]) or (not shown_as and _is_joined(font, drawn))
     shown_as = {char: capital for char, capital in shown_as.items() if char in chars}
-    return Face(path, index, WEIGHT_NAMES.sub("", family or os.path.basename(path)), chars, shown_as, joined, weight)
+    family = re.sub(NAMES["weight"], "", family or os.path.basename(path), flags=re.IGNORECASE)
+    return Face(path, index, family, chars, shown_as, joined, math.prod(factors, start=1.0))
 
 
 def survey(path: str, charset: str) -> list[Face]:
-    """Return the faces of a file that can be used for a charset; none if it is not a font."""
+    """Return the faces of a file that can draw a charset; empty if it is not a font."""
     faces: list[Face] = []
     try:
         for index in range(MAX_FACES if path.lower().endswith(("ttc", "otc")) else 1):
             font = ImageFont.truetype(path, SURVEY_SIZE, index, layout_engine=ImageFont.Layout.BASIC)
-            # a few characters first: many files hold another script
+            # try a few characters first, since many files are for another script
             if len(charset) > MIN_SYMBOLS and not _drawn_chars(font, charset[:: max(1, len(charset) // 12)]):
                 continue
             if face := _face(path, index, font, charset):
@@ -213,7 +209,7 @@ def survey(path: str, charset: str) -> list[Face]:
 
 
 def is_simple(text: str) -> bool:
-    """Check that characters can be drawn one by one: the script does not join, stack or run to the left."""
+    """Check that characters can be drawn one by one: no joining, stacking or right-to-left script."""
     return text.isascii() or not any(
         unicodedata.category(char) in ("Mn", "Mc", "Me", "Cf")
         or unicodedata.bidirectional(char) in ("R", "AL", "AN")

@@ -12,7 +12,7 @@ from PIL import Image
 MEASURED_PIXELS = 20_000
 """Maximum number of pixels used to find the two colours."""
 MAX_PIXELS = 2**17
-"""Maximum size of an image: measurements take 18 bytes a pixel, for all images at once."""
+"""Maximum number of pixels of an image: the measurements of all images stay in memory, at 18 bytes per pixel."""
 SHARP_EDGE = 1.3
 """Width in pixels of the edge of an unblurred letter."""
 INK_ROWS = 0.25
@@ -35,17 +35,17 @@ class Original:
     """Encoded PNG or JPEG."""
     label: str
     centres: tuple[float, ...] | None = None
-    """Centre of each character of the label, pixels from the left, if known."""
+    """Centre of each character of the label, in pixels from the left; None if unknown."""
 
     def _open(self) -> Image.Image:
-        return Image.open(io.BytesIO(self.data), formats=("PNG", "JPEG"))  # for others, Pillow may start programs
+        return Image.open(io.BytesIO(self.data), formats=("PNG", "JPEG"))  # for some others, Pillow starts programs
 
     def picture(self) -> Image.Image:
         """Decode the image as RGB."""
         return self._open().convert("RGB")
 
     def shrunk(self) -> Original:
-        """Shrink the image to at most `MAX_PIXELS`."""
+        """Return the image, shrunk to at most `MAX_PIXELS`."""
         width, height = self._open().size
         scale = (MAX_PIXELS / (width * height)) ** 0.5
         if scale >= 1:
@@ -60,7 +60,7 @@ class Original:
         original, file = self._open(), io.BytesIO()
         if original.mode in ("1", "L", "LA"):
             picture = picture.convert("L")
-        if original.format == "JPEG":  # its tables may have any numbers
+        if original.format == "JPEG":  # the ids of its tables may not start at 0
             tables = [table for _, table in sorted(original.quantization.items())]  # type: ignore[attr-defined]
             picture.save(file, "JPEG", qtables=tables[:4])
         else:
@@ -69,7 +69,7 @@ class Original:
 
 
 def two_colours(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the two main colours of pixels by 2-means: (N, 3) -> (3,), (3,), the darker first."""
+    """Find the two main colours of `pixels`, (N, 3), by 2-means; return the darker first, each (3,)."""
     grey = pixels @ LUMA
     low, high = np.percentile(grey, (5, 95))
     dark, light = (pixels[abs(grey - level) <= abs(grey - level).min() + 4].mean(0) for level in (low, high))
@@ -101,7 +101,7 @@ class Look:
         sample = middle.reshape(-1, 3)[:: -(-middle.size // (3 * MEASURED_PIXELS))]
         first, second = two_colours(sample)
         share = _share_nearer(sample, first, second)
-        if abs(share - 0.5) < MIN_IMBALANCE:  # both are equally common: the ground reaches the edges
+        if abs(share - 0.5) < MIN_IMBALANCE:  # too similar: the ground is what reaches the edges
             edges = np.concatenate([middle[0], middle[-1], middle[:, 0], middle[:, -1]])
             share = _share_nearer(edges, first, second)
         self.ink, self.ground = (first, second) if share < 0.5 else (second, first)
@@ -109,13 +109,13 @@ class Look:
 
     @cached_property
     def inkiness(self) -> np.ndarray:
-        """Position of each pixel between the ground's colour, 0, and the ink's, 1: (H, W)."""
+        """Position of each pixel's colour between the ground's (0) and the ink's (1), shape (H, W)."""
         line = self.ink - self.ground
         return np.clip((self.pixels - self.ground) @ line / max(float(line @ line), 1.0), 0, 1)
 
     @cached_property
     def columns(self) -> tuple[int, int]:
-        """Left and right edge in pixels of the text, or of the image if the centres are unknown."""
+        """Left and right edge of the text in pixels; those of the image if the centres are unknown."""
         width = self.pixels.shape[1]
         centres = self.original.centres
         if centres and len(centres) > 1:
@@ -126,7 +126,7 @@ class Look:
 
     @cached_property
     def rows(self) -> tuple[int, int]:
-        """Upper and lower edge in pixels of the text, the run of rows with most of the ink."""
+        """Upper and lower edge of the text in pixels: the run of rows with the most ink."""
         left, right = self.columns
         ink = self.inkiness[:, left:right].mean(1)
         full = ink >= INK_ROWS * np.percentile(ink, 90)
@@ -147,7 +147,7 @@ class Look:
 
     @cached_property
     def noise(self) -> float:
-        """Standard deviation of the grain (Immerkaer, 1996), by the median so that letters have no influence."""
+        """Standard deviation of the grain (Immerkaer, 1996), from medians so that letters have no influence."""
         grey = self.pixels @ np.array(LUMA, np.float32)
         if min(grey.shape) < 3:
             return 0.0

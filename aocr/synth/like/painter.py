@@ -1,10 +1,8 @@
-"""Drawing images like a user's: `LikePainter.draw(i)` depends only on the originals, fonts, seed and i."""
+"""Draw images like a user's. Image i of a `LikePainter` depends only on the painter's arguments and i."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -20,57 +18,24 @@ from aocr.synth.like.texts import ShapeTexts
 from aocr.synth.sheet.lettering import SIZE, Hand, write
 
 RECOMBINED = 0.75
-"""Share of images recombined from characters, if all originals can be cut; others are written in fonts."""
+"""Share of images recombined from characters if at least half of the originals can be cut; the rest use fonts."""
 MIN_CONTRAST = 12
-"""Minimum contrast, 0 to 255, of an original that is written on."""
+"""Minimum contrast, 0 to 255, of an original whose text is replaced."""
 STRETCH = (0.55, 1.7)
-"""Limits of horizontal stretch of a font's letters to fill a text's space."""
+"""Limits of the horizontal stretch of letters that fill the space of a text."""
 MAX_SLOPE = 0.03
-"""Of a written text, vertical per horizontal pixels."""
+"""Maximum slope of a written text, in vertical per horizontal pixels."""
 MIN_INKINESS = 0.3
-"""Inkiness of pixels that are removed."""
+"""Minimum inkiness of pixels that are removed."""
 BLUR = 0.35
 """Blur that leaves only broad shades: standard deviation as a share of the height."""
 
 
-@dataclass(frozen=True)
-class LikeOptions:
-    """What to draw."""
-
-    count: int
-    """Number of images."""
-    seed: int = 0
-    """Random seed."""
-
-
-@dataclass(frozen=True)
-class LikeJob:
-    """Everything a process needs to draw any of the images, like `Job`."""
-
-    options: LikeOptions
-    originals: list[Original]
-    faces: list[Face]
-
-    @property
-    def digest(self) -> str:
-        """Identifies these images."""
-        faces = [(face.path, face.index) for face in self.faces]
-        originals = [(original.label, original.centres) for original in self.originals]
-        digest = hashlib.sha256(repr((self.options, faces, originals)).encode())
-        for original in self.originals:
-            digest.update(original.data)
-        return digest.hexdigest()[:20]
-
-    def painter(self) -> LikePainter:
-        """Create a painter of the images."""
-        return LikePainter(self.originals, self.faces, self.options.seed)
-
-
 class LikePainter:
-    """Draws images like the originals, written in fonts or recombined from the characters of `num_cut` originals.
+    """Draws images like the originals: in fonts, or by recombining characters cut from `num_cut` originals.
 
     Raises:
-      ConfigError: no original can be cut, and there is no font either.
+      ConfigError: there is no font, and characters cannot be cut from any original.
     """
 
     def __init__(self, originals: Sequence[Original], faces: Sequence[Face], seed: int):
@@ -84,7 +49,7 @@ class LikePainter:
             raise ConfigError("--fonts", "", reason)
 
     def draw(self, number: int) -> Drawn:
-        """Draw image `number`.
+        """Draw the image with the index `number`.
 
         Raises:
           ConfigError: no text of this shape can be written in any font.
@@ -95,7 +60,7 @@ class LikePainter:
         return Drawn(original.encode(picture), text, *picture.size)
 
     def _written(self, rng: Random) -> tuple[Original, Image.Image, str]:
-        """Replace the text of an original by another one in a font."""
+        """Replace the text of a random original with another text in a font."""
         for _ in range(MAX_TRIES):
             original, text = rng.choice(self._originals), self._texts.draw(rng)
             face = self._fonts.pick(rng, text)  # type: ignore[union-attr]
@@ -123,7 +88,7 @@ class LikePainter:
         return self._paint(rng, look, ink.mask.resize((width, height), Image.Resampling.LANCZOS))
 
     def _paint(self, rng: Random, look: Look, letters: Image.Image) -> Image.Image:
-        """Paint letters in the position, colour and softness of the original's."""
+        """Paint letters with the position, colour and softness of the original's."""
         height, width = look.pixels.shape[:2]
         upper, lower = look.rows
         left, right = look.columns
@@ -146,7 +111,7 @@ class LikePainter:
 
 
 def _shrunk(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Halve the size: return the means of each four pixels, weighted by `known`, and their total weight up to 1."""
+    """Halve the size: return the mean of every four pixels, weighted by `known`, and their total weight, at most 1."""
     high, wide = known.shape
     pad = ((0, high % 2), (0, wide % 2))
     values, known = np.pad(values * known[..., None], (*pad, (0, 0))), np.pad(known, pad)
@@ -156,7 +121,7 @@ def _shrunk(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Fill unknown pixels of (H, W, 3) from their surroundings by a pyramid of means; `known` is (H, W), 0 to 1."""
+    """Fill unknown pixels of `values`, (H, W, 3), from a pyramid of means; `known` is (H, W) from 0 to 1."""
     if min(known.shape) == 1 or known.min() > 0.99:
         mean = (values * known[..., None]).sum((0, 1)) / max(float(known.sum()), 1e-6)
         return values * known[..., None] + mean * (1 - known[..., None])
@@ -168,7 +133,7 @@ def filled(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def bare_ground(look: Look, rng: np.random.Generator) -> np.ndarray:
-    """Return the image without its text, (H, W, 3), with its usual grain.
+    """Return the image, (H, W, 3), without its text but with its grain.
 
     If the text's location is unknown, only broad shades are kept, since remains of the text could be readable.
     """

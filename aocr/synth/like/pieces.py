@@ -1,4 +1,4 @@
-"""Recombination: characters cut out of real images replace each other."""
+"""Recombine images: exchange characters that are cut out of them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from aocr.synth.like.texts import clusters, kind_of
 MIN_CELL = 3
 """Minimum width of a character, pixels."""
 SEARCH = 0.3
-"""How far from the middle between two characters a cut may be, as a share of their distance."""
+"""Maximum distance of a cut from the middle between two characters, as a share of their distance."""
 SIMILAR, MIN_SIMILAR = 0.1, 8
-"""Share and minimum number of the images, most similar first, that an image takes characters from."""
+"""Share and minimum number of the most similar images, from which an image takes characters."""
 MIN_INK = 0.3
 """Minimum ink of a piece, as a share of the median in its image."""
 MAX_DISTANCE = 40
@@ -29,40 +29,38 @@ STRETCH = (0.7, 1.45)
 REPLACED = 0.8
 """Share of the characters that are replaced."""
 FEATHER = 0.12
-"""Share of its width in which a piece fades into its surroundings on either side."""
+"""Width of the fade on either side of a piece, as a share of its width."""
 
 
 class Piece(NamedTuple):
-    """A character, or a word of a line, in its image."""
+    """A character, or one word of a line, and its position in the image."""
 
     look: Look
     text: str
     number: int
-    """Of the piece in its text, from 0."""
+    """Index of the piece in its text."""
     left: int
     right: int
     """Edges in pixels."""
 
     @property
     def kind(self) -> tuple:
-        """Pieces of the same kind may replace each other: words, or characters of a kind."""
+        """Key that is equal for pieces that may replace each other: any words, or characters of one kind."""
         return ("word",) if len(clusters(self.text)) > 1 else (kind_of(self.text),)
 
 
 def units(label: str) -> list[str]:
-    """Split a line into words and spaces, a single word into characters."""
+    """Split a line into words and spaces, but a single word into characters."""
     if " " in label.strip():
         return [part for word in label.split(" ") for part in (word, " ")][:-1]
     return clusters(label)
 
 
 def cut(look: Look) -> list[Piece]:
-    """Cut an image into pieces, left to right; none if the positions of its characters are unknown or unreliable."""
+    """Cut an image into pieces, left to right; return [] if its characters' positions are unknown or unreliable."""
     centres, label = look.original.centres, look.original.label
-    if not centres or len(centres) != len(label):
-        return []
     parts = units(label)
-    if "" in parts:
+    if not centres or len(centres) != len(label) or "" in parts:
         return []
     ends = accumulate(map(len, parts))
     spans = [(centres[end - len(part)], centres[end - 1]) for part, end in zip(parts, ends, strict=True)]
@@ -86,7 +84,7 @@ def _all_have_ink(look: Look, pieces: list[Piece]) -> bool:
 
 
 def _cut_column(look: Look, left: float, right: float) -> int:
-    """Find the column with least ink between two positions."""
+    """Find the column with the least ink near the middle between two positions."""
     width = look.pixels.shape[1]
     middle, reach = (left + right) / 2, SEARCH * (right - left)
     start, stop = int(np.clip(middle - reach, 0, width)), int(np.clip(middle + reach + 1, 0, width))
@@ -99,7 +97,7 @@ def _cut_column(look: Look, left: float, right: float) -> int:
 
 
 class Recombiner:
-    """Composes new texts from the characters of `num_cut` images, those whose characters are located."""
+    """Composes new texts from the pieces of the `num_cut` images that can be cut."""
 
     def __init__(self, originals: Sequence[Original]):
         self._cut = [pieces for original in originals if (pieces := cut(Look(original)))]
@@ -120,7 +118,7 @@ class Recombiner:
         return stock
 
     def draw(self, rng: Random) -> tuple[Original, Image.Image, str]:
-        """Draw an image; return the original to encode it like, the image and its text."""
+        """Compose an image; return the original that it is encoded like, the image and its text."""
         number = rng.randrange(self.num_cut)
         look = self._cut[number][0].look
         pixels, text = look.pixels.copy(), ""
@@ -134,7 +132,7 @@ class Recombiner:
         return look.original, Image.fromarray(np.clip(pixels, 0, 255).round().astype(np.uint8)), text
 
     def _replacement(self, rng: Random, piece: Piece, stock: dict[tuple, list[Piece]]) -> Piece | None:
-        """Choose a piece of similar width, preferably with the same number in its text."""
+        """Choose a piece of similar width, preferably from the same position in its text; None if there is none."""
         width, height = piece.right - piece.left, piece.look.pixels.shape[0]
         fitting = []
         for other in stock[piece.kind]:
@@ -148,7 +146,7 @@ class Recombiner:
 
 
 def _paste(pixels: np.ndarray, piece: Piece, other: Piece) -> None:
-    """Paint one piece over another, with the new ground's colour and faded sides."""
+    """Paste `other` over `piece`, with its ground's colour adapted and its sides faded."""
     source, height, width = other.look.pixels, len(pixels), pixels.shape[1]
     piece_width = piece.right - piece.left
     fade = max(1, round(FEATHER * piece_width))

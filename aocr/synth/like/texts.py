@@ -11,11 +11,11 @@ from random import Random
 VIRAMA_CLASS = 9
 """Canonical combining class of signs that join the next consonant to the previous one."""
 PREFIX_SHARE, PREFIX_LABELS = 0.2, 4
-"""A prefix is kept if this share, and at least this number, of the labels have it."""
+"""Minimum share and number of the labels that begin with a prefix for it to be kept."""
 MAX_PREFIX = 100
 """Maximum characters of a kept prefix: the search takes quadratic time and memory."""
 WHOLE_RUNS, WHOLE_WORDS = 0.5, 0.9
-"""Shares of the runs of letters or digits that are copied whole from a label: in a word, and in a line of words."""
+"""Shares of the runs of letters or digits that are copied whole from a label: in single words, and in lines."""
 SAME_INDEX = 0.5
 """Share of the single characters that are copied from the same index of a label."""
 
@@ -42,7 +42,7 @@ def kind_of(piece: str) -> str:
 
 
 class ShapeTexts:
-    """Draws random texts of the shape of labels, composed of their symbols; one label must not be empty."""
+    """Makes random texts with the shapes and symbols of labels, at least one of which must not be empty."""
 
     def __init__(self, labels: Sequence[str]):
         self._labels = [clusters(label) for label in labels if label]
@@ -56,14 +56,18 @@ class ShapeTexts:
             for run in _runs(label):
                 self._runs["".join(map(kind_of, run))].append(run)
         self._pieces = {kind: sorted(group) for kind, group in pieces.items()}
-        prefixes = Counter("".join(label[:end]) for label in self._labels for end in _prefix_ends(label))
+        prefixes: Counter[str] = Counter()
+        for label in self._labels:
+            prefixes.update("".join(label[:end]) for end in range(1, min(len(label), MAX_PREFIX + 1)))
         min_count = max(PREFIX_LABELS, PREFIX_SHARE * len(self._labels))
         self._prefixes = {prefix for prefix, count in prefixes.items() if count >= min_count}
 
     def _prefix_length(self, label: list[str]) -> int:
-        """Return the pieces of the longest common prefix; a single letter or digit may be chance and is ignored."""
-        ends = (end for end in reversed(_prefix_ends(label)) if end > 1 and "".join(label[:end]) in self._prefixes)
-        return next(ends, 0)
+        """Return the length of the longest common prefix; a prefix of one character may be chance and is ignored."""
+        for end in range(min(len(label) - 1, MAX_PREFIX), 1, -1):
+            if "".join(label[:end]) in self._prefixes:
+                return end
+        return 0
 
     def _piece(self, rng: Random, kind: str, index: int) -> str:
         if rng.random() < SAME_INDEX and (pieces := self._at_index[kind, index]):
@@ -71,7 +75,7 @@ class ShapeTexts:
         return rng.choice(self._pieces[kind])
 
     def draw(self, rng: Random) -> str:
-        """Draw a text."""
+        """Return a random text."""
         label = rng.choice(self._labels)
         index = self._prefix_length(label)
         text, whole = label[:index], WHOLE_WORDS if " " in label else WHOLE_RUNS
@@ -83,10 +87,6 @@ class ShapeTexts:
                 text += [self._piece(rng, kind_of(piece), index + i) for i, piece in enumerate(run)]
             index += len(run)
         return "".join(text)
-
-
-def _prefix_ends(label: Sequence[str]) -> range:
-    return range(1, min(len(label), MAX_PREFIX + 1))
 
 
 def _runs(label: Sequence[str]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Effects of cameras, scanners and file formats, as steps (work, rng, stock)."""
+"""Steps that imitate cameras, scanners and file formats; each is called with (work, rng)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageFilter
 
-from aocr.synth.looks.textures import Stock
+from aocr.synth.looks.textures import noise
 from aocr.synth.looks.work import Work
 
 MIN_CHAR_WIDTH = 5
-"""Pixels per character at the lowest resolution."""
+"""Minimum width of a character in pixels."""
 
 
-def faded(work: Work, rng: Random, stock: Stock) -> None:
+def faded(work: Work, rng: Random) -> None:
     """Reduce contrast, as haze, dusk and glare do."""
     veil = Image.new("RGB", work.picture.size, (rng.randint(0, 255),) * 3)
     work.picture = Image.blend(veil, work.picture, rng.uniform(0.4, 0.85))
 
 
-def dark(work: Work, rng: Random, stock: Stock) -> None:
+def dark(work: Work, rng: Random) -> None:
     """Darken, as at night or by underexposure."""
     work.picture = Image.blend(Image.new("RGB", work.picture.size), work.picture, rng.uniform(0.25, 0.7))
 
 
-def tinted(work: Work, rng: Random, stock: Stock) -> None:
+def tinted(work: Work, rng: Random) -> None:
     """Tint, as coloured light does."""
     red, green, blue = (rng.gauss(1, 0.08) for _ in range(3))
     work.picture = work.picture.convert("RGB", (red, 0, 0, 0, 0, green, 0, 0, 0, 0, blue, 0))
 
 
-def low_resolution(work: Work, rng: Random, stock: Stock) -> None:
+def low_resolution(work: Work, rng: Random) -> None:
     """Shrink to few pixels, at least MIN_CHAR_WIDTH per character; `enlarged` restores the size."""
     width, height = work.size
     random_height = rng.randint(14, 30) if rng.random() < 0.8 else rng.randint(10, 16)
@@ -43,14 +43,14 @@ def low_resolution(work: Work, rng: Random, stock: Stock) -> None:
     work.picture = work.picture.resize((max(4, round(width * reduced / height)), reduced), kernel)
 
 
-def out_of_focus(work: Work, rng: Random, stock: Stock) -> None:
+def out_of_focus(work: Work, rng: Random) -> None:
     """Blur, less if a character has few pixels."""
     char_width = work.picture.width / max(work.num_chars, 1)
     max_radius = min(0.045 * work.picture.height, 0.11 * char_width) + 0.15
     work.picture = work.picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.25, max(0.3, max_radius))))
 
 
-def moved(work: Work, rng: Random, stock: Stock) -> None:
+def moved(work: Work, rng: Random) -> None:
     """Blur along a line, as a moving camera does."""
     count = rng.randint(2, 3 if work.picture.height < 32 else 5)
     dx, dy = rng.choice(((1, 0), (1, 0), (0, 1), (1, 1), (1, -1)))
@@ -60,57 +60,57 @@ def moved(work: Work, rng: Random, stock: Stock) -> None:
     work.picture = Image.fromarray((total // count).astype(np.uint8))
 
 
-def sharpened(work: Work, rng: Random, stock: Stock) -> None:
+def sharpened(work: Work, rng: Random) -> None:
     """Sharpen edges, as cameras do."""
     work.picture = work.picture.filter(ImageFilter.UnsharpMask(1, rng.randint(50, 200), 0))
 
 
-def noisy(work: Work, rng: Random, stock: Stock) -> None:
+def noisy(work: Work, rng: Random) -> None:
     """Add sensor noise, the same or different in each channel."""
     width, height = work.picture.size
-    noise = stock.noise(rng, (height, width, 3 if rng.random() < 0.6 else 1))
-    pixels = np.asarray(work.picture, np.float32) + noise * np.float32(abs(rng.gauss(0, 6)) + 1)
+    grain = noise(rng, (height, width, 3 if rng.random() < 0.6 else 1))
+    pixels = np.asarray(work.picture, np.float32) + grain * np.float32(abs(rng.gauss(0, 6)) + 1)
     work.picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def speckled(work: Work, rng: Random, stock: Stock) -> None:
+def speckled(work: Work, rng: Random) -> None:
     """Add black and white specks."""
     width, height = work.picture.size
-    noise = stock.noise(rng, (height, width))
+    grain = noise(rng, (height, width))
     limit = rng.uniform(2.2, 3.2)
     pixels = np.array(work.picture)
-    pixels[noise > limit], pixels[noise < -limit] = 255, 0
+    pixels[grain > limit], pixels[grain < -limit] = 255, 0
     work.picture = Image.fromarray(pixels)
 
 
-def two_levels(work: Work, rng: Random, stock: Stock) -> None:
+def two_levels(work: Work, rng: Random) -> None:
     """Reduce to black and white, as fax machines do."""
     grey_picture = work.picture.convert("L")
-    low, high = cast("tuple[int, int]", grey_picture.getextrema())  # of one band
+    low, high = cast("tuple[int, int]", grey_picture.getextrema())  # the image has one band
     limit = low + (high - low) * rng.uniform(0.4, 0.65)
     work.picture = grey_picture.point([0 if level < limit else 255 for level in range(256)]).convert("RGB")
 
 
-def spread_ink(work: Work, rng: Random, stock: Stock) -> None:
+def spread_ink(work: Work, rng: Random) -> None:
     """Let ink bleed, or thin it."""
     kind = ImageFilter.MinFilter if rng.random() < 0.6 else ImageFilter.MaxFilter
     spread = work.picture.filter(kind(3))
     work.picture = Image.blend(work.picture, spread, rng.uniform(0.2, 0.7))
 
 
-def stored(work: Work, rng: Random, stock: Stock) -> None:
+def stored(work: Work, rng: Random) -> None:
     """Compress as JPEG at the current size; the final image is compressed again."""
     file = io.BytesIO()
     work.picture.save(file, "JPEG", quality=rng.randint(30, 90))
     work.picture = Image.open(file).convert("RGB")
 
 
-def grey(work: Work, rng: Random, stock: Stock) -> None:
+def grey(work: Work, rng: Random) -> None:
     """Remove colour but keep three channels."""
     work.picture = work.picture.convert("L").convert("RGB")
 
 
-def enlarged(work: Work, rng: Random, stock: Stock) -> None:
+def enlarged(work: Work, rng: Random) -> None:
     """Restore the final size."""
     if work.picture.size != work.size:
         kernel = Image.Resampling.BICUBIC if rng.random() < 0.5 else Image.Resampling.BILINEAR
@@ -118,9 +118,9 @@ def enlarged(work: Work, rng: Random, stock: Stock) -> None:
 
 
 def contrast(picture: Image.Image, mask: Image.Image) -> float:
-    """Measure how much letters, given by a grey mask, differ from the pixels next to them, 0 to 255.
+    """Measure the contrast, 0 to 255, between letters (given by a grey mask) and the pixels next to them.
 
-    It is the difference in brightness, or 0.7 of that in one colour channel; 0 if there is almost no ink.
+    It is the difference in brightness or 0.7 times the largest channel difference, whichever is larger; 0 without ink.
     """
     mask, picture = mask.reduce(2), picture.reduce(2)
     letters = np.asarray(mask, np.float32) * np.float32(1 / 255)

@@ -10,17 +10,12 @@ HUES = (0, 0, 0.02, 0.06, 0.10, 0.14, 0.16, 0.3, 0.36, 0.42, 0.55, 0.58, 0.6, 0.
 """Hues of paint and light, mostly red, yellow and blue."""
 
 
-def luminance(colour: Colour) -> float:
-    """Return the perceived brightness, 0 to 255."""
-    return 0.30 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
-
-
 def _limited(values) -> Colour:
     return tuple(min(255.0, max(0.0, value)) for value in values)
 
 
 def colour(rng: Random) -> Colour:
-    """Draw white, black, grey or a hue, as on signs."""
+    """Choose white, black, grey or a hue, as on signs."""
     kind, spread = rng.random(), 10
     if kind < 0.28:
         level = rng.uniform(200, 255)
@@ -36,23 +31,24 @@ def colour(rng: Random) -> Colour:
 
 
 def near(rng: Random, colour: Colour, spread: float) -> Colour:
-    """Draw a colour about `spread` away from another."""
+    """Choose a colour about `spread` away from another."""
     return _limited(value + rng.gauss(0, spread) for value in colour)
 
 
 def darker(rng: Random, colour: Colour) -> Colour:
-    """Draw a darker shade of a colour."""
+    """Choose a darker shade of a colour."""
     factor = rng.uniform(0.2, 0.6)
     return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 
 def apart(first: Colour, second: Colour, difference: float) -> bool:
     """Check that the luminance of two colours differs by at least `difference`."""
-    return abs(luminance(first) - luminance(second)) >= difference
+    first_level, second_level = (0.30 * red + 0.59 * green + 0.11 * blue for red, green, blue in (first, second))
+    return abs(first_level - second_level) >= difference
 
 
 def pair(rng: Random) -> tuple[Colour, Colour]:
-    """Draw contrasting colours of letters and ground; a few differ only in hue."""
+    """Choose contrasting colours of letters and ground; a few differ only in hue."""
     difference = rng.choice((25, 40, 60, 60, 90, 90))
     for _ in range(12):
         letters, ground = colour(rng), colour(rng)
@@ -63,7 +59,7 @@ def pair(rng: Random) -> tuple[Colour, Colour]:
 
 
 def on_paper(rng: Random) -> tuple[Colour, Colour]:
-    """Draw dark ink on light paper, rarely the reverse."""
+    """Choose the colours of dark ink on light paper, rarely the reverse."""
     paper = near(rng, (rng.uniform(205, 255),) * 3, 6)
     paper = (paper[0], paper[1], paper[2] * rng.uniform(0.8, 1)) if rng.random() < 0.3 else paper
     ink = near(rng, (rng.uniform(0, 90),) * 3, 5) if rng.random() < 0.9 else darker(rng, colour(rng))
@@ -73,7 +69,7 @@ def on_paper(rng: Random) -> tuple[Colour, Colour]:
 
 
 def on_plate(rng: Random) -> tuple[Colour, Colour]:
-    """Draw dark on white or yellow, or light on a colour, as on number plates."""
+    """Choose the colours of a number plate: dark on white or yellow, or light on a colour."""
     if rng.random() < 0.7:
         ground = rng.choice(((245, 245, 240), (225, 225, 225), (250, 205, 40), (240, 200, 90), (170, 205, 235)))
         ink = rng.choice(((15, 15, 20), (20, 30, 110), (20, 80, 50), (150, 20, 30), (40, 40, 45)))
@@ -84,7 +80,7 @@ def on_plate(rng: Random) -> tuple[Colour, Colour]:
 
 
 def on_display(rng: Random) -> tuple[Colour, Colour]:
-    """Draw dark segments on a grey-green panel, or lit ones on black."""
+    """Choose the colours of a display: dark segments on a grey-green panel, or lit ones on black."""
     if rng.random() < 0.5:
         ground = rng.choice(((150, 165, 140), (175, 180, 165), (120, 150, 110), (190, 200, 210), (90, 130, 190)))
         return near(rng, (35, 38, 35), 12), near(rng, ground, 14)

@@ -1,4 +1,4 @@
-"""Steps (work, rng, stock) that each change `work` a little: the ground, behind, in and over the letters."""
+"""Steps that paint the ground, or effects behind, in or over the letters; each is called with (work, rng)."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from aocr.synth.looks.colours import apart, colour, darker, near
-from aocr.synth.looks.textures import Stock
+from aocr.synth.looks.textures import photo_piece, texture_piece
 from aocr.synth.looks.work import Work, blend, dimmed, rounded
 
 
-def plain_ground(work: Work, rng: Random, stock: Stock) -> None:
+def plain_ground(work: Work, rng: Random) -> None:
     """Fill with one colour."""
     work.picture = Image.new("RGB", work.size, rounded(work.ground))
 
 
-def textured_ground(work: Work, rng: Random, stock: Stock) -> None:
-    """Texture with two similar shades."""
+def textured_ground(work: Work, rng: Random) -> None:
+    """Paint a texture of two similar shades."""
     other = near(rng, work.ground, 14 if rng.random() < 0.5 else 34)
-    work.picture = blend(work.ground, other, stock.texture(rng, work.size))
+    work.picture = blend(work.ground, other, texture_piece(rng, work.size))
 
 
-def motley_ground(work: Work, rng: Random, stock: Stock) -> None:
-    """Texture with two colours, both distinct from the letters."""
+def motley_ground(work: Work, rng: Random) -> None:
+    """Paint a texture of two colours, both distinct from the letters."""
     other = colour(rng)
     if not apart(other, work.ink, 35):
         other = near(rng, work.ground, 30)
-    work.picture = blend(work.ground, other, stock.texture(rng, work.size))
+    work.picture = blend(work.ground, other, texture_piece(rng, work.size))
 
 
-def photo_ground(work: Work, rng: Random, stock: Stock) -> None:
-    """Use a clutter of surfaces, blended with the ground's colour for contrast."""
+def photo_ground(work: Work, rng: Random) -> None:
+    """Paint a clutter of surfaces, blended with the ground's colour for contrast."""
     plain = Image.new("RGB", work.size, rounded(work.ground))
-    work.picture = Image.blend(stock.photo(rng, work.size), plain, rng.uniform(0.25, 0.85))
+    work.picture = Image.blend(photo_piece(rng, work.size), plain, rng.uniform(0.25, 0.85))
 
 
-def shadow(work: Work, rng: Random, stock: Stock) -> None:
+def shadow(work: Work, rng: Random) -> None:
     """Add a soft or hard shadow, mostly dark."""
     height = work.size[1]
     dx = rng.choice((-1, 1)) * rng.randint(0, max(1, height // 16))
@@ -48,8 +48,8 @@ def shadow(work: Work, rng: Random, stock: Stock) -> None:
     work.picture.paste(rounded(shade), mask=dimmed(mask, rng.uniform(0.35, 0.95)))
 
 
-def extrusion(work: Work, rng: Random, stock: Stock) -> None:
-    """Add the sides of block letters, in another colour."""
+def extrusion(work: Work, rng: Random) -> None:
+    """Extrude the letters: add their sides in another colour."""
     dx, dy = rng.choice(((1, 1), (-1, 1), (0, 1), (1, 0), (-1, 0), (1, -1)))
     mask = work.letters
     for depth in range(1, rng.randint(2, max(3, work.size[1] // 12))):
@@ -58,7 +58,7 @@ def extrusion(work: Work, rng: Random, stock: Stock) -> None:
     work.picture.paste(rounded(side), mask=mask)
 
 
-def rim(work: Work, rng: Random, stock: Stock) -> None:
+def rim(work: Work, rng: Random) -> None:
     """Add a contrasting outline."""
     mask, reach = work.letters, rng.choice((1, 1, 2))
     for dx, dy in ((reach, 0), (-reach, 0), (0, reach), (0, -reach)):
@@ -69,7 +69,7 @@ def rim(work: Work, rng: Random, stock: Stock) -> None:
     work.picture.paste(rounded(line), mask=mask)
 
 
-def emboss(work: Work, rng: Random, stock: Stock) -> None:
+def emboss(work: Work, rng: Random) -> None:
     """Add relief, lit from the upper left or the lower right."""
     light, dark = ImageChops.offset(work.letters, -1, -1), ImageChops.offset(work.letters, 1, 1)
     if rng.random() < 0.3:
@@ -79,14 +79,14 @@ def emboss(work: Work, rng: Random, stock: Stock) -> None:
     work.picture.paste((0, 0, 0), mask=dimmed(dark, strength))
 
 
-def halo(work: Work, rng: Random, stock: Stock) -> None:
+def halo(work: Work, rng: Random) -> None:
     """Add a glow around lit letters."""
     mask = work.letters.filter(ImageFilter.GaussianBlur(rng.uniform(2, 5)))
     glow = near(rng, work.ink, 25)
     work.picture.paste(rounded(glow), mask=dimmed(mask, rng.uniform(0.3, 0.9)))
 
 
-def hollow(work: Work, rng: Random, stock: Stock) -> None:
+def hollow(work: Work, rng: Random) -> None:
     """Keep only the outlines of the letters."""
     if work.size[1] < 44:
         return
@@ -94,31 +94,31 @@ def hollow(work: Work, rng: Random, stock: Stock) -> None:
     work.letters = ImageChops.subtract(work.letters, inside)
 
 
-def worn(work: Work, rng: Random, stock: Stock) -> None:
-    """Remove paint in patches."""
-    texture = stock.texture(rng, work.size).point([255 if level > 70 else level * 255 // 70 for level in range(256)])
+def worn(work: Work, rng: Random) -> None:
+    """Remove patches of the letters' paint."""
+    texture = texture_piece(rng, work.size).point([255 if level > 70 else level * 255 // 70 for level in range(256)])
     work.letters = ImageChops.multiply(work.letters, texture)
 
 
-def plain_ink(work: Work, rng: Random, stock: Stock) -> None:
+def plain_ink(work: Work, rng: Random) -> None:
     """Paint letters in one colour, sometimes half transparent."""
     mask = work.letters if rng.random() < 0.8 else dimmed(work.letters, rng.uniform(0.55, 1))
     work.picture.paste(rounded(work.ink), mask=mask)
 
 
-def graded_ink(work: Work, rng: Random, stock: Stock) -> None:
+def graded_ink(work: Work, rng: Random) -> None:
     """Paint letters with a vertical gradient."""
     ramp = Image.linear_gradient("L").resize(work.size)
     work.picture.paste(blend(work.ink, near(rng, work.ink, 50), ramp), mask=work.letters)
 
 
-def textured_ink(work: Work, rng: Random, stock: Stock) -> None:
+def textured_ink(work: Work, rng: Random) -> None:
     """Paint letters with a texture."""
-    texture = stock.texture(rng, work.size)
+    texture = texture_piece(rng, work.size)
     work.picture.paste(blend(work.ink, near(rng, work.ink, 45), texture), mask=work.letters)
 
 
-def lighting(work: Work, rng: Random, stock: Stock) -> None:
+def lighting(work: Work, rng: Random) -> None:
     """Vary the light across the image."""
     strength = rng.uniform(0.03, 0.30)
     levels = np.array([[rng.gauss(0, 1) for _ in range(3)] for _ in range(2)], np.float32)
@@ -128,7 +128,7 @@ def lighting(work: Work, rng: Random, stock: Stock) -> None:
     work.picture = Image.fromarray(np.minimum(pixels, 255).astype(np.uint8))
 
 
-def highlight(work: Work, rng: Random, stock: Stock) -> None:
+def highlight(work: Work, rng: Random) -> None:
     """Add a reflection."""
     width, height = work.size
     radius = int(rng.uniform(0.3, 1.2) * height)
@@ -139,8 +139,8 @@ def highlight(work: Work, rng: Random, stock: Stock) -> None:
     work.picture.paste((255, 255, 255), mask=dimmed(mask, rng.uniform(0.2, 0.85)))
 
 
-def scratches(work: Work, rng: Random, stock: Stock) -> None:
-    """Draw wires, branches or cracks across the image."""
+def scratches(work: Work, rng: Random) -> None:
+    """Draw thin lines across the image, like wires, branches or cracks."""
     width, height = work.size
     mask = Image.new("L", work.size)
     draw = ImageDraw.Draw(mask)
@@ -150,19 +150,18 @@ def scratches(work: Work, rng: Random, stock: Stock) -> None:
     work.picture.paste(rounded(colour(rng)), mask=dimmed(mask, rng.uniform(0.2, 0.8)))
 
 
-def strikes(work: Work, rng: Random, stock: Stock) -> None:
+def strikes(work: Work, rng: Random) -> None:
     """Draw straight or bent lines through the text."""
     width, height = work.size
     draw = ImageDraw.Draw(work.picture)
     for _ in range(rng.randint(1, 5)):
         ends = [(x, rng.randint(0, height)) for x in (0, width // 3, 2 * width // 3, width)]
         shade = work.ink if rng.random() < 0.5 else colour(rng)
-        draw.line(
-            ends if rng.random() < 0.5 else (ends[0], ends[-1]), rounded(shade), rng.choice((1, 1, 2, 3)), "curve"
-        )
+        points = ends if rng.random() < 0.5 else (ends[0], ends[-1])
+        draw.line(points, rounded(shade), rng.choice((1, 1, 2, 3)), "curve")
 
 
-def dots(work: Work, rng: Random, stock: Stock) -> None:
+def dots(work: Work, rng: Random) -> None:
     """Scatter dots."""
     width, height = work.size
     draw = ImageDraw.Draw(work.picture)
@@ -171,8 +170,8 @@ def dots(work: Work, rng: Random, stock: Stock) -> None:
         draw.ellipse((x, y, x + radius, y + radius), rounded(work.ink if rng.random() < 0.5 else colour(rng)))
 
 
-def stains(work: Work, rng: Random, stock: Stock) -> None:
+def stains(work: Work, rng: Random) -> None:
     """Add dirt, shadows of leaves or reflections."""
-    mask = stock.texture(rng, work.size)
+    mask = texture_piece(rng, work.size)
     shade = (0, 0, 0) if rng.random() < 0.6 else near(rng, (255, 255, 255), 30)
     work.picture.paste(rounded(shade), mask=dimmed(mask, rng.uniform(0.1, 0.4)))

@@ -1,4 +1,4 @@
-"""Procedural surfaces, (height, width) float32 of any range, and the stock of pieces that images are made of."""
+"""Procedural surfaces, (height, width) float32 of any range, and pieces of them for images."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Rng = np.random.Generator
 BICUBIC = Image.Resampling.BICUBIC
 HEIGHT, WIDTH = 160, 704
 NUM_TEXTURES, NUM_PHOTOS = 200, 80
-STOCK_SEED = 20
+SEED = 20
 
 
 def smooth(rng: Rng, height: int, width: int, cell: int) -> np.ndarray:
-    """Interpolate random values on a grid of cells."""
+    """Interpolate a grid of random values, one per `cell` pixels."""
     grid = rng.random((max(2, height // cell + 2), max(2, width // cell + 2)), dtype=np.float32)
     return np.asarray(Image.fromarray(grid).resize((width, height), BICUBIC))
 
 
 def octaves(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Sum noise of several cell sizes: stone, plaster, clouds, cloth."""
+    """Sum noise of several cell sizes, like stone, plaster, clouds or cloth."""
     cells = (64, 32, 16, 8, 4, 2)[int(rng.integers(0, 3)) :]
     return sum(smooth(rng, height, width, cell) * cell**0.7 for cell in cells)
 
@@ -48,13 +48,13 @@ def bricks(rng: Rng, height: int, width: int) -> np.ndarray:
 
 
 def wood(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Draw horizontal grain: wood or brushed metal."""
+    """Draw horizontal grain, like wood or brushed metal."""
     grain = rng.random((height, 24), dtype=np.float32)
     return np.asarray(Image.fromarray(grain).resize((width, height), BICUBIC)) + smooth(rng, height, width, 64)
 
 
 def blobs(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Draw patches with hard edges: leaves, stains, camouflage."""
+    """Draw patches with hard edges, like leaves, stains or camouflage."""
     field = octaves(rng, height, width)
     return (field > np.quantile(field, rng.uniform(0.3, 0.7))) + 0.2 * smooth(rng, height, width, 2)
 
@@ -85,12 +85,12 @@ def checks(rng: Rng, height: int, width: int) -> np.ndarray:
 
 
 def shading(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Draw a slow change of light."""
+    """Draw a gradual change of brightness."""
     return smooth(rng, height, width, int(rng.integers(60, 160)))
 
 
 def grain(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Draw fine noise on slow shading: asphalt, paper, sand."""
+    """Draw fine noise on gradual shading, like asphalt, paper or sand."""
     return smooth(rng, height, width, 1) + smooth(rng, height, width, 3) + 2 * smooth(rng, height, width, 90)
 
 
@@ -101,7 +101,7 @@ TEXTURES: dict[Callable[[Rng, int, int], np.ndarray], float] = {
 
 
 def texture(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Draw one of the surfaces, (height, width) uint8, stretched to 0..255."""
+    """Draw a random surface, (height, width) uint8, stretched to the range 0 to 255."""
     weights = np.array(list(TEXTURES.values()))
     surface = list(TEXTURES)[rng.choice(len(weights), p=weights / weights.sum())](rng, height, width)
     surface = np.asarray(surface, np.float32)
@@ -123,43 +123,39 @@ def photo(rng: Rng, height: int, width: int) -> np.ndarray:
     return np.clip(picture, 0, 255).astype(np.uint8)
 
 
-class Stock:
-    """Surfaces, created on first use and cached, and noise; the same in every process with this seed."""
+@functools.cache
+def _surface(make: Callable[[Rng, int, int], np.ndarray], kind: int, number: int) -> Image.Image:
+    """Draw a surface to cut pieces from; equal arguments give the same one in every process."""
+    return Image.fromarray(make(np.random.default_rng((SEED, kind, number)), HEIGHT, WIDTH))
 
-    def __init__(self, seed: int):
-        self._seed = seed
-        self._surfaces: dict[tuple[int, int], Image.Image] = {}
-        self._noise = np.random.default_rng((seed, 0)).standard_normal(1 << 20).astype(np.float32)
 
-    def _piece(self, rng: Random, kind: int, number: int, size: tuple[int, int]) -> Image.Image:
-        """Cut a piece out of a surface, perhaps zoomed or mirrored."""
-        if (kind, number) not in self._surfaces:
-            generator = np.random.default_rng((self._seed, kind, number))
-            make = photo if kind == 2 else texture
-            self._surfaces[kind, number] = Image.fromarray(make(generator, HEIGHT, WIDTH))
-        zoom = rng.choice((1, 1, 1, 2, 0.5))
-        width, height = min(size[0] * zoom, WIDTH), min(size[1] * zoom, HEIGHT)
-        left, top = rng.uniform(0, WIDTH - width), rng.uniform(0, HEIGHT - height)
-        box = (left, top, left + width, top + height)
-        piece = self._surfaces[kind, number].resize(size, Image.Resampling.BILINEAR, box)
-        return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else piece
+def _piece(rng: Random, surface: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Cut a piece out of a surface, perhaps zoomed or mirrored."""
+    zoom = rng.choice((1, 1, 1, 2, 0.5))
+    width, height = min(size[0] * zoom, WIDTH), min(size[1] * zoom, HEIGHT)
+    left, top = rng.uniform(0, WIDTH - width), rng.uniform(0, HEIGHT - height)
+    box = (left, top, left + width, top + height)
+    piece = surface.resize(size, Image.Resampling.BILINEAR, box)
+    return piece.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else piece
 
-    def texture(self, rng: Random, size: tuple[int, int]) -> Image.Image:
-        """Return a grey piece of `size` = (width, height) pixels."""
-        return self._piece(rng, 1, rng.randrange(NUM_TEXTURES), size)
 
-    def photo(self, rng: Random, size: tuple[int, int]) -> Image.Image:
-        """Return an RGB piece of `size` = (width, height) pixels."""
-        return self._piece(rng, 2, rng.randrange(NUM_PHOTOS), size)
+def texture_piece(rng: Random, size: tuple[int, int]) -> Image.Image:
+    """Return a random grey texture of `size` = (width, height) pixels."""
+    return _piece(rng, _surface(texture, 1, rng.randrange(NUM_TEXTURES)), size)
 
-    def noise(self, rng: Random, shape: tuple[int, ...]) -> np.ndarray:
-        """Return standard normal noise, float32, up to a million values."""
-        size = int(np.prod(shape))
-        start = rng.randrange(self._noise.size - size)
-        return self._noise[start : start + size].reshape(shape)
+
+def photo_piece(rng: Random, size: tuple[int, int]) -> Image.Image:
+    """Return a random RGB background of `size` = (width, height) pixels."""
+    return _piece(rng, _surface(photo, 2, rng.randrange(NUM_PHOTOS)), size)
 
 
 @functools.cache
-def shared_stock() -> Stock:
-    """Return the stock of this process."""
-    return Stock(STOCK_SEED)
+def _all_noise() -> np.ndarray:
+    return np.random.default_rng((SEED, 0)).standard_normal(1 << 20).astype(np.float32)
+
+
+def noise(rng: Random, shape: tuple[int, ...]) -> np.ndarray:
+    """Return standard normal noise, float32, up to a million values."""
+    size = int(np.prod(shape))
+    start = rng.randrange(_all_noise().size - size)
+    return _all_noise()[start : start + size].reshape(shape)

@@ -1,16 +1,15 @@
-"""An image in progress, and how the steps that change it are chosen."""
+"""An image in progress, and the random choice of steps that change it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TypeVar
+from typing import Any
 
 from PIL import Image
 
 from aocr.synth.looks.colours import Colour
-from aocr.synth.looks.textures import Stock
 
 
 @dataclass
@@ -26,17 +25,16 @@ class Work:
     ink: Colour
     ground: Colour
     num_chars: int
-    """Characters of the label."""
+    """Number of characters in the label."""
 
 
-Step = Callable[[Work, Random, Stock], None]
+Step = Callable[[Work, Random], None]
 Group = dict[Step, float]
 """Alternative steps, at most one of which is applied, with their probabilities."""
-Choice = TypeVar("Choice", bound=Hashable)
 
 
-def choose(choices: dict[Choice, float], rng: Random) -> Choice | None:
-    """Return at most one of the choices, which map to their probabilities."""
+def choose(choices: dict[Any, float], rng: Random) -> Any:
+    """Return one of the choices, given with their probabilities, or None."""
     position = rng.random()
     for choice, share in choices.items():
         if position < share:
@@ -45,15 +43,15 @@ def choose(choices: dict[Choice, float], rng: Random) -> Choice | None:
     return None
 
 
-def apply_groups(groups: Sequence[Group], work: Work, rng: Random, stock: Stock) -> None:
+def apply_groups(groups: Sequence[Group], work: Work, rng: Random) -> None:
     """Apply at most one step of each group, in order."""
     for group in groups:
         if step := choose(group, rng):
-            step(work, rng, stock)
+            step(work, rng)
 
 
 def rounded(colour: Colour) -> tuple[int, int, int]:
-    """Return a colour in whole numbers, for Pillow."""
+    """Round a colour to integers, for Pillow."""
     red, green, blue = colour
     return round(red), round(green), round(blue)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -18,35 +17,24 @@ SEGMENTS = {
 """Lit segments of each character: a at the top, then clockwise, g in the middle."""
 POINTS = ".:,"
 HEIGHT = 48
-"""Pixels of a seven-segment character."""
+"""Height of a seven-segment character, in pixels."""
 
 
-@dataclass(frozen=True)
 class Segments:
-    """A seven-segment display. Sizes in pixels."""
+    """A seven-segment display with random dimensions, in pixels."""
 
-    width: int
-    """Of a character."""
-    thickness: int
-    """Of a segment."""
-    gap: float
-    """Between segments."""
-    space: int
-    """Between characters."""
-
-    @classmethod
-    def random(cls, rng: Random) -> Segments:
-        """Draw a random display."""
-        return cls(rng.randint(20, 32), rng.randint(4, 9), rng.uniform(0, 1.6), rng.randint(6, 16))
+    def __init__(self, rng: Random):
+        self._width, self._thickness = rng.randint(20, 32), rng.randint(4, 9)  # of a character, of a segment
+        self._gap, self._space = rng.uniform(0, 1.6), rng.randint(6, 16)  # between segments, between characters
 
     def _polygons(self, left: float) -> dict[str, list[tuple[float, float]]]:
         """Return the corners of each segment of a character at `left`."""
-        half = self.thickness / 2
+        half = self._thickness / 2
         top, middle, bottom = half, HEIGHT / 2, HEIGHT - half
-        left, right = left + half, left + self.width - half
+        left, right = left + half, left + self._width - half
 
         def flat(y: float, start: float, stop: float) -> list[tuple[float, float]]:
-            x0, x1 = start + self.gap, stop - self.gap
+            x0, x1 = start + self._gap, stop - self._gap
             upper, lower = y - half, y + half
             return [(x0, y), (x0 + half, upper), (x1 - half, upper), (x1, y), (x1 - half, lower), (x0 + half, lower)]
 
@@ -60,15 +48,15 @@ class Segments:
         }  # fmt: skip
 
     def write(self, text: str, unlit: bool = False) -> Ink:
-        """Write a text of SEGMENTS and POINTS; `unlit` writes all segments of each character."""
-        widths = [2 * self.thickness if char in POINTS else self.width + self.space for char in text]
-        image = Image.new("L", (sum(widths) + self.space, HEIGHT + self.thickness))
+        """Write a text of characters in SEGMENTS and POINTS; if `unlit`, with all segments of each."""
+        widths = [2 * self._thickness if char in POINTS else self._width + self._space for char in text]
+        image = Image.new("L", (sum(widths) + self._space, HEIGHT + self._thickness))
         draw, left = ImageDraw.Draw(image), 0
         for char, width in zip(text, widths, strict=True):
             if char in POINTS:
-                x = left - self.space // 2
-                for y in (HEIGHT * 0.3, HEIGHT * 0.65) if char == ":" else (HEIGHT - self.thickness,):
-                    draw.rectangle((x, y, x + self.thickness, y + self.thickness), fill=255)
+                x = left - self._space // 2
+                for y in (HEIGHT * 0.3, HEIGHT * 0.65) if char == ":" else (HEIGHT - self._thickness,):
+                    draw.rectangle((x, y, x + self._thickness, y + self._thickness), fill=255)
             else:
                 polygons = self._polygons(left)
                 for name in "abcdefg" if unlit else SEGMENTS[char]:

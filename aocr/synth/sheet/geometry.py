@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 import numpy as np
 from PIL import Image
 
-Box = tuple[float, float, float, float]
+from aocr.synth.sheet.layout import Sheet
+
 MAX_WIDTH = 640
-"""Maximum width in pixels of up to 20 characters; in proportion for longer texts."""
+"""Maximum width of an image in pixels for up to 20 characters; proportionally more for longer texts."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Geometry:
     angle: float = 2.2
     """Standard deviation of the angle, degrees."""
     steep: float = 0.09
-    """Share of words at angles up to 28 degrees."""
+    """Share of words at steep angles, up to 28 degrees."""
     shear: float = 0.06
     """Standard deviation of the slant."""
     stretch: float = 0.15
@@ -30,7 +30,7 @@ class Geometry:
     narrow: float = 0.15
     """Share of words narrowed, as if seen from one side."""
     perspective: float = 0.15
-    """Standard deviation of the difference in size between both ends."""
+    """Standard deviation of the difference in size between the two ends."""
     tight: float = 0.45
     """Share of crops close to the word."""
     loose: float = 0.15
@@ -49,13 +49,13 @@ class View:
     """Pillow's eight coefficients from image to sheet coordinates."""
 
     def show(self, sheet: Image.Image, sharp: bool = False) -> Image.Image:
-        """Transform the sheet; `sharp` takes twice as long."""
+        """Transform the sheet into the image; `sharp` takes twice as long."""
         kind = Image.Resampling.BICUBIC if sharp else Image.Resampling.BILINEAR
         return sheet.transform(self.size, Image.Transform.PERSPECTIVE, self.inverse, kind)
 
 
 def _matrix(rng: Random, geometry: Geometry, width: float, height: float) -> np.ndarray:
-    """Return a (3, 3) matrix: stretch, slant and perspective, then a rotation, about the origin."""
+    """Return a random (3, 3) matrix of stretch, slant and perspective, then a rotation about the origin."""
     kind = rng.random()
     spread = geometry.angle if kind < 0.65 else 3 * geometry.angle
     angle = math.radians(rng.uniform(-28, 28) if kind > 1 - geometry.steep else rng.gauss(0, spread))
@@ -72,7 +72,7 @@ def _matrix(rng: Random, geometry: Geometry, width: float, height: float) -> np.
 
 
 def _margin(rng: Random, geometry: Geometry, kind: float) -> float:
-    """Draw the margin at one side in word heights; if negative, the word is cut off."""
+    """Choose the margin at one side, in word heights; if it is negative, the word is cut off."""
     if rng.random() < geometry.cut:
         return -rng.uniform(0, 0.08)
     if kind < geometry.tight:
@@ -80,19 +80,16 @@ def _margin(rng: Random, geometry: Geometry, kind: float) -> float:
     return rng.uniform(0.08, 0.45) if kind > 1 - geometry.loose else abs(rng.gauss(0, 0.15))
 
 
-def random_view(
-    rng: Random, geometry: Geometry, sheet_size: tuple[int, int], box: Box, max_margins: Sequence[float],
-    height: int, num_chars: int,
-) -> View:  # fmt: skip
-    """Draw a view, `height` pixels high, of the word in `box`; `max_margins` are in pixels of the sheet."""
-    left, top, right, bottom = box
-    centre = np.array([[1, 0, -sheet_size[0] / 2], [0, 1, -sheet_size[1] / 2], [0, 0, 1.0]])
+def random_view(rng: Random, geometry: Geometry, sheet: Sheet, height: int, num_chars: int) -> View:
+    """Choose a random view of the word on a sheet, for an image `height` pixels high."""
+    left, top, right, bottom = sheet.box
+    centre = np.array([[1, 0, -sheet.letters.width / 2], [0, 1, -sheet.letters.height / 2], [0, 0, 1.0]])
     matrix = _matrix(rng, geometry, right - left, bottom - top) @ centre
     corners = matrix @ np.array([[left, right, right, left], [top, top, bottom, bottom], [1, 1, 1, 1.0]])
     corners = corners[:2] / corners[2]
     (x0, y0), (x1, y1) = corners.min(1), corners.max(1)
     word_height, kind = y1 - y0, rng.random()
-    margins = [min(_margin(rng, geometry, kind) * word_height, limit) for limit in max_margins]
+    margins = [min(_margin(rng, geometry, kind) * word_height, limit) for limit in sheet.max_margins]
     x0, x1, y0, y1 = x0 - margins[0], x1 + margins[2], y0 - margins[1], y1 + margins[3]
     width = int(min(max((x1 - x0) * height / (y1 - y0), 12), MAX_WIDTH * max(1, num_chars / 20)))
     scale_x, scale_y = width / (x1 - x0), height / (y1 - y0)

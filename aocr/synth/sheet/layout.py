@@ -8,7 +8,6 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from aocr.synth.sheet.geometry import Box
 from aocr.synth.sheet.lettering import SIZE, Ink
 
 MARGIN = SIZE
@@ -21,10 +20,10 @@ class Sheet:
 
     letters: Image.Image
     """Ink of the word and its neighbours."""
-    box: Box
+    box: tuple[float, float, float, float]
     """Left, top, right, bottom of the word."""
     max_margins: list[float] = field(default_factory=lambda: [MARGIN * 0.9] * 4)
-    """Pixels that may be visible beyond these sides of the word."""
+    """Maximum number of pixels visible to the left, above, to the right and below the word."""
     panel: Image.Image | None = None
     """A sign, frame or rule with its own colour."""
     behind: Image.Image | None = None
@@ -66,7 +65,7 @@ def add_neighbours(sheet: Sheet, rng: Random, ascent: int, write: Callable[[], I
 
 
 def sign(sheet: Sheet, rng: Random) -> None:
-    """End the word's board near it, on three or four sides; beyond is another colour."""
+    """Put the word on a board that ends near it on three or four sides; another colour lies beyond."""
     left, top, right, bottom = sheet.box
     far, near = 3 * MARGIN, rng.uniform(0.08, 0.5) * (bottom - top)
     margins = [near] * 4
@@ -110,7 +109,7 @@ def plate(sheet: Sheet, rng: Random) -> None:
     width = rng.randint(1, 4)
     sheet.panel = Image.new("L", sheet.letters.size)
     draw = ImageDraw.Draw(sheet.panel)
-    if rng.random() < 0.4:  # what is behind the plate
+    if rng.random() < 0.4:  # paint what is behind the plate
         draw.rectangle((0, 0, *sheet.panel.size), fill=255)
         draw.rounded_rectangle(edges, int(0.15 * tall), fill=0)
     else:
@@ -122,14 +121,7 @@ def plate(sheet: Sheet, rng: Random) -> None:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
 
 
-def show_unlit(sheet: Sheet, ink: Ink) -> None:
-    """Put unlit segments behind the word."""
-    sheet.behind, sheet.faint = Image.new("L", sheet.letters.size), True
-    sheet.behind.paste(ink.mask, (MARGIN, MARGIN))
-
-
-def write_behind(sheet: Sheet, rng: Random, ink: Ink) -> None:
+def write_behind(sheet: Sheet, ink: Ink, corner: tuple[int, int]) -> None:
     """Put other writing behind the word."""
     sheet.behind = Image.new("L", sheet.letters.size)
-    corner = (rng.randint(-10, sheet.letters.width // 2), rng.randint(-10, sheet.letters.height // 2))
     sheet.behind.paste(255, corner, ink.mask)

@@ -13,7 +13,7 @@ SIZE = 56
 """Pixels per em. Text is always drawn at this size and later scaled with the whole image."""
 PAD = 16
 MIN_HEIGHT = 0.4
-"""Ink lower than this, in ems, keeps some of its line above it: a lone full stop must not fill the image."""
+"""Height in ems below which ink keeps some of the line above it, so that a lone full stop does not fill the image."""
 LINE_HEIGHT = 0.72
 
 
@@ -46,7 +46,7 @@ class Hand:
 
 
 def _on_line(text: str, hand: Hand) -> tuple[Image.Image, int]:
-    """Write text on a straight line and return the baseline's y too."""
+    """Write text on a straight line; return the image and the y of its baseline."""
     width = int(hand.font.getlength(text) + abs(hand.gap) * len(text)) + 2 * PAD + 30
     baseline = PAD + int(SIZE * 1.25)
     image = Image.new("L", (width, int(SIZE * 1.9) + 2 * PAD))
@@ -59,7 +59,7 @@ def _on_line(text: str, hand: Hand) -> tuple[Image.Image, int]:
 
 
 def _letter_by_letter(text: str, hand: Hand, rng: Random) -> tuple[Image.Image, int]:
-    """Write letters along an arc, each moved and rotated a little, and return the baseline's y too."""
+    """Write letters along an arc, each moved and rotated a little; return the image and the y of its baseline."""
     advances = [max(hand.font.getlength(char) + hand.gap, 2) for char in text]
     total = sum(advances)
     radius = total / hand.curve if abs(hand.curve) > 1e-3 else 1e6

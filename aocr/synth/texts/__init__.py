@@ -1,1 +1,1 @@
-"""What to draw: sources of texts."""
+"""Sources of the texts to draw."""

@@ -14,7 +14,7 @@ from aocr.text.patterns import compile_pattern
 
 
 def read_lines(path: str) -> list[str]:
-    """Read the distinct non-blank lines of a UTF-8 file, with single spaces.
+    """Read the distinct non-blank lines of a UTF-8 file; each run of whitespace becomes one space.
 
     Raises:
       DatasetError: the file cannot be read, is not UTF-8, or has only blank lines.
@@ -28,12 +28,12 @@ def read_lines(path: str) -> list[str]:
         raise DatasetError(path, f"cannot be read ({error.strerror}). Check the path.") from None
     lines.pop("", None)
     if not lines:
-        raise DatasetError(path, "is empty. Write one text a line.")
+        raise DatasetError(path, "is empty. Write one text per line.")
     return list(lines)
 
 
 class LineTexts:
-    """Draws lines at random, or some consecutive words of a line longer than `max_length`.
+    """Chooses lines at random; from a line longer than `max_length`, some consecutive words.
 
     Raises:
       DatasetError: no line can be written in the charset, or all words are too long.
@@ -51,7 +51,7 @@ class LineTexts:
         self._max_length = max_length
 
     def draw(self, rng: Random) -> str:
-        """Draw a line, or a part of it."""
+        """Return a random line, or a part of it."""
         line = rng.choice(self._lines)
         if len(line) <= self._max_length:
             return line
@@ -66,7 +66,9 @@ class LineTexts:
 
 
 class PatternTexts:
-    """Draws random texts that match a regular expression: first a length, then one symbol after another.
+    """Makes random texts that match a regular expression: chooses a length, then one symbol after another.
+
+    `symbols` are the symbols that can occur.
 
     Raises:
       ConfigError: the pattern is invalid, or matches only blank or longer texts.
@@ -75,7 +77,7 @@ class PatternTexts:
     MAX_TRIES = 100
 
     def __init__(self, pattern: str, charset: Charset, max_length: int):
-        self._pattern, self._charset = pattern, charset
+        self._pattern = pattern
         automaton = compile_pattern(pattern, charset)
         self._ends = _reachable(automaton, max_length)
         self._lengths = [length for length in range(1, max_length + 1) if self._ends[length, 0]]
@@ -83,24 +85,21 @@ class PatternTexts:
             shortest = int(automaton.distances[0])
             reason = f"matches only texts of {shortest} characters or more. Set --max-length {shortest} or more."
             raise ConfigError("--pattern", pattern, reason if shortest else "matches only the empty text.")
-        self._sources = automaton.keys // automaton.vocabulary_size
-        self._ids, self._targets = automaton.keys % automaton.vocabulary_size, automaton.targets
+        self._sources, self._targets = automaton.keys // automaton.vocabulary_size, automaton.targets
+        self._symbols = [charset.symbols[i - NUM_SPECIALS] for i in automaton.keys % automaton.vocabulary_size]
+        used = set(self._symbols)
+        self.symbols = "".join(symbol for symbol in charset.symbols if symbol in used)
         self.draw(Random(0))
 
-    @property
-    def charset(self) -> str:
-        """The symbols that can occur in a text."""
-        return "".join(self._charset.symbols[i - NUM_SPECIALS] for i in np.unique(self._ids))
-
     def draw(self, rng: Random) -> str:
-        """Draw a matching text without white space at its ends."""
+        """Return a random matching text without white space at its ends."""
         for _ in range(self.MAX_TRIES):
             state, symbols = 0, []
             for remaining in range(rng.choice(self._lengths) - 1, -1, -1):
                 first, last = np.searchsorted(self._sources, (state, state + 1))
                 arcs = first + np.flatnonzero(self._ends[remaining, self._targets[first:last]])
                 arc = int(arcs[rng.randrange(len(arcs))])
-                symbols.append(self._charset.symbols[self._ids[arc] - NUM_SPECIALS])
+                symbols.append(self._symbols[arc])
                 state = int(self._targets[arc])
             text = "".join(symbols)
             if text == " ".join(text.split()):
