@@ -158,7 +158,7 @@ def test_a_set_that_grows(train, lines, tmp_path):
     log = log_of(train(slice(80), "--num-epoch", "1"))
     assert "The images have changed" in log and "training starts again" in log and "95 % sure" in log
     log = log_of(train(slice(80), "--init-from", tmp_path / "m", "--num-epoch", "1", model="n"))
-    assert "were trained on before" in log and "95 % sure" not in log
+    assert "was trained on before" in log and "95 % sure" not in log
 
 
 @pytest.mark.slow

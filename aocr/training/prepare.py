@@ -191,8 +191,9 @@ def _extended(settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
 
 
 def make_plan(
-    request: TrainRequest, config: ModelConfig | None, data: Dataset, validation: Dataset | None, cluster: Cluster
-) -> Plan:
+    request: TrainRequest, config: ModelConfig | None, data: Dataset, validation: Dataset | None, cluster: Cluster,
+    closed: bool = False,
+) -> Plan:  # fmt: skip
     """Plan a training.
 
     Args:
@@ -201,6 +202,7 @@ def make_plan(
       data: the training set.
       validation: a separate validation set, if there is one.
       cluster: its workers share the data.
+      closed: whether the held-out images of these same images were trained on at last; the split stays.
 
     Raises:
       CharsetError, ConfigError, DatasetError: the data or the settings cannot be used.
@@ -213,13 +215,16 @@ def make_plan(
 
     source = request.start_folder(config)
     recorded = None if is_new else ModelFolder(request.model_dir).read_learnt()
-    learnt = learnt_images(source[0] if source else None) if recorded is None else recorded
+    if recorded is None or closed:
+        learnt = learnt_images(source[0] if source else None)
+    else:
+        learnt = recorded
     split = split_images(data.summary, validation.summary if validation else None, learnt)
     data = replace(data, summary=data.summary._replace(held_out=split.held_out))
     unusable = np.array([not _can_learn(label, config) for label in data.summary.labels])
     in_training = ~split.held_out & ~unusable
     _check_usable(data, split.held_out, unusable, config)
-    learnt = np.union1d(learnt, data.summary.split_keys[in_training])
+    learnt = np.union1d(learnt if recorded is None else recorded, data.summary.split_keys[in_training])
 
     widths = automatic.network_widths(data.summary.sizes[in_training], config)
     batch_size = request.config.batch_size or automatic.batch_size_for(widths, config.traits)

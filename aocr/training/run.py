@@ -47,6 +47,8 @@ def train(request: TrainRequest) -> Outcome:
     config = resumed_config(request)
     checkpoint = newest_checkpoint(folder) if config else None
     state = read_state(checkpoint) if checkpoint else TrainState()
+    if config and request.init_from is None:
+        request = replace(request, init_from=(folder.read_json(TRAIN) or {}).get("init_from"))
     cluster.exchange("read")  # only now may the chief change the folder
     machine.set_seed(request.config.seed, request.config.deterministic)
 
@@ -61,10 +63,8 @@ def train(request: TrainRequest) -> Outcome:
         images = images_digest(data.summary, validation.summary if validation else None)
         if state.closed and state.images != images:
             log.warning("The images have changed since all of them were trained on: training starts again.")
-            recorded_start = (folder.read_json(TRAIN) or {}).get("init_from")
-            request = replace(request, init_from=request.init_from or recorded_start)
             config, checkpoint, state = None, None, TrainState()
-        plan = make_plan(request, config, data, validation, cluster)
+        plan = make_plan(request, config, data, validation, cluster, state.closed)
         _check_agreement(cluster, plan)
         plan.log()
         _check_extra(request, plan, cluster)
