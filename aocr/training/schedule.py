@@ -151,7 +151,8 @@ class Schedule:
         pretrained: bool = False, closes: bool = False,
     ):  # fmt: skip
         self.config, self.state = config, state
-        self.num_validation, self.pretrained, self.closes = num_validation, pretrained, closes
+        self.steps_per_epoch, self.num_validation = steps_per_epoch, num_validation
+        self.pretrained, self.closes = pretrained, closes
         self.decay_share = CLOSING_SHARE if closes else DECAY_SHARE
         self.max_steps = config.max_epochs * steps_per_epoch
 
@@ -191,11 +192,11 @@ class Schedule:
     @property
     def reason(self) -> str:
         """Why training has ended, in words."""
-        state, limit = self.state, round(self.state.decay_limit)
-        checks = f"in {limit} checks" if limit > 1 else "at the last check"
+        state, epochs = self.state, -(-self.state.step // self.steps_per_epoch)
+        checks = "at the last check" if state.decay_limit <= 1 else f"in {round(state.decay_limit)} checks"
         return {
             Reason.NONE: "it has not ended",
-            Reason.EPOCHS: f"the steps of {limit} {'epochs' if limit > 1 else 'epoch'} are done (--num-epoch)",
+            Reason.EPOCHS: f"the steps of {epochs} {'epochs' if epochs > 1 else 'epoch'} are done (--num-epoch)",
             Reason.TIME: f"the training time of {clock(state.decay_limit)} is used up (--max-time)",
             Reason.PATIENCE: f"no improvement {checks} (--patience)",
         }[Reason(state.finished)]
