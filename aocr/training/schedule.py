@@ -90,7 +90,7 @@ class TrainState:
     decay_reason: int = Reason.NONE
     """Why it decays."""
     decay_limit: float = 0.0
-    """The limit that started the decay: epochs, seconds or checks, depending on the reason."""
+    """The limit that started the decay: steps, seconds or checks, depending on the reason."""
     finished: int = Reason.NONE
     """Why the training has ended."""
     closed: bool = False
@@ -202,10 +202,10 @@ class Schedule:
         }[Reason(state.finished)]
 
     def _limit(self, reason: Reason) -> float:
-        """Return the current limit: epochs, seconds or checks."""
+        """Return the current limit: steps, seconds or checks."""
         return {
             Reason.NONE: 0.0,
-            Reason.EPOCHS: self.config.max_epochs,
+            Reason.EPOCHS: self.max_steps,
             Reason.TIME: self.config.max_time or math.inf,
             Reason.PATIENCE: self.patience,
         }[reason]
