@@ -202,7 +202,7 @@ def make_plan(
       data: the training set.
       validation: a separate validation set, if there is one.
       cluster: its workers share the data.
-      closed: whether the held-out images of these same images were trained on at last; the split stays.
+      closed: whether the validation images were trained on in the last phase, so that the split stays.
 
     Raises:
       CharsetError, ConfigError, DatasetError: the data or the settings cannot be used.
@@ -215,10 +215,7 @@ def make_plan(
 
     source = request.start_folder(config)
     recorded = None if is_new else ModelFolder(request.model_dir).read_learnt()
-    if recorded is None or closed:
-        learnt = learnt_images(source[0] if source else None)
-    else:
-        learnt = recorded
+    learnt = learnt_images(source[0] if source else None) if recorded is None or closed else recorded
     split = split_images(data.summary, validation.summary if validation else None, learnt)
     data = replace(data, summary=data.summary._replace(held_out=split.held_out))
     unusable = np.array([not _can_learn(label, config) for label in data.summary.labels])
