@@ -81,7 +81,7 @@ class Learner:
           CheckpointError: the checkpoint is damaged, or of another network or optimizer.
         """
         try:
-            names = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+            names = tf.compat.v1.train.NewCheckpointReader(path).get_variable_to_shape_map()
             num_slots = sum(name.startswith("optimizer/") for name in names)
             if num_slots != len(self.optimizer.variables):
                 raise CheckpointError(path, "was written with another --optimizer. Start again with --no-resume.")
@@ -111,6 +111,6 @@ def read_state(path: str) -> TrainState:
       CheckpointError: the checkpoint is damaged.
     """
     try:
-        return TrainState.from_json(tf.train.load_checkpoint(path).get_tensor(_STATE))
+        return TrainState.from_json(tf.compat.v1.train.NewCheckpointReader(path).get_tensor(_STATE))
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise CheckpointError(path, f"is damaged ({files.one_line(error)}). Start again with --no-resume.") from None
