@@ -25,9 +25,8 @@ def step_of(arch: str, precision: str, width: int):
     from aocr.folder.variables import weights_of
     from aocr.model.recognizer import build_recognizer
     from aocr.text.charset import Charset
-    from aocr.training.averaging import WeightAverage
     from aocr.training.cluster import connect
-    from aocr.training.learner import Learner
+    from aocr.training.learner import Learner, WeightAverage
     from aocr.training.optimizers import make_optimizer
     from aocr.training.schedule import TrainState
     from aocr.training.step import TrainStep
