@@ -18,11 +18,10 @@ from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
 from aocr.training.learner import Learner, WeightAverage
-from aocr.training.optimizers import make_optimizer
 from aocr.training.prepare import new_config
 from aocr.training.request import TrainRequest
 from aocr.training.schedule import TrainState
-from aocr.training.step import TrainStep
+from aocr.training.step import TrainStep, make_optimizer
 
 
 def run(*args):

@@ -24,8 +24,7 @@ from aocr.data.batching import plan_batches
 from aocr.data.datasets import Dataset, open_dataset, summarise
 from aocr.data.images import pixel_digest
 from aocr.data.pipeline import Batches
-from aocr.data.record_files import RecordWriter
-from aocr.data.records import Example, read_examples
+from aocr.data.records import Example, RecordWriter, read_examples
 from aocr.data.unlabelled import build_unlabelled, digests_of
 from aocr.errors import AocrError, ConfigError
 from aocr.folder.model_folder import EXTRA, ModelFolder

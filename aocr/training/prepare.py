@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from aocr.config import ModelConfig, find_arch
+from aocr.config import ModelConfig, check_typed, find_arch
 from aocr.data import automatic
 from aocr.data.batching import Share, plan_batches, share_work
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
 from aocr.errors import CharsetError, CheckpointError, ConfigError, DatasetError
 from aocr.folder.model_folder import ModelFolder
-from aocr.folder.typed import check_typed
 from aocr.folder.words import open_folder
 from aocr.report.lines import pluralise, warn_of
 from aocr.text.charset import Charset

@@ -27,11 +27,11 @@ from aocr.training.finish import finish
 from aocr.training.learner import Learner, WeightAverage, newest_checkpoint, read_state
 from aocr.training.loop import Outcome, run_loop
 from aocr.training.monitor import Display, Monitor, log
-from aocr.training.optimizers import make_optimizer
 from aocr.training.prepare import Plan, make_plan, resumed_config
 from aocr.training.request import TrainRequest
 from aocr.training.schedule import Schedule, TrainState
 from aocr.training.split import images_digest
+from aocr.training.step import make_optimizer
 
 
 def train(request: TrainRequest) -> Outcome:
