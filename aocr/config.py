@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from aocr.errors import ConfigError
-from aocr.text.charset import Charset
+from aocr.text.charset import NAMES, Charset
 
 IMAGE_HEIGHT = 32
 """Height in pixels at which `max_width` is measured if it is derived from the data."""
@@ -322,3 +322,34 @@ class ReadConfig:
     def width(self) -> int:
         """K: the beam width actually used."""
         return max(self.beam, self.alternatives + 1)
+
+
+def check_typed(model_dir: str, config: ModelConfig, typed: dict[str, Any], advice: str = "") -> None:
+    """Refuse flags that contradict a model folder.
+
+    Args:
+      model_dir: path of the folder, for the message.
+      config: settings of the folder.
+      typed: typed values by field of ModelConfig.
+      advice: alternative to leaving the flag out, for the message.
+
+    Raises:
+      ConfigError: names the flag and both values.
+    """
+    for name, value in typed.items():
+        model_value = getattr(config, name)
+        if value != model_value:
+            flag, value, model_value = _as_typed(name, value, model_value)
+            raise ConfigError(flag, value, f"the model in {model_dir} has {model_value}. Leave the flag out{advice}.")
+
+
+def _as_typed(name: str, value: Any, model_value: Any) -> tuple[str, Any, str]:
+    """Return the flag of a setting, the typed value and the folder's value, as a user would write them."""
+    if name == "channels":
+        return ("--color" if value == 3 else "--no-color"), True, "colour" if model_value == 3 else "grey"
+    if name == "use_gru":
+        return "--use-gru", value, "GRU cells" if model_value else "LSTM cells"
+    if name == "charset":
+        flag = ("--full-ascii", True) if value.symbols == NAMES["full-ascii"] else ("--charset", value.symbols)
+        return *flag, repr(model_value.symbols)
+    return f"--{name.replace('_', '-')}", value, repr(model_value)

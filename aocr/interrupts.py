@@ -134,9 +134,6 @@ def deferred(message: str) -> Iterator[Interrupts]:
     """Inside the block, only record the first signal; the caller checks `caught` and finishes.
 
     Uses the command line's `Interrupts`; without a command line, creates one for the block.
-
-    Args:
-      message: printed on stderr at once when the signal comes.
     """
     outer = Interrupts.installed
     interrupts = outer or Interrupts()

@@ -25,12 +25,10 @@ def step_of(arch: str, precision: str, width: int):
     from aocr.folder.variables import weights_of
     from aocr.model.recognizer import build_recognizer
     from aocr.text.charset import Charset
-    from aocr.training.averaging import WeightAverage
     from aocr.training.cluster import connect
-    from aocr.training.learner import Learner
-    from aocr.training.optimizers import make_optimizer
+    from aocr.training.learner import Learner, WeightAverage
     from aocr.training.schedule import TrainState
-    from aocr.training.step import TrainStep
+    from aocr.training.step import TrainStep, make_optimizer
 
     machine.set_seed(0)
     config = ModelConfig(Charset(SYMBOLS), arch=arch, max_width=width, max_height=32, **ARCHS[arch].defaults)

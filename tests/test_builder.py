@@ -27,8 +27,7 @@ from aocr.data.builder import (
     build_records,
 )
 from aocr.data.datasets import summarise
-from aocr.data.record_files import RecordWriter, shard_paths
-from aocr.data.records import Example, read_examples
+from aocr.data.records import Example, RecordWriter, read_examples, shard_paths
 from aocr.errors import AnnotationError, DatasetError
 from aocr.text.charset import Charset
 

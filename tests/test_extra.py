@@ -26,12 +26,11 @@ from aocr.reading.originals import find_originals, reading_like
 from aocr.results import Prediction
 from aocr.text.charset import Charset
 from aocr.training import extra
-from aocr.training.calibration import TEMPERATURES, TemperedReader
+from aocr.training.calibration import MAX_WRONG, MISS, TEMPERATURES, TemperedReader, binomial_cdf, find_threshold
 from aocr.training.cluster import Cluster
 from aocr.training.extra import ExtraImages, Unlabelled
 from aocr.training.prepare import make_plan
 from aocr.training.request import TrainRequest
-from aocr.training.threshold import MAX_WRONG, MISS, binomial_cdf, find_threshold
 
 # The threshold
 

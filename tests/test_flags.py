@@ -16,14 +16,12 @@ from aocr.errors import AocrError, ConfigError
 from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import Charset
-from aocr.training.averaging import WeightAverage
 from aocr.training.cluster import Cluster
-from aocr.training.learner import Learner
-from aocr.training.optimizers import make_optimizer
+from aocr.training.learner import Learner, WeightAverage
 from aocr.training.prepare import new_config
 from aocr.training.request import TrainRequest
 from aocr.training.schedule import TrainState
-from aocr.training.step import TrainStep
+from aocr.training.step import TrainStep, make_optimizer
 
 
 def run(*args):

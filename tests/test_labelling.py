@@ -11,11 +11,10 @@ pytest.importorskip("aiohttp", reason="the extra serve is not installed")
 from aocr.data.annotations import candidate_paths, parse_annotations, split_line
 from aocr.errors import AnnotationError, AocrError, ConfigError
 from aocr.results import Prediction, Sample
-from aocr.serving.labelling.estimate import SIGNIFICANCE, estimate_errors
 from aocr.serving.labelling.guesses import guess_label, guess_reading
 from aocr.serving.labelling.label_files import Kind, LabelFiles, annotation_line
 from aocr.serving.labelling.labelling import Labelling
-from aocr.serving.labelling.queue import RANDOM_EVERY, Queue
+from aocr.serving.labelling.queue import RANDOM_EVERY, SIGNIFICANCE, Queue, estimate_errors
 from aocr.serving.web import HTTPError
 
 

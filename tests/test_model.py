@@ -210,7 +210,7 @@ def test_direction_of_scripts():
 
 @pytest.mark.parametrize("name", ["adadelta", "adam", "adamw"])
 def test_optimizers_equal_those_of_keras(name):
-    from aocr.training.optimizers import Adadelta, Adam, AdamW
+    from aocr.training.step import Adadelta, Adam, AdamW
 
     kinds = {
         "adadelta": (Adadelta, keras.optimizers.Adadelta),

@@ -16,8 +16,7 @@ from aocr.data.batching import plan_batches
 from aocr.data.builder import BuildOptions, build_records
 from aocr.data.datasets import summarise
 from aocr.data.pipeline import WARM_UP_STEPS, Batches
-from aocr.data.record_files import RecordWriter
-from aocr.data.records import Example
+from aocr.data.records import Example, RecordWriter
 from aocr.text.charset import EOS, GO, PAD, Charset
 
 NUM = 60

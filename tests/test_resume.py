@@ -23,8 +23,7 @@ from aocr.errors import CheckpointError
 from aocr.folder.model_folder import ModelFolder, WeightsInfo
 from aocr.folder.variables import weights_of
 from aocr.text.charset import Charset
-from aocr.training.averaging import WeightAverage
-from aocr.training.learner import Learner, newest_checkpoint, read_state
+from aocr.training.learner import Learner, WeightAverage, newest_checkpoint, read_state
 from aocr.training.prepare import resumed_config
 from aocr.training.request import TrainRequest
 from aocr.training.schedule import TrainState

@@ -15,8 +15,7 @@ from aocr.data.automatic import KEYS_PER_PART, NUM_PARTS, validation_mask
 from aocr.data.batching import plan_batches
 from aocr.data.datasets import Summary, summarise
 from aocr.data.pipeline import Batches
-from aocr.data.record_files import RecordWriter
-from aocr.data.records import Example
+from aocr.data.records import Example, RecordWriter
 from aocr.errors import CheckpointError
 from aocr.folder.model_folder import LEARNT, ModelFolder
 from aocr.text.charset import Charset

@@ -10,8 +10,15 @@ from conftest import assert_clean_failure, run_aocr
 from PIL import Image
 
 from aocr.data.datasets import open_dataset, summarise
-from aocr.data.record_files import RecordWriter, expand_datasets, shard_paths
-from aocr.data.records import Example, is_tfrecord, is_verified, read_examples
+from aocr.data.records import (
+    Example,
+    RecordWriter,
+    expand_datasets,
+    is_tfrecord,
+    is_verified,
+    read_examples,
+    shard_paths,
+)
 from aocr.errors import DatasetError
 from aocr.tfrecord import encode_example, masked_crc32c
 

@@ -18,12 +18,10 @@ from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.network import NetworkReader
 from aocr.text.charset import Charset
-from aocr.training.averaging import WeightAverage
 from aocr.training.cluster import Cluster
-from aocr.training.learner import Learner
-from aocr.training.optimizers import make_optimizer
+from aocr.training.learner import Learner, WeightAverage
 from aocr.training.schedule import TrainState
-from aocr.training.step import TrainStep
+from aocr.training.step import TrainStep, make_optimizer
 
 NOT_DETERMINISTIC = {
     "AdjustContrastv2", "CropAndResizeGradBoxes", "CropAndResizeGradImage", "DepthwiseConv2dNativeBackpropFilter",

@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from aocr import files, machine
-from aocr.config import ARCHS, HEIGHTS, MAX_BATCH, PRECISIONS, ModelConfig, ReadConfig
+from aocr.config import ARCHS, HEIGHTS, MAX_BATCH, PRECISIONS, ModelConfig, ReadConfig, check_typed
 from aocr.errors import ConfigError, DatasetError, escape_control
 from aocr.text.charset import Charset
 
@@ -305,7 +305,6 @@ def open_model(args: argparse.Namespace, network: bool = False):
       CheckpointError: the model folder cannot be used.
       ConfigError: a typed flag contradicts it.
     """
-    from aocr.folder.typed import check_typed
     from aocr.reading.predictor import load, load_network
 
     if args.gpu_id is not None and not files.is_graph(args.model_dir):

@@ -92,13 +92,7 @@ def _job(args: argparse.Namespace, workers: int):
 
 
 def _imitating_job(args: argparse.Namespace, workers: int):
-    """Make the job of `--like`, which draws images that imitate the user's.
-
-    Raises:
-      AnnotationError, DatasetError: there is no usable image.
-      CheckpointError: the model that locates the characters cannot be used.
-      ConfigError: a flag contradicts --like; there is neither a font nor an image to copy characters from.
-    """
+    """Make the job of `--like`, which draws images that imitate the user's."""
     for name in FLAGS_OF_TEXTS:
         if (value := getattr(args, name)) is not None:
             reason = "cannot be combined with --like, which takes it from the images."

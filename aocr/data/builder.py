@@ -17,8 +17,7 @@ from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_f
 from aocr.data.build_report import BuildReport, Drop, Tally
 from aocr.data.images import MAX_BYTES, canonical_image
 from aocr.data.preprocess import decodable
-from aocr.data.record_files import RecordWriter, matching_files
-from aocr.data.records import Example, is_tfrecord, read_examples
+from aocr.data.records import Example, RecordWriter, is_tfrecord, matching_files, read_examples
 from aocr.errors import AnnotationError, CharsetError, ImageError
 from aocr.text.charset import Charset, normalise
 

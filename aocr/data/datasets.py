@@ -19,8 +19,7 @@ from aocr import files
 from aocr.config import MAX_LENGTH
 from aocr.data.automatic import split_key, validation_mask
 from aocr.data.builder import BuildOptions, BuildReport, build_records
-from aocr.data.record_files import expand_datasets
-from aocr.data.records import check_lengths, is_tfrecord, is_verified, without_autotune
+from aocr.data.records import check_lengths, expand_datasets, is_tfrecord, is_verified, without_autotune
 from aocr.errors import DatasetError
 
 log = logging.getLogger("aocr")

@@ -80,14 +80,11 @@ def _normalised(image: np.ndarray) -> np.ndarray:
     return (128.0 + (image - mean) * min(50.0 / spread, 128.0 / farthest)).astype(np.float32)
 
 
-def _resized(channel: np.ndarray, height: int, width: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(channel, "F").resize((width, height), Image.Resampling.BILINEAR))
-
-
 def _antialiased(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int]:
     _, (height, width) = _scaled_size(image, config)
-    channels = [np.ascontiguousarray(channel) for channel in np.moveaxis(image.astype(np.float32), 2, 0)]
-    resized = _normalised(np.stack([_resized(channel, height, width) for channel in channels], axis=2))
+    channels = [Image.fromarray(np.ascontiguousarray(c), "F") for c in np.moveaxis(image.astype(np.float32), 2, 0)]
+    scaled = [np.asarray(channel.resize((width, height), Image.Resampling.BILINEAR)) for channel in channels]
+    resized = _normalised(np.stack(scaled, axis=2))
     above = (config.height - height) // 2
     below = config.height - height - above
     return np.pad(resized, ((above, below), (0, 0), (0, 0)), constant_values=128.0), width

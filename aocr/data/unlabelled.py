@@ -16,8 +16,7 @@ from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine
 from aocr.data.builder import BuildOptions, examine, items_in
 from aocr.data.datasets import Dataset, summarise
 from aocr.data.images import pixel_digest
-from aocr.data.record_files import RecordWriter
-from aocr.data.records import Example, read_examples
+from aocr.data.records import Example, RecordWriter, read_examples
 from aocr.report.lines import warn_of
 
 log = logging.getLogger("aocr")

@@ -10,10 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from aocr import files
-from aocr.config import ModelConfig
+from aocr.config import ModelConfig, check_typed
 from aocr.errors import CheckpointError, ConfigError
 from aocr.folder.model_folder import ModelFolder, WeightsInfo
-from aocr.folder.typed import check_typed
 from aocr.folder.variables import weights_of
 from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import NUM_SPECIALS, Charset

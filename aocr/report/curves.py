@@ -72,11 +72,7 @@ def _panel(draw: ImageDraw.ImageDraw, top: int, steps: list[int], lines: dict[st
 
 
 def draw_curves(points: Sequence[Point]) -> bytes:
-    """Draw a PNG of training and validation loss, word accuracy and CER over the steps.
-
-    Args:
-      points: one or more, ordered by step.
-    """
+    """Draw a PNG of training and validation loss, word accuracy and CER over the steps."""
     steps = [p.step for p in points]
     losses = {
         "training loss": [p.loss for p in points],

@@ -84,7 +84,9 @@ class ServerAccess:
             raise HTTPError(403, "Requests from pages of other sites are refused.")
         if self.is_loopback and not self.token and not _is_loopback(_split(f"//{request.host}").hostname or ""):
             raise HTTPError(403, "The Host header must name this machine (localhost). Set --token to allow others.")
-        if self.token and not hmac.compare_digest(_bearer_token(request), self.token.encode()):
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        sent = token.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
+        if self.token and not hmac.compare_digest(sent, self.token.encode()):
             raise HTTPError(401, "Send the server's token: Authorization: Bearer TOKEN.")
 
 
@@ -101,11 +103,6 @@ def _split(url: str):
         return urlsplit(url)
     except ValueError:
         return urlsplit("")
-
-
-def _bearer_token(request: web.Request) -> bytes:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
 
 
 ACCESS = web.AppKey("access", ServerAccess)

@@ -44,9 +44,6 @@ class Cluster:
     def exchange(self, value: Any) -> list[Any]:
         """Return the values of all workers, ordered by worker. Blocks until every worker has called it.
 
-        Args:
-          value: anything that JSON can represent.
-
         Raises:
           TrainingError: a worker is lost.
         """
@@ -85,11 +82,7 @@ def lost_worker_errors(cluster: Cluster) -> Iterator[None]:
 
 
 def _select(devices: str | None, names: Sequence[str], kind: str) -> Sequence[str]:
-    """Return the devices among `names` that `--devices` asks for.
-
-    Raises:
-      ConfigError: there are too few devices.
-    """
+    """Return the devices among `names` that `--devices` asks for."""
     if devices in (None, "all"):
         return names if devices else names[:1]
     numbers = [int(part) for part in devices.split(",") if part] if "," in devices else range(int(devices))

@@ -24,8 +24,7 @@ from aocr.data.batching import plan_batches
 from aocr.data.datasets import Dataset, open_dataset, summarise
 from aocr.data.images import pixel_digest
 from aocr.data.pipeline import Batches
-from aocr.data.record_files import RecordWriter
-from aocr.data.records import Example, read_examples
+from aocr.data.records import Example, RecordWriter, read_examples
 from aocr.data.unlabelled import build_unlabelled, digests_of
 from aocr.errors import AocrError, ConfigError
 from aocr.folder.model_folder import EXTRA, ModelFolder
@@ -36,11 +35,10 @@ from aocr.reading.predictor import Predictor
 from aocr.synth.fonts.choice import faces_for
 from aocr.synth.like.painter import LikePainter
 from aocr.text.charset import Charset
-from aocr.training.calibration import TemperedReader, confidences_at
+from aocr.training.calibration import MAX_WRONG, TemperedReader, confidences_at, find_threshold
 from aocr.training.monitor import log
 from aocr.training.prepare import Plan, part_of
 from aocr.training.request import TrainRequest
-from aocr.training.threshold import MAX_WRONG, find_threshold
 
 CHECKS = 3
 """Validations between two renewals."""
@@ -133,10 +131,6 @@ class ExtraImages:
 
     def batches(self, step: int, may_renew: bool) -> Batches | None:
         """Return the extra batches to mix in from a step on; None if there are none.
-
-        Args:
-          step: step of the training.
-          may_renew: whether new images may be made at this step.
 
         Raises:
           ConfigError, DatasetError: look-alikes cannot be drawn or written.

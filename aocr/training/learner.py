@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
@@ -16,13 +17,57 @@ from aocr.errors import CheckpointError, TrainingError
 from aocr.folder.model_folder import CHECKPOINT, ModelFolder
 from aocr.folder.variables import weights_of
 from aocr.model.recognizer import Recognizer
-from aocr.training.averaging import WeightAverage
 from aocr.training.schedule import TrainState
 
+MAX_DECAY = 0.995
+"""Share of the old average that is kept at each step; less in the first steps."""
+UPDATE_STEPS = 5
+"""Steps between two updates. An update is slow, and the weights change little within a few steps."""
 NUM_KEPT = 2
 """Number of checkpoints to keep."""
 ADVICE = "Free space or check rights, then run the same command: it resumes from the last checkpoint."
 _STATE = "state/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+class WeightAverage:
+    """Exponential moving average of all weights, batch statistics included (Polyak and Juditsky, 1992).
+
+    At a constant learning rate the weights keep moving; their average is the centre of that movement.
+    """
+
+    def __init__(self, weights: dict[str, tf.Variable]):
+        self.weights = weights
+        self.averages = {
+            name: tf.Variable(value.read_value(), trainable=False, name="average") for name, value in weights.items()
+        }
+
+    def update(self, step: tf.Tensor) -> None:
+        """Update the average after a step (counted from 0). Called in the compiled step, on every replica."""
+
+        def move():
+            done = tf.cast(step, tf.float32)
+            moved = 1.0 - tf.minimum(MAX_DECAY, (1.0 + done) / (10.0 + done)) ** UPDATE_STEPS
+            for name, average in self.averages.items():
+                average.assign_add(moved * (self.weights[name] - average))
+            return step
+
+        tf.cond((step + 1) % UPDATE_STEPS == 0, move, lambda: step)
+
+    def adopt(self) -> None:
+        """Assign the averaged weights to the model."""
+        for name, value in self.weights.items():
+            value.assign(self.averages[name])
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Assign the averaged weights inside the block, then restore the model's own."""
+        own = {name: tf.identity(value) for name, value in self.weights.items()}
+        self.adopt()
+        try:
+            yield
+        finally:
+            for name, value in self.weights.items():
+                value.assign(own[name])
 
 
 @dataclass(frozen=True)
@@ -81,7 +126,7 @@ class Learner:
           CheckpointError: the checkpoint is damaged, or of another network or optimizer.
         """
         try:
-            names = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+            names = tf.compat.v1.train.NewCheckpointReader(path).get_variable_to_shape_map()
             num_slots = sum(name.startswith("optimizer/") for name in names)
             if num_slots != len(self.optimizer.variables):
                 raise CheckpointError(path, "was written with another --optimizer. Start again with --no-resume.")
@@ -111,6 +156,6 @@ def read_state(path: str) -> TrainState:
       CheckpointError: the checkpoint is damaged.
     """
     try:
-        return TrainState.from_json(tf.train.load_checkpoint(path).get_tensor(_STATE))
+        return TrainState.from_json(tf.compat.v1.train.NewCheckpointReader(path).get_tensor(_STATE))
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise CheckpointError(path, f"is damaged ({files.one_line(error)}). Start again with --no-resume.") from None

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from aocr.config import ModelConfig, find_arch
+from aocr.config import ModelConfig, check_typed, find_arch
 from aocr.data import automatic
 from aocr.data.batching import Share, plan_batches, share_work
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
 from aocr.errors import CharsetError, CheckpointError, ConfigError, DatasetError
 from aocr.folder.model_folder import ModelFolder
-from aocr.folder.typed import check_typed
 from aocr.folder.words import open_folder
 from aocr.report.lines import pluralise, warn_of
 from aocr.text.charset import Charset
@@ -211,14 +210,17 @@ def make_plan(
         raise DatasetError(data.name, "every label is empty. Check the annotation file's second column.")
     is_new = config is None
     config = config or new_config(request, [dataset for dataset in (data, validation) if dataset])
-    _check_vocabulary(request, config)
+    size, limit = config.charset.vocabulary_size, request.target_vocab_size
+    if limit and size > limit:
+        raise ConfigError("--target-vocab-size", limit, f"the charset needs {size}. Raise it, or choose --charset.")
 
     source = request.start_folder(config)
     recorded = None if is_new else ModelFolder(request.model_dir).read_learnt()
     learnt = learnt_images(source[0] if source else None) if recorded is None or closed else recorded
     split = split_images(data.summary, validation.summary if validation else None, learnt)
     data = replace(data, summary=data.summary._replace(held_out=split.held_out))
-    unusable = np.array([not _can_learn(label, config) for label in data.summary.labels])
+    too_long = np.array([len(label) > config.max_prediction for label in data.summary.labels])
+    unusable = too_long | np.array([bool(config.charset.missing(label)) for label in data.summary.labels])
     in_training = ~split.held_out & ~unusable
     _check_usable(data, split.held_out, unusable, config)
     learnt = np.union1d(learnt if recorded is None else recorded, data.summary.split_keys[in_training])
@@ -260,12 +262,6 @@ def make_plan(
     )
 
 
-def _check_vocabulary(request: TrainRequest, config: ModelConfig) -> None:
-    size, limit = config.charset.vocabulary_size, request.target_vocab_size
-    if limit and size > limit:
-        raise ConfigError("--target-vocab-size", limit, f"the charset needs {size}. Raise it, or choose --charset.")
-
-
 def _check_usable(data: Dataset, held_out: np.ndarray, unusable: np.ndarray, config: ModelConfig) -> None:
     """Raise an error with the reason if there is nothing to train on."""
     if held_out.all():
@@ -276,10 +272,6 @@ def _check_usable(data: Dataset, held_out: np.ndarray, unusable: np.ndarray, con
         if missing := config.charset.missing(label):
             raise CharsetError(missing, label)
         raise DatasetError(data.name, f"no usable label: all are longer than {config.max_prediction} characters.")
-
-
-def _can_learn(label: str, config: ModelConfig) -> bool:
-    return len(label) <= config.max_prediction and not config.charset.missing(label)
 
 
 def _training_batches(

@@ -20,19 +20,18 @@ from aocr.model.recognizer import build_recognizer
 from aocr.reading.evaluator import Evaluator
 from aocr.reading.network import NetworkReader
 from aocr.report.lines import pluralise
-from aocr.training.averaging import WeightAverage
 from aocr.training.cluster import Cluster, connect
 from aocr.training.extra import ExtraImages, Unlabelled, open_unlabelled
 from aocr.training.fine_tune import covers_most_of, read_start, start_from
 from aocr.training.finish import finish
-from aocr.training.learner import Learner, newest_checkpoint, read_state
+from aocr.training.learner import Learner, WeightAverage, newest_checkpoint, read_state
 from aocr.training.loop import Outcome, run_loop
 from aocr.training.monitor import Display, Monitor, log
-from aocr.training.optimizers import make_optimizer
 from aocr.training.prepare import Plan, make_plan, resumed_config
 from aocr.training.request import TrainRequest
 from aocr.training.schedule import Schedule, TrainState
 from aocr.training.split import images_digest
+from aocr.training.step import make_optimizer
 
 
 def train(request: TrainRequest) -> Outcome:
@@ -67,7 +66,9 @@ def train(request: TrainRequest) -> Outcome:
         plan = make_plan(request, config, data, validation, cluster, state.closed)
         _check_agreement(cluster, plan)
         plan.log()
-        _check_extra(request, plan, cluster)
+        if cluster.num_workers > 1 and (plan.look_alikes or request.unlabeled):
+            flag = "--look-alikes" if plan.look_alikes else "--unlabeled"
+            raise ConfigError(flag, cluster.num_workers, "workers of TF_CONFIG cannot share it. Train on one machine.")
         unlabelled = stack.enter_context(open_unlabelled(request, plan))
         is_new = config is None
         images_changed, state.images = checkpoint is not None and state.images != images, images
@@ -128,13 +129,6 @@ def _check_agreement(cluster: Cluster, plan: Plan) -> None:
     if differing is not None:
         reason = f"worker {differing} has other data or flags than the chief. Give all the same command and data."
         raise TrainingError(reason)
-
-
-def _check_extra(request: TrainRequest, plan: Plan, cluster: Cluster) -> None:
-    """Refuse extra images in a cluster, whose workers cannot share them."""
-    if cluster.num_workers > 1 and (plan.look_alikes or request.unlabeled):
-        flag = "--look-alikes" if plan.look_alikes else "--unlabeled"
-        raise ConfigError(flag, cluster.num_workers, "workers of TF_CONFIG cannot share it. Train on one machine.")
 
 
 def _is_pretrained(request: TrainRequest, plan: Plan) -> bool:

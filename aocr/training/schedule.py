@@ -109,13 +109,7 @@ class TrainState:
 
 
 def learning_rate_factor(step: int, decay_start: int, decay_end: int) -> float:
-    """Return the share of the full learning rate at a step.
-
-    Args:
-      step: steps done.
-      decay_start: step at which the decay began; negative: not yet.
-      decay_end: step at which the rate reaches zero.
-    """
+    """Return the share of the full learning rate after `step` steps; `decay_start` is negative before the decay."""
     factor = min(1.0, (step + 1) / WARMUP_STEPS)
     if decay_start >= 0:
         factor *= max(0.0, (decay_end - step) / max(1, decay_end - decay_start))
@@ -257,10 +251,6 @@ class Schedule:
 
     def judge(self, report: EvalReport, characters: int) -> tuple[Verdict, bool]:
         """Compare a validation with the best so far, and record it if it is better.
-
-        Args:
-          report: scores of the validation.
-          characters: total length of its labels.
 
         Returns:
           A verdict on the weights, and whether the validation is an improvement.

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from aocr.errors import AocrError
-from aocr.serving.labelling.estimate import Estimate, estimate_errors
 from aocr.serving.labelling.guesses import Guess
 from aocr.serving.labelling.label_files import AppendedLines, Kind, LabelFiles
-from aocr.serving.labelling.queue import Queue, QueuedImage
+from aocr.serving.labelling.queue import Estimate, Queue, QueuedImage, estimate_errors
 from aocr.serving.web import HTTPError
 from aocr.text.charset import normalise
 
