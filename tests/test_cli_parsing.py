@@ -291,9 +291,10 @@ def test_wrong_usage_exits_2(line, capsys):
         ("predict --modle-dir x", "--model-dir"),
         ("train x --batchsize=3", "--batch-size"),
         ("test x --visualise", "--visualize"),
+        ("trian x", "train"),
     ],
 )
-def test_misspelt_flag_gets_a_suggestion(line, flag, capsys):
+def test_misspelt_flag_or_command_gets_a_suggestion(line, flag, capsys):
     with pytest.raises(SystemExit):
         main(line.split())
     assert f"Did you mean {flag}?" in capsys.readouterr().err

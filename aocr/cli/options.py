@@ -29,15 +29,17 @@ FULL_ASCII = "the charset of all ASCII characters from 32 to 126"
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports wrong usage in one line, with the flag that was probably meant."""
+    """Reports wrong usage in one line, with the flag or command that was probably meant."""
 
     def error(self, message: str):  # noqa: D102 (argparse calls it)
-        match = re.match(r"unrecognized arguments: (-[^\s=]+)", message)
+        match = re.match(r"unrecognized arguments: (-[^\s=]+)|argument COMMAND: invalid choice: '([^']+)'", message)
+        typed = match[1] or match[2] if match else ""
         known = list(self._option_string_actions)
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
+                known += action.choices
                 known += [flag for parser in action.choices.values() for flag in parser._option_string_actions]
-        close = difflib.get_close_matches(match[1], known, 1) if match and match[1] not in known else []
+        close = difflib.get_close_matches(typed, known, 1) if typed not in known else []
         hint = f" Did you mean {close[0]}?" if close else ""
         command = "aocr" if self.prog.endswith("--phase") else self.prog
         self.exit(2, f"{self.prog}: {escape_control(message)}.{hint} {command} --help shows the usage.\n")
