@@ -52,7 +52,7 @@ def _shift(tables, state):
 
 @functools.cache
 def _row_tables():
-    """Return (_ROW, 256) contributions of each byte by its position in a row, and `_shift`'s tables for one row."""
+    """Return what each byte adds to the CRC at each position of a row, (_ROW, 256), and `_shift`'s tables."""
     import numpy as np
 
     byte = np.arange(256, dtype=np.uint32)

@@ -96,7 +96,7 @@ def _warps(draw: _Uniform, height: tf.Tensor, widths: tf.Tensor, strength) -> tf
 
 
 def _waves(draw: _Uniform, num: tf.Tensor, height: tf.Tensor, width: tf.Tensor, strength) -> tf.Tensor:
-    """Choose elastic displacements in pixels, (num, height, width, 2) x and y, by knots every `WAVE_LENGTH`."""
+    """Choose elastic displacements (x, y) in pixels, (num, height, width, 2), from knots `WAVE_LENGTH` apart."""
     pixel = _float(height) / HEIGHT
     rows, columns = (tf.cast(_float(size) / pixel / WAVE_LENGTH, tf.int32) + 2 for size in (height, width))
     knots = draw((num, rows, columns, 2), -WAVE, WAVE) * strength * pixel

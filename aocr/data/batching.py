@@ -72,9 +72,9 @@ WHOLE = Share()
 
 
 def share_of(tensors: Sequence[tf.Tensor], number, count: int) -> list[tf.Tensor]:
-    """Return the rows of a batch for replica `number` of `count`, at least one, and a scalar float32 weight.
+    """Return the rows of a batch, one or more, for replica `number` of `count`, and a scalar float32 weight.
 
-    The weight is 1, or 0 if there are more replicas than rows and this row belongs to another replica.
+    The weight is 1, or 0 if this replica has no row of its own and is given another replica's.
     """
     size = tf.shape(tensors[0])[0]
     start, stop = size * number // count, size * (number + 1) // count

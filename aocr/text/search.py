@@ -56,9 +56,9 @@ class _Beams(NamedTuple):
 
 
 def constraint_penalties(ops: Any, constraint: Constraint, state, left, size: int):
-    """Compute a constraint's penalty for each of the V = `size` next symbols, with `left` steps after it.
+    """Compute a constraint's penalty for each of V = `size` next symbols, if `left` steps remain after it.
 
-    `state` is (R,) int32 or OUTSIDE. Returns (R, V) penalties, 0 or below, and (R, V) states after each symbol.
+    `state`: (R,) int32, each a state or OUTSIDE. Returns (R, V) penalties, 0 or below, and (R, V) next states.
     """
     symbols = ops.arange(size, dtype=constraint.keys.dtype)
     keys = ops.cast(state, constraint.keys.dtype)[:, None] * size + symbols  # (R, V)

@@ -34,7 +34,7 @@ Group = dict[Step, float]
 
 
 def choose(choices: dict[Any, float], rng: Random) -> Any:
-    """Return one of the choices, given with their probabilities, or None."""
+    """Choose an item by the given probabilities, or None with the probability that is left over."""
     position = rng.random()
     for choice, share in choices.items():
         if position < share:
