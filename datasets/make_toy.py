@@ -65,7 +65,7 @@ def draw_image(word: str, rng: np.random.Generator) -> Image.Image:
 
 
 def main() -> None:
-    """Draw both sets anew."""
+    """Draw both sets again."""
     rng = np.random.default_rng(SEED)
     shutil.rmtree(HERE / "images", ignore_errors=True)
     (HERE / "images").mkdir()

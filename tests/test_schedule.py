@@ -1,4 +1,4 @@
-"""When a training stops, which weights it keeps, and when it goes on: no network is trained here."""
+"""When a training stops, which weights it keeps, and when it resumes: no network is trained here."""
 
 import pytest
 
