@@ -115,9 +115,12 @@ def test_damaged_reading_block(folder, image, values):
 
 
 def test_huge_files_are_not_read(folder, tmp_path):
-    for path in (folder / "model.json", tmp_path / "huge.png"):
+    for path in (folder / "weights.npz", tmp_path / "huge.png"):
         path.touch()
         os.truncate(path, 2**36)
+    with pytest.raises(CheckpointError, match="larger than 512 MiB"):
+        ModelFolder(folder).read_weights()
+    os.truncate(folder / "model.json", 2**36)
     with pytest.raises(CheckpointError, match=f"larger than {MAX_JSON_BYTES >> 20} MiB"):
         ModelFolder(folder).read_config()
     with pytest.raises(ImageError, match="more than 1024 MiB"):

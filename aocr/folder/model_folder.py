@@ -29,7 +29,7 @@ import aocr
 from aocr import files
 from aocr.config import ModelConfig
 from aocr.errors import AocrError, CheckpointError, TrainingError
-from aocr.folder.weights import check_shapes, pack_weights, unpack_weights
+from aocr.folder.weights import MAX_BYTES, check_shapes, pack_weights, unpack_weights
 
 FORMAT = 2
 MAX_JSON_BYTES = 2**24
@@ -97,14 +97,13 @@ class ModelFolder:
         """Return the bytes of a file, or None if it does not exist."""
         path = self.file(name)
         try:
-            data = files.read(path, limit + 1)
+            if files.size(path) > limit:
+                raise CheckpointError(path, f"is larger than {limit >> 20} MiB. It was not written by aocr.")
+            return files.read(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise CheckpointError(path, f"cannot be read ({files.one_line(error)}).") from None
-        if len(data) > limit:
-            raise CheckpointError(path, f"is larger than {limit >> 20} MiB. It was not written by aocr.")
-        return data
 
     def _write(self, name: str, data: bytes) -> None:
         path = self.file(name)
@@ -207,11 +206,12 @@ class ModelFolder:
           CheckpointError: the weights are missing, damaged, or do not match model.json.
         """
         path, config = self.file(WEIGHTS), self.read_config()
-        if not self.has_weights():
+        data = self._read(WEIGHTS, MAX_BYTES)
+        if data is None:
             raise CheckpointError(self.path, "has no weights yet. Train first: aocr train DATASET --model-dir DIR.")
         try:
-            weights = unpack_weights(files.read(path))
-        except (OSError, ValueError) as error:
+            weights = unpack_weights(data)
+        except ValueError as error:
             reason = f"is damaged ({files.one_line(error)}). Restore it from a backup."
             raise CheckpointError(path, reason) from None
         check_shapes(path, weights, config)
