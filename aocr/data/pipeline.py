@@ -240,8 +240,8 @@ class Batches:
           skip: batches of the first epoch to leave out, which were trained on before a restart.
           seed: seed of the training.
           strength: strength of augmentation, reached after `WARM_UP_STEPS` steps with `warm_up_augmentation`; 0: none.
-          extra: other records, whose examples are interleaved with those of each epoch: as many as there are here,
-            or all if they are fewer.
+          extra: other records, whose examples are interleaved one to one with those of each epoch; fewer of them are
+            all used.
 
         Returns:
           Elements (epoch, index of the batch in the epoch, Batch).
