@@ -32,6 +32,10 @@ class AnnotationLine:
     """Line number, from 1."""
     not_utf8: str = ""
     """Error message if the line is not UTF-8, otherwise empty."""
+    image: bytes | None = None
+    """The encoded image, where the source holds it; None: it is read from `path`."""
+    region: tuple[tuple[float, float], ...] = ()
+    """Corners (x, y) in pixels of the text's part of the image, clockwise from its top left; (): the whole image."""
 
 
 def split_line(line: str) -> tuple[str, str | None]:
