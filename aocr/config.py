@@ -14,6 +14,10 @@ IMAGE_HEIGHT = 32
 """Height in pixels at which `max_width` is measured if it is derived from the data."""
 HEIGHTS = (32, 48, 64)
 """Heights in pixels that a network may scale its images to, ascending."""
+BAND_HEIGHTS = (64, 96, 128)
+"""Heights in pixels of images that are read in several bands, for texts of up to 2, 3 and 4 lines."""
+BAND_PIXELS, BAND_STRIDE = 32, 16
+"""Height of a band of the scaled image, and distance from the top of one to the next, in pixels."""
 COLUMN_PIXELS = 4
 """Pixels of the scaled image per memory column, in every architecture."""
 
@@ -113,6 +117,11 @@ def find_arch(name: str) -> Arch:
     return ARCHS[name]
 
 
+def num_bands(height: int) -> int:
+    """Return R, the number of bands that cover an image of a height in pixels."""
+    return (height - BAND_PIXELS) // BAND_STRIDE + 1
+
+
 def width_at(height, image_width, image_height):
     """Return the width in pixels of an image scaled to a height: a whole number, often of type float.
 
@@ -161,6 +170,8 @@ class ModelConfig:
     """1 for grey images, 3 for colour."""
     height: int = IMAGE_HEIGHT
     """Height in pixels that every image is scaled to, one of the architecture's."""
+    bands: int = 1
+    """Number of overlapping bands that an image is read in, from the top, for texts of several lines (R)."""
     max_width: int = 160
     """Width in pixels of the widest image at `max_height`; images with a wider aspect are shrunk to fit."""
     max_height: int = 60
@@ -178,13 +189,11 @@ class ModelConfig:
 
     def __post_init__(self):
         traits = self.traits
-        _check_positive(self, "channels", "height", "max_width", "max_height", "max_prediction")
+        _check_positive(self, "channels", "height", "bands", "max_width", "max_height", "max_prediction")
         _check_positive(self, "attn_num_hidden", "attn_num_layers", "target_embedding_size")
         if self.channels not in (1, 3):
             raise ConfigError("channels", self.channels, "must be 1 (grey) or 3 (colour).")
-        if self.height not in traits.heights:
-            allowed = " or ".join(map(str, traits.heights))
-            raise ConfigError("height", self.height, f"must be {allowed} ({self.arch} network).")
+        self._check_height()
         if self.attn_num_layers < traits.min_layers:
             reason = f"the {self.arch} network needs {traits.min_layers} or more (as aocr 0.7.6 did)."
             raise ConfigError("attn_num_layers", self.attn_num_layers, reason)
@@ -192,6 +201,18 @@ class ModelConfig:
         _check_at_most(self, "max_height", MAX_PIXELS)
         _check_at_most(self, "network_width", MAX_PIXELS)
         _check_at_most(self, "max_prediction", MAX_LENGTH)
+
+    def _check_height(self) -> None:
+        heights = BAND_HEIGHTS if self.bands > 1 else self.traits.heights
+        if self.bands > 1 and not self.traits.residual_cnn:
+            raise ConfigError("bands", self.bands, f"must be 1: the {self.arch} network reads a single line.")
+        if self.height not in heights:
+            allowed = " or ".join(map(str, heights))
+            network = f"{self.arch} network{', several lines' * (self.bands > 1)}"
+            raise ConfigError("height", self.height, f"must be {allowed} ({network}).")
+        if self.bands not in (1, num_bands(self.height)):
+            reason = f"must be 1 or {num_bands(self.height)} at height {self.height}."
+            raise ConfigError("bands", self.bands, reason)
 
     @property
     def traits(self) -> Arch:

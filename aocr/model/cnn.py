@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from keras import layers, ops
 
-from aocr.config import COLUMN_PIXELS
+from aocr.config import BAND_PIXELS, BAND_STRIDE, COLUMN_PIXELS
 from aocr.model.layers import BatchNorm
 
 
-def convolution(filters: int, kernel, strides, name: str, dtype) -> layers.Conv2D:
-    """Create a convolution without bias; only strides change the size."""
-    settings = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
+def convolution(filters: int, kernel, strides, name: str, dtype, padding: str = "same") -> layers.Conv2D:
+    """Create a convolution without bias."""
+    settings = {"padding": padding, "use_bias": False, "kernel_initializer": "he_normal"}
     return layers.Conv2D(filters, kernel, strides=strides, name=name, dtype=dtype, **settings)
 
 
@@ -55,28 +55,40 @@ class ResidualBlock(layers.Layer):
 class ResidualCNN(layers.Layer):
     """Small residual CNN with a strided stem; its output for an image does not depend on the batch's width.
 
-    (B, H, W, C) images in [-1, 1], (B,) valid widths -> (B, W / 4, 256) float32 features. After every convolution
-    the columns right of the image are set to zero, like the padding at an image's edge. W is a multiple of 4, so
-    that the strides always fall on the same pixels.
+    (B, H, W, C) images in [-1, 1], (B,) valid widths -> (B * R, W / 4, 256) float32 features of R bands, those of an
+    image in succession from the top. After every convolution the columns right of the image are set to zero, like
+    the padding at an image's edge. W is a multiple of 4, so that the strides always fall on the same pixels.
 
-    The last H / 8 rows are reduced to one: a convolution over all rows, which depends on vertical position, plus a
-    maximum over rows, which does not. So small text reads the same at any height in a tall image.
+    The rows of a band are reduced to one: a convolution over all rows, which depends on vertical position, plus a
+    maximum over rows, which does not. So small text reads the same at any height in a tall image. A single band has
+    all H / 8 rows. Several bands share their weights and overlap by half; each adds a learned vector.
     """
 
     features = 256
 
-    def __init__(self, height: int, cnn_dtype="float32", **kwargs):
+    def __init__(self, height: int, bands: int = 1, cnn_dtype="float32", **kwargs):
         super().__init__(**kwargs)
         self.stem = convolution(32, 3, 2, "stem", cnn_dtype)
         self.stem_norm = BatchNorm(momentum=0.9, name="stem_norm", dtype=cnn_dtype)
         self.block1 = ResidualBlock(48, cnn_dtype=cnn_dtype, name="block1")
         self.block2 = ResidualBlock(96, (2, 2), cnn_dtype=cnn_dtype, name="block2")
         self.block3 = ResidualBlock(192, (2, 1), cnn_dtype=cnn_dtype, name="block3")
-        rows = height // 8
-        self.collapse = convolution(self.features, (rows, 1), (rows, 1), "collapse", cnn_dtype)
+        self.bands = bands
+        self.rows, self.row_stride = (height // 8,) * 2 if bands == 1 else (BAND_PIXELS // 8, BAND_STRIDE // 8)
+        self.collapse = convolution(self.features, (self.rows, 1), (self.row_stride, 1), "collapse", cnn_dtype, "valid")
         self.anywhere = convolution(self.features, 1, 1, "anywhere", cnn_dtype)
         self.collapse_norm = BatchNorm(momentum=0.9, name="collapse_norm", dtype=cnn_dtype)
         self.cnn_dtype = self.stem.compute_dtype
+
+    def build(self, images_shape, widths_shape):
+        if self.bands > 1:
+            shape = (self.bands, self.features)
+            self.band_vectors = self.add_weight(shape=shape, initializer="zeros", name="band_vectors")
+
+    def _strongest(self, x):
+        """Return the maximum over each band's rows: (B, H / 8, S, F) -> (B, R, S, F)."""
+        tops = range(0, self.bands * self.row_stride, self.row_stride)
+        return ops.concatenate([ops.max(x[:, y : y + self.rows], axis=1, keepdims=True) for y in tops], axis=1)
 
     def _mask(self, x, widths, pixels: int):
         mask = column_mask(widths, ops.shape(x)[2], pixels)
@@ -90,6 +102,8 @@ class ResidualCNN(layers.Layer):
         mask = mask[:, :, ::2]
         x = self.block2(x, mask, training=training)  # (B, H / 4, W / 4, 96)
         x = self.block3(x, mask, training=training)  # (B, H / 8, W / 4, 192)
-        x = self.collapse(x) + ops.max(self.anywhere(x), axis=1, keepdims=True)
-        x = ops.relu(self.collapse_norm(x, training=training))
-        return ops.cast(ops.squeeze(x, axis=1), "float32")  # (B, 1, S, 256) -> (B, S, 256)
+        x = self.collapse(x) + self._strongest(self.anywhere(x))
+        x = ops.cast(ops.relu(self.collapse_norm(x, training=training)), "float32")
+        if self.bands > 1:
+            x = x + self.band_vectors[:, None, :]
+        return ops.reshape(x, (-1, *ops.shape(x)[2:]))  # (B, R, S, 256) -> (B * R, S, 256)

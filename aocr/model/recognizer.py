@@ -15,7 +15,12 @@ from aocr.model.decoder import Decoder, Memory
 from aocr.model.encoder import Encoder
 from aocr.model.layers import collect_steps
 from aocr.results import Reading
+from aocr.text.charset import PAD
 from aocr.text.search import Constraint, search
+
+
+NO_SYMBOL = -30.0
+"""CTC logit of every symbol on padding between two bands, where that of the blank is 0."""
 
 
 class Recognizer(keras.Model):
@@ -30,28 +35,48 @@ class Recognizer(keras.Model):
         super().__init__(name="recognizer")
         self.config, self.cnn_dtype = config, cnn_dtype
         traits = config.traits
-        cnn = ResidualCNN if traits.residual_cnn else ClassicCNN
         units = attention_units = config.attn_num_hidden
         if traits.wide_encoder:
             units *= config.attn_num_layers
             attention_units = 2 * units
-        self.cnn = cnn(config.height, cnn_dtype, name="cnn")
+        if traits.residual_cnn:
+            self.cnn = ResidualCNN(config.height, config.bands, cnn_dtype, name="cnn")
+        else:
+            self.cnn = ClassicCNN(config.height, cnn_dtype, name="cnn")
         self.encoder = Encoder(units, unit_forget_bias=traits.forget_bias, name="encoder")
         self.key = layers.Dense(attention_units, use_bias=False, name="key")
         self.decoder = Decoder(config, attention_units, name="decoder")
         self.ctc = layers.Dense(config.charset.vocabulary_size, name="ctc") if traits.ctc else None
 
     def _encode(self, images, widths, training: bool = False) -> tuple:
-        """Return the memory, and the CTC logits (B, S, V) or None without a CTC head."""
+        """Return the memory, and the CTC logits (B, S, V) or None without a CTC head; S columns of all bands."""
+        ops, bands = keras.ops, self.config.bands
         features = self.cnn(images, widths, training=training)
         if self.ctc is None:
             values, states = self.encoder(features, training=training)
             return Memory(values, self.key(values), None, states), None
-        mask = column_mask(widths, keras.ops.shape(features)[1], COLUMN_PIXELS)
+        mask = column_mask(widths, ops.shape(features)[1], COLUMN_PIXELS)
+        mask = mask if bands == 1 else ops.repeat(mask, bands, axis=0)
         values, states = self.encoder(features, mask=mask, training=training)
         ctc_logits = self.ctc(features)  # from `features`: alignment is learned sooner without the LSTM in between
+        if bands > 1:
+            values, mask, ctc_logits = map(self._in_succession, (values, mask, ctc_logits))
+            is_blank = ops.arange(self.config.charset.vocabulary_size) == PAD
+            ctc_logits = ops.where(mask[..., None], ctc_logits, ops.where(is_blank, 0.0, NO_SYMBOL))
         counts = symbol_counts(ctc_logits, mask, self.config.charset.right_to_left)
         return Memory(values, self.key(values), mask, states, counts), ctc_logits
+
+    def _in_succession(self, x):
+        """Join the bands of an image in reading order: (B * R, S, ...) -> (B, R * S, ...).
+
+        From the top, or for right-to-left scripts from the bottom, so that a line's last column is next to the first
+        of the line below.
+        """
+        bands, columns, rest = self.config.bands, keras.ops.shape(x)[1], x.shape[2:]
+        x = keras.ops.reshape(x, (-1, bands, columns, *rest))
+        if self.config.charset.right_to_left:
+            x = keras.ops.flip(x, axis=1)
+        return keras.ops.reshape(x, (-1, bands * columns, *rest))
 
     def encode(self, images, widths) -> Memory:
         """Encode images (B, H, W, C), W a multiple of 4, with valid widths (B,)."""

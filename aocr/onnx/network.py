@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aocr.config import COLUMN_PIXELS, ModelConfig
+from aocr.config import BAND_PIXELS, BAND_STRIDE, COLUMN_PIXELS, ModelConfig
 from aocr.onnx.graph import FLOAT, INT32, INT64, Graph
 
 Weights = dict[str, np.ndarray]
@@ -98,7 +98,7 @@ def _columns(g: Graph, images: str, widths: str, pixels: int) -> str:
 
 
 def _residual(g: Graph, weights: Weights, config: ModelConfig, images: str, widths: str) -> str:
-    """Add the default CNN: (B, H, W, C) -> (B, 256, S)."""
+    """Add the default CNN: (B, H, W, C) -> (B * R, 256, S) for R bands."""
     cnn = _Convolutions(g, weights, config.height, _REPRESENTATIVE)
     halves, quarters = (
         g.Unsqueeze(g.Cast(_columns(g, images, widths, pixels), to=FLOAT), [1, 2]) for pixels in (2, COLUMN_PIXELS)
@@ -109,11 +109,17 @@ def _residual(g: Graph, weights: Weights, config: ModelConfig, images: str, widt
     x = _block(cnn, x, "cnn/block2", (2, 2), quarters)
     x = _block(cnn, x, "cnn/block3", (2, 1), quarters)
     scale, shift = cnn.folded("cnn/collapse_norm")  # a factor below zero must come after the maximum
-    rows = config.height // 8
-    collapsed = cnn.convolve(x, "cnn/collapse", strides=(rows, 1), pads=[0, 0, 0, 0])
-    anywhere = g.ReduceMax(cnn.convolve(x, "cnn/anywhere", pads=[0, 0, 0, 0]), axes=[2], keepdims=1)
+    rows, stride = (config.height // 8,) * 2 if config.bands == 1 else (BAND_PIXELS // 8, BAND_STRIDE // 8)
+    collapsed = cnn.convolve(x, "cnn/collapse", strides=(stride, 1), pads=[0, 0, 0, 0])
+    anywhere = cnn.convolve(x, "cnn/anywhere", pads=[0, 0, 0, 0])
+    strongest = g.MaxPool(anywhere, kernel_shape=(rows, 1), strides=(stride, 1), pads=[0, 0, 0, 0])
     factor, offset = (vector.astype(np.float32)[:, None, None] for vector in (scale, shift))
-    return g.Squeeze(g.Relu(g.Add(g.Mul(g.Add(collapsed, anywhere), factor), offset)), [2])
+    x = g.Relu(g.Add(g.Mul(g.Add(collapsed, strongest), factor), offset))
+    if config.bands == 1:
+        return g.Squeeze(x, [2])
+    x = g.Add(x, weights["cnn/band_vectors"].astype(np.float32).T[:, :, None])  # (B, 256, R, S)
+    x = g.Transpose(x, perm=[0, 2, 1, 3])
+    return g.Reshape(x, g.Concat(np.array([-1]), g.Slice(g.Shape(x), [2], [4], [0]), axis=0))
 
 
 def _classic(g: Graph, weights: Weights, config: ModelConfig, images: str) -> str:
@@ -181,6 +187,17 @@ def _symbol_counts(g: Graph, weights: Weights, features: str, mask: str, from_ri
     return g.CumSum(started, 1, reverse=int(from_right))
 
 
+def _in_succession(g: Graph, x: str, config: ModelConfig) -> str:
+    """Join the bands of an image in reading order: (B * R, S, F) -> (B, R * S, F)."""
+    if config.bands == 1:
+        return x
+    rest = g.Slice(g.Shape(x), [1], [3], [0])  # S, F
+    x = g.Reshape(x, g.Concat(np.array([-1, config.bands]), rest, axis=0))
+    if config.charset.right_to_left:
+        x = g.Gather(x, np.arange(config.bands)[::-1].copy(), axis=1)
+    return g.Reshape(x, g.Concat(np.array([-1]), g.Mul(rest, np.array([config.bands, 1])), axis=0))
+
+
 def encode(g: Graph, weights: Weights, config: ModelConfig, images: str, widths: str) -> Memory:
     """Add the CNN and the encoder for images (B, H, W, C) of these widths (B,)."""
     traits = config.traits
@@ -193,9 +210,13 @@ def encode(g: Graph, weights: Weights, config: ModelConfig, images: str, widths:
         mask = _columns(g, images, widths, COLUMN_PIXELS)
         columns = g.Div(g.Add(widths, np.int32(COLUMN_PIXELS - 1)), np.int32(COLUMN_PIXELS))
         lengths = g.Cast(columns, to=INT64)
-        by_column = g.Transpose(features, perm=[0, 2, 1])
+        if config.bands > 1:
+            mask = g.Tile(mask, np.array([1, config.bands]))
+            lengths = g.Reshape(g.Tile(g.Unsqueeze(lengths, [1]), np.array([1, config.bands])), np.array([-1]))
+        by_column = _in_succession(g, g.Transpose(features, perm=[0, 2, 1]), config)
         counts = _symbol_counts(g, weights, by_column, mask, config.charset.right_to_left)
     values, h, c = _encoder(g, weights, features, lengths)
+    values = _in_succession(g, values, config)
     if traits.starts_from_encoder:
         forward = (g.Gather(part, 0, axis=0) for part in (c, h))
         state = g.Slice(g.Concat(*forward, axis=1), [0], [config.state_size], [1])

@@ -120,7 +120,7 @@ def start_from(start: InitialWeights, model: Recognizer, config: ModelConfig) ->
     for name, variable in weights_of(model).items():
         fresh = variable.numpy()
         value = start.fitted(name, fresh, config.charset)
-        if value is fresh:
+        if value is fresh and fresh.any():
             fresh_parts.append(name.split("/")[0])
         variable.assign(value)
     parts = f"; parts with new weights because their size differs: {', '.join(dict.fromkeys(fresh_parts))}"
