@@ -14,8 +14,8 @@ IMAGE_HEIGHT = 32
 """Height in pixels at which `max_width` is measured if it is derived from the data."""
 HEIGHTS = (32, 48, 64)
 """Heights in pixels that a network may scale its images to, ascending."""
-BAND_HEIGHTS = (64, 96, 128)
-"""Heights in pixels of images that are read in several bands, for texts of up to 2, 3 and 4 lines."""
+LINE_HEIGHTS = {2: 64, 3: 96, 4: 128}
+"""Maximum number of lines in an image -> height in pixels that the network scales it to."""
 BAND_PIXELS, BAND_STRIDE = 32, 16
 """Height of a band of the scaled image, and distance from the top of one to the next, in pixels."""
 COLUMN_PIXELS = 4
@@ -203,7 +203,7 @@ class ModelConfig:
         _check_at_most(self, "max_prediction", MAX_LENGTH)
 
     def _check_height(self) -> None:
-        heights = BAND_HEIGHTS if self.bands > 1 else self.traits.heights
+        heights = tuple(LINE_HEIGHTS.values()) if self.bands > 1 else self.traits.heights
         if self.bands > 1 and not self.traits.residual_cnn:
             raise ConfigError("bands", self.bands, f"must be 1: the {self.arch} network reads a single line.")
         if self.height not in heights:
@@ -366,6 +366,8 @@ def check_typed(model_dir: str, config: ModelConfig, typed: dict[str, Any], advi
 
 def _as_typed(name: str, value: Any, model_value: Any) -> tuple[str, Any, str]:
     """Return the flag of a setting, the typed value and the folder's value, as a user would write them."""
+    if name == "bands":
+        return "--lines", "1" if value == 1 else "2 or more", f"{model_value} bands of text"
     if name == "channels":
         return ("--color" if value == 3 else "--no-color"), True, "colour" if model_value == 3 else "grey"
     if name == "use_gru":

@@ -13,7 +13,17 @@ from dataclasses import fields
 from typing import Any
 
 from aocr import files, machine
-from aocr.config import ARCHS, HEIGHTS, MAX_BATCH, PRECISIONS, ModelConfig, ReadConfig, check_typed
+from aocr.config import (
+    ARCHS,
+    HEIGHTS,
+    LINE_HEIGHTS,
+    MAX_BATCH,
+    PRECISIONS,
+    ModelConfig,
+    ReadConfig,
+    check_typed,
+    num_bands,
+)  # fmt: skip
 from aocr.errors import ConfigError, DatasetError, escape_control
 from aocr.text.charset import Charset
 
@@ -22,6 +32,7 @@ log = logging.getLogger("aocr")
 Container = argparse._ActionsContainer
 """A parser, or a group of one."""
 
+ALL_HEIGHTS = sorted({*HEIGHTS, *LINE_HEIGHTS.values()})
 MAX_DRAWN_LENGTH = 300
 """Maximum length of a drawn text in characters; a longer one makes the image too large."""
 
@@ -159,7 +170,12 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
         group.add_argument(flag, default=argparse.SUPPRESS, help=help if training else argparse.SUPPRESS, **kwargs)
 
     add("--arch", "classic: the network of aocr 0.7.6 (default: default)", choices=ARCHS)
-    add("--height", "scale images to this height (default: from the data)", type=int, choices=HEIGHTS)
+    add("--height", "scale images to this height (default: from the data)", type=int, choices=ALL_HEIGHTS)
+    add(
+        "--lines",
+        "lines of text in an image; auto: from the data (default: auto)",
+        choices=("auto", "1", *map(str, LINE_HEIGHTS)),
+    )
     add("--max-width", "shrink wider images to this width (default: from the data)", type=positive, metavar="PX")
     add("--max-height", "image height at which --max-width is measured (default: from the data)",
         type=positive, metavar="PX")  # fmt: skip
@@ -179,7 +195,14 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
 
 def typed_network(args: argparse.Namespace) -> dict[str, Any]:
     """Return the typed settings of the network, by field."""
-    return fields_of(ModelConfig, args, without=("charset",))
+    settings = fields_of(ModelConfig, args, without=("charset",))
+    lines = getattr(args, "lines", "auto")
+    if lines == "1":
+        settings["bands"] = 1
+    elif lines != "auto":
+        settings.setdefault("height", LINE_HEIGHTS[int(lines)])
+        settings["bands"] = max(2, num_bands(settings["height"]))
+    return settings
 
 
 def typed_settings(args: argparse.Namespace) -> dict[str, Any]:

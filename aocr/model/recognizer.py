@@ -18,7 +18,6 @@ from aocr.results import Reading
 from aocr.text.charset import PAD
 from aocr.text.search import Constraint, search
 
-
 NO_SYMBOL = -30.0
 """CTC logit of every symbol on padding between two bands, where that of the blank is 0."""
 

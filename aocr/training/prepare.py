@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aocr.config import ModelConfig, check_typed, find_arch
+from aocr.config import LINE_HEIGHTS, ModelConfig, check_typed, find_arch, num_bands
 from aocr.data import automatic
 from aocr.data.batching import Share, plan_batches, share_work
 from aocr.data.datasets import Dataset
@@ -155,14 +155,28 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
     labels = [label for data in datasets for label in data.summary.labels]
     limits = automatic.limits_for(labels, np.concatenate([data.summary.sizes for data in datasets]), request.typed)
     settings = {"charset": Charset.from_labels(labels), **limits, **request.typed}
+    arch = find_arch(settings.get("arch", ModelConfig.arch))
+    if arch.follows_data and "bands" not in settings:
+        settings.update(_bands_of(datasets[0], settings))
     if request.init_from not in (None, NOTHING):
         return _extended(settings, request)
-    arch = find_arch(settings.get("arch", ModelConfig.arch))
     if arch.follows_data:
         settings.setdefault("height", automatic.height_for(datasets[0].summary.sizes))
         if "channels" not in settings:
             settings["channels"] = _channels_of(datasets[0])
     return ModelConfig(**{**arch.defaults, **settings})
+
+
+def _bands_of(data: Dataset, settings: dict[str, Any]) -> dict[str, int]:
+    """Return the height and the bands of the network if the images seem to have several lines, else nothing."""
+    lines, count = automatic.lines_for(data.summary.labels, data.summary.sizes)
+    height = settings.get("height", LINE_HEIGHTS.get(lines))
+    if lines == 1 or height not in LINE_HEIGHTS.values():
+        return {}
+    bands = num_bands(height)
+    log.info(automatic.LINES_MESSAGE, count, len(data.summary.labels), lines)
+    log.info("Reading at height %d in %d bands (--lines 1 reads a single line)", height, bands)
+    return {"height": height, "bands": bands}
 
 
 def _channels_of(data: Dataset) -> int:
