@@ -16,6 +16,8 @@ HEIGHTS = (32, 48, 64)
 """Heights in pixels that a network may scale its images to, ascending."""
 LINE_HEIGHTS = {2: 64, 3: 96, 4: 128}
 """Maximum number of lines in an image -> height in pixels that the network scales it to."""
+TURNS = {"none": 0, "left": 1, "right": -1}
+"""Directions in which images are turned before they are read -> quarter turns counter-clockwise."""
 BAND_PIXELS, BAND_STRIDE = 32, 16
 """Height of a band of the scaled image, and distance from the top of one to the next, in pixels."""
 COLUMN_PIXELS = 4
@@ -172,6 +174,8 @@ class ModelConfig:
     """Height in pixels that every image is scaled to, one of the architecture's."""
     bands: int = 1
     """Number of overlapping bands that an image is read in, from the top, for texts of several lines (R)."""
+    turn: str = "none"
+    """Direction in which images of upright text are turned by 90 degrees before they are scaled, a key of `TURNS`."""
     max_width: int = 160
     """Width in pixels of the widest image at `max_height`; images with a wider aspect are shrunk to fit."""
     max_height: int = 60
@@ -193,6 +197,9 @@ class ModelConfig:
         _check_positive(self, "attn_num_hidden", "attn_num_layers", "target_embedding_size")
         if self.channels not in (1, 3):
             raise ConfigError("channels", self.channels, "must be 1 (grey) or 3 (colour).")
+        _check_choice(self, "turn", TURNS)
+        if self.turn != "none" and not traits.residual_cnn:
+            raise ConfigError("turn", self.turn, f"must be none for the {self.arch} network.")
         self._check_height()
         if self.attn_num_layers < traits.min_layers:
             reason = f"the {self.arch} network needs {traits.min_layers} or more (as aocr 0.7.6 did)."

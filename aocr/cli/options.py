@@ -19,6 +19,7 @@ from aocr.config import (
     LINE_HEIGHTS,
     MAX_BATCH,
     PRECISIONS,
+    TURNS,
     ModelConfig,
     ReadConfig,
     check_typed,
@@ -176,6 +177,7 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
         "lines of text in an image; auto: from the data (default: auto)",
         choices=("auto", "1", *map(str, LINE_HEIGHTS)),
     )
+    add("--turn", "turn upright text by 90 degrees; auto: from the data (default: auto)", choices=("auto", *TURNS))
     add("--max-width", "shrink wider images to this width (default: from the data)", type=positive, metavar="PX")
     add("--max-height", "image height at which --max-width is measured (default: from the data)",
         type=positive, metavar="PX")  # fmt: skip
@@ -196,6 +198,8 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
 def typed_network(args: argparse.Namespace) -> dict[str, Any]:
     """Return the typed settings of the network, by field."""
     settings = fields_of(ModelConfig, args, without=("charset",))
+    if settings.get("turn") == "auto":
+        del settings["turn"]
     lines = getattr(args, "lines", "auto")
     if lines == "1":
         settings["bands"] = 1

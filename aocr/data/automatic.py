@@ -39,6 +39,9 @@ LINES_MESSAGE = "In %d of %d images the characters are far narrower than the ima
 LINE_FILL = 1.3
 """How much longer the longest of several lines is than their mean."""
 
+UPRIGHT_ASPECT = 1.2
+"""Median height / width of images above which their text seems to run upwards or downwards."""
+
 SMALLEST_BATCH = 8
 STEPS_PER_EPOCH = 24
 """Minimum steps per epoch of a small set, reached by smaller batches."""
@@ -64,7 +67,25 @@ def widths_at(height: int, sizes: np.ndarray) -> np.ndarray:
 
 def network_widths(sizes: np.ndarray, config: ModelConfig) -> np.ndarray:
     """Compute the widths at the network's input: (N, 2) original (width, height) -> (N,) pixels."""
-    return np.minimum(widths_at(config.height, sizes), config.network_width)
+    return np.minimum(widths_at(config.height, turned_sizes(sizes, config.turn)), config.network_width)
+
+
+def turned_sizes(sizes: np.ndarray, turn: str) -> np.ndarray:
+    """Return (N, 2) sizes (width, height) after a turn, a key of `TURNS`."""
+    return sizes if turn == "none" else sizes[:, ::-1]
+
+
+def is_upright(labels: Sequence[str], sizes: np.ndarray) -> bool:
+    """Return whether most texts of more than two characters seem to run upwards or downwards.
+
+    Their images, of (N, 2) `sizes` (width, height), are higher than wide, and wide enough for one line if turned.
+    """
+    lengths = np.array([len(label) for label in labels])
+    is_text = lengths >= MIN_LINE_LENGTH
+    if not is_text.any():
+        return False
+    aspects = sizes[is_text, 1] / np.maximum(sizes[is_text, 0], 1)
+    return bool(np.median(aspects) > UPRIGHT_ASPECT and np.median(aspects / lengths[is_text]) >= NARROW_SET)
 
 
 def lines_for(labels: Sequence[str], sizes: np.ndarray) -> tuple[int, int]:

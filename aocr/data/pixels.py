@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from aocr.config import ModelConfig, width_at
+from aocr.config import TURNS, ModelConfig, width_at
 from aocr.report.pictures import open_image
 
 _RED, _GREEN, _BLUE = 9797, 19234, 3737
@@ -93,6 +93,7 @@ def _antialiased(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, in
 def scale_image(image: np.ndarray, config: ModelConfig) -> tuple[np.ndarray, int, float]:
     """See `aocr.data.preprocess.scale_image`."""
     resize = _bicubic if config.traits.resizes_bicubic else _antialiased
+    image = np.rot90(image, TURNS[config.turn])
     scaled, width = resize(image, config)
     return (scaled - np.float32(128.0)) / np.float32(128.0), width, image.shape[1] / width
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from aocr.config import ModelConfig, width_at
+from aocr.config import TURNS, ModelConfig, width_at
 from aocr.data.images import as_png
 
 
@@ -84,8 +84,10 @@ def _antialiased(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.T
 
 
 def scale_image(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Scale and normalise one decoded image, (H, W, C) values 0 to 255; return the same as `preprocess`."""
+    """Turn, scale and normalise one decoded image, (H, W, C) values 0 to 255; return the same as `preprocess`."""
     resize = _bicubic if config.traits.resizes_bicubic else _antialiased
+    if config.turn != "none":
+        image = tf.image.rot90(image, TURNS[config.turn] % 4)
     scaled, width = resize(image, config)
     scaled.set_shape((config.height, config.network_width if config.traits.fixed_width else None, config.channels))
     scale = tf.cast(tf.shape(image)[1], tf.float32) / tf.cast(width, tf.float32)
@@ -93,7 +95,7 @@ def scale_image(image: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Te
 
 
 def preprocess(data: tf.Tensor, config: ModelConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decode, scale and normalise one encoded image, a scalar string.
+    """Decode, turn, scale and normalise one encoded image, a scalar string.
 
     Returns:
       image: (H, W, C) float32 in about [-1, 1]: (value - 128) / 128. W is the image's own width, or the network's

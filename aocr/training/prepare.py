@@ -22,6 +22,7 @@ from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
 from aocr.training.learner import newest_checkpoint
 from aocr.training.monitor import log
+from aocr.training.orientation import turn_for
 from aocr.training.request import NOTHING, TrainRequest
 from aocr.training.split import Split, learnt_images, split_images
 
@@ -73,7 +74,8 @@ class Plan:
         limits = config.max_prediction, config.network_width, config.height
         message = "Limits: texts of %d characters, images %d px wide at height %d (%s)"
         log.info(message, *limits, "--max-prediction, --max-width, --height")
-        shrunk = int((automatic.widths_at(config.height, sizes) > config.network_width).sum())
+        widths = automatic.widths_at(config.height, automatic.turned_sizes(sizes, config.turn))
+        shrunk = int((widths > config.network_width).sum())
         if shrunk:
             log.warning("%d of %d images are wider and are scaled down to fit.", shrunk, len(sizes))
         log.info("Training on %s, %s", pluralise(int(self.in_training.sum()), "image"), self._describe_validation())
@@ -153,28 +155,32 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
       ConfigError: a setting is impossible or contradicts `init_from`.
     """
     labels = [label for data in datasets for label in data.summary.labels]
-    limits = automatic.limits_for(labels, np.concatenate([data.summary.sizes for data in datasets]), request.typed)
-    settings = {"charset": Charset.from_labels(labels), **limits, **request.typed}
+    settings = {"charset": Charset.from_labels(labels), **request.typed}
     arch = find_arch(settings.get("arch", ModelConfig.arch))
+    if arch.follows_data and "turn" not in settings:
+        settings["turn"] = turn_for(datasets[0])
+    turn = settings.get("turn", "none")
+    sizes = [automatic.turned_sizes(data.summary.sizes, turn) for data in datasets]
+    settings.update(automatic.limits_for(labels, np.concatenate(sizes), request.typed))
     if arch.follows_data and "bands" not in settings:
-        settings.update(_bands_of(datasets[0], settings))
+        settings.update(_bands_of(datasets[0].summary.labels, sizes[0], settings))
     if request.init_from not in (None, NOTHING):
         return _extended(settings, request)
     if arch.follows_data:
-        settings.setdefault("height", automatic.height_for(datasets[0].summary.sizes))
+        settings.setdefault("height", automatic.height_for(sizes[0]))
         if "channels" not in settings:
             settings["channels"] = _channels_of(datasets[0])
     return ModelConfig(**{**arch.defaults, **settings})
 
 
-def _bands_of(data: Dataset, settings: dict[str, Any]) -> dict[str, int]:
+def _bands_of(labels: Sequence[str], sizes: np.ndarray, settings: dict[str, Any]) -> dict[str, int]:
     """Return the height and the bands of the network if the images seem to have several lines, else nothing."""
-    lines, count = automatic.lines_for(data.summary.labels, data.summary.sizes)
-    height = settings.get("height", LINE_HEIGHTS.get(lines))
+    lines, count = automatic.lines_for(labels, sizes)
+    height: int = settings.get("height", LINE_HEIGHTS.get(lines, 0))
     if lines == 1 or height not in LINE_HEIGHTS.values():
         return {}
     bands = num_bands(height)
-    log.info(automatic.LINES_MESSAGE, count, len(data.summary.labels), lines)
+    log.info(automatic.LINES_MESSAGE, count, len(labels), lines)
     log.info("Reading at height %d in %d bands (--lines 1 reads a single line)", height, bands)
     return {"height": height, "bands": bands}
 
