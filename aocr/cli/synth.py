@@ -16,7 +16,7 @@ log = logging.getLogger("aocr")
 
 RECORDS_ENDING = ".tfrecords"
 STYLES = ("scene", "print", "plate", "display", "captcha")
-FLAGS_OF_TEXTS = ("texts", "pattern", "charset", "max_length", "style")
+FLAGS_OF_TEXTS = ("texts", "pattern", "charset", "max_length", "lines", "style")
 """Flags that --like replaces."""
 
 HELP = "draw images of words to train on"
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=options.whole, default=0, metavar="N", help="random seed (default: 0)")
     add("--workers", type=options.positive, metavar="N",
         help="number of processes; does not change the images (default: one per core)")
+    add("--boxes", action="store_true", help="also write boxes.jsonl, with the box of each character")
     add("--preview", metavar="FILE.png", help="draw the first images and their labels on a sheet")
     options.add_log_path(parser)
     add = parser.add_argument_group("texts").add_argument
@@ -45,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="use only these symbols (default: those of --texts, else full-ascii)")
     add("--max-length", type=options.length, metavar="N",
         help="longest text in characters; longer lines are cut (default: 25)")
+    add("--lines", type=options.positive, metavar="N",
+        help="break texts into up to N lines; in --texts and --pattern \\n is a line break (default: 1)")
     add = parser.add_argument_group("looks").add_argument
     add("--style", choices=STYLES, help="kind of images (default: scene)")
     add("--fonts", nargs="+", metavar="DIR|FILE", help="fonts to use (default: those of this system)")
@@ -65,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         args.usage_error("OUTPUT is missing: name a folder, or a file that ends in .tfrecords")
     if args.output and args.shards > 1 and not args.output.endswith(RECORDS_ENDING):
         raise ConfigError("--shards", args.shards, "needs an OUTPUT that ends in .tfrecords.")
+    if args.boxes and (args.like or not args.output or args.output.endswith(RECORDS_ENDING)):
+        raise ConfigError("--boxes", True, "needs an OUTPUT that is a folder, and cannot be combined with --like.")
     from aocr.synth.pipeline import num_cores
 
     workers = args.workers or num_cores()
@@ -86,8 +91,9 @@ def _job(args: argparse.Namespace, workers: int):
     charset = Charset.from_name_or_file(args.charset).symbols if args.charset else None
     from aocr.synth.pipeline import SynthOptions, make_job
 
-    typed = {name: value for name in ("style", "max_length") if (value := getattr(args, name)) is not None}
-    settings = SynthOptions(args.count, args.seed, texts=args.texts, pattern=args.pattern, charset=charset, **typed)
+    typed = {name: value for name in ("style", "max_length", "lines") if (value := getattr(args, name)) is not None}
+    sources = {"texts": args.texts, "pattern": args.pattern, "charset": charset}
+    settings = SynthOptions(args.count, args.seed, boxes=args.boxes, **sources, **typed)
     return make_job(settings, args.fonts, workers)
 
 

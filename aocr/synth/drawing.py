@@ -20,7 +20,7 @@ from aocr.synth.sheet import layout
 from aocr.synth.sheet.displays import Segments, dot_matrix, has_segments
 from aocr.synth.sheet.geometry import View, random_view
 from aocr.synth.sheet.layout import Sheet
-from aocr.synth.sheet.lettering import SIZE, Hand, Ink, ripple, write
+from aocr.synth.sheet.lettering import SIZE, Box, Hand, Ink, ripple, write
 from aocr.synth.styles import Style
 
 MAX_TRIES = 300
@@ -41,14 +41,32 @@ class Drawn:
     """Its text; may be empty."""
     width: int
     height: int
+    boxes: tuple[Box, ...] = ()
+    """Boxes of the label's characters in the image, if they were measured."""
+
+
+def break_lines(text: str, num_lines: int, rng: Random) -> str:
+    """Break a text into up to `num_lines` lines: at spaces, which are dropped, or else anywhere."""
+    if "\n" in text or num_lines == 1 or len(text) < 2 * num_lines:
+        return text
+    spaces = [i for i, char in enumerate(text) if char == " "]
+    if len(spaces) >= num_lines - 1:
+        breaks = sorted(rng.sample(spaces, num_lines - 1))
+        return "".join("\n" if i in breaks else char for i, char in enumerate(text))
+    ends = [round(len(text) * (i + rng.uniform(-0.25, 0.25)) / num_lines) for i in range(1, num_lines)]
+    starts = [0, *ends]
+    return "\n".join(text[start:end] for start, end in zip(starts, [*ends, len(text)], strict=True))
 
 
 class Painter:
-    """Draws images in one style."""
+    """Draws images in one style, with texts of up to `lines` lines; `boxes`: measure where each character is."""
 
-    def __init__(self, draw_text: Callable[[Random], str], faces: list[Face], style: Style, seed: int):
+    def __init__(
+        self, draw_text: Callable[[Random], str], faces: list[Face], style: Style, seed: int, lines: int = 1,
+        boxes: bool = False,
+    ):  # fmt: skip
         self._draw_text, self._fonts, self._style = draw_text, FontSet(faces), style
-        self._seed = seed
+        self._seed, self._lines, self._boxes = seed, lines, boxes
 
     def draw(self, number: int) -> Drawn:
         """Draw the image with the index `number`.
@@ -57,19 +75,25 @@ class Painter:
           ConfigError: no image can be drawn with these texts and fonts.
         """
         rng = Random(f"{self._seed}/{number}")
+        boxes: tuple[Box, ...] = ()
         if rng.random() < BLANK_SHARE:
             work, label = self._blank(rng), ""
         else:
-            work, label = self._readable(rng)
+            work, label, boxes = self._readable(rng)
         file = io.BytesIO()
         work.picture.save(file, "JPEG", quality=rng.randint(45, 95))
-        return Drawn(file.getvalue(), label, *work.size)
+        return Drawn(file.getvalue(), label, *work.size, boxes)
 
-    def _readable(self, rng: Random) -> tuple[Work, str]:
-        """Draw an image in which the text is visible; return it and its label."""
+    def _text(self, rng: Random) -> str:
+        """Choose a text; a line break separates its lines."""
+        text = self._draw_text(rng)
+        return break_lines(text, rng.randint(1, self._lines), rng) if self._lines > 1 else text
+
+    def _readable(self, rng: Random) -> tuple[Work, str, tuple[Box, ...]]:
+        """Draw an image in which the text is visible; return it, its label and boxes."""
         for _ in range(MAX_TRIES):
-            text = self._draw_text(rng)
-            if (face := self._fonts.pick(rng, text)) and (result := self._attempt(rng, face, text)):
+            text = self._text(rng)
+            if (face := self._fonts.pick(rng, text.replace("\n", ""))) and (result := self._attempt(rng, face, text)):
                 return result
         reason = "no font has all its characters" if face is None else "it is not visible in any font tried"
         raise ConfigError("--fonts", text, f"this text cannot be drawn: {reason}. Name other fonts.")
@@ -81,16 +105,17 @@ class Painter:
         stroke = rng.choice((1, 1, 2)) if rng.random() < style.bold else 0
         if not simple:
             return Hand(font, stroke=stroke)
+        measured = self._boxes
         gap = 0.0
         if not face.joined and rng.random() < style.spaced:
             gap = rng.uniform(2, 18) if rng.random() < style.wide / style.spaced else rng.uniform(-2, 3.5)
         curve = 0.0
-        if len(text) >= 4 and rng.random() < style.curved:
+        if len(text) >= 4 and rng.random() < style.curved and "\n" not in text:
             curve = rng.triangular(0.25, 2.2, 0.5) * min(1, len(text) / 8) * rng.choice((1, 1, 1, -1))
         bounce = tilt = 0.0
         if style.bounce and rng.random() < 0.8:
             bounce, tilt = rng.uniform(0, style.bounce), rng.uniform(0, style.tilt)
-        return Hand(font, gap, stroke, curve, bounce, tilt)
+        return Hand(font, gap, stroke, curve, bounce, tilt, measured)
 
     def _neighbour(self, rng: Random, face: Face, hand: Hand, text: str) -> Ink | None:
         """Write another text, usually in the word's font and case; None if it cannot be written."""
@@ -112,7 +137,7 @@ class Painter:
         ink: Ink | None
         if segments:
             ink = segments.write(text)
-        elif is_simple(text) and rng.random() < style.dots:
+        elif is_simple(text) and "\n" not in text and rng.random() < style.dots:
             ink = dot_matrix(text, open_face(face.path, face.index, rng.randint(9, 14), False), rng)
         else:
             ink = write(text, hand, rng)
@@ -122,7 +147,7 @@ class Painter:
             ink = ripple(ink, rng)
         sheet = layout.new_sheet(ink)
         sheet.in_segments = segments is not None
-        if not hand.curve and rng.random() < style.neighbours:
+        if not hand.curve and "\n" not in text and rng.random() < style.neighbours:
             neighbour = partial(self._neighbour, rng, face, hand, text)
             layout.add_neighbours(sheet, rng, ink.ascent, neighbour, style.sides, style.cut_in)
         if panel := choose(style.panels, rng):
@@ -135,28 +160,32 @@ class Painter:
             layout.write_behind(sheet, other, (rng.randint(-10, width // 2), rng.randint(-10, height // 2)))
         return sheet
 
-    def _height(self, rng: Random) -> int:
+    def _height(self, rng: Random, num_lines: int = 1) -> int:
         """Choose the image's height in pixels."""
-        return rng.randint(40 if rng.random() < 0.85 else 32, 64)
+        return num_lines * rng.randint(40 if rng.random() < 0.85 else 32, 64)
 
-    def _attempt(self, rng: Random, face: Face, text: str) -> tuple[Work, str] | None:
-        """Draw an image; return it and its label, or None if the text is not visible."""
+    def _attempt(self, rng: Random, face: Face, text: str) -> tuple[Work, str, tuple[Box, ...]] | None:
+        """Draw an image; return it, its label and boxes, or None if the text is not visible."""
         sheet = self._sheet(rng, face, text)
         if not sheet:
             return None
-        view = random_view(rng, self._style.geometry, sheet, self._height(rng), len(text))
-        if view.size[0] < MIN_CHAR_WIDTH * len(text):
+        lines = text.split("\n")
+        num_chars = max(map(len, lines))
+        view = random_view(rng, self._style.geometry, sheet, self._height(rng, len(lines)), num_chars)
+        if view.size[0] < MIN_CHAR_WIDTH * num_chars:
             return None
         ink, ground = self._style.colours(rng)
         letters = view.show(sheet.letters, sharp=True)
-        work = Work(Image.new("RGB", view.size), letters, view.size, ink, ground, len(text))
+        work = Work(Image.new("RGB", view.size), letters, view.size, ink, ground, num_chars)
         work.min_contrast = MIN_CONTRAST[rng.random() > 0.25]
         self._paint(rng, work, sheet, view)
         apply_groups(self._style.camera, work, rng)
         if contrast(work.picture, letters) < work.min_contrast:
             return None
-        label = text if sheet.in_segments else "".join(face.shown_as.get(char, char) for char in text)
-        return work, label
+        label = text.replace("\n", "")
+        if not sheet.in_segments:
+            label = "".join(face.shown_as.get(char, char) for char in label)
+        return work, label, view.show_boxes(sheet.char_boxes)
 
     def _paint(self, rng: Random, work: Work, sheet: Sheet, view: View) -> None:
         """Paint from back to front: ground, panel, writing behind the letters, letters, effects over them."""

@@ -53,6 +53,10 @@ class SynthOptions:
     """Symbols allowed in texts; by default those of `texts`, or printable ASCII."""
     max_length: int = 25
     """Maximum characters of a text."""
+    lines: int = 1
+    """Maximum lines of a text."""
+    boxes: bool = False
+    """Write the box of each character."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Job:
     """Creates a painter of the images."""
     digest: str
     """Hash of the settings; a run is resumed only if it is the same."""
+    boxes: bool = False
+    """Whether the boxes of characters are written."""
 
 
 def _digest(faces: list[Face], *settings: object) -> str:
@@ -88,16 +94,16 @@ def make_job(options: SynthOptions, fonts: list[str] | None, workers: int) -> Jo
     texts: LineTexts | PatternTexts | EnglishTexts
     if options.texts:
         lines = read_lines(options.texts)
-        charset = options.charset or Charset.from_labels(lines).symbols
+        charset = options.charset or Charset.from_labels(line.replace("\n", "") for line in lines).symbols
         texts = LineTexts(lines, Charset(charset), options.max_length, options.texts)
     elif options.pattern:
-        texts = PatternTexts(options.pattern, Charset(charset), options.max_length)
+        texts = PatternTexts(options.pattern, Charset(charset + "\n" * ("\\n" in options.pattern)), options.max_length)
         charset = texts.symbols
     else:
         texts = EnglishTexts(charset, options.max_length, options.style)
     faces = faces_for(charset, fonts, workers, as_written=bool(options.texts or options.pattern))
-    painter = partial(Painter, texts.draw, faces, STYLES[options.style], options.seed)
-    return Job(options.count, faces, painter, _digest(faces, options, *lines))
+    painter = partial(Painter, texts.draw, faces, STYLES[options.style], options.seed, options.lines, options.boxes)
+    return Job(options.count, faces, painter, _digest(faces, options, *lines), options.boxes)
 
 
 def make_like_job(count: int, seed: int, originals: list[Original], faces: list[Face]) -> Job:
@@ -158,7 +164,7 @@ def draw(job: Job, output: str, num_shards: int, workers: int) -> Generator[int]
       ConfigError: an image cannot be drawn.
       DatasetError: the output cannot be written, or a worker was killed.
     """
-    with open_writer(output, num_shards, job.digest) as writer:
+    with open_writer(output, num_shards, job.digest, job.boxes) as writer:
         yield writer.num_done
         with contextlib.closing(_drawn_blocks(job, writer.num_done, workers)) as blocks:
             for block in blocks:

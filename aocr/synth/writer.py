@@ -19,7 +19,7 @@ from aocr.errors import DatasetError
 from aocr.synth.drawing import Drawn
 from aocr.tfrecord import check_replaceable, encode_example, frame
 
-ANNOTATIONS = "annotations.txt"
+ANNOTATIONS, BOXES = "annotations.txt", "boxes.jsonl"
 RECORDS_ENDING = ".tfrecords"
 IMAGES_PER_FOLDER = 1000
 RESUME = "Free disk space or check permissions, then repeat the command to resume."
@@ -84,16 +84,16 @@ class Writer:
     def _check(self) -> None:
         """Refuse to overwrite files of another type."""
 
-    def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
-        """Encode the image with the index `number`; return the index of its file and the bytes to append."""
+    def _encode(self, number: int, drawn: Drawn) -> list[tuple[int, bytes]]:
+        """Encode the image with the index `number`; return indices of files and the bytes to append to each."""
         raise NotImplementedError
 
     def write(self, block: Sequence[Drawn]) -> None:
         """Append images and save the state."""
         with self._errors():
             for number, drawn in enumerate(block, self.num_done):
-                index, data = self._encode(number, drawn)
-                self._files[index].write(data)
+                for index, data in self._encode(number, drawn):
+                    self._files[index].write(data)
             for file in self._files:
                 file.flush()
             num_done = self.num_done + len(block)
@@ -122,16 +122,21 @@ class RecordWriter(Writer):
         for name in self._names:
             check_replaceable(name)
 
-    def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+    def _encode(self, number: int, drawn: Drawn) -> list[tuple[int, bytes]]:
         record = encode_example(drawn.data, drawn.label, drawn.width, drawn.height)
-        return number % len(self._names), frame(record)
+        return [(number % len(self._names), frame(record))]
 
 
 class FolderWriter(Writer):
-    """Writes a folder of images, and `annotations.txt` with a line `path label` for each."""
+    """Writes a folder of images, and `annotations.txt` with a line `path label` for each.
 
-    def __init__(self, output: str, settings: str):
-        super().__init__(output, [os.path.join(output, ANNOTATIONS)], settings)
+    With `boxes` also `boxes.jsonl`: the path, the text and a box [left, top, right, bottom] for each character.
+    """
+
+    def __init__(self, output: str, settings: str, boxes: bool = False):
+        names = [ANNOTATIONS, BOXES] if boxes else [ANNOTATIONS]
+        super().__init__(output, [os.path.join(output, name) for name in names], settings)
+        self._boxes = boxes
 
     def _check(self) -> None:
         if os.path.exists(self._output) and not os.path.isdir(self._output):
@@ -145,24 +150,28 @@ class FolderWriter(Writer):
         with contextlib.suppress(OSError):
             os.rmdir(self._output)
 
-    def _encode(self, number: int, drawn: Drawn) -> tuple[int, bytes]:
+    def _encode(self, number: int, drawn: Drawn) -> list[tuple[int, bytes]]:
         extension = "png" if drawn.data.startswith(files.PNG) else "jpg"
         path = f"images/{number // IMAGES_PER_FOLDER:04d}/{number:07d}.{extension}"
         os.makedirs(os.path.dirname(os.path.join(self._output, path)), exist_ok=True)
         with open(os.path.join(self._output, path), "wb") as file:
             file.write(drawn.data)
-        return 0, f"{path} {drawn.label}\n".encode()
+        parts = [(0, f"{path} {drawn.label}\n".encode())]
+        if self._boxes:
+            value = {"path": path, "text": drawn.label, "boxes": drawn.boxes}
+            parts.append((1, (json.dumps(value, ensure_ascii=False) + "\n").encode()))
+        return parts
 
 
 @contextlib.contextmanager
-def open_writer(output: str, num_shards: int, settings: str) -> Iterator[Writer]:
+def open_writer(output: str, num_shards: int, settings: str, boxes: bool = False) -> Iterator[Writer]:
     """Open a writer for TFRecord files or a folder, chosen by the output's extension; close it after the block.
 
     Raises:
       DatasetError: the files cannot be written, are of another type, or belong to a run with other settings.
     """
     is_records = output.endswith(RECORDS_ENDING)
-    writer = RecordWriter(output, num_shards, settings) if is_records else FolderWriter(output, settings)
+    writer = RecordWriter(output, num_shards, settings) if is_records else FolderWriter(output, settings, boxes)
     try:
         writer.open()
         yield writer

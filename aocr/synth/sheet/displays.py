@@ -51,7 +51,7 @@ class Segments:
         """Write a text of characters in SEGMENTS and POINTS; if `unlit`, with all segments of each."""
         widths = [2 * self._thickness if char in POINTS else self._width + self._space for char in text]
         image = Image.new("L", (sum(widths) + self._space, HEIGHT + self._thickness))
-        draw, left = ImageDraw.Draw(image), 0
+        draw, left, boxes = ImageDraw.Draw(image), 0, []
         for char, width in zip(text, widths, strict=True):
             if char in POINTS:
                 x = left - self._space // 2
@@ -61,8 +61,10 @@ class Segments:
                 polygons = self._polygons(left)
                 for name in "abcdefg" if unlit else SEGMENTS[char]:
                     draw.polygon(polygons[name], fill=255)
+            empty = self._space if char not in POINTS else self._thickness
+            boxes.append((left, 0, left + (0 if char == " " else width - empty), HEIGHT))
             left += width
-        return Ink(image, HEIGHT)
+        return Ink(image, HEIGHT, tuple(boxes))
 
 
 def has_segments(text: str) -> bool:

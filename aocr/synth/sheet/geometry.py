@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from aocr.synth.sheet.layout import Sheet
+from aocr.synth.sheet.lettering import Box
 
 MAX_WIDTH = 640
 """Maximum width of an image in pixels for up to 20 characters; proportionally more for longer texts."""
@@ -54,6 +56,16 @@ class View:
         """Transform the sheet into the image; `sharp` takes twice as long."""
         kind = Image.Resampling.BICUBIC if sharp else Image.Resampling.BILINEAR
         return sheet.transform(self.size, Image.Transform.PERSPECTIVE, self.inverse, kind)
+
+    def show_boxes(self, boxes: Sequence[Box]) -> tuple[Box, ...]:
+        """Transform boxes on the sheet into upright boxes in the image."""
+        forward = np.linalg.inv(np.array([*self.inverse, 1.0]).reshape(3, 3))
+        shown = []
+        for x0, y0, x1, y1 in boxes:
+            corners = forward @ np.array([[x0, x1, x1, x0], [y0, y0, y1, y1], [1, 1, 1, 1]])
+            xs, ys = (corners[:2] / corners[2]).clip(0, np.array(self.size)[:, None]).round(1).tolist()
+            shown.append((min(xs), min(ys), max(xs), max(ys)))
+        return tuple(shown)
 
 
 def _matrix(rng: Random, geometry: Geometry, width: float, height: float) -> np.ndarray:

@@ -9,7 +9,7 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from aocr.synth.sheet.lettering import SIZE, Ink
+from aocr.synth.sheet.lettering import SIZE, Box, Ink, moved
 
 MARGIN = SIZE
 SIDES = ("left", "above", "right", "below")
@@ -35,6 +35,8 @@ class Sheet:
     """`behind` is barely visible, like unlit segments."""
     in_segments: bool = False
     """The word is written in display segments instead of a font."""
+    char_boxes: tuple[Box, ...] = ()
+    """Boxes of the word's characters, if they were measured."""
 
 
 def new_sheet(ink: Ink) -> Sheet:
@@ -42,7 +44,8 @@ def new_sheet(ink: Ink) -> Sheet:
     width, height = ink.mask.size
     letters = Image.new("L", (width + 2 * MARGIN, height + 2 * MARGIN))
     letters.paste(ink.mask, (MARGIN, MARGIN))
-    return Sheet(letters, (MARGIN, MARGIN, MARGIN + width, MARGIN + height))
+    box = (MARGIN, MARGIN, MARGIN + width, MARGIN + height)
+    return Sheet(letters, box, char_boxes=moved(ink.boxes, MARGIN, MARGIN))
 
 
 def add_neighbours(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from random import Random
 
@@ -12,6 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 SIZE = 56
 """Pixels per em. Text is always drawn at this size and later scaled with the whole image."""
 PAD = 16
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
 MIN_HEIGHT = 0.4
 """Height in ems below which ink keeps some of the line above it, so that a lone full stop does not fill the image."""
 LINE_HEIGHT = 0.72
@@ -25,6 +28,8 @@ class Ink:
     """Grey, 255 is ink."""
     ascent: int
     """Pixels from the top of the mask to the baseline."""
+    boxes: tuple[Box, ...] = ()
+    """The ink of each character in the mask, if it was measured; a space has no width."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +48,36 @@ class Hand:
     """Standard deviation of a letter's height above the line, pixels."""
     tilt: float = 0
     """Standard deviation of a letter's angle, radians."""
+    measured: bool = False
+    """Measure the box of each character."""
 
 
-def _on_line(text: str, hand: Hand) -> tuple[Image.Image, int]:
-    """Write text on a straight line; return the image and the y of its baseline."""
+def _glyph_box(char: str, hand: Hand, x: float, baseline: float) -> Box:
+    """Return the box of a character written at `x`."""
+    mask, (left, top) = hand.font.getmask2(char, "L", anchor="ls", stroke_width=hand.stroke)
+    x0, y0, x1, y1 = mask.getbbox() or (0, 0, 0, 0)
+    return x + left + x0, baseline + top + y0, x + left + x1, baseline + top + y1
+
+
+def _on_line(text: str, hand: Hand) -> tuple[Image.Image, int, list[Box]]:
+    """Write text on a straight line; return the image, the y of its baseline, and the boxes if `hand` measures."""
     width = int(hand.font.getlength(text) + abs(hand.gap) * len(text)) + 2 * PAD + 30
     baseline = PAD + int(SIZE * 1.25)
     image = Image.new("L", (width, int(SIZE * 1.9) + 2 * PAD))
     draw = ImageDraw.Draw(image)
-    x = PAD + 8.0
+    x, boxes = PAD + 8.0, []
     for part in text if hand.gap else [text]:
         draw.text((x, baseline), part, 255, hand.font, "ls", stroke_width=hand.stroke)
+        if hand.measured:
+            ends = [x + hand.font.getlength(part[: i + 1]) for i in range(len(part))]
+            starts = [end - hand.font.getlength(char) for char, end in zip(part, ends, strict=True)]
+            boxes += [_glyph_box(char, hand, start, baseline) for char, start in zip(part, starts, strict=True)]
         x += hand.font.getlength(part) + hand.gap
-    return image, baseline
+    return image, baseline, boxes
 
 
-def _letter_by_letter(text: str, hand: Hand, rng: Random) -> tuple[Image.Image, int]:
-    """Write letters along an arc, each moved and rotated a little; return the image and the y of its baseline."""
+def _letter_by_letter(text: str, hand: Hand, rng: Random) -> tuple[Image.Image, int, list[Box]]:
+    """Write letters along an arc, each moved and rotated a little; return the same as `_on_line`."""
     advances = [max(hand.font.getlength(char) + hand.gap, 2) for char in text]
     total = sum(advances)
     radius = total / hand.curve if abs(hand.curve) > 1e-3 else 1e6
@@ -68,6 +86,7 @@ def _letter_by_letter(text: str, hand: Hand, rng: Random) -> tuple[Image.Image, 
     image = Image.new("L", (int(total) + 2 * PAD + 2 * SIZE, int(SIZE * 1.9 + sag) + 2 * margin))
     baseline = int(margin + SIZE * 1.25 + (0 if hand.curve > 0 else sag))
     start = -total / 2
+    boxes: list[Box] = []
     for char, advance in zip(text, advances, strict=True):
         angle = (start + advance / 2) / radius
         start += advance
@@ -79,21 +98,63 @@ def _letter_by_letter(text: str, hand: Hand, rng: Random) -> tuple[Image.Image, 
         ImageDraw.Draw(glyph).text((middle, SIZE * 1.3), char, 255, hand.font, "ms", stroke_width=hand.stroke)
         if abs(angle) > 0.03:
             glyph = glyph.rotate(-math.degrees(angle), Image.Resampling.BILINEAR, center=(middle, SIZE * 1.3))
-        image.paste(255, (int(x) - middle, int(y - SIZE * 1.3)), glyph)
-    return image, baseline
+        left, top = int(x) - middle, int(y - SIZE * 1.3)
+        image.paste(255, (left, top), glyph)
+        if hand.measured:
+            x0, y0, x1, y1 = glyph.getbbox() or (middle, SIZE, middle, SIZE)
+            boxes.append((left + x0, top + y0, left + x1, top + y1))
+    return image, baseline, boxes
 
 
 def write(text: str, hand: Hand, rng: Random) -> Ink | None:
-    """Write a text; None if it has almost no ink."""
+    """Write a text, each of its lines below the other; None if one has almost no ink."""
+    lines = [_write_line(line, hand, rng) for line in text.split("\n")]
+    inks = [ink for ink in lines if ink]
+    if len(inks) < len(lines):
+        return None
+    return inks[0] if len(inks) == 1 else _stack(inks, rng)
+
+
+def moved(boxes: Iterable[Box], dx: float, dy: float) -> tuple[Box, ...]:
+    """Return boxes moved to the right and down."""
+    return tuple((x0 + dx, y0 + dy, x1 + dx, y1 + dy) for x0, y0, x1, y1 in boxes)
+
+
+def _stack(lines: list[Ink], rng: Random) -> Ink:
+    """Write lines below each other, aligned at the left or in the middle; each may have its own size."""
+    gap, centred = rng.uniform(0.08, 0.35) * SIZE, rng.random() < 0.7
+    sizes = [rng.uniform(0.7, 1.3) if rng.random() < 0.4 else 1.0 for _ in lines]
+    lines = [_scaled(line, size) for line, size in zip(lines, sizes, strict=True)]
+    width = max(line.mask.width for line in lines)
+    image = Image.new("L", (width, sum(line.mask.height for line in lines) + round(gap) * (len(lines) - 1)))
+    y = 0
+    boxes: list[Box] = []
+    for line in lines:
+        x = (width - line.mask.width) // 2 if centred else 0
+        image.paste(line.mask, (x, y))
+        boxes += moved(line.boxes, x, y)
+        y += line.mask.height + round(gap)
+    return Ink(image, lines[0].ascent, tuple(boxes))
+
+
+def _scaled(ink: Ink, factor: float) -> Ink:
+    if factor == 1:
+        return ink
+    size = (max(1, round(ink.mask.width * factor)), max(1, round(ink.mask.height * factor)))
+    boxes = tuple((x0 * factor, y0 * factor, x1 * factor, y1 * factor) for x0, y0, x1, y1 in ink.boxes)
+    return Ink(ink.mask.resize(size, Image.Resampling.BILINEAR), round(ink.ascent * factor), boxes)
+
+
+def _write_line(text: str, hand: Hand, rng: Random) -> Ink | None:
     separate = hand.curve or hand.bounce or hand.tilt
-    image, baseline = _letter_by_letter(text, hand, rng) if separate else _on_line(text, hand)
+    image, baseline, boxes = _letter_by_letter(text, hand, rng) if separate else _on_line(text, hand)
     box = image.getbbox()
     if not box or box[2] - box[0] < 3 or box[3] - box[1] < 3:
         return None
     left, top, right, bottom = box
     if bottom - top < MIN_HEIGHT * SIZE:
         top, bottom = min(top, baseline - int(LINE_HEIGHT * SIZE)), max(bottom, baseline)
-    return Ink(image.crop((left, top, right, bottom)), baseline - top)
+    return Ink(image.crop((left, top, right, bottom)), baseline - top, moved(boxes, -left, -top))
 
 
 def ripple(ink: Ink, rng: Random) -> Ink:
@@ -102,4 +163,4 @@ def ripple(ink: Ink, rng: Random) -> Ink:
     mask = np.pad(np.asarray(ink.mask), ((6, 6), (0, 0)))
     shifts = np.round(amplitude * np.sin(np.arange(mask.shape[1]) * 2 * np.pi / period + phase)).astype(int)
     rows = (np.arange(mask.shape[0])[:, None] + shifts) % mask.shape[0]
-    return Ink(Image.fromarray(np.take_along_axis(mask, rows, 0)), ink.ascent + 6)
+    return Ink(Image.fromarray(np.take_along_axis(mask, rows, 0)), ink.ascent + 6, moved(ink.boxes, 0, 6))

@@ -14,14 +14,14 @@ from aocr.text.patterns import compile_pattern
 
 
 def read_lines(path: str) -> list[str]:
-    """Read the distinct non-blank lines of a UTF-8 file; each run of whitespace becomes one space.
+    """Read the distinct non-blank lines of a UTF-8 file; each run of whitespace becomes one space, `\\n` a line break.
 
     Raises:
       DatasetError: the file cannot be read, is not UTF-8, or has only blank lines.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
-            lines = dict.fromkeys(normalise(" ".join(line.split())) for line in file)
+            lines = dict.fromkeys(normalise(" ".join(line.split())).replace("\\n", "\n") for line in file)
     except UnicodeDecodeError:
         raise DatasetError(path, "is not UTF-8. Save the file as UTF-8.") from None
     except OSError as error:
@@ -40,7 +40,7 @@ class LineTexts:
     """
 
     def __init__(self, lines: Sequence[str], charset: Charset, max_length: int, path: str):
-        writable = [line for line in lines if not charset.missing(line)]
+        writable = [line for line in lines if not charset.missing(line.replace("\n", ""))]
         if not writable:
             missing = charset.missing("".join(lines))[:20]
             raise DatasetError(path, f"no line can be written in the charset, which lacks {missing!r}. Set --charset.")
@@ -87,7 +87,7 @@ class PatternTexts:
             raise ConfigError("--pattern", pattern, reason if shortest else "matches only the empty text.")
         self._sources, self._targets = automaton.keys // automaton.vocabulary_size, automaton.targets
         self._symbols = [charset.symbols[i - NUM_SPECIALS] for i in automaton.keys % automaton.vocabulary_size]
-        used = set(self._symbols)
+        used = set(self._symbols) - {"\n"}
         self.symbols = "".join(symbol for symbol in charset.symbols if symbol in used)
         self.draw(Random(0))
 
@@ -102,7 +102,7 @@ class PatternTexts:
                 symbols.append(self._symbols[arc])
                 state = int(self._targets[arc])
             text = "".join(symbols)
-            if text == " ".join(text.split()):
+            if all(line and line == " ".join(line.split()) for line in text.split("\n")):
                 return text
         raise ConfigError("--pattern", self._pattern, "matches only texts that begin or end with white space.")
 

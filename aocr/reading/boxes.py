@@ -1,0 +1,106 @@
+"""Locate each character in an image, from the attention and the ink.
+
+Attention tells roughly where the middle of a character is. The edges of its box are found in the image: neighbours are
+separated where there is the least ink between their middles, and each box is trimmed to the ink inside it.
+Coordinates are in pixels of the network's image, H x W.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from aocr.config import BAND_PIXELS, BAND_STRIDE, COLUMN_PIXELS, ModelConfig
+
+LAG = 2.0
+"""Pixels by which the attention's centre is behind the middle of a character, in the direction of reading."""
+REACH = 0.9
+"""Maximum distance from the middle of a line's first and last character to its edge, in distances between middles."""
+MIDDLE_COST = 1.0
+"""Cost of a cut one such distance away from halfway, compared with a cut through the darkest column."""
+INK = 0.3
+"""Share of the darkest ink above which a column or row belongs to a character."""
+
+
+def character_boxes(attention: np.ndarray, image: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """Return the box of each character as (T, 4) left, top, right, bottom.
+
+    Args:
+      attention: (T, S) weights of the T characters over the columns of all bands.
+      image: (H, W, C) float, the network's input without padding.
+      config: settings of the network.
+    """
+    if not len(attention):
+        return np.zeros((0, 4))
+    direction = -1 if config.charset.right_to_left else 1
+    xs, ys = _middles(attention, config.bands, direction)
+    xs = np.clip(xs - direction * LAG, 0, image.shape[1])
+    ink = _ink(image)
+    lines = _lines(xs * direction, ys)
+    tops = _cuts(ink.max(axis=1), np.array([ys[line].mean() for line in lines]), 0, len(ink))
+    boxes = np.empty((len(xs), 4))
+    for line, top, bottom in zip(lines, tops, tops[1:], strict=False):
+        boxes[line] = _boxes_in_line(ink[int(top) : max(int(bottom), int(top) + 1)], xs[line], direction, int(top))
+    return boxes
+
+
+def _middles(attention: np.ndarray, bands: int, direction: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the centre of attention of each character: (T,) x and (T,) y."""
+    weights = attention.reshape(len(attention), bands, -1)[:, ::direction]  # right-to-left bands are from the bottom
+    weights = weights / np.maximum(weights.sum((1, 2), keepdims=True), 1e-9)
+    xs = weights.sum(1) @ ((np.arange(weights.shape[2]) + 0.5) * COLUMN_PIXELS)
+    return xs, weights.sum(2) @ (np.arange(bands) * BAND_STRIDE + BAND_PIXELS / 2)
+
+
+def _ink(image: np.ndarray) -> np.ndarray:
+    """Return how much each pixel differs from the ground, the most frequent colour: (H, W)."""
+    ground = np.median(image.reshape(-1, image.shape[2]), axis=0)
+    return np.abs(image - ground).max(axis=2)
+
+
+def _lines(xs: np.ndarray, ys: np.ndarray) -> list[slice]:
+    """Group characters, in reading order from left to right, into lines: a new one begins further left and lower."""
+    is_new = (np.diff(xs) < 0) & (np.diff(ys) > BAND_STRIDE / 2)
+    starts = [0, *(np.flatnonzero(is_new) + 1).tolist(), len(xs)]
+    return [slice(start, stop) for start, stop in pairwise(starts)]
+
+
+def _cuts(profile: np.ndarray, middles: np.ndarray, first: float, last: float) -> np.ndarray:
+    """Separate N middles where the profile is lowest between them; return N + 1 edges from `first` to `last`."""
+    edges = [first]
+    darkest = max(float(profile.max()), 1e-6)
+    for left, right in pairwise(middles):
+        halfway, distance = (left + right) / 2, right - left
+        x = np.arange(int(np.ceil(left + 0.2 * distance)), int(right - 0.2 * distance) + 1)
+        x = x[(x > 0) & (x < len(profile))]
+        if not len(x):
+            edges.append(halfway)
+            continue
+        cost = (profile[x - 1] + profile[x]) / 2 / darkest + MIDDLE_COST * ((x - halfway) / distance) ** 2
+        edges.append(float(x[np.argmin(cost)]))
+    return np.maximum.accumulate(np.array([*edges, last]))
+
+
+def _boxes_in_line(ink: np.ndarray, xs: np.ndarray, direction: int, top: int) -> np.ndarray:
+    """Return the boxes (T, 4) of a line's characters, whose middles are `xs` and whose ink is (height, W)."""
+    xs = np.maximum.accumulate(xs[::direction])
+    pitch = float(np.median(np.diff(xs))) if len(xs) > 1 else ink.shape[1]
+    first, last = max(0.0, xs[0] - REACH * pitch), min(float(ink.shape[1]), xs[-1] + REACH * pitch)
+    edges = _cuts(ink.mean(axis=0), xs, first, last)
+    columns = ink.max(axis=0)
+    boxes = np.empty((len(xs), 4))
+    for i, (left, right) in enumerate(pairwise(edges)):
+        x0, x1 = _trimmed(columns, left, right)
+        boxes[i] = x0, top, x1, top + len(ink)
+    inside = ink[:, int(boxes[:, 0].min()) : max(1, int(np.ceil(boxes[:, 2].max())))]
+    y0, y1 = _trimmed(inside.max(axis=1), 0, len(ink))
+    boxes[:, 1], boxes[:, 3] = top + y0, top + y1
+    return boxes[::direction]
+
+
+def _trimmed(profile: np.ndarray, start: float, stop: float) -> tuple[float, float]:
+    """Return the part of `start` to `stop` with ink; all of it if there is none, as of a space."""
+    first = int(start)
+    dark = np.flatnonzero(profile[first : int(np.ceil(stop))] > INK * np.percentile(profile, 90))
+    return (first + float(dark[0]), first + float(dark[-1]) + 1) if len(dark) else (start, stop)
