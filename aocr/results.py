@@ -28,9 +28,13 @@ class Character:
     confidence: float
     """Its probability given the previous characters, 0 to 1."""
     x0: float
-    """Left edge in pixels of the original image, from the attention."""
+    """Left edge in pixels of the original image."""
     x1: float
     """Right edge."""
+    y0: float = 0.0
+    """Upper edge."""
+    y1: float = 0.0
+    """Lower edge."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,19 @@ class Prediction:
     """One entry per character of `text`."""
     attention: Any = field(default=None, repr=False)
     """float32 array (T, S): weights of T = len(text) + 1 steps over S memory columns; each row sums to 1. The last
-    step is EOS, missing if the text was cut at the model's length limit."""
+    step is EOS, missing if the text was cut at the model's length limit. The columns of several bands are in
+    succession, from the top."""
     image_width: int = 0
     """Width of the original image in pixels."""
+    image_height: int = 0
+    """Its height."""
     column_width: float = 0.0
-    """Pixels of the original image per memory column: column s covers [s * column_width, (s + 1) * column_width);
-    beyond `image_width` is padding."""
+    """Pixels of the original image per memory column: column s of a band covers [s * column_width, (s + 1) *
+    column_width) of the image's width (of its height, if it was turned); beyond that is padding."""
+    bands: int = 1
+    """Number of bands."""
+    turn: str = "none"
+    """Direction in which the image was turned before it was read: none, left or right."""
     alternatives: tuple[Alternative, ...] = ()
     """Other readings, best first."""
     uncalibrated: float = float("nan")

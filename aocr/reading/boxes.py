@@ -13,12 +13,14 @@ import numpy as np
 
 from aocr.config import BAND_PIXELS, BAND_STRIDE, COLUMN_PIXELS, ModelConfig
 
-LAG = 2.0
+LAG = 1.0
 """Pixels by which the attention's centre is behind the middle of a character, in the direction of reading."""
 REACH = 0.9
 """Maximum distance from the middle of a line's first and last character to its edge, in distances between middles."""
 MIDDLE_COST = 1.0
 """Cost of a cut one such distance away from halfway, compared with a cut through the darkest column."""
+GROUND_PERCENT = 10
+"""Percentage of a row that is ground at least."""
 INK = 0.3
 """Share of the darkest ink above which a column or row belongs to a character."""
 
@@ -54,9 +56,13 @@ def _middles(attention: np.ndarray, bands: int, direction: int) -> tuple[np.ndar
 
 
 def _ink(image: np.ndarray) -> np.ndarray:
-    """Return how much each pixel differs from the ground, the most frequent colour: (H, W)."""
+    """Return how much each pixel differs from the ground, the median colour, and from the rest of its row: (H, W).
+
+    The second part removes rules and frames above and below the text.
+    """
     ground = np.median(image.reshape(-1, image.shape[2]), axis=0)
-    return np.abs(image - ground).max(axis=2)
+    ink = np.abs(image - ground).max(axis=2)
+    return np.maximum(ink - np.percentile(ink, GROUND_PERCENT, axis=1, keepdims=True), 0.0)
 
 
 def _lines(xs: np.ndarray, ys: np.ndarray) -> list[slice]:
@@ -89,18 +95,19 @@ def _boxes_in_line(ink: np.ndarray, xs: np.ndarray, direction: int, top: int) ->
     first, last = max(0.0, xs[0] - REACH * pitch), min(float(ink.shape[1]), xs[-1] + REACH * pitch)
     edges = _cuts(ink.mean(axis=0), xs, first, last)
     columns = ink.max(axis=0)
+    limit = INK * np.percentile(columns, 90)
     boxes = np.empty((len(xs), 4))
     for i, (left, right) in enumerate(pairwise(edges)):
-        x0, x1 = _trimmed(columns, left, right)
+        x0, x1 = _trimmed(columns, left, right, limit)
         boxes[i] = x0, top, x1, top + len(ink)
     inside = ink[:, int(boxes[:, 0].min()) : max(1, int(np.ceil(boxes[:, 2].max())))]
-    y0, y1 = _trimmed(inside.max(axis=1), 0, len(ink))
+    y0, y1 = _trimmed(inside.max(axis=1), 0, len(ink), limit)
     boxes[:, 1], boxes[:, 3] = top + y0, top + y1
     return boxes[::direction]
 
 
-def _trimmed(profile: np.ndarray, start: float, stop: float) -> tuple[float, float]:
-    """Return the part of `start` to `stop` with ink; all of it if there is none, as of a space."""
+def _trimmed(profile: np.ndarray, start: float, stop: float, limit: float) -> tuple[float, float]:
+    """Return the part of `start` to `stop` with more ink than `limit`; all of it if there is none, as of a space."""
     first = int(start)
-    dark = np.flatnonzero(profile[first : int(np.ceil(stop))] > INK * np.percentile(profile, 90))
+    dark = np.flatnonzero(profile[first : int(np.ceil(stop))] > limit)
     return (first + float(dark[0]), first + float(dark[-1]) + 1) if len(dark) else (start, stop)

@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from aocr.data.automatic import network_widths
 from aocr.data.batching import plan_batches
 from aocr.data.datasets import Dataset
@@ -16,6 +14,7 @@ from aocr.data.pipeline import Batch, Batches
 from aocr.reading.network import NetworkReader
 from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor
+from aocr.reading.reader import Pixels
 from aocr.results import EvalReport, Prediction, Reading, Sample
 from aocr.text.metrics import score
 
@@ -50,10 +49,9 @@ class Evaluator:
 
     def _samples_of(self, batch: Batch, reading: Reading) -> Iterator[tuple[int, Sample]]:
         likelihoods = self.reader.log_likelihood(batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
-        scales = batch.scales.numpy()
-        widths = np.round(batch.widths.numpy() * scales).astype(int).tolist()
         config = self.batches.config
-        predictions = to_predictions(reading, scales, widths, config.charset, self.reader.num_alternatives)
+        pixels = Pixels(batch.images.numpy(), batch.widths.numpy(), batch.scales.numpy())
+        predictions = to_predictions(reading, pixels, config, self.reader.num_alternatives)
         indices, labels, comments, images = (
             part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record)
         )

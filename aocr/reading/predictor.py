@@ -62,10 +62,9 @@ class Predictor:
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""
-        pixels, widths, scales = self.reader.transform(images)
-        reading = self.reader.read(pixels, widths)
-        original = [round(width * scale) for width, scale in zip(widths, scales, strict=True)]
-        return to_predictions(reading, scales, original, self.config.charset, self.reader.num_alternatives)
+        pixels = self.reader.transform(images)
+        reading = self.reader.read(pixels.images, pixels.widths)
+        return to_predictions(reading, pixels, self.config, self.reader.num_alternatives)
 
 
 def _to_bytes(image: Any) -> Any:

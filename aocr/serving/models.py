@@ -19,6 +19,7 @@ from aocr.folder.model_folder import MODEL, ModelFolder
 from aocr.folder.words import is_box
 from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor, load
+from aocr.reading.reader import Pixels
 from aocr.results import Prediction
 from aocr.serving.batching import Read
 from aocr.serving.web import HTTPError
@@ -94,9 +95,9 @@ class Version:
 
     def read_pixels(self, images: Sequence[np.ndarray]) -> list[Prediction]:
         """Read a batch of decoded images, each (H, W, C) with values from 0 to 255."""
-        batch, widths, scales = pixels.batched(images, self.config, pixels.scale_image)
-        reading = self.predictor.reader.read(batch, widths)
-        return to_predictions(reading, scales, [image.shape[1] for image in images], self.config.charset)
+        batch = Pixels(*pixels.batched(images, self.config, pixels.scale_image))
+        reading = self.predictor.reader.read(batch.images, batch.widths)
+        return to_predictions(reading, batch, self.config)
 
 
 class Model:
