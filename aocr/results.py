@@ -53,19 +53,19 @@ class Prediction:
     succession, from the top."""
     image_width: int = 0
     """Width of the original image in pixels."""
-    image_height: int = 0
-    """Its height."""
     column_width: float = 0.0
     """Pixels of the original image per memory column: column s of a band covers [s * column_width, (s + 1) *
     column_width) of the image's width (of its height, if it was turned); beyond that is padding."""
-    bands: int = 1
-    """Number of bands."""
-    turn: str = "none"
-    """Direction in which the image was turned before it was read: none, left or right."""
     alternatives: tuple[Alternative, ...] = ()
     """Other readings, best first."""
     uncalibrated: float = float("nan")
     """The confidence at temperature 1."""
+    image_height: int = 0
+    """Height of the original image in pixels."""
+    bands: int = 1
+    """Number of bands."""
+    turn: str = "none"
+    """Direction in which the image was turned before it was read: none, left or right."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 
 from aocr.cli import options
-from aocr.config import COLUMN_PIXELS, ModelConfig
 from aocr.errors import ConfigError
 from aocr.results import Prediction
 
@@ -84,9 +83,9 @@ def _from_stdin() -> Iterator[list[str]]:
         yield [rest.decode("utf-8", "surrogateescape").strip("\r")]
 
 
-def _is_page(prediction: Prediction, config: ModelConfig) -> bool:
+def _is_page(prediction: Prediction) -> bool:
     """Whether an image has the shape of a page or a photograph instead of a word or a line."""
-    height = config.height * prediction.column_width / COLUMN_PIXELS
+    height = prediction.image_height
     return height > PAGE_HEIGHT and prediction.image_width < PAGE_ASPECT * height
 
 
@@ -113,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
                 continue
             results_log.info("Result: OK. %.2f %s", result.confidence, result.text)
             min_confidence = args.min_confidence
-            if reads_words and _is_page(result, predictor.config):
+            if reads_words and _is_page(result):
                 log.warning("%s looks like a whole page or scene. Crop it to a word or a line.", path)
                 min_confidence = ALWAYS_UNSURE
             if args.json:

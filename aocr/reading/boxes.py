@@ -29,14 +29,14 @@ def character_boxes(attention: np.ndarray, image: np.ndarray, config: ModelConfi
     """Return the box of each character as (T, 4) left, top, right, bottom.
 
     Args:
-      attention: (T, S) weights of the T characters over the columns of all bands.
+      attention: (T, S) weights of the T characters over the columns of all bands, from the top.
       image: (H, W, C) float, the network's input without padding.
       config: settings of the network.
     """
     if not len(attention):
         return np.zeros((0, 4))
     direction = -1 if config.charset.right_to_left else 1
-    xs, ys = _middles(attention, config.bands, direction)
+    xs, ys = _middles(attention, config.bands)
     xs = np.clip(xs - direction * LAG, 0, image.shape[1])
     ink = _ink(image)
     lines = _lines(xs * direction, ys)
@@ -47,9 +47,9 @@ def character_boxes(attention: np.ndarray, image: np.ndarray, config: ModelConfi
     return boxes
 
 
-def _middles(attention: np.ndarray, bands: int, direction: int) -> tuple[np.ndarray, np.ndarray]:
+def _middles(attention: np.ndarray, bands: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the centre of attention of each character: (T,) x and (T,) y."""
-    weights = attention.reshape(len(attention), bands, -1)[:, ::direction]  # right-to-left bands are from the bottom
+    weights = attention.reshape(len(attention), bands, -1)
     weights = weights / np.maximum(weights.sum((1, 2), keepdims=True), 1e-9)
     xs = weights.sum(1) @ ((np.arange(weights.shape[2]) + 0.5) * COLUMN_PIXELS)
     return xs, weights.sum(2) @ (np.arange(bands) * BAND_STRIDE + BAND_PIXELS / 2)

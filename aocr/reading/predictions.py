@@ -34,6 +34,8 @@ def _prediction(reading: Reading, b: int, pixels: Pixels, config: ModelConfig, n
     rows = np.flatnonzero(image.any(axis=(1, 2)))  # a shrunk image has padding of exactly 0 above and below
     image = image[rows[0] : rows[-1] + 1] if len(rows) else image
     ids, attention = reading.ids[b], reading.attention[b]
+    if config.bands > 1 and charset.right_to_left:  # they are read from the bottom
+        attention = attention.reshape(len(ids), config.bands, -1)[:, ::-1].reshape(attention.shape)
     ends = np.flatnonzero(ids == EOS)
     steps = int(ends[0]) + 1 if len(ends) else len(ids)
     written = [t for t in range(steps) if ids[t] >= NUM_SPECIALS]

@@ -14,6 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from aocr import files
+from aocr.config import TURNS
+from aocr.report.diagnostics import columns_of
 from aocr.report.fonts import FAINT, INK, draw_note, draw_text, glyph, is_rtl
 from aocr.report.pictures import encode_image, fit_image, load_image
 from aocr.results import Prediction, Sample
@@ -28,22 +30,35 @@ PAPER, TRACK, MARK = (255, 255, 255), (234, 234, 234), (255, 214, 74)
 CAPTION_HEIGHT, CURVE_HEIGHT, MAP_ROW_HEIGHT, GUTTER, MIN_CANVAS = 44, 24, 6, 116, 320
 
 
-def pixel_weights(prediction: Prediction, width: int) -> np.ndarray:
-    """Resample the attention to an image `width` pixels wide: float32 (T, width), 1 at the maximum of each step.
+def _resampled(values: np.ndarray, centres: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Interpolate the last axis: (..., S) at `centres` (S,) -> (..., N) at `positions` (N,)."""
+    rows = [np.interp(positions, centres, row) for row in values.reshape(-1, values.shape[-1])]
+    return np.array(rows, np.float32).reshape(*values.shape[:-1], len(positions))
 
-    A step whose maximum is on padding stays below 1 on the whole image.
+
+def pixel_weights(prediction: Prediction, width: int, height: int) -> np.ndarray:
+    """Resample the attention to an image of `width` x `height` pixels: float32 (T, height, width).
+
+    It is 1 at the maximum of each step; a step whose maximum is on padding stays below 1 on the whole image.
     """
-    weights = prediction.attention
-    pixels = (np.arange(width) + 0.5) * prediction.image_width / width
-    columns = (np.arange(weights.shape[1]) + 0.5) * prediction.column_width
-    rows = [np.interp(pixels, columns, row / max(float(row.max()), 1e-9)) for row in weights]
-    return np.asarray(rows, np.float32)
+    turns = TURNS[prediction.turn]
+    size, image_size = (width, height), (prediction.image_width, prediction.image_height)
+    (wide, tall), (length, _) = (size[::-1], image_size[::-1]) if turns else (size, image_size)
+    bands = prediction.bands
+    weights = prediction.attention.reshape(len(prediction.attention), bands, -1)  # (T, R, S)
+    weights = weights / np.maximum(weights.max((1, 2), keepdims=True), 1e-9)
+    columns = (np.arange(weights.shape[2]) + 0.5) * prediction.column_width
+    weights = _resampled(weights, columns, (np.arange(wide) + 0.5) * length / wide)  # (T, R, W)
+    middles = (np.arange(bands) + 1) / (bands + 1)  # bands overlap by half
+    weights = _resampled(weights.swapaxes(1, 2), middles, (np.arange(tall) + 0.5) / tall).swapaxes(1, 2)
+    return np.rot90(weights, -turns, axes=(1, 2))
 
 
 def padding_share(prediction: Prediction) -> np.ndarray:
     """Return the share of each step's attention that is on padding: float32 (T,), 0 to 1."""
-    weights = prediction.attention
-    inside = prediction.image_width / prediction.column_width - np.arange(weights.shape[1])
+    weights = columns_of(prediction)
+    length = prediction.image_width if prediction.turn == "none" else prediction.image_height
+    inside = length / prediction.column_width - np.arange(weights.shape[1])
     total = np.maximum(weights.sum(axis=1), 1e-9)
     return ((weights * (1.0 - inside.clip(0.0, 1.0))).sum(axis=1) / total).astype(np.float32)
 
@@ -75,9 +90,9 @@ def _draw_cells(draw: ImageDraw.ImageDraw, text: str, current: int, room: float)
 
 
 def _heated(image: Image.Image, weights: np.ndarray) -> Image.Image:
-    """Colour the image by the attention (W,) of a step: faded where it is low, warm where it is high."""
+    """Colour the image by the attention (H, W) of a step: faded where it is low, warm where it is high."""
     pixels = np.asarray(image, np.float32)  # (H, W, 3)
-    heat = weights[None, :, None]
+    heat = weights[:, :, None]
     faded = pixels + (255.0 - pixels) * 0.45 * (1.0 - heat)
     warm = faded * (1.0 - 0.5 * heat) + np.array(HEAT, np.float32) * 0.5 * heat
     return Image.fromarray(warm.round().astype(np.uint8))
@@ -101,7 +116,7 @@ def _step_picture(image: Image.Image, prediction: Prediction, step: int, weights
         edges = (character.x0 * scale, min(character.x1 * scale, image.width))
     picture = Image.new("RGB", (image.width, image.height + CURVE_HEIGHT), PAPER)
     picture.paste(_heated(image, weights[step]))
-    picture.paste(_curve(weights[step], edges), (0, image.height))
+    picture.paste(_curve(weights[step].max(axis=0), edges), (0, image.height))
     return picture
 
 
@@ -129,7 +144,7 @@ def overlay_frames(sample: Sample) -> list[Image.Image]:
     """
     prediction = sample.prediction
     image = fit_image(load_image(sample.image, sample.name), 96, 360, 1280)
-    weights = pixel_weights(prediction, image.width)
+    weights = pixel_weights(prediction, image.width, image.height)
     num_frames = max(1, len(prediction.characters))
     return [_frame(image, prediction, step, weights) for step in range(num_frames)]
 
@@ -142,7 +157,7 @@ def attention_sheet(sample: Sample) -> Image.Image:
     """
     prediction = sample.prediction
     image = fit_image(load_image(sample.image, sample.name), 48, 96, 1280)
-    weights = pixel_weights(prediction, image.width)
+    weights = pixel_weights(prediction, image.width, image.height)
     padding = padding_share(prediction)
     header, row_height = 100, image.height + CURVE_HEIGHT + 8
     width = max(MIN_CANVAS, GUTTER + image.width + 8)
@@ -179,7 +194,7 @@ def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, t
 
 def attention_map(prediction: Prediction, width: int) -> bytes:
     """Draw all steps as a PNG `width` pixels wide, a row per step, transparent where attention is low."""
-    weights = pixel_weights(prediction, width)  # (T, W)
+    weights = pixel_weights(prediction, width, 1).max(axis=1)  # (T, W)
     pixels = np.empty((*weights.shape, 4), np.uint8)
     pixels[..., :3] = HEAT
     pixels[..., 3] = (weights * 255).round()

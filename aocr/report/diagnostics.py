@@ -38,10 +38,24 @@ class Drift(NamedTuple):
         return ", ".join([f"{self.moves} moves", *(parts or ["all forward"])])
 
 
+def columns_of(prediction: Prediction) -> np.ndarray:
+    """Return the attention of each step on the columns, summed over the bands: (T, S)."""
+    weights = np.asarray(prediction.attention, np.float64)
+    return weights.reshape(len(weights), prediction.bands, -1).sum(axis=1)
+
+
 def attention_centres(prediction: Prediction) -> np.ndarray:
     """Return the centre of attention of each character, in memory columns: (number of characters,)."""
-    weights = np.asarray(prediction.attention, np.float64)[: len(prediction.characters)]
+    weights = columns_of(prediction)[: len(prediction.characters)]
     return weights @ np.arange(weights.shape[1]) / np.maximum(weights.sum(1), 1e-9)
+
+
+def _moves(prediction: Prediction) -> np.ndarray:
+    """Return the moves of attention from character to character in the same line, in columns."""
+    tops = np.array([character.y0 for character in prediction.characters])
+    heights = np.array([character.y1 - character.y0 for character in prediction.characters])
+    moves = np.diff(attention_centres(prediction))
+    return moves[np.diff(tops) <= heights[:-1] / 2]
 
 
 def attention_drift(prediction: Prediction, direction: int = 1) -> Drift:
@@ -51,7 +65,7 @@ def attention_drift(prediction: Prediction, direction: int = 1) -> Drift:
       prediction: with its attention.
       direction: 1 for a script written from left to right, -1 from right to left.
     """
-    moves = np.diff(attention_centres(prediction)) * direction
+    moves = _moves(prediction) * direction
     if not len(moves):
         return Drift()
     median = max(float(np.median(np.abs(moves))), 1e-6)
@@ -63,8 +77,7 @@ def attention_drift(prediction: Prediction, direction: int = 1) -> Drift:
 
 def writing_direction(samples: Sequence[Sample]) -> int:
     """Return the direction in which attention moves over most images: 1 to the right, -1 to the left."""
-    centres = [attention_centres(s.prediction) for s in samples]
-    return -1 if sum(np.sign(c[-1] - c[0]) for c in centres if len(c) > 1) < 0 else 1
+    return -1 if sum(np.sign(_moves(sample.prediction).sum()) for sample in samples) < 0 else 1
 
 
 def cer_by_length(samples: Sequence[Sample]) -> list[tuple[int, int, int, float]]:
