@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aocr.config import OWN_IMAGES
@@ -32,8 +32,8 @@ class AnnotationLine:
     """Line number, from 1."""
     not_utf8: str = ""
     """Error message if the line is not UTF-8, otherwise empty."""
-    image: bytes | None = None
-    """The encoded image, where the source holds it; None: it is read from `path`."""
+    image: Callable[[], bytes] | None = None
+    """Reads the encoded image, where the source holds it; None: it is read from `path`."""
     region: tuple[tuple[float, float], ...] = ()
     """Corners (x, y) in pixels of the text's part of the image, clockwise from its top left; (): the whole image."""
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from aocr.data.annotations import parse_annotations
+from aocr.data.formats.archive import ARCHIVE
+from aocr.data.formats.json_files import JSON
+from aocr.data.formats.lmdb_file import LMDB
+from aocr.data.formats.page_xml import PAGE_FOLDER, PAGE_XML
 from aocr.data.formats.source import HEAD_BYTES, Format, Source
 from aocr.errors import AnnotationError
 
@@ -10,7 +14,7 @@ __all__ = ["FORMATS", "HEAD_BYTES", "Format", "Source", "format_of"]
 
 TEXT = Format("", lambda source: not source.is_folder, lambda source: parse_annotations(source.data, source.path))
 
-FORMATS: tuple[Format, ...] = (TEXT,)
+FORMATS: tuple[Format, ...] = (LMDB, ARCHIVE, PAGE_XML, PAGE_FOLDER, JSON, TEXT)
 """All formats, the most specific first: the first that matches reads the source. `TEXT` matches every file."""
 
 
