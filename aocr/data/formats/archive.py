@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary, finalize
 
 from aocr import files
 from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine
+from aocr.data.formats.folders import GT, TXT
 from aocr.data.formats.page_xml import PAGE_XML, is_page
 from aocr.data.formats.source import Format, Source
 from aocr.data.images import MAX_BYTES
@@ -104,7 +105,8 @@ def _folder(source: Source) -> _Folder:
 def _is_annotations(base: str, name: str) -> bool:
     """Whether a file may hold annotations: not an image, the text of one image, or about the data."""
     stem = os.path.join(base, name.partition(".")[0])
-    is_pair = name.lower().endswith(".txt") and any(os.path.exists(stem + ending) for ending in IMAGE_ENDINGS)
+    is_pair = name.endswith(TXT) and any(os.path.exists(stem + ending) for ending in IMAGE_ENDINGS)
+    is_pair |= name.endswith(GT)
     return not (is_pair or name.lower().endswith(IMAGE_ENDINGS) or name.lower().startswith(_NOT_LABELS))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 from typing import NamedTuple
 
-from aocr.data.formats.json_files import IMAGE_KEYS, JSON, TEXT_KEYS, entries, load_json
+from aocr.data.formats.json_files import JSON, entries, load_json
 from aocr.data.formats.page_xml import PAGE_XML
 from aocr.data.formats.source import Source
+from aocr.data.formats.tables import PATHS, TEXTS
+from aocr.data.formats.text import to_utf8
 from aocr.data.regions import NOWHERE, Corners, bounds, box, pairs
 from aocr.errors import AnnotationError
 
@@ -42,7 +44,7 @@ def _table_region(row: dict[str, str]) -> Region:
         corners = corners or (box(*numbers(names)) if numbers(names) else ())
     if not corners:
         raise ValueError
-    image, label = (next((row[key] for key in keys if row.get(key)), None) for keys in (IMAGE_KEYS, TEXT_KEYS))
+    image, label = (next((row[key] for key in keys if row.get(key)), None) for keys in (PATHS, TEXTS))
     return Region(image or "", corners, label)
 
 
@@ -70,7 +72,7 @@ def _bare_region(cells: list[str], size: tuple[int, int] | None) -> Region:
 def _text_regions(source: Source, size: tuple[int, int] | None) -> list[Region]:
     """Read a table with a header, or the lines of YOLO or ICDAR."""
     try:
-        lines = source.data.decode("utf-8-sig").splitlines()
+        lines = to_utf8(source).decode().splitlines()
     except UnicodeDecodeError:
         raise AnnotationError(source.path, None, f"is not UTF-8. {_ADVICE}") from None
     first = next((line for line in lines if line.strip()), "")

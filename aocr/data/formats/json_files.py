@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aocr import files
 from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine
 from aocr.data.formats.images import locate
 from aocr.data.formats.source import Format, Source
+from aocr.data.formats.tables import PATHS, TEXTS
 from aocr.data.regions import NOWHERE, Corners, box, pairs, upright
 from aocr.errors import AnnotationError
 from aocr.text.charset import normalise
@@ -21,10 +22,8 @@ Entry = tuple[str, Corners, str | None]
 
 MAX_BYTES = 2**29
 """Maximum size of a JSON file."""
-IMAGE_KEYS = ("filename", "file_name", "image", "path", "image_path", "file", "img_path", "img")
-"""Keys of a record for its image."""
-TEXT_KEYS = ("text", "label", "transcription", "words", "plate_text", "ground_truth", "utf8_string", "caption")
-"""Keys of a record for its text."""
+_TEXTS = ("utf8_string", "text", "transcription", "translation", "words", "plate_text", "ground_truth", "caption")
+"""Keys of the text of a region; `label` is its class."""
 _START = re.compile(rb'(\xef\xbb\xbf)?\s*(\[\s*)?(\{\s*["}]|\])')
 
 
@@ -55,7 +54,7 @@ def load_json(source: Source) -> Any:
         return records
 
 
-def _first(record: dict, keys: tuple[str, ...]) -> Any:
+def _first(record: dict, keys: Iterable[str]) -> Any:
     return next((record[key] for key in keys if record.get(key) is not None), None)
 
 
@@ -125,7 +124,7 @@ def _coco(source: Source, data: dict) -> Iterator[Entry]:
     )
     paths = {str(image["id"]): locate(source.path, image["file_name"]) for image in images}
     for annotation in annotations:
-        text = _text(_first({**(annotation.get("attributes") or {}), **annotation}, (*TEXT_KEYS, "translation")))
+        text = _text(_first({**(annotation.get("attributes") or {}), **annotation}, _TEXTS))
         is_illegible = annotation.get("legibility") == "illegible" or text == "###"
         is_illegible |= text == "." and "points" in annotation  # TextOCR
         yield paths[str(annotation["image_id"])], _coco_corners(annotation), None if is_illegible else text
@@ -134,11 +133,11 @@ def _coco(source: Source, data: dict) -> Iterator[Entry]:
 def _records(source: Source, records: list[dict]) -> Iterator[Entry]:
     """Yield records of one image and one text."""
     for number, record in enumerate(records):
-        name = _first(record, IMAGE_KEYS)
+        name = _first(record, PATHS)
         if number == 0 and not isinstance(name, str):
             keys = ", ".join(map(repr, list(record)[:8]))
             raise AnnotationError(source.path, None, f"is JSON without images: its records have {keys}.")
-        yield locate(source.path, name) if isinstance(name, str) else "", (), _text(_first(record, TEXT_KEYS))
+        yield locate(source.path, name) if isinstance(name, str) else "", (), _text(_first(record, TEXTS))
 
 
 def entries(source: Source) -> Iterator[Entry]:
@@ -162,20 +161,21 @@ def entries(source: Source) -> Iterator[Entry]:
         raise AnnotationError(source.path, None, f"{reason} Label Studio, COCO-Text and doccano can be read.") from None
 
 
-def read(source: Source) -> Iterator[AnnotationLine]:
-    """Yield the regions or images of a JSON file.
+def read(source: Source) -> list[AnnotationLine]:
+    """Read the regions or images of a JSON file; without one text they have no label.
 
     Raises:
       AnnotationError: it is damaged, of another kind, or has no texts.
     """
-    number = num_texts = 0
+    lines = []
     for number, (path, corners, text) in enumerate(entries(source), 1):
-        num_texts += text is not None
-        label = normalise(text) if text and text.strip() else None if corners else text
-        yield AnnotationLine(path, label, number, region=corners)
-    if not num_texts:
-        found = f"{number} images or boxes" if number else "no images"
+        text = None if corners and not (text or "").strip() else text
+        label, reason = None if text is None else normalise(text), f"entry {number} has no text, or several."
+        lines.append(AnnotationLine(path, label, number, unusable=reason, region=corners))
+    if all(line.label is None for line in lines):
+        found = f"{len(lines)} images or boxes" if lines else "no images"
         raise AnnotationError(source.path, None, f"is JSON with {found} and no texts. Add the texts, or export them.")
+    return lines
 
 
 JSON = Format("JSON", _is_json, read)

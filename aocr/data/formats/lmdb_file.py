@@ -129,7 +129,7 @@ def _sample(database: Database, number: int) -> AnnotationLine:
         label = normalise(database.read(text).decode()) if text else None
     except UnicodeDecodeError:
         problem = f"label-{number:09d} is not UTF-8."
-    return AnnotationLine(name, label, number, problem, partial(database.read, image) if image else None)
+    return AnnotationLine(name, label, number, problem, image=partial(database.read, image) if image else None)
 
 
 LMDB = Format("LMDB of scene text", _is_lmdb, read)

@@ -152,7 +152,7 @@ def read(source: Source) -> Iterator[AnnotationLine]:
             raise AnnotationError(source.path, None, "names no image. Put the image beside it, under the same name.")
         for number, (corners, text) in enumerate(lines, number + 1):  # noqa: B020
             label = normalise(text.strip()) if text and text.strip() else None
-            yield AnnotationLine(path, label, number, region=corners or NOWHERE)
+            yield AnnotationLine(path, label, number, unusable=f"line {number} has no text.", region=corners or NOWHERE)
     if not number:
         raise AnnotationError(source.path, None, "has no text lines. Export it with lines.")
 
