@@ -126,8 +126,8 @@ def _contents(source: Source, folder: str) -> tuple[Format, list[Source]]:
     if pages:
         return PAGE_XML, pages
     if len(found) > 1:
-        names = ", ".join(os.path.relpath(inner.path, folder) for _, inner in found[:4])
-        reason = f"has {len(found)} annotation files ({names}). Unpack it, and name those to read."
+        first = ", ".join(os.path.relpath(inner.path, folder) for _, inner in found[:4])
+        reason = f"has {len(found)} annotation files ({first}). Unpack it, and name those to read."
         raise AnnotationError(source.path, None, reason)
     if found:
         return found[0][0], [found[0][1]]
