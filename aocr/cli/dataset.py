@@ -14,8 +14,8 @@ from aocr.text.charset import Charset
 log = logging.getLogger("aocr")
 
 HELP = "build TFRecords from images and labels, and check them"
-ABOUT = """Build TFRecords from an annotation file with 'path label' per line, a table, or a folder of another program. Every image is checked; unusable lines
-are left out and counted, and the first few are listed."""
+ABOUT = """Build TFRecords from an annotation file with 'path label' per line, or from tables and folders of other
+programs. Every image is checked; unusable lines are left out and counted, and the first few are listed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
