@@ -93,7 +93,10 @@ def items_in(
 def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
     """Find and read a line's image; raise FileNotFoundError if it does not exist or cannot be read."""
     if line.image is not None:
-        return line.image()
+        try:
+            return line.image()
+        except OSError as error:
+            raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None
     for path in candidate_paths(line.path, source, options.data_base_dir):
         try:
             data = files.read_limited(path, MAX_BYTES)
@@ -171,6 +174,14 @@ def _in_parallel(items: Iterable, work: Callable) -> Generator:
                 future.cancel()
 
 
+def _results(source: str, options: BuildOptions, texts: Sequence[str]) -> Generator:
+    """Examine all lines or records of a source; yield each number with its record or the reason to leave it out."""
+    items = items_in(source, options, texts)
+    if isinstance(items, Lines) and not options.empty_labels:
+        options = replace(options, empty_labels=items.share_of_empty() < MAX_EMPTY)
+    return _in_parallel(items, lambda item: (item[0], examine(item[0], item[1], source, options)))
+
+
 def build_records(
     source: str,
     output: str,
@@ -192,16 +203,9 @@ def build_records(
     """
     report = BuildReport(source)
     tally = Tally(report)
-    items = items_in(source, options, texts)
-    if isinstance(items, Lines) and not options.empty_labels:
-        options = replace(options, empty_labels=items.share_of_empty() < MAX_EMPTY)
-
-    def examine_item(item: tuple[int, AnnotationLine | Example]) -> tuple[int, Example | Drop]:
-        return item[0], examine(*item, source, options)
-
     with (
         RecordWriter(output, options.shards) as writer,
-        contextlib.closing(_in_parallel(items, examine_item)) as results,
+        contextlib.closing(_results(source, options, texts)) as results,
     ):
         for num_read, (number, result) in enumerate(results, 1):
             if isinstance(result, Example):
