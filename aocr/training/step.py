@@ -87,7 +87,7 @@ class TrainStep:
                 columns = num_columns(widths)
                 if self.model.config.bands > 1:  # padding between the bands is blank
                     columns = tf.fill(tf.shape(widths), tf.shape(ctc_logits)[1])
-                aligned = ctc_loss(ctc_logits, columns, targets, lengths, from_right)
+                aligned = ctc_loss(ctc_logits, columns, targets[:, :-1], lengths, from_right)
                 total += CTC_WEIGHT * aligned / symbols
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, self.model.trainable_variables)
