@@ -35,6 +35,8 @@ NETWORKS = {
     "gru": {"use_gru": True},
     "gru, layers": {"use_gru": True, "attn_num_layers": 3},
     "right to left": {"charset": Charset("אבגדהוזח")},
+    "several lines": {"height": 64, "bands": 3},
+    "several lines, right to left": {"height": 96, "bands": 5, "charset": Charset("אבגדהוזח")},
     "classic": {"arch": "classic", "attn_num_layers": 2},
     "classic gru, odd width": {
         "arch": "classic", "attn_num_layers": 3, "use_gru": True, "channels": 3, "max_width": 157
@@ -293,7 +295,7 @@ def test_onnx_runtime_sends_no_telemetry(numbers, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("settings", [
-    {}, {"channels": 3, "height": 48}, {"arch": "classic", "attn_num_layers": 2},
+    {}, {"channels": 3, "height": 48, "turn": "left"}, {"turn": "right"}, {"arch": "classic", "attn_num_layers": 2},
     {"arch": "classic", "attn_num_layers": 2, "channels": 3, "max_width": 157},
 ])  # fmt: skip
 def test_numpy_transform_equals_that_of_training(settings):

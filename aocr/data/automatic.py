@@ -26,7 +26,7 @@ COLOUR_SHARE = 0.2
 
 MIN_LINE_LENGTH, MIN_LINE_ASPECT = 3, 1.0
 """Minimum characters of a label and width / height of an image by which the number of lines is estimated; shorter or
-narrower ones may be upright text or margins."""
+narrower ones, unless they are the most, may be upright text or have wide margins."""
 USUAL_WIDTH, NARROW_SET = 0.5, 0.26
 """Width of a usual character in image heights in a single line, and median width below which a whole set has several
 lines: in real sets of one line it is 0.33 or more."""
@@ -40,7 +40,7 @@ LINE_FILL = 1.3
 """How much longer the longest of several lines is than their mean."""
 
 UPRIGHT_ASPECT = 1.2
-"""Median height / width of images above which their text seems to run upwards or downwards."""
+"""Median height / width of images above which their text may run upwards or downwards."""
 
 SMALLEST_BATCH = 8
 STEPS_PER_EPOCH = 24
@@ -75,12 +75,12 @@ def turned_sizes(sizes: np.ndarray, turn: str) -> np.ndarray:
     return sizes if turn == "none" else sizes[:, ::-1]
 
 
-def is_upright(labels: Sequence[str], sizes: np.ndarray) -> bool:
-    """Return whether most texts of more than two characters seem to run upwards or downwards.
+def is_upright(lengths: np.ndarray, sizes: np.ndarray) -> bool:
+    """Return whether most texts of more than two characters may run upwards or downwards, or in several lines.
 
-    Their images, of (N, 2) `sizes` (width, height), are higher than wide, and wide enough for one line if turned.
+    Their images are higher than wide, and long enough for one line if turned. `lengths` are (N,) characters of each
+    label, `sizes` (N, 2) original (width, height).
     """
-    lengths = np.array([len(label) for label in labels])
     is_text = lengths >= MIN_LINE_LENGTH
     if not is_text.any():
         return False
@@ -88,31 +88,31 @@ def is_upright(labels: Sequence[str], sizes: np.ndarray) -> bool:
     return bool(np.median(aspects) > UPRIGHT_ASPECT and np.median(aspects / lengths[is_text]) >= NARROW_SET)
 
 
-def lines_for(labels: Sequence[str], sizes: np.ndarray) -> tuple[int, int]:
+def lines_for(lengths: np.ndarray, sizes: np.ndarray) -> tuple[int, int]:
     """Estimate how many lines of text the images have, from the width of a character in image heights.
 
     In an image of n lines it is about n * n times smaller than in an image of one.
 
     Args:
-      labels: N texts.
+      lengths: (N,) characters of each label.
       sizes: (N, 2) original (width, height).
 
     Returns:
       The number of lines, 1 to 4, and the number of images that seem to have several; 0 if it is 1.
     """
-    lengths = np.array([len(label) for label in labels])
     aspects = sizes[:, 0] / np.maximum(sizes[:, 1], 1)
-    is_line = (lengths >= MIN_LINE_LENGTH) & (aspects >= MIN_LINE_ASPECT)
-    if not is_line.any():
+    is_text = lengths >= MIN_LINE_LENGTH
+    if not is_text.any():
         return 1, 0
+    is_line = is_text & (aspects >= min(MIN_LINE_ASPECT, float(np.median(aspects[is_text]))))
     widths = aspects / np.maximum(lengths, 1)
     usual = float(np.median(widths[is_line]))
     limit = np.clip(NARROW * usual, *NARROW_LIMITS)
     if usual < NARROW_SET:
         usual, limit = USUAL_WIDTH, NARROW_SET
-    if (is_line & (widths < limit)).sum() < max(MIN_SEVERAL_LINES, SEVERAL_LINES_SHARE * len(labels)):
+    if (is_line & (widths < limit)).sum() < max(MIN_SEVERAL_LINES, SEVERAL_LINES_SHARE * len(lengths)):
         return 1, 0
-    narrow = widths[(lengths >= MIN_LINE_LENGTH) & (widths < limit)]
+    narrow = widths[is_text & (widths < limit)]
     lines = np.sqrt(LINE_FILL * usual / np.percentile(narrow, 5))
     return int(np.clip(round(float(lines)), 2, max(LINE_HEIGHTS))), len(narrow)
 

@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 
 from aocr import files
-from aocr.config import IMAGE_HEIGHT, width_at
-from aocr.data.automatic import height_for, limits_for, widths_at
+from aocr.config import IMAGE_HEIGHT, LINE_HEIGHTS, width_at
+from aocr.data import automatic
 from aocr.data.records import Example
 from aocr.errors import DatasetError, escape_control
 from aocr.report.lines import pluralise
@@ -69,6 +69,10 @@ class BuildReport:
     """Images that equal an earlier one with the same label."""
     num_empty: int = 0
     """Records with an empty label."""
+    lines: tuple[int, int] = (1, 0)
+    """Estimated lines of text in the images, and number of images with several lines."""
+    is_upright: bool = False
+    """Whether most texts may run upwards or downwards."""
     narrow: list[int] = field(default_factory=list)
     """Numbers of the lines whose image has fewer than `MIN_PIXELS` of width a character at the network's input."""
 
@@ -95,6 +99,7 @@ class BuildReport:
             f"Image width: {_spread(self.widths, 'pixel')}; "
             f"scaled to height {IMAGE_HEIGHT}: {_spread(self.network_widths, 'pixel')}",
         ]
+        lines += self._layout()
         if self.num_repeats:
             repeats = pluralise(self.num_repeats, "image")
             lines.append(f"Repeated: {repeats}, the same as an earlier one, with the same label")
@@ -108,6 +113,16 @@ class BuildReport:
             if count > NUM_NAMED:
                 lines.append(f"  ... and {count - NUM_NAMED} more")
         return [escape_control(line) for line in lines]
+
+    def _layout(self) -> list[str]:
+        """Describe what training will do with upright text and texts of several lines."""
+        if self.is_upright:
+            return ["Most images are higher than wide. aocr train turns them if the text is upright (--turn, --lines)"]
+        lines, count = self.lines
+        if lines == 1:
+            return []
+        seen = automatic.LINES_MESSAGE % (count, self.num_images, lines)
+        return [f"Lines: {seen}. aocr train reads several (--lines 1: a single one)"]
 
     def warnings(self) -> list[str]:
         """Describe what is wrong with the data as a whole; equal images with different labels come last."""
@@ -176,16 +191,24 @@ class Tally:
         self._labels.append(self._distinct_labels.setdefault(example.label, example.label))
 
     def compare(self) -> None:
-        """Add narrow images, repeated images and conflicting labels to the report."""
+        """Add the layout of the text, narrow images, repeated images and conflicting labels to the report."""
         sizes, lengths = np.array(self._sizes, np.int64).reshape(-1, 2), np.array(list(map(len, self._labels)))
-        limits, height = limits_for(self._labels, sizes, ()), height_for(sizes)
-        widths = np.minimum(widths_at(height, sizes), limits["max_width"] * height // limits["max_height"])
-        self.report.narrow = [self._numbers[i] for i in np.flatnonzero(widths < MIN_PIXELS * lengths).tolist()]
+        report = self.report
+        report.is_upright = automatic.is_upright(lengths, sizes)
+        sizes = sizes[:, ::-1] if report.is_upright else sizes
+        report.lines = automatic.lines_for(lengths, sizes)
+        num_lines, _ = report.lines
+        height = LINE_HEIGHTS.get(num_lines, automatic.height_for(sizes))
+        limits = automatic.limits_for(self._labels, sizes, ())
+        widest = limits["max_width"] * (height if num_lines == 1 else IMAGE_HEIGHT) // limits["max_height"]
+        widths = np.minimum(automatic.widths_at(height, sizes), widest)
+        is_narrow = widths * num_lines < MIN_PIXELS * lengths
+        report.narrow = [self._numbers[i] for i in np.flatnonzero(is_narrow).tolist()]
         _, first, groups = np.unique(np.array(self._digests, np.uint64), return_index=True, return_inverse=True)
         earlier = first[groups]  # (N,) index of the first image with the same digest
         for i in np.flatnonzero(earlier != np.arange(len(earlier))).tolist():
             label, other = self._labels[earlier[i]], self._labels[i]
             if label == other:
-                self.report.num_repeats += 1
+                report.num_repeats += 1
             else:
-                self.report.conflicts.append((self._numbers[earlier[i]], label, self._numbers[i], other))
+                report.conflicts.append((self._numbers[earlier[i]], label, self._numbers[i], other))

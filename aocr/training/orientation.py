@@ -18,23 +18,20 @@ from aocr.training.monitor import log
 
 NUM_SAMPLES = 40
 """Number of images that are read both ways."""
-DEFAULT_TURN = "left"
-"""The turn of texts that run downwards, which are the most frequent ones."""
 MAX_CER = 0.7
-"""Character error rate above which the reader that comes with aocr cannot tell the direction."""
+"""Character error rate of the reader that comes with aocr above which turned images seem not to be upright text."""
 
 
 def turn_for(data: Dataset) -> str:
     """Return how the images of a dataset are turned: none, left or right; log it if they are."""
-    if not automatic.is_upright(data.summary.labels, data.summary.sizes):
+    if not automatic.is_upright(np.array([len(label) for label in data.summary.labels]), data.summary.sizes):
         return "none"
     errors = {turn: _error_rate(_sample(data), turn) for turn in ("left", "right")}
     turn = min(errors, key=errors.__getitem__)
     if errors[turn] > MAX_CER:
-        turn = DEFAULT_TURN
+        turn = "none"
         log.warning(
-            "Most images are higher than wide. They are turned to the left; if their text runs upwards, give "
-            "--turn right; if letters stand one above the other, --turn none --lines 4."
+            "Most images are higher than wide. If their text runs downwards, give --turn left; if upwards, right."
         )
     else:
         log.info("Most images are higher than wide: they are turned to the %s (--turn none: not at all)", turn)

@@ -76,7 +76,7 @@ class Plan:
         log.info(message, *limits, "--max-prediction, --max-width, --height")
         widths = automatic.widths_at(config.height, automatic.turned_sizes(sizes, config.turn))
         shrunk = int((widths > config.network_width).sum())
-        if shrunk:
+        if shrunk and config.bands == 1:
             log.warning("%d of %d images are wider and are scaled down to fit.", shrunk, len(sizes))
         log.info("Training on %s, %s", pluralise(int(self.in_training.sum()), "image"), self._describe_validation())
         self._warn_of_overlap()
@@ -164,6 +164,8 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
     settings.update(automatic.limits_for(labels, np.concatenate(sizes), request.typed))
     if arch.follows_data and "bands" not in settings:
         settings.update(_bands_of(datasets[0].summary.labels, sizes[0], settings))
+    if settings.get("bands", 1) > 1 and "max_width" not in request.typed and "max_height" not in request.typed:
+        settings["max_height"] = settings["height"]  # a single line, which is wider, gets about the height of a band
     if request.init_from not in (None, NOTHING):
         return _extended(settings, request)
     if arch.follows_data:
@@ -175,7 +177,7 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
 
 def _bands_of(labels: Sequence[str], sizes: np.ndarray, settings: dict[str, Any]) -> dict[str, int]:
     """Return the height and the bands of the network if the images seem to have several lines, else nothing."""
-    lines, count = automatic.lines_for(labels, sizes)
+    lines, count = automatic.lines_for(np.array([len(label) for label in labels]), sizes)
     height: int = settings.get("height", LINE_HEIGHTS.get(lines, 0))
     if lines == 1 or height not in LINE_HEIGHTS.values():
         return {}
