@@ -46,11 +46,14 @@ def test_settings_that_do_not_fit(settings, field):
     assert raised.value.field == field
 
 
-@pytest.mark.parametrize(
-    "flags", [("--lines", "2", "--height", "32"), ("--lines", "9"), ("--arch", "classic", "--turn", "left")]
-)
-def test_flags_that_do_not_fit(flags, numbers, tmp_path):
-    assert_clean_failure(run_aocr("train", numbers, "--model-dir", tmp_path / "m", *flags), "train")
+@pytest.mark.parametrize("flags, word, code", [
+    (("--lines", "2", "--height", "32"), "height", 1),
+    (("--lines", "9"), "", 2),
+    (("--arch", "classic", "--turn", "left"), "turn", 1),
+])  # fmt: skip
+def test_flags_that_do_not_fit(flags, word, code, numbers, tmp_path):
+    done = run_aocr("train", numbers, "--model-dir", tmp_path / "m", *flags)
+    assert done.returncode == code and "Traceback" not in done.stderr and word in done.stderr
 
 
 # one line or several
@@ -233,7 +236,7 @@ def prediction(bands=3, turn="none") -> Prediction:
 def test_heat_is_on_the_characters():
     heat = pixel_weights(prediction(), 128, 128)
     for (x0, y0, x1, y1), weights in zip(LETTERS, heat[:5], strict=True):
-        y, x = (float(places.mean()) for places in np.nonzero(weights > 0.99))
+        y, x = (float(places.mean()) for places in np.nonzero(weights > 0.9 * weights.max()))
         assert 2 * x0 <= x <= 2 * x1 and 2 * y0 - 8 <= y <= 2 * y1 + 8
     turned = pixel_weights(prediction(turn="left"), 128, 128)
     np.testing.assert_allclose(turned, np.rot90(heat, -1, axes=(1, 2)))
