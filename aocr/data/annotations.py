@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aocr.config import OWN_IMAGES
@@ -33,8 +34,8 @@ class AnnotationLine:
     """Line number, from 1."""
     not_utf8: str = ""
     """Error message if the line is not UTF-8, otherwise empty."""
-    image: bytes | None = None
-    """The encoded image, where the source holds it; None: it is read from `path`."""
+    image: Callable[[], bytes] | None = None
+    """Reads the encoded image, where the source holds it; None: it is read from `path`."""
     unusable: str = ""
     """Why the label is None, if the line's format says more than that there is no label column."""
     region: tuple[tuple[float, float], ...] = ()
@@ -42,8 +43,8 @@ class AnnotationLine:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a name ends like that of an image; quotes around it are ignored."""
-    return name.strip(" \"'").lower().endswith(IMAGE_ENDINGS)
+    """Whether a name ends like that of an image; quotes around it, and the numbers of a region, are ignored."""
+    return re.sub(r"#[-0-9.,]+$", "", name.strip(" \"'")).lower().endswith(IMAGE_ENDINGS)
 
 
 def split_line(line: str) -> tuple[str, str | None]:

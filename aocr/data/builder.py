@@ -20,6 +20,7 @@ from aocr.data.formats import Source, folders, format_of
 from aocr.data.images import MAX_BYTES, canonical_image
 from aocr.data.preprocess import decodable
 from aocr.data.records import Example, RecordWriter, is_tfrecord, matching_files, read_examples
+from aocr.data.regions import RegionError, cut_out, name_region, split_region
 from aocr.errors import AnnotationError, CharsetError, ImageError
 from aocr.text.charset import Charset, normalise
 
@@ -28,6 +29,7 @@ MAX_EMPTY = 0.1
 """Share of empty labels from which on they are left out, unless the user keeps them: they are yet to be labelled."""
 MISSING, BAD_IMAGE, ZERO_SIZE = "missing file", "not an image", "zero size"
 NO_LABEL, NOT_UTF8 = "no label column", "not UTF-8"
+REGION = "region outside the image"
 OUTSIDE, TOO_LONG = "label outside the charset", "label longer than --max-prediction"
 
 
@@ -92,7 +94,10 @@ def items_in(
 def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
     """Find and read a line's image; raise FileNotFoundError if it does not exist or cannot be read."""
     if line.image is not None:
-        return line.image
+        try:
+            return line.image()
+        except OSError as error:
+            raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None
     for path in candidate_paths(line.path, source, options.data_base_dir):
         try:
             data = files.read_limited(path, MAX_BYTES)
@@ -109,6 +114,12 @@ def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
     elif line.label and not is_image_name(line.path) and any(map(is_image_name, line.label.split())):
         advice = "If the path contains spaces, separate it from the label with a TAB."
     raise FileNotFoundError(f"there is no file {line.path!r}. {advice}")
+
+
+def with_region(line: AnnotationLine) -> AnnotationLine:
+    """Return a line with the region that its path may name."""
+    path, region = split_region(line.path)
+    return replace(line, path=path, region=region) if region and not line.region else line
 
 
 def examine(number: int, item: AnnotationLine | Example, source: str, options: BuildOptions) -> Example | Drop:
@@ -129,14 +140,20 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
         return drop(OUTSIDE, str(CharsetError(missing, label, "Add them to the charset, or drop the line.")))
     try:
         if isinstance(item, AnnotationLine):
-            data, name, comment = _load(item, source, options), item.path, item.path if options.save_filename else ""
+            item = with_region(item)
+            data, name = _load(item, source, options), name_region(item.path, item.region)
+            comment = name if options.save_filename else ""
         else:
             data, name, comment = item.image, f"record {number}", item.comment
     except FileNotFoundError as error:
         return drop(MISSING, str(error))
     try:
+        if isinstance(item, AnnotationLine) and item.region:
+            data = cut_out(data, item.region, item.path)
         image = canonical_image(data, name)
         return Example(decodable(image.data, name), label, comment, image.width, image.height)
+    except RegionError as error:
+        return drop(REGION, str(error))
     except ImageError as error:
         return drop(BAD_IMAGE if data else ZERO_SIZE, str(error))
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from aocr.data.formats import folders
+from aocr.data.formats.archive import ARCHIVE
+from aocr.data.formats.json_files import JSON
+from aocr.data.formats.lmdb_file import LMDB
+from aocr.data.formats.page_xml import PAGE_FOLDER, PAGE_XML
 from aocr.data.formats.source import HEAD_BYTES, Format, Source
 from aocr.data.formats.text import read_text
 from aocr.errors import AnnotationError
@@ -10,6 +14,11 @@ from aocr.errors import AnnotationError
 __all__ = ["FORMATS", "HEAD_BYTES", "Format", "Source", "format_of"]
 
 FORMATS: tuple[Format, ...] = (
+    LMDB,
+    ARCHIVE,
+    PAGE_XML,
+    PAGE_FOLDER,
+    JSON,
     Format("a text file beside each image", folders.has_pairs, folders.read_pairs),
     Format("one folder for each text", folders.has_classes, folders.read_classes),
     Format("", lambda source: not source.is_folder, read_text),
