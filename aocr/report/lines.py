@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from aocr.errors import HIDDEN, AocrError, escape_control
 from aocr.results import EvalReport, Prediction, Sample
@@ -47,21 +50,48 @@ def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0
     return "\t".join(fields)
 
 
+def csv_line(fields: Sequence[object]) -> str:
+    """Format fields as one record of RFC 4180: quoted where needed, with escaped control characters."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([escape_control(str(field)) for field in fields])
+    return line.getvalue()
+
+
+def csv_header(num_alternatives: int = 0) -> str:
+    """Format the names of the columns of `prediction_csv`."""
+    others = [name for i in range(1, num_alternatives + 1) for name in (f"text_{i}", f"confidence_{i}")]
+    return csv_line(["path", "text", "confidence", "sure", *others])
+
+
+def prediction_csv(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
+    """Format path, text, confidence, whether it reaches `min_confidence`, and the alternatives."""
+    sure = str(prediction.confidence >= min_confidence).lower()
+    others = [value for other in prediction.alternatives for value in (other.text, f"{other.confidence:.4f}")]
+    return csv_line([path, prediction.text, f"{prediction.confidence:.4f}", sure, *others])
+
+
 def prediction_json(
-    path: str, prediction: Prediction, attention: bool = False, min_confidence: float | None = None
+    path: str,
+    prediction: Prediction,
+    attention: bool = False,
+    min_confidence: float | None = None,
+    region: Sequence[Sequence[float]] = (),
 ) -> str:
     """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives.
 
+    `region` adds the corners of the part of the image that was read; edges of characters count from its left edge.
     `attention` adds the weights, a list of columns for each step, and the width of a column in pixels.
     `min_confidence` adds the field `sure`: whether the confidence reaches it.
     """
-    value = {
+    value: dict[str, Any] = {
         "path": path,
         "text": prediction.text,
         "confidence": round(prediction.confidence, 6),
         "characters": [{**asdict(c), "confidence": round(c.confidence, 6)} for c in prediction.characters],
         "alternatives": [asdict(a) for a in prediction.alternatives],
     }
+    if region:
+        value["region"] = region
     if min_confidence is not None:
         value["sure"] = prediction.confidence >= min_confidence
     if attention:
