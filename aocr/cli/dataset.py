@@ -25,9 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # fmt: off
     add("output", nargs="?", default="dataset.tfrecords", metavar="OUTPUT",
         help="TFRecord file (default: %(default)s)")
-    options.add_data_base_dir(parser)
+    options.add_source(parser)
     options.add_log_path(parser)
-    add("--label-from-filename", action="store_true", help="ANNOTATIONS is a folder of images named after their text")
     add("--charset", metavar="FILE|NAME", help="leave out labels with other symbols")
     add("--max-prediction", type=options.positive, metavar="N", help="leave out longer labels")
     add("--report", metavar="FILE", help="write every left-out line with its reason to this file")

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--like", nargs="+", metavar="DATASET",
         help="imitate these labelled images, with other texts of the same form (an annotation file, records, or a "
         "folder of images named after their text)")
-    options.add_data_base_dir(group)
+    options.add_source(group)
     options.add_model_dir(group, or_words=True)
     # fmt: on
 
@@ -110,7 +110,7 @@ def _imitating_job(args: argparse.Namespace, workers: int):
     from aocr.synth.like.painter import LikePainter
     from aocr.synth.pipeline import make_like_job
 
-    with open_dataset(args.like, args.data_base_dir, options.written(args)) as dataset:
+    with open_dataset(args.like, options.source_options(args), options.written(args)) as dataset:
         labels = dataset.summary.labels
         if not any(labels):
             raise DatasetError(dataset.name, "every label is empty. Check the annotation file's second column.")

@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_data(group: options.Container) -> None:
     add = group.add_argument
     # fmt: off
-    options.add_data_base_dir(group)
+    options.add_source(group)
     add("--validation", nargs="+", default=[], metavar="DATASET",
         help="images that progress is measured on. Default: 5 %% of yours are set aside; 20 %% of fewer than 200 "
         "(these are trained on in the last phase); none of fewer than 25")

@@ -91,26 +91,6 @@ def images_in(folder: str) -> list[str]:
     return sorted(images)
 
 
-def labels_from_filenames(folder: str) -> Iterator[AnnotationLine]:
-    """List the images in a folder and its subfolders, sorted, each labelled with its file name without extension.
-
-    A counter at the end of a name (`word_2.png`) is part of the label.
-
-    Raises:
-      AnnotationError: there are no images.
-    """
-    paths = images_in(folder)
-    if not paths:
-        raise AnnotationError(folder, None, f"contains no images ({', '.join(IMAGE_ENDINGS)}).")
-    for number, path in enumerate(paths, 1):
-        try:
-            path.encode()
-        except UnicodeEncodeError:  # a name with other bytes is decoded to lone surrogates
-            yield AnnotationLine(path, None, number, f"the name {path!r} is not UTF-8. Rename the file.")
-        else:
-            yield AnnotationLine(path, normalise(os.path.splitext(os.path.basename(path))[0]), number)
-
-
 def candidate_paths(path: str, annotations: str, data_base_dir: str | None) -> list[str]:
     """List the possible paths of an image: as written, in `data_base_dir`, beside the annotation file."""
     if os.path.isabs(path) or is_remote(path):

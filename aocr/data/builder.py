@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 
 from aocr import files
-from aocr.config import MAX_LENGTH
-from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations
+from aocr.config import MAX_LENGTH, SourceOptions
+from aocr.data.annotations import AnnotationLine, candidate_paths
 from aocr.data.build_report import BuildReport, Drop, Tally
+from aocr.data.formats import Source, format_of
+from aocr.data.formats.folders import read_filenames
 from aocr.data.images import MAX_BYTES, canonical_image
 from aocr.data.preprocess import decodable
 from aocr.data.records import Example, RecordWriter, is_tfrecord, matching_files, read_examples
@@ -27,21 +29,17 @@ OUTSIDE, TOO_LONG = "label outside the charset", "label longer than --max-predic
 
 
 @dataclass(frozen=True)
-class BuildOptions:
+class BuildOptions(SourceOptions):
     """How records are built."""
 
     charset: Charset | None = None
     """Leave out labels with symbols outside it."""
     max_prediction: int | None = None
     """Leave out labels of more characters."""
-    data_base_dir: str | None = None
-    """Folder to which image paths may be relative."""
     force_uppercase: bool = False
     """Convert labels to capitals, as aocr 0.7.6 did."""
     save_filename: bool = False
     """Store the image's path as the record's comment."""
-    label_from_filename: bool = False
-    """Read a folder of images that are named after their labels."""
     strict: bool = False
     """Raise at the first line that cannot be used."""
     shards: int = 1
@@ -50,28 +48,39 @@ class BuildOptions:
     """Real paths of other output files, which no line may name."""
 
 
-def items_in(source: str, options: BuildOptions) -> Iterable[tuple[int, AnnotationLine | Example]]:
+@dataclass(frozen=True)
+class Lines:
+    """The numbered lines of a source; each iteration reads them anew."""
+
+    source: Source
+    read: Callable[[Source], Iterable[AnnotationLine]]
+
+    def __iter__(self) -> Iterator[tuple[int, AnnotationLine]]:
+        return ((line.lineno, line) for line in self.read(self.source))
+
+
+def items_in(source: str, options: SourceOptions) -> Iterable[tuple[int, AnnotationLine | Example]]:
     """Return the lines or records of a source of any type, with their numbers."""
     try:
-        if files.is_folder(source):
-            if not options.label_from_filename:
-                advice = "Add --label-from-filename, or give an annotation file."
-                raise AnnotationError(source, None, f"is a folder. {advice}")
-            return ((line.lineno, line) for line in labels_from_filenames(source))
         paths = [source] if files.exists(source) else matching_files(source)
         if not paths:
             raise AnnotationError(source, None, "there is no such file. Check the path.")
+        lines = Source(source, options)
         if options.label_from_filename:
-            raise AnnotationError(source, None, "is a file. --label-from-filename needs a folder of images.")
-        if paths != [source] or is_tfrecord(source):
+            if not lines.is_folder:
+                raise AnnotationError(source, None, "is a file. --label-from-filename needs a folder of images.")
+            return Lines(lines, read_filenames)
+        if paths != [source] or (not lines.is_folder and is_tfrecord(source)):
             return enumerate(chain.from_iterable(map(read_examples, paths)), 1)
-        return ((line.lineno, line) for line in parse_annotations(files.read(source), source))
+        return Lines(lines, format_of(lines).read)
     except OSError as error:
         raise AnnotationError(source, None, f"cannot be read ({files.one_line(error)}).") from None
 
 
 def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
     """Find and read a line's image; raise FileNotFoundError if it does not exist or cannot be read."""
+    if line.image is not None:
+        return line.image
     for path in candidate_paths(line.path, source, options.data_base_dir):
         try:
             data = files.read_limited(path, MAX_BYTES)
