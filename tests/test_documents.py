@@ -22,7 +22,7 @@ TEXT = 'a"<b>  c\x01'
 CHARACTERS = tuple(Character(char, 0.9, 10.0 * i, 10.0 * i + 8) for i, char in enumerate(TEXT))
 READING = Prediction(TEXT, 0.8, CHARACTERS, image_width=90)
 BOX = ((10, 20), (100, 20), (100, 40), (10, 40))
-SLANTED = ((-3, 2), (50, 8), (48, 30.5), (-1, 25))
+SLANTED = ((-3, 2), (50, 8), (48, 30.5), (-1, 25), (-2, 20))
 PAGE = Page('p"<&>\udcff.png', 200, 100, [Line(READING), Line(Prediction("", 0.7), SLANTED), Line(READING, BOX)])
 EMPTY = Page("empty.png", 20, 10)
 
@@ -72,7 +72,7 @@ def test_alto_has_words_and_glyphs_at_their_places():
     assert words == [[10, 20, 48, 20], [80, 20, 18, 20]]  # one pixel of the part is one of the page
     glyph = last.find(".//Glyph")
     assert (glyph.get("CONTENT"), glyph.get("GC"), glyph.get("WIDTH")) == ("a", "0.9000", "8")
-    assert empty.find(".//Polygon").get("POINTS") == "0,2 50,8 48,30 0,25"
+    assert empty.find(".//Polygon").get("POINTS") == "0,2 50,8 48,30 0,25 0,20"
     assert last.find("String").get("WC") == f"{0.9**5:.4f}"
 
 

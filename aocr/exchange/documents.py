@@ -13,11 +13,9 @@ from itertools import groupby
 from math import prod
 
 from aocr import __version__, files
+from aocr.data.regions import Corners, bounds, box
 from aocr.errors import ConfigError
 from aocr.results import Character, Prediction
-
-Corners = Sequence[tuple[float, float]]
-"""Corners (x, y) in pixels, clockwise from the top left of the text."""
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -29,7 +27,7 @@ class Line:
     prediction: Prediction
     """What was read."""
     region: Corners = ()
-    """Its corners on the page; (): the whole page. A region without four corners counts as its bounding box."""
+    """Its corners on the page; (): the whole page. Characters of a polygon are placed in its bounding box."""
 
 
 @dataclass
@@ -45,16 +43,15 @@ class Page:
     lines: list[Line] = field(default_factory=list)
     """Its texts, in the order in which they were read."""
 
-    def corners(self, line: Line) -> Corners:
-        """Return the four corners of a line."""
-        x0, y0, x1, y1 = bounds(line.region) if line.region else (0, 0, self.width, self.height)
-        return line.region if len(line.region) == 4 else ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+    def outline(self, line: Line) -> Corners:
+        """Return the corners of a line."""
+        return line.region or box(0, 0, self.width, self.height)
 
 
-def bounds(corners: Corners) -> tuple[float, float, float, float]:
+def _edges(corners: Corners) -> tuple[float, float, float, float]:
     """Return the left, upper, right and lower edge of a polygon."""
-    xs, ys = zip(*corners, strict=True)
-    return min(xs), min(ys), max(xs), max(ys)
+    (x0, y0), _, (x1, y1), _ = bounds(corners)
+    return x0, y0, x1, y1
 
 
 def _part(corners: Corners, characters: Sequence[Character], width: int) -> Corners:
@@ -65,7 +62,7 @@ def _part(corners: Corners, characters: Sequence[Character], width: int) -> Corn
     def along(start: tuple[float, float], end: tuple[float, float], share: float) -> tuple[float, float]:
         return tuple(round(a + (b - a) * share, 1) for a, b in zip(start, end, strict=True))  # type: ignore[return-value]
 
-    (top, bottom), (top_end, bottom_end) = (corners[0], corners[3]), (corners[1], corners[2])
+    top, top_end, bottom_end, bottom = corners if len(corners) == 4 else bounds(corners)
     return (
         along(top, top_end, left), along(top, top_end, right),
         along(bottom, bottom_end, right), along(bottom, bottom_end, left),
@@ -85,7 +82,7 @@ def _confidence(characters: Sequence[Character]) -> float:
     return min(1.0, prod(character.confidence for character in characters))
 
 
-def _add(parent: ET.Element, tag: str, text: str = "", **attributes: object) -> ET.Element:
+def _add(parent: ET.Element, tag: str, text: str = "", /, **attributes: object) -> ET.Element:
     """Append an element; characters that XML does not allow become U+FFFD."""
     values = {name.rstrip("_"): _NOT_XML.sub("\ufffd", str(value)) for name, value in attributes.items()}
     child = ET.SubElement(parent, tag, values)
@@ -98,7 +95,7 @@ def _points(corners: Corners) -> str:
 
 
 def _alto_box(corners: Corners) -> dict[str, str]:
-    x0, y0, x1, y1 = bounds(corners)
+    x0, y0, x1, y1 = _edges(corners)
     return {"HPOS": f"{x0:.10g}", "VPOS": f"{y0:.10g}", "WIDTH": f"{x1 - x0:.6g}", "HEIGHT": f"{y1 - y0:.6g}"}
 
 
@@ -115,7 +112,7 @@ def alto(page: Page) -> ET.Element:
     paper = _add(_add(root, "Layout"), "Page", ID="page", PHYSICAL_IMG_NR=1, **size)
     space = _add(paper, "PrintSpace", HPOS=0, VPOS=0, **size)
     for number, line in enumerate(page.lines, 1):
-        prediction, corners = line.prediction, page.corners(line)
+        prediction, corners = line.prediction, page.outline(line)
         box = _alto_box(corners)
         row = _add(_add(space, "TextBlock", ID=f"block_{number}", **box), "TextLine", ID=f"line_{number}", **box)
         _add(_add(row, "Shape"), "Polygon", POINTS=_points(corners))
@@ -153,7 +150,7 @@ def page_xml(page: Page) -> ET.Element:
         return child
 
     for number, line in enumerate(page.lines, 1):
-        prediction, corners = line.prediction, page.corners(line)
+        prediction, corners = line.prediction, page.outline(line)
         row = add_box(add_box(paper, "TextRegion", f"region_{number}", corners), "TextLine", f"line_{number}", corners)
         for i, word in enumerate(_words(prediction), 1):
             id = f"line_{number}_word_{i}"
@@ -175,24 +172,24 @@ def hocr(page: Page) -> ET.Element:
     _add(head, "meta", name="ocr-system", content=f"aocr {__version__}")
     _add(head, "meta", name="ocr-capabilities", content="ocr_page ocr_line ocrx_word ocrx_cinfo")
 
-    def box(corners: Corners) -> str:
-        return " ".join(f"{max(0, round(value))}" for value in bounds(corners))
+    def edges(corners: Corners) -> str:
+        return " ".join(f"{max(0, round(value))}" for value in _edges(corners))
 
     image = page.path.replace('"', "%22")
     title = f'image "{image}"; bbox 0 0 {page.width} {page.height}; ppageno 0'
     paper = _add(_add(root, "body"), "div", class_="ocr_page", id="page_1", title=title)
     for number, line in enumerate(page.lines, 1):
-        prediction, corners = line.prediction, page.corners(line)
+        prediction, corners = line.prediction, page.outline(line)
         poly = _points(corners).replace(",", " ")
-        title = f"bbox {box(corners)}; poly {poly}; x_wconf {100 * min(1.0, prediction.confidence):.0f}"
+        title = f"bbox {edges(corners)}; poly {poly}; x_wconf {100 * min(1.0, prediction.confidence):.0f}"
         row = _add(paper, "span", class_="ocr_line", id=f"line_1_{number}", title=title)
         row.tail = "\n"
         for i, word in enumerate(_words(prediction), 1):
-            title = f"bbox {box(_part(corners, word, prediction.image_width))}; x_wconf {100 * _confidence(word):.0f}"
+            title = f"bbox {edges(_part(corners, word, prediction.image_width))}; x_wconf {100 * _confidence(word):.0f}"
             element = _add(row, "span", class_="ocrx_word", id=f"word_1_{number}_{i}", title=title)
             element.tail = " "
             for character in word:
-                place = box(_part(corners, [character], prediction.image_width))
+                place = edges(_part(corners, [character], prediction.image_width))
                 title = f"x_bboxes {place}; x_conf {100 * _confidence([character]):.2f}"
                 _add(element, "span", character.char, class_="ocrx_cinfo", title=title)
     return root

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from aocr.data.images import CanonicalImage, canonical_image, read_file
+from aocr.data.regions import Corners, cut_out, name_region
 from aocr.errors import ImageError
 from aocr.reading.predictor import Predictor
 from aocr.results import Prediction
 
-Corners = tuple[tuple[float, float], ...]
-"""Corners (x, y) in pixels, clockwise from the top left of the text; (): the whole image."""
 Boxes = Callable[[str, int, int], Iterable[Corners]]
 """Returns the parts of the image at a path, whose width and height in pixels are given."""
 
@@ -23,7 +22,7 @@ class Part(NamedTuple):
     path: str
     """Path of the image."""
     region: Corners = ()
-    """Its corners."""
+    """Its corners; (): the whole image."""
     width: int = 0
     """Width of the whole image in pixels; 0: unknown."""
     height: int = 0
@@ -32,16 +31,7 @@ class Part(NamedTuple):
     @property
     def name(self) -> str:
         """The path, with the region behind it as in annotation files."""
-        return f"{self.path}#{','.join(f'{v:g}' for v in _numbers(self.region))}" if self.region else self.path
-
-
-def _numbers(region: Corners) -> list[float]:
-    """Return x, y, width and height of an upright region; of another, x and y of each corner."""
-    (x0, y0), *_ = region
-    x1, y1 = max(region)
-    if set(region) == {(x0, y0), (x1, y0), (x1, y1), (x0, y1)}:
-        return [x0, y0, x1 - x0, y1 - y0]
-    return [value for corner in region for value in corner]
+        return name_region(self.path, self.region)
 
 
 def _whole(path: str, width: int, height: int) -> list[Corners]:
@@ -77,8 +67,6 @@ def read_parts(
 
 
 def _cut(page: CanonicalImage, region: Corners, path: str) -> bytes | ImageError:
-    from aocr.data.formats.regions import cut_out
-
     try:
         return cut_out(page.data, region, path)
     except ImageError as error:
