@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -12,7 +13,7 @@ from aocr import files
 from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine
 from aocr.data.formats.images import locate
 from aocr.data.formats.source import Format, Source
-from aocr.data.regions import NOWHERE, Corners, bounds, box, pairs, upright
+from aocr.data.regions import NOWHERE, Corners, box, pairs, upright
 from aocr.errors import AnnotationError
 from aocr.text.charset import normalise
 
@@ -22,6 +23,11 @@ MAX_BYTES = 2**26
 
 def _is_xml(source: Source) -> bool:
     return source.head.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe\t\r\n ").startswith(b"<")
+
+
+def is_page(source: Source) -> bool:
+    """Whether an XML file is PAGE or ALTO."""
+    return bool(re.search(rb"<(\w+:)?(PcGts|alto)\b", source.head.replace(b"\0", b"")))
 
 
 def parse_xml(data: bytes, name: str) -> Element:
@@ -146,9 +152,23 @@ def read(source: Source) -> Iterator[AnnotationLine]:
             raise AnnotationError(source.path, None, "names no image. Put the image beside it, under the same name.")
         for number, (corners, text) in enumerate(lines, number + 1):  # noqa: B020
             label = normalise(text.strip()) if text and text.strip() else None
-            yield AnnotationLine(path, label, number, region=corners or NOWHERE)
+            yield AnnotationLine(path, label, number, unusable=f"line {number} has no text.", region=corners or NOWHERE)
     if not number:
         raise AnnotationError(source.path, None, "has no text lines. Export it with lines.")
 
 
+def _in_folder(source: Source) -> list[Source]:
+    """List the XML files in a folder, sorted."""
+    names = files.names_in(source.path) if source.is_folder else []
+    paths = (os.path.join(source.path, name) for name in names if name.lower().endswith(".xml"))
+    return [page for path in paths if not (page := Source(path, source.options)).is_folder and is_page(page)]
+
+
+def _read_folder(source: Source) -> Iterator[AnnotationLine]:
+    """Yield the text lines of all pages in a folder, numbered on."""
+    lines = (line for page in _in_folder(source) for line in read(page))
+    return (replace(line, lineno=number) for number, line in enumerate(lines, 1))
+
+
 PAGE_XML = Format("PAGE XML or ALTO", _is_xml, read)
+PAGE_FOLDER = Format("a folder of PAGE XML or ALTO", lambda source: bool(_in_folder(source)), _read_folder)
