@@ -24,7 +24,11 @@ def samples_of(texts, labels):
 def test_table_and_test_of_two_models():
     results = {"good": samples_of("abcdefgh", "abcdefgh"), "bad": samples_of("abxxxxxx", "abcdefgh")}
     comparison, *others = compare(results)
-    assert not others and (comparison.only_first, comparison.only_second, comparison.p_value) == (6, 0, pytest.approx(1 / 32))
+    assert not others and (comparison.only_first, comparison.only_second, comparison.p_value) == (
+        6,
+        0,
+        pytest.approx(1 / 32),
+    )
     text = comparison_text({name: score(samples) for name, samples in results.items()}, [comparison])
     lines = text.splitlines()
     assert lines[0].split() == ["good", "bad"]
