@@ -165,7 +165,7 @@ def test_flags_that_contradict_each_other(trained, images, flags, words):
 def test_documents_replace_no_other_file_and_keep_their_names_apart(trained, images, tmp_path):
     (tmp_path / "0.xml").write_text("mine")
     flags = ("--model-dir", trained, "--format", "alto", "--output-dir", tmp_path)
-    assert_clean_failure(run_aocr("predict", images[0], *flags), "0.xml", "not a document in XML")
+    assert_clean_failure(run_aocr("predict", images[0], *flags), "0.xml", "was not written by aocr")
     assert (tmp_path / "0.xml").read_text() == "mine"
     other = tmp_path / "0.png"
     Image.open(images[0]).save(other)

@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model_dir(parser, or_words=True, or_export=True)
     options.add_log_path(parser)
     options.add_gpu(parser)
+    add("--boxes", metavar="FILE",
+        help="read these parts of the images: YOLO, CSV, COCO, PAGE XML or ALTO; or a folder with a file per image")
     add("--format", choices=("tsv", "json", "csv", *DOCUMENTS),
         help="print a line per image (tsv, json, csv), or a document (default: tsv)")
     add("--json", action="store_true", help="--format json: an object per line, with the box of each character")
@@ -111,8 +113,12 @@ def _check(args: argparse.Namespace) -> None:
 
 def _results(args: argparse.Namespace, predictor: Any) -> Iterator[tuple[Any, Prediction | ImageError]]:
     """Yield a Part and its reading for each image that the command line names."""
-    from aocr.reading.pages import Part, read_parts
+    from aocr.reading.pages import Boxes, Part, read_parts
 
+    if args.boxes:
+        paths = paths_of(args.images)
+        yield from read_parts(predictor, paths, Boxes(args.boxes, only=len(paths) == 1))
+        return
     for paths in _chunks(args.images):
         if args.format in DOCUMENTS:
             yield from read_parts(predictor, paths)
@@ -179,8 +185,8 @@ def run(args: argparse.Namespace) -> int:
                 log.warning("%s looks like a whole page or scene. Crop it to a word or a line.", part.path)
                 min_confidence = ALWAYS_UNSURE
             emit(part, result, min_confidence)
-    if not total:
+    if not total and not args.boxes:
         print("aocr: no images to read. Name images or folders, or pipe in their paths.", file=sys.stderr)
     if failed:
         print(f"aocr: {failed} of {total} images could not be read.", file=sys.stderr)
-    return 1 if failed or not total else 0
+    return 1 if failed or not (total or args.boxes) else 0

@@ -14,7 +14,7 @@ from math import prod
 
 from aocr import __version__, files
 from aocr.data.regions import Corners, bounds, box
-from aocr.errors import ConfigError
+from aocr.errors import AocrError, ConfigError
 from aocr.results import Character, Prediction
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -252,5 +252,6 @@ class DocumentWriter:
             return
         with files.writing(target):
             files.make_folder(self.folder)
-            files.check_same(target, b"<?xml", "document in XML")
+            if files.exists(target) and not re.search(rb"[>\"]aocr[ <]", files.read(target, 1 << 16)):
+                raise AocrError(f"{target}: already exists and was not written by aocr. Choose another --output-dir.")
             files.write(target, data)

@@ -94,7 +94,7 @@ def prediction_json(
         "alternatives": [asdict(a) for a in prediction.alternatives],
     }
     if region:
-        value["region"] = region
+        value["region"] = [[round(number, 2) for number in corner] for corner in region]
     if min_confidence is not None:
         value["sure"] = prediction.confidence >= min_confidence
     if attention:
