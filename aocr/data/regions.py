@@ -72,7 +72,7 @@ def upright(corners: Corners) -> Corners:
 
     For formats in which a polygon may begin at any corner and run either way.
     """
-    if len(corners) != 4:
+    if len(corners) != 4 or not np.isfinite(corners).all():
         return corners
     points = _clockwise(np.array(corners, float))
     first = int(np.argmax((np.roll(points, -1, 0) - points) @ (1, 1e-6)))  # the edge that runs furthest to the right

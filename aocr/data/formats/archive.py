@@ -38,7 +38,7 @@ def _is_archive(source: Source) -> bool:
 
 def _members(path: str) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield name and contents of each file; folders, links and devices are left out."""
-    if zipfile.is_zipfile(path):
+    if files.read(path, 2) == b"PK":
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 if not info.is_dir():
@@ -114,6 +114,8 @@ def _contents(source: Source, folder: str) -> tuple[Format, list[Source]]:
     """Find the labels in an unpacked archive: its pages, its one annotation file, or its images as a folder."""
     from aocr.data.formats import FORMATS, format_of
 
+    if os.path.exists(os.path.join(folder, "xl", "workbook.xml")):
+        raise AnnotationError(source.path, None, "is an Excel workbook. Save its table as CSV (UTF-8).")
     found: list[tuple[Format, Source]] = []
     for base, folders, names in os.walk(folder):
         folders.sort()
@@ -126,8 +128,8 @@ def _contents(source: Source, folder: str) -> tuple[Format, list[Source]]:
     if pages:
         return PAGE_XML, pages
     if len(found) > 1:
-        names = ", ".join(os.path.relpath(inner.path, folder) for _, inner in found[:4])
-        reason = f"has {len(found)} annotation files ({names}). Unpack it, and name those to read."
+        first = ", ".join(os.path.relpath(inner.path, folder) for _, inner in found[:4])
+        reason = f"has {len(found)} annotation files ({first}). Unpack it, and name those to read."
         raise AnnotationError(source.path, None, reason)
     if found:
         return found[0][0], [found[0][1]]

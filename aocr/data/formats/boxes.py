@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from typing import NamedTuple
 
-from aocr.data.formats.json_files import JSON, entries, load_json
+from aocr.data.formats.json_files import JSON, entries
 from aocr.data.formats.page_xml import PAGE_XML
 from aocr.data.formats.source import Source
 from aocr.data.formats.tables import PATHS, TEXTS
@@ -111,14 +111,7 @@ def regions_of(path: str, size: tuple[int, int] | None = None) -> list[Region]:
     if PAGE_XML.matches(source):
         regions = [Region(line.path, line.region, line.label) for line in PAGE_XML.read(source)]
     elif JSON.matches(source):
-        data = load_json(source)
-        if isinstance(data, list) and data and isinstance(data[0], dict) and {"image_id", "bbox"} <= data[0].keys():
-            try:
-                regions = [Region(str(found["image_id"]), box(*found["bbox"]), None) for found in data]
-            except (TypeError, KeyError):
-                raise AnnotationError(path, None, f"has a result without a box. {_ADVICE}") from None
-        else:
-            regions = [Region(*entry) for entry in entries(source) if entry[1]]
+        regions = [Region(*entry) for entry in entries(source) if entry[1]]
     else:
         regions = _text_regions(source, size)
     regions = [region for region in regions if region.corners != NOWHERE]

@@ -59,10 +59,10 @@ def _first(record: dict, keys: Iterable[str]) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """Return a text that is written as such or as a list of one."""
+    """Return a text that is written as such or as a list of one; None for half a surrogate pair, which is no text."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and not re.search("[\ud800-\udfff]", value) else None
 
 
 def _label_studio_corners(result: dict) -> Corners:
@@ -72,11 +72,11 @@ def _label_studio_corners(result: dict) -> Corners:
         return NOWHERE
     width, height = float(result.get("original_width", 0)) / 100, float(result.get("original_height", 0)) / 100
     if "points" in value:
-        return upright(tuple((x * width, y * height) for x, y in value["points"]))
+        return upright(tuple((float(x) * width, float(y) * height) for x, y in value["points"]))
     if not {"x", "y", "width", "height"} <= value.keys():
         return NOWHERE  # an ellipse, a brush
-    x, y, angle = value["x"] * width, value["y"] * height, math.radians(value.get("rotation") or 0)
-    across, down = value["width"] * width, value["height"] * height
+    x, y, angle = float(value["x"]) * width, float(value["y"]) * height, math.radians(value.get("rotation") or 0)
+    across, down = float(value["width"]) * width, float(value["height"]) * height
     right = (across * math.cos(angle), across * math.sin(angle))
     below = (-down * math.sin(angle), down * math.cos(angle))
     corners = ((0, 0), right, (right[0] + below[0], right[1] + below[1]), below)
@@ -107,13 +107,13 @@ def _label_studio(source: Source, tasks: list[dict]) -> Iterator[Entry]:
 
 def _coco_corners(annotation: dict) -> Corners:
     if points := annotation.get("points"):  # of TextOCR, from the top left of the text
-        return pairs(points)
+        return pairs([*map(float, points)])
     polygon = _first(annotation, ("polygon", "mask", "segmentation"))
     if isinstance(polygon, list) and polygon and isinstance(polygon[0], list):
         polygon = polygon[0]
     if isinstance(polygon, list) and len(polygon) >= 6:
-        return upright(pairs(polygon))
-    return box(*annotation["bbox"])
+        return upright(pairs([*map(float, polygon)]))
+    return box(*map(float, annotation["bbox"]))
 
 
 def _coco(source: Source, data: dict) -> Iterator[Entry]:
@@ -140,6 +140,12 @@ def _records(source: Source, records: list[dict]) -> Iterator[Entry]:
         yield locate(source.path, name) if isinstance(name, str) else "", (), _text(_first(record, TEXTS))
 
 
+def _results(results: list[dict]) -> Iterator[Entry]:
+    """Yield the results of a detector in COCO's form, which name their images by id."""
+    for result in results:
+        yield str(result["image_id"]), box(*map(float, result["bbox"])), None
+
+
 def entries(source: Source) -> Iterator[Entry]:
     """Yield the regions or images of a JSON file of any of these kinds.
 
@@ -154,9 +160,11 @@ def entries(source: Source) -> Iterator[Entry]:
         records = data if isinstance(data, list) else [data]
         if any({"annotations", "completions"} & record.keys() and "data" in record for record in records):
             yield from _label_studio(source, records)
+        elif records and {"image_id", "bbox"} <= records[0].keys():
+            yield from _results(records)
         else:
             yield from _records(source, records)
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError) as error:
         reason = f"is JSON of an unknown structure ({type(error).__name__}: {files.one_line(error)})."
         raise AnnotationError(source.path, None, f"{reason} Label Studio, COCO-Text and doccano can be read.") from None
 

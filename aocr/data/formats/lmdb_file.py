@@ -6,12 +6,12 @@ of 64-bit, little-endian machines: https://github.com/LMDB/lmdb/blob/mdb.RE/0.9/
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from functools import partial
 
 from aocr import files
 from aocr.data.annotations import AnnotationLine
@@ -24,7 +24,7 @@ _META = struct.Struct("<16x4sI16xI50xH24xQQ8xQ")
 """Magic, version and page size; depth, number of entries and root page of the main database; transaction."""
 _HEADER = struct.Struct("<10xHH2x")
 """Flags of a page, end of the pointers to its nodes."""
-_POINTER, _BIG_PAGE = struct.Struct("<H"), struct.Struct("<Q")
+_BIG_PAGE = struct.Struct("<Q")
 _NODE = struct.Struct("<HHHH")
 """Size of a value or number of a page, in two parts; flags or third part; size of the key."""
 _LEAF, _BIG = 2, 1
@@ -55,6 +55,7 @@ class Database:
             raise ValueError(f"version {version}; version 1 can be read")
         if self.num_entries * _NODE.size > len(self._data):
             raise ValueError("it is cut off")
+        self._page = functools.lru_cache(maxsize=64)(self._read_page)
 
     def _unpack(self, layout: struct.Struct, offset: int) -> tuple:
         try:
@@ -66,14 +67,14 @@ class Database:
         """Return where the value of a key is, or None."""
         page = self._root
         for _ in range(self._depth):
-            start = page * self._page_size
-            flags, lower = self._unpack(_HEADER, start)
-            nodes, key_at = range(max(0, lower - _HEADER.size) // 2), partial(self._key, start)
-            if flags & _LEAF:
-                index = bisect_left(nodes, key, key=key_at)
-                return self._value(start, index) if index < len(nodes) and key_at(index) == key else None
-            index = bisect_right(nodes, key, lo=1, key=key_at) - 1  # the first node of a branch has no key
-            low, high, top, _ = self._node(start, index)[1]
+            is_leaf, nodes, keys = self._page(page * self._page_size)
+            if is_leaf:
+                index = bisect_left(keys, key)
+                return self._value(nodes[index]) if keys[index : index + 1] == [key] else None
+            index = bisect_right(keys, key, lo=min(1, len(keys))) - 1  # the first node of a branch has no key
+            if index < 0:
+                break
+            low, high, top, _ = self._unpack(_NODE, nodes[index])
             page = low | high << 16 | top << 32
         return None
 
@@ -81,24 +82,26 @@ class Database:
         """Return a value."""
         return self._data[where]
 
-    def _node(self, start: int, index: int) -> tuple[int, tuple[int, int, int, int]]:
-        """Return the offset and the header of a node of the page that begins at `start`."""
-        offset = start + self._unpack(_POINTER, start + _HEADER.size + _POINTER.size * index)[0]
-        return offset, self._unpack(_NODE, offset)
+    def _read_page(self, start: int) -> tuple[bool, list[int], list[bytes]]:
+        """Return whether a page has values, and the offsets and the keys of its nodes."""
+        flags, lower = self._unpack(_HEADER, start)
+        pointers = struct.Struct(f"<{max(0, lower - _HEADER.size) // 2}H")
+        nodes = [start + pointer for pointer in self._unpack(pointers, start + _HEADER.size)]
+        sizes = [self._unpack(_NODE, node)[-1] for node in nodes]
+        keys = [
+            self._data[node + _NODE.size : node + _NODE.size + size] for node, size in zip(nodes, sizes, strict=True)
+        ]
+        return bool(flags & _LEAF), nodes, keys
 
-    def _key(self, start: int, index: int) -> bytes:
-        offset, (*_, size) = self._node(start, index)
-        return self._data[offset + _NODE.size : offset + _NODE.size + size]
-
-    def _value(self, start: int, index: int) -> slice:
-        offset, (low, high, flags, key_size) = self._node(start, index)
-        offset += _NODE.size + key_size
+    def _value(self, node: int) -> slice:
+        low, high, flags, key_size = self._unpack(_NODE, node)
+        start = node + _NODE.size + key_size
         if flags & _BIG:
-            offset = self._unpack(_BIG_PAGE, offset)[0] * self._page_size + _HEADER.size
-        end = offset + (low | high << 16)
+            start = self._unpack(_BIG_PAGE, start)[0] * self._page_size + _HEADER.size
+        end = start + (low | high << 16)
         if end > len(self._data):
             raise ValueError("it is cut off")
-        return slice(offset, end)
+        return slice(start, end)
 
 
 def read(source: Source) -> Iterator[AnnotationLine]:
@@ -129,7 +132,9 @@ def _sample(database: Database, number: int) -> AnnotationLine:
         label = normalise(database.read(text).decode()) if text else None
     except UnicodeDecodeError:
         problem = f"label-{number:09d} is not UTF-8."
-    return AnnotationLine(name, label, number, problem, image=partial(database.read, image) if image else None)
+    return AnnotationLine(
+        name, label, number, problem, image=functools.partial(database.read, image) if image else None
+    )
 
 
 LMDB = Format("LMDB of scene text", _is_lmdb, read)
