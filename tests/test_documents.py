@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, assert_clean_failure, run_aocr
 from PIL import Image
 
-from aocr.exchange.documents import Line, Page, document
+from aocr.exchange.documents import Page, document
 from aocr.report.lines import csv_header, prediction_csv
 from aocr.results import Alternative, Character, Prediction
 
@@ -23,7 +23,7 @@ CHARACTERS = tuple(Character(char, 0.9, 10.0 * i, 10.0 * i + 8) for i, char in e
 READING = Prediction(TEXT, 0.8, CHARACTERS, image_width=90)
 BOX = ((10, 20), (100, 20), (100, 40), (10, 40))
 SLANTED = ((-3, 2), (50, 8), (48, 30.5), (-1, 25), (-2, 20))
-PAGE = Page('p"<&>\udcff.png', 200, 100, [Line(READING), Line(Prediction("", 0.7), SLANTED), Line(READING, BOX)])
+PAGE = Page('p"<&>\udcff.png', 200, 100, [((), READING), (SLANTED, Prediction("", 0.7)), (BOX, READING)])
 EMPTY = Page("empty.png", 20, 10)
 
 
@@ -90,7 +90,7 @@ def test_page_xml_has_lines_words_and_glyphs():
 def test_characters_of_a_slanted_part_follow_its_edges():
     diamond = ((0, 50), (100, 0), (110, 20), (10, 70))
     reading = Prediction("ab", 0.5, (Character("a", 1, 0, 45), Character("b", 1, 45, 90)), image_width=90)
-    root = parsed("page", Page("p.png", 200, 100, [Line(reading, diamond)]))
+    root = parsed("page", Page("p.png", 200, 100, [(diamond, reading)]))
     assert [g.find("Coords").get("points") for g in root.iter("Glyph")] == [
         "0,50 50,25 60,45 10,70",
         "50,25 100,0 110,20 60,45",

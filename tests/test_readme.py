@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import foreign
 import pytest
 from conftest import ROOT, run_aocr
 
@@ -114,6 +115,7 @@ def checkout(tmp_path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__", "*.tfrecords")
     for name in ("aocr", "datasets"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    foreign.write_all(folder)
     programs = folder.parent / "bin"
     programs.mkdir()
     for name, module in (("aocr", "-m aocr "), ("python", "")):
@@ -172,6 +174,7 @@ def test_slow_commands(checkout):
     assert_exist(
         checkout, "checkpoints/model.json", "checkpoints/weights.npz", "checkpoints/train.json",
         "checkpoints/aocr.log", "classic-model/model.json", "tuned-model/weights.npz", "log.txt", "log-test.txt",
+        "from-lmdb/weights.npz", "from-doctr/weights.npz",
         "exported/1/saved_model.pb", "exported-graph/frozen_graph.pb",
     )  # fmt: skip
     assert list(checkout.glob("checkpoints/logs/events.*"))

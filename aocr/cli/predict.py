@@ -153,11 +153,11 @@ def _output(args: argparse.Namespace) -> Iterator[Emit]:
     if args.format not in DOCUMENTS:
         yield _printer(args)
         return
-    from aocr.exchange.documents import DocumentWriter, Line
+    from aocr.exchange.documents import DocumentWriter
 
     args.images = paths_of(args.images)
     writer = DocumentWriter(args.format, args.images, args.output_dir)
-    yield lambda part, prediction, _: writer.add(part.path, part.width, part.height, Line(prediction, part.region))
+    yield lambda part, prediction, _: writer.add(part.path, part.width, part.height, part.region, prediction)
     writer.close()
 
 

@@ -6,11 +6,12 @@ import os
 import re
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from math import prod
+from typing import NamedTuple
 
 from aocr import __version__, files
 from aocr.data.regions import Corners, bounds, box
@@ -18,16 +19,6 @@ from aocr.errors import AocrError, ConfigError
 from aocr.results import Character, Prediction
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-@dataclass(frozen=True)
-class Line:
-    """A text and its place on the page."""
-
-    prediction: Prediction
-    """What was read."""
-    region: Corners = ()
-    """Its corners on the page; (): the whole page. Characters of a polygon are placed in its bounding box."""
 
 
 @dataclass
@@ -40,46 +31,45 @@ class Page:
     """Width in pixels, upright."""
     height: int
     """Height in pixels, upright."""
-    lines: list[Line] = field(default_factory=list)
-    """Its texts, in the order in which they were read."""
-
-    def outline(self, line: Line) -> Corners:
-        """Return the corners of a line."""
-        return line.region or box(0, 0, self.width, self.height)
+    lines: list[tuple[Corners, Prediction]] = field(default_factory=list)
+    """Its texts in their order, and the corners of each; (): the whole image."""
 
 
-def _edges(corners: Corners) -> tuple[float, float, float, float]:
-    """Return the left, upper, right and lower edge of a polygon."""
-    (x0, y0), _, (x1, y1), _ = bounds(corners)
-    return x0, y0, x1, y1
+class Piece(NamedTuple):
+    """A line, word or character at its place on the page."""
+
+    text: str
+    """What it reads."""
+    confidence: float
+    """Its probability, 0 to 1."""
+    corners: Corners
+    """Its corners in pixels."""
+    pieces: Sequence[Piece] = ()
+    """The words of a line, the characters of a word."""
 
 
-def _part(corners: Corners, characters: Sequence[Character], width: int) -> Corners:
-    """Return the corners of some characters of a line whose image is `width` pixels wide."""
+def _piece(characters: Sequence[Character], corners: Corners, width: int, is_word: bool = True) -> Piece:
+    """Return the piece that some characters are, of a line with these corners whose image is `width` pixels wide.
+
+    A line that has not four corners is taken as its bounding box.
+    """
     left = min(character.x0 for character in characters) / max(width, 1)
     right = max(character.x1 for character in characters) / max(width, 1)
-
-    def along(start: tuple[float, float], end: tuple[float, float], share: float) -> tuple[float, float]:
-        return tuple(round(a + (b - a) * share, 1) for a, b in zip(start, end, strict=True))  # type: ignore[return-value]
-
     top, top_end, bottom_end, bottom = corners if len(corners) == 4 else bounds(corners)
-    return (
-        along(top, top_end, left), along(top, top_end, right),
-        along(bottom, bottom_end, right), along(bottom, bottom_end, left),
-    )  # fmt: skip
+    ends = ((top, top_end, left), (top, top_end, right), (bottom, bottom_end, right), (bottom, bottom_end, left))
+    place = tuple((round(x + (x1 - x) * u, 1), round(y + (y1 - y) * u, 1)) for (x, y), (x1, y1), u in ends)
+    text = "".join(character.char for character in characters)
+    confidence = min(1.0, prod(character.confidence for character in characters))
+    return Piece(text, confidence, place, [_piece([c], corners, width, False) for c in characters] if is_word else ())
 
 
-def _words(prediction: Prediction) -> list[list[Character]]:
-    groups = groupby(prediction.characters, key=lambda character: character.char.isspace())
-    return [list(characters) for is_space, characters in groups if not is_space]
-
-
-def _text(characters: Sequence[Character]) -> str:
-    return "".join(character.char for character in characters)
-
-
-def _confidence(characters: Sequence[Character]) -> float:
-    return min(1.0, prod(character.confidence for character in characters))
+def _lines(page: Page) -> Iterator[tuple[int, Piece]]:
+    """Yield the lines of a page, numbered from 1."""
+    for number, (region, prediction) in enumerate(page.lines, 1):
+        corners = region or box(0, 0, page.width, page.height)
+        groups = groupby(prediction.characters, key=lambda character: character.char.isspace())
+        words = [_piece(list(word), corners, prediction.image_width) for is_space, word in groups if not is_space]
+        yield number, Piece(prediction.text, min(1.0, prediction.confidence), corners, words)
 
 
 def _add(parent: ET.Element, tag: str, text: str = "", /, **attributes: object) -> ET.Element:
@@ -90,13 +80,8 @@ def _add(parent: ET.Element, tag: str, text: str = "", /, **attributes: object) 
     return child
 
 
-def _points(corners: Corners) -> str:
-    return " ".join(f"{max(0, round(x))},{max(0, round(y))}" for x, y in corners)
-
-
-def _alto_box(corners: Corners) -> dict[str, str]:
-    x0, y0, x1, y1 = _edges(corners)
-    return {"HPOS": f"{x0:.10g}", "VPOS": f"{y0:.10g}", "WIDTH": f"{x1 - x0:.6g}", "HEIGHT": f"{y1 - y0:.6g}"}
+def _points(piece: Piece) -> str:
+    return " ".join(f"{max(0, round(x))},{max(0, round(y))}" for x, y in piece.corners)
 
 
 def alto(page: Page) -> ET.Element:
@@ -111,22 +96,21 @@ def alto(page: Page) -> ET.Element:
     size = {"WIDTH": page.width, "HEIGHT": page.height}
     paper = _add(_add(root, "Layout"), "Page", ID="page", PHYSICAL_IMG_NR=1, **size)
     space = _add(paper, "PrintSpace", HPOS=0, VPOS=0, **size)
-    for number, line in enumerate(page.lines, 1):
-        prediction, corners = line.prediction, page.outline(line)
-        box = _alto_box(corners)
-        row = _add(_add(space, "TextBlock", ID=f"block_{number}", **box), "TextLine", ID=f"line_{number}", **box)
-        _add(_add(row, "Shape"), "Polygon", POINTS=_points(corners))
-        words = _words(prediction)
-        if not words:
-            _add(row, "String", CONTENT="", WC=f"{min(1.0, prediction.confidence):.4f}", **box)
-        for i, word in enumerate(words):
+
+    def edges(piece: Piece) -> dict[str, str]:
+        (x0, y0), _, (x1, y1), _ = bounds(piece.corners)
+        return {"HPOS": f"{x0:.10g}", "VPOS": f"{y0:.10g}", "WIDTH": f"{x1 - x0:.6g}", "HEIGHT": f"{y1 - y0:.6g}"}
+
+    for number, line in _lines(page):
+        block = _add(space, "TextBlock", ID=f"block_{number}", **edges(line))
+        row = _add(block, "TextLine", ID=f"line_{number}", **edges(line))
+        _add(_add(row, "Shape"), "Polygon", POINTS=_points(line))
+        for i, word in enumerate(line.pieces or [line]):  # a line needs a string
             if i:
                 _add(row, "SP")
-            place = _alto_box(_part(corners, word, prediction.image_width))
-            string = _add(row, "String", CONTENT=_text(word), WC=f"{_confidence(word):.4f}", **place)
-            for character in word:
-                place = _alto_box(_part(corners, [character], prediction.image_width))
-                _add(string, "Glyph", CONTENT=character.char, GC=f"{_confidence([character]):.4f}", **place)
+            string = _add(row, "String", CONTENT=word.text.strip(), WC=f"{word.confidence:.4f}", **edges(word))
+            for glyph in word.pieces:
+                _add(string, "Glyph", CONTENT=glyph.text, GC=f"{glyph.confidence:.4f}", **edges(glyph))
     ET.indent(root)
     return root
 
@@ -141,25 +125,17 @@ def page_xml(page: Page) -> ET.Element:
         _add(metadata, tag, datetime.now(UTC).isoformat(timespec="seconds"))
     paper = _add(root, "Page", imageFilename=page.path, imageWidth=page.width, imageHeight=page.height)
 
-    def add_text(parent: ET.Element, text: str, confidence: float) -> None:
-        _add(_add(parent, "TextEquiv", conf=f"{min(1.0, confidence):.4f}"), "Unicode", text)
+    def add_piece(parent: ET.Element, tags: Sequence[str], id: str, piece: Piece) -> None:
+        element = _add(parent, tags[0], id=id)
+        _add(element, "Coords", points=_points(piece))
+        for number, inner in enumerate(piece.pieces, 1):
+            add_piece(element, tags[1:], f"{id}_{number}", inner)
+        _add(_add(element, "TextEquiv", conf=f"{piece.confidence:.4f}"), "Unicode", piece.text)
 
-    def add_box(parent: ET.Element, tag: str, id: str, corners: Corners) -> ET.Element:
-        child = _add(parent, tag, id=id)
-        _add(child, "Coords", points=_points(corners))
-        return child
-
-    for number, line in enumerate(page.lines, 1):
-        prediction, corners = line.prediction, page.outline(line)
-        row = add_box(add_box(paper, "TextRegion", f"region_{number}", corners), "TextLine", f"line_{number}", corners)
-        for i, word in enumerate(_words(prediction), 1):
-            id = f"line_{number}_word_{i}"
-            element = add_box(row, "Word", id, _part(corners, word, prediction.image_width))
-            for k, character in enumerate(word, 1):
-                place = _part(corners, [character], prediction.image_width)
-                add_text(add_box(element, "Glyph", f"{id}_glyph_{k}", place), character.char, character.confidence)
-            add_text(element, _text(word), _confidence(word))
-        add_text(row, prediction.text, prediction.confidence)
+    for number, line in _lines(page):
+        region = _add(paper, "TextRegion", id=f"region_{number}")
+        _add(region, "Coords", points=_points(line))
+        add_piece(region, ("TextLine", "Word", "Glyph"), f"line_{number}", line)
     ET.indent(root)
     return root
 
@@ -171,27 +147,25 @@ def hocr(page: Page) -> ET.Element:
     _add(head, "title", page.path)
     _add(head, "meta", name="ocr-system", content=f"aocr {__version__}")
     _add(head, "meta", name="ocr-capabilities", content="ocr_page ocr_line ocrx_word ocrx_cinfo")
-
-    def edges(corners: Corners) -> str:
-        return " ".join(f"{max(0, round(value))}" for value in _edges(corners))
-
     image = page.path.replace('"', "%22")
     title = f'image "{image}"; bbox 0 0 {page.width} {page.height}; ppageno 0'
     paper = _add(_add(root, "body"), "div", class_="ocr_page", id="page_1", title=title)
-    for number, line in enumerate(page.lines, 1):
-        prediction, corners = line.prediction, page.outline(line)
-        poly = _points(corners).replace(",", " ")
-        title = f"bbox {edges(corners)}; poly {poly}; x_wconf {100 * min(1.0, prediction.confidence):.0f}"
+
+    def edges(piece: Piece) -> str:
+        start, _, end, _ = bounds(piece.corners)
+        return " ".join(f"{max(0, round(value))}" for value in (*start, *end))
+
+    for number, line in _lines(page):
+        title = f"bbox {edges(line)}; poly {_points(line).replace(',', ' ')}; x_wconf {100 * line.confidence:.0f}"
         row = _add(paper, "span", class_="ocr_line", id=f"line_1_{number}", title=title)
         row.tail = "\n"
-        for i, word in enumerate(_words(prediction), 1):
-            title = f"bbox {edges(_part(corners, word, prediction.image_width))}; x_wconf {100 * _confidence(word):.0f}"
+        for i, word in enumerate(line.pieces, 1):
+            title = f"bbox {edges(word)}; x_wconf {100 * word.confidence:.0f}"
             element = _add(row, "span", class_="ocrx_word", id=f"word_1_{number}_{i}", title=title)
             element.tail = " "
-            for character in word:
-                place = edges(_part(corners, [character], prediction.image_width))
-                title = f"x_bboxes {place}; x_conf {100 * _confidence([character]):.2f}"
-                _add(element, "span", character.char, class_="ocrx_cinfo", title=title)
+            for glyph in word.pieces:
+                title = f"x_bboxes {edges(glyph)}; x_conf {100 * glyph.confidence:.2f}"
+                _add(element, "span", glyph.text, class_="ocrx_cinfo", title=title)
     return root
 
 
@@ -234,12 +208,12 @@ class DocumentWriter:
         stem = os.path.splitext(os.path.basename(path))[0]
         return os.path.join(self.folder, stem + DOCUMENTS[self.kind][1]) if self.folder else ""
 
-    def add(self, path: str, width: int, height: int, line: Line) -> None:
+    def add(self, path: str, width: int, height: int, region: Corners, prediction: Prediction) -> None:
         """Add a reading to the document of its image; those of an image come one after the other."""
         if not self._page or self._page.path != path:
             self.close()
             self._page = Page(path, width, height)
-        self._page.lines.append(line)
+        self._page.lines.append((region, prediction))
 
     def close(self) -> None:
         """Write the last document."""
