@@ -104,7 +104,6 @@ def test_lmdb_has_the_keys_of_scene_text(tmp_path, monkeypatch):
     lmdb = pytest.importorskip("lmdb")
     records = write_records(tmp_path / "in.tfrecords", [f"word {i}" for i in range(30)])
     monkeypatch.setattr("aocr.data.writers.MAP_BYTES", 2**14)
-    monkeypatch.setattr("aocr.data.writers.BATCH", 4)
     exported(records, tmp_path / "out", "lmdb")
     with lmdb.open(str(tmp_path / "out"), readonly=True, lock=False) as env, env.begin() as txn:
         assert txn.get(b"num-samples") == b"30"

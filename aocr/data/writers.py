@@ -16,8 +16,6 @@ from aocr.errors import ConfigError, DatasetError
 
 MAP_BYTES = 2**24
 """Size of an LMDB at first; it grows."""
-BATCH = 1000
-"""Images that an LMDB stores in one transaction."""
 
 Put = Callable[[int, Example], None]
 """Writes an image, given its number from 1."""
@@ -68,35 +66,23 @@ def _lmdb(folder: str) -> Iterator[Put]:
     """Write the keys of scene text: `image-000000001`, `label-000000001` and `num-samples`."""
     import lmdb
 
-    environment = lmdb.open(folder, map_size=MAP_BYTES)
-    waiting: dict[bytes, bytes] = {}
-
-    def flush() -> None:
+    def put(number: int, example: Example) -> None:
+        values = {b"image-%09d" % number: example.image, b"label-%09d" % number: example.label.encode()}
+        values[b"num-samples"] = b"%d" % number
         while True:
             try:
                 with environment.begin(write=True) as transaction:
-                    for key, value in waiting.items():
+                    for key, value in values.items():
                         transaction.put(key, value)
-                waiting.clear()
                 return
             except lmdb.MapFullError:
                 environment.set_mapsize(2 * environment.info()["map_size"])
             except lmdb.Error as error:
                 raise OSError(None, str(error), folder) from None
 
-    def put(number: int, example: Example) -> None:
-        waiting[b"image-%09d" % number], waiting[b"label-%09d" % number] = example.image, example.label.encode()
-        waiting[b"num-samples"] = b"%d" % number
-        if number % BATCH == 0:
-            flush()
-
-    with contextlib.closing(environment):
+    with contextlib.closing(lmdb.open(folder, map_size=MAP_BYTES, sync=False)) as environment:
         yield put
-        flush()
-
-
-def _no_flaw(label: str) -> str:
-    return ""
+        environment.sync(True)
 
 
 def _line_flaw(label: str) -> str:
@@ -104,7 +90,7 @@ def _line_flaw(label: str) -> str:
 
 
 def _text_flaw(label: str) -> str:
-    if len(label.splitlines()) > 1 or label.endswith(tuple("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")):
+    if len(f"{label}|".splitlines()) > 1:
         return "a line break"
     return "white space around it" if label != label.strip() or label.startswith("\ufeff") else ""
 
@@ -119,9 +105,11 @@ class Target(NamedTuple):
 
 
 TARGETS = {
-    "csv": Target(partial(_table, name="labels.csv", header=_csv_line("path", "text"), line=_csv_line), _no_flaw),
+    "csv": Target(
+        partial(_table, name="labels.csv", header=_csv_line("path", "text"), line=_csv_line), lambda label: ""
+    ),
     "gt-txt": Target(_pairs, _text_flaw),
-    "lmdb": Target(_lmdb, _no_flaw),
+    "lmdb": Target(_lmdb, lambda label: ""),
     "paddle": Target(partial(_table, name="labels.txt", header="", line="{}\t{}\n".format), _line_flaw),
 }
 """Formats to write, by their name on the command line."""
