@@ -24,6 +24,8 @@ MAX_BYTES = 2**29
 """Maximum size of a JSON file."""
 _TEXTS = ("utf8_string", "text", "transcription", "translation", "words", "plate_text", "ground_truth", "caption")
 """Keys of the text of a region; `label` is its class."""
+_BOXES = {"bbox", "bboxes", "box", "boxes", "points", "polygon", "segmentation"}
+"""Keys of a record whose text is not that of the whole image."""
 _START = re.compile(rb'(\xef\xbb\xbf)?\s*(\[\s*)?(\{\s*["}]|\])')
 
 
@@ -137,6 +139,10 @@ def _records(source: Source, records: list[dict]) -> Iterator[Entry]:
         if number == 0 and not isinstance(name, str):
             keys = ", ".join(map(repr, list(record)[:8]))
             raise AnnotationError(source.path, None, f"is JSON without images: its records have {keys}.")
+        boxes = [key for key, value in record.items() if value and (key in _BOXES or "original_width" in str(value))]
+        if boxes:
+            advice = "Give COCO, or Label Studio's JSON (not JSON-MIN)."
+            raise AnnotationError(source.path, None, f"has texts of parts of images ({boxes[0]!r}). {advice}")
         yield locate(source.path, name) if isinstance(name, str) else "", (), _text(_first(record, TEXTS))
 
 
