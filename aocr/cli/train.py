@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     # fmt: off
     parser.add_argument("datasets", nargs="+", metavar="DATASET",
-        help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images named "
-        "after their text")
+        help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images with "
+        "their texts")
     _add_data(parser.add_argument_group("data"))
     folder = parser.add_argument_group("model folder")
     options.add_model_dir(folder, written=True)

@@ -61,6 +61,14 @@ def split_line(line: str) -> tuple[str, str | None]:
     return path, "" if line[-1].isspace() else None
 
 
+def check_text(data: bytes, name: str) -> None:
+    """Raise an AnnotationError if the bytes of an annotation file are an image, or blank."""
+    if data.startswith(_IMAGE_STARTS) and b"\0" in data[:64]:  # a path may start with BM or RIFF too
+        raise AnnotationError(name, None, "is an image. Give a text file of 'path label' lines, or a folder.")
+    if not data.removeprefix(b"\xef\xbb\xbf").strip():
+        raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
+
+
 def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
     """Parse an annotation file called `name`: UTF-8 with or without BOM; LF, CRLF or CR ends a line.
 
@@ -69,10 +77,7 @@ def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
     Raises:
       AnnotationError: the file is an image, or has no lines.
     """
-    if data.startswith(_IMAGE_STARTS) and b"\0" in data[:64]:  # a path may start with BM or RIFF too
-        raise AnnotationError(name, None, "is an image. Give a text file of 'path label' lines, or a folder.")
-    if not data.removeprefix(b"\xef\xbb\xbf").strip():
-        raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
+    check_text(data, name)
     for lineno, line in enumerate(text_lines(data), 1):
         if line is None:
             yield AnnotationLine("", None, lineno, "the line is not UTF-8. Save the file as UTF-8.")

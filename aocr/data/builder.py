@@ -177,6 +177,14 @@ def _in_parallel(items: Iterable, work: Callable) -> Generator:
                 future.cancel()
 
 
+def _results(source: str, options: BuildOptions, texts: Sequence[str]) -> Generator:
+    """Examine all lines or records of a source; yield each number with its record or the reason to leave it out."""
+    items = items_in(source, options, texts)
+    if isinstance(items, Lines) and not options.empty_labels:
+        options = replace(options, empty_labels=items.share_of_empty() < MAX_EMPTY)
+    return _in_parallel(items, lambda item: (item[0], examine(item[0], item[1], source, options)))
+
+
 def build_records(
     source: str,
     output: str,
@@ -198,16 +206,9 @@ def build_records(
     """
     report = BuildReport(source)
     tally = Tally(report)
-    items = items_in(source, options, texts)
-    if isinstance(items, Lines) and not options.empty_labels:
-        options = replace(options, empty_labels=items.share_of_empty() < MAX_EMPTY)
-
-    def examine_item(item: tuple[int, AnnotationLine | Example]) -> tuple[int, Example | Drop]:
-        return item[0], examine(*item, source, options)
-
     with (
         FolderWriter(output, options.export) if options.export else RecordWriter(output, options.shards) as writer,
-        contextlib.closing(_in_parallel(items, examine_item)) as results,
+        contextlib.closing(_results(source, options, texts)) as results,
     ):
         for num_read, (number, result) in enumerate(results, 1):
             if isinstance(result, Example):

@@ -116,6 +116,8 @@ class Dataset:
 
 
 def _warn_of_drops(source: str, report: BuildReport) -> None:
+    if report.num_empty:
+        log.info("%s: %d of %d labels are empty", source, report.num_empty, report.num_images)
     for reason, count in report.num_dropped.items():
         first = next(drop for drop in report.drops if drop.reason == reason)
         message = "%s: %d left out (%s). The first is line or record %d: %s"

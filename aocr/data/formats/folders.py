@@ -18,6 +18,7 @@ from aocr.text.charset import normalise
 GT, TXT = ".gt.txt", ".txt"
 """Endings of a text file beside an image."""
 MAX_TEXT_BYTES = 1 << 20
+_NO_IMAGES = f"contains no images ({', '.join(IMAGE_ENDINGS)})."
 _LISTS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".zip")
 
 
@@ -32,7 +33,7 @@ def read_filenames(source: Source) -> Iterator[AnnotationLine]:
     expression = source.options.label_from_filename or WHOLE_NAME
     pattern, paths = re.compile(expression), images_in(source.path)
     if not paths:
-        raise AnnotationError(source.path, None, f"contains no images ({', '.join(IMAGE_ENDINGS)}).")
+        raise AnnotationError(source.path, None, _NO_IMAGES)
     if expression == WHOLE_NAME:
         _warn_of_ends(source, paths)
     for number, path in enumerate(paths, 1):
@@ -160,7 +161,10 @@ def advice(source: Source) -> str:
     lists = [name for name in files.names_in(source.path) if name.lower().endswith(_LISTS)]
     if lists:
         return f"is a folder. Give its list of images and texts, such as {os.path.join(source.path, lists[0])}."
+    paths = images_in(source.path)
+    if not paths:
+        return _NO_IMAGES
     beside = "Add --label-from-filename if the images are named after their text, or put X.gt.txt beside each X.png."
-    if not any(os.path.dirname(os.path.relpath(path, source.path)) for path in images_in(source.path)):
+    if not any(os.path.dirname(os.path.relpath(path, source.path)) for path in paths):
         return f"is a folder of images without labels. {beside}"
     return f"is a folder of images without labels. {beside} If subfolders are: --label-from-filename '([^/]+)/[^/]+$'."

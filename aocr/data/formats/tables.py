@@ -95,7 +95,8 @@ def find_table(source: Source, text: str) -> Table | None:
         return None
     for delimiter in "\t" if tabs else sorted(",;|", key=lambda char: -sum(char in line for line in lines)):
         if table := _columns(source, _rows(text, delimiter), typed):
-            if delimiter == "\t" and not (typed or table.has_header or table.width > 2 or table.path):
+            quotes_paths = table.rows.quoted and sum(line.startswith('"') for line in lines) * 2 > len(lines)
+            if tabs and not (typed or table.has_header or table.width > 2 or table.path or quotes_paths):
                 return None
             names = next(iter(table.rows))[1] if table.has_header else []
             path, label = (repr(names[i].strip()) if names else str(i + 1) for i in (table.path, table.text))
@@ -143,9 +144,9 @@ def _columns(source: Source, rows: Rows, typed: Sequence[str]) -> Table | None:
         return Table(rows, len(first), path, text, has_header)
     has_header = is_named and ((bool(paths) and rows.delimiter != "\t") or not {*PATHS, *TEXTS}.isdisjoint(names))
     width, count = (len(first), num) if has_header else widths.most_common(1)[0]
-    if not paths and not (has_header and not {*TEXTS}.isdisjoint(names)):
-        return None
     known = [i for i, name in enumerate(names) if has_header and name in PATHS and (i in paths or not paths)]
+    if not paths and not (known and not {*TEXTS}.isdisjoint(names)):
+        return None
     path = (known or paths)[0]
     if count < MOST * num and path == 0:
         width = 2  # the texts of the second column contain the delimiter

@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from aocr.config import PLAIN
-from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, candidate_paths, is_image_name, parse_annotations
+from aocr.data.annotations import (
+    IMAGE_ENDINGS,
+    AnnotationLine,
+    candidate_paths,
+    check_text,
+    is_image_name,
+    parse_annotations,
+)
 from aocr.data.formats.source import Source
 from aocr.data.formats.tables import find_table, read_table
 from aocr.errors import AnnotationError
@@ -22,7 +29,7 @@ from aocr.text.charset import normalise
 
 MIN_LINES = 3
 """Lines of which more than half must share a feature for it to belong to the format."""
-_NOT_WESTERN = re.compile(r"[ƒ‚ˆ˜]|[^\x00-\x7f]{3}")
+_NOT_WESTERN = re.compile(r"[ƒ‚ˆ˜]|[^\x00-\x7f„“”‘’«»–…]{3}")
 """What code page 1252 makes of other code pages, and hardly of its own texts."""
 _MARKS = "\"',;|{}[]()<>"
 _BOXES = re.compile(r"\d+(,\d+){4,}( \d+(,\d+){4,})*")
@@ -47,6 +54,7 @@ def to_utf8(source: Source, min_lines: int = 2) -> bytes:
     if not utf16 and max(even, odd) > len(data[:2000]) // 4:
         utf16 = "utf-16-be" if even > odd else "utf-16-le"
     if utf16:
+        source.note("read as UTF-16")
         try:
             return data.decode(utf16).encode()
         except UnicodeError:
@@ -77,13 +85,19 @@ def read_text(source: Source) -> Iterable[AnnotationLine]:
     Raises:
       AnnotationError: the file is an image, is empty, or it is not clear which column is the text.
     """
-    next(parse_annotations(source.data, source.path))  # raises if it is an image or empty
-    if source.options.columns == PLAIN:
-        return parse_annotations(to_utf8(source), source.path)
-    if table := find_table(source, to_utf8(source, 1).decode("utf-8", "surrogateescape")):
-        return _cleaned(source, lambda: read_table(table))
+    check_text(source.data, source.path)
     data = to_utf8(source)
+    check_text(data, source.path)
+    if source.options.columns == PLAIN:
+        return Cleaned(lambda: parse_annotations(data, source.path))
+    if table := find_table(source, _text(data)):
+        rows = replace(table.rows, text=_text(to_utf8(source, min_lines=1)))
+        return _cleaned(source, lambda: read_table(table._replace(rows=rows)), is_plain=False)
     return _cleaned(source, lambda: _join_paths(parse_annotations(data, source.path), source))
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
 
 
 def _join_paths(lines: Iterable[AnnotationLine], source: Source) -> Iterator[AnnotationLine]:
@@ -105,7 +119,7 @@ class Cleaned:
     """The lines of a file without what belongs to its format; they can be read again and again."""
 
     read: Callable[[], Iterable[AnnotationLine]]
-    clean: Callable[[AnnotationLine], Iterable[AnnotationLine]]
+    clean: Callable[[AnnotationLine], Iterable[AnnotationLine]] = lambda line: (line,)
 
     def __iter__(self) -> Iterator[AnnotationLine]:
         return chain.from_iterable(map(self.clean, self.read()))
@@ -133,6 +147,8 @@ def _features(line: AnnotationLine) -> Iterator[str]:
             yield "single quote inside"
         elif '"' in inner:
             yield "doubled quote inside"
+        if inner != label and ('"' in inner or "\t" in inner):
+            yield "needs quotes"
     elif _unquoted(label) != label:
         yield "'"
     if label.startswith("[{") and '"transcription"' in label:
@@ -150,7 +166,7 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
-def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]]) -> Cleaned:
+def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]], is_plain: bool = True) -> Cleaned:
     """Take from the labels what most lines share and the images do not show.
 
     Raises:
@@ -168,11 +184,11 @@ def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]]) -> Cl
         source.note("read as regions of PPOCRLabel")
         return Cleaned(read, _regions)
     only_doubled = counts["doubled quote inside"] and not counts["single quote inside"]
-    by_csv_rules = only_doubled and counts['"'] == counts["doubled quote inside"] and not counts["other quote"]
+    by_csv_rules = only_doubled and counts['"'] == counts["needs quotes"] and not counts["other quote"]
     quotes = {mark for mark in "\"'" if mark in shared}
     if counts['"'] and (by_csv_rules or source.options.columns):
         quotes.add('"')
-    _report(source, counts, shared, quotes)
+    _report(source, counts, shared, quotes, is_plain)
 
     def clean(line: AnnotationLine) -> Iterator[AnnotationLine]:
         label = line.label or ""
@@ -184,19 +200,19 @@ def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]]) -> Cl
             label = inner.replace('""', '"') if only_doubled else inner
         yield replace(line, label=label) if line.label else line
 
-    return Cleaned(read, clean if quotes or shared & {"leading", "trailing"} else lambda line: (line,))
+    return Cleaned(read, clean) if quotes or shared & {"leading", "trailing"} else Cleaned(read)
 
 
-def _report(source: Source, counts: Counter, shared: set[str], quotes: set[str]) -> None:
+def _report(source: Source, counts: Counter, shared: set[str], quotes: set[str], is_plain: bool) -> None:
     """Log what is taken from the labels, and what looks as if it did not belong to them."""
     num = counts["label"]
-    keep = f"To keep them: --columns {PLAIN}."
+    keep = f" To keep them: --columns {PLAIN}." if is_plain else ""
     for mark in quotes:
-        source.note(f"{counts[mark]} of {num} labels are in quotes ({mark}), which are removed. {keep}")
+        source.note(f"{counts[mark]} of {num} labels are in quotes ({mark}), which are removed.{keep}")
     if (quoted := counts['"']) and '"' not in quotes:
         source.note(f"{quoted} of {num} labels are in quotes, which are kept. To remove them: --columns 1,2.")
     for side in sorted(shared & {"leading", "trailing"}):
-        source.note(f"{counts[side]} of {num} labels have {side} spaces, which are removed. {keep}")
+        source.note(f"{counts[side]} of {num} labels have {side} spaces, which are removed.{keep}")
     for mark in _MARKS:
         for side, where in ((f"{mark}.", "begin"), (f".{mark}", "end")):
             if side in shared and mark not in quotes:
