@@ -52,8 +52,10 @@ def run(args: argparse.Namespace) -> int:
     machine.start_tensorflow()
     from aocr.data.datasets import open_dataset
 
+    predictors = {name: options.open_model(argparse.Namespace(**{**vars(args), "model_dir": name}), network=True)
+                  for name in models}  # fmt: skip
     with open_dataset(args.datasets, options.source_options(args)) as dataset:
-        results = {model_dir: _evaluate(args, model_dir, dataset) for model_dir in models}
+        results = {name: _evaluate(args, name, predictor, dataset) for name, predictor in predictors.items()}
     if len(models) > 1:
         _print_comparison(results, args.json)
     else:
@@ -61,11 +63,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(args: argparse.Namespace, model_dir: str, dataset: Any) -> tuple[EvalReport, list[Sample]]:
+def _evaluate(
+    args: argparse.Namespace, model_dir: str, predictor: Any, dataset: Any
+) -> tuple[EvalReport, list[Sample]]:
     """Score one model, and warn if its scores do not say how well it reads new images."""
     from aocr.reading.evaluator import evaluate
 
-    predictor = options.open_model(argparse.Namespace(**{**vars(args), "model_dir": model_dir}), network=True)
     log.info("Reading with %s", predictor.source)
     keep = args.visualize or bool(args.report)
     report, samples = evaluate(predictor, dataset, use_distance=args.use_distance, keep_source=keep)

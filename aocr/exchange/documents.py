@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import groupby
 from math import prod
 from typing import NamedTuple
@@ -122,7 +122,7 @@ def page_xml(page: Page) -> ET.Element:
     metadata = _add(root, "Metadata")
     _add(metadata, "Creator", f"aocr {__version__}")
     for tag in ("Created", "LastChange"):
-        _add(metadata, tag, datetime.now(UTC).isoformat(timespec="seconds"))
+        _add(metadata, tag, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     paper = _add(root, "Page", imageFilename=page.path, imageWidth=page.width, imageHeight=page.height)
 
     def add_piece(parent: ET.Element, tags: Sequence[str], id: str, piece: Piece) -> None:
