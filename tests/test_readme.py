@@ -18,6 +18,7 @@ import foreign
 import pytest
 from conftest import ROOT, run_aocr
 
+import aocr
 from aocr.cli.main import make_parser
 
 INDEX = (ROOT / "docs/README.md").read_text("utf-8")
@@ -241,3 +242,8 @@ def test_architecture_names_files_that_exist():
     paths = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if "build" not in path.parts]
     names = re.findall(r"`([\w/]+\.py)`", (ROOT / "docs/ARCHITECTURE.md").read_text("utf-8"))
     assert [name for name in names if not any(f"/{path}".endswith(f"/{name}") for path in paths)] == []
+
+
+def test_citation_has_the_version_and_the_workflow_runs_the_checks():
+    assert f"\nversion: {aocr.__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert "run: bash .ci/run" in (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
