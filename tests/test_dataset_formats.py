@@ -166,6 +166,17 @@ def test_columns_that_the_user_names(read, messages):
         read(tabs)
 
 
+def test_lists_of_paddleocr(read):
+    assert read('["a.png", "b.png"]\tA\nc.png\t"C"\n["d.png"\tD\n') == [
+        ("a.png", "A"), ("b.png", "A"), ("c.png", '"C"'), ('["d.png"', "D"),
+    ]  # fmt: skip
+
+
+def test_quotes_that_csv_leaves(read):
+    rows = [("a.png", '"A"'), ("b.png", "B"), ("c.png", "C, c")]
+    assert read(table(rows)) == read(table(rows), columns="1,2") == rows
+
+
 def test_rows_of_other_lengths(read):
     text = table([("file", "text"), ("a.png", 'A "1"'), ("b.png", "B", "b"), ("c.png",), ("d.png", "D")])
     assert read(text) == [
@@ -260,6 +271,8 @@ def test_a_text_file_beside_each_image(build, pairs, messages):
     for source in ("gt", "gt/sub", "gt/sub/*.gt.txt"):
         assert build(source)[0] == expected
     assert "gt: read as a text file beside each image" in messages.text
+    assert set(build("gt", label_from_filename=WHOLE_NAME)[0].values()) > {"0001.bin"}
+    assert "has text files (.gt.txt, .txt) beside its images" in messages.text
     assert build("gt/sub/0001.gt.txt")[0] == {"gt/sub/0001.nrm.png": LINES[1]}
     for patterns in (["gt"], ["gt/sub/*.gt.txt"], [f"gt/sub/{i:04d}.gt.txt" for i in range(3)]):
         with open_dataset(patterns) as dataset:
@@ -294,6 +307,7 @@ def test_names_are_labels_only_by_the_flag(build, tmp_path, messages):
         pass
     labels, _ = build("in", label_from_filename=WHOLE_NAME)
     assert list(labels.values())[1] == "CODE1_1700000001"
+    assert messages.text.count("end like") == 1
     assert "4 of 4 names end like 'CODE0_1700000000'" in messages.text
     assert "--label-from-filename '(.+)_[0-9]+'" in messages.text
     for pattern in ("(.+)_[0-9]+", r"^([^_]+)", r"(.+)_\d+\.png"):
@@ -342,12 +356,13 @@ def test_folders_by_class(build, tmp_path, messages):
         build("c")
 
 
-def test_a_half_labelled_sheet(build, tmp_path):
+def test_a_half_labelled_sheet(build, tmp_path, messages):
     for i in range(40):
         picture(tmp_path / f"img/{i}.png", i)
     sheet = tmp_path / "sheet.tsv"
     sheet.write_text("".join(f"img/{i}.png\t{f'A{i}' if i < 20 else ''}\n" for i in range(40)))
     labels, report = build("sheet.tsv")
+    assert "50% of the labels are empty" in messages.text
     assert len(labels) == 20 and report.num_dropped == {EMPTY: 20} and "--empty-labels" in report.drops[0].detail
     labels, report = build("sheet.tsv", empty_labels=True)
     assert len(labels) == 40 and "Empty labels: 20 of 40 images (50 %)" in report.summary()

@@ -342,6 +342,45 @@ def test_pages_in_a_folder_and_an_archive(drawn, tmp_path):
     assert records[2].comment == "data/IMG/page.png#30,40,100,30"
 
 
+INSIDE = {
+    "pairs": {"a.png": word(), "a.gt.txt": "ONE", "b.nrm.png": word(50), "b.gt.txt": "TWO"},
+    "classes": {"1/a.png": word(), "2/a.png": word(50)},
+    "table": {"labels.csv": 'image,text\nimages/a.png,"ONE"\nimages\\b.png,TWO\n', "images/a.png": word(),
+              "images/b.png": word(50)},
+    "list": {"gt/gt.txt": "im/a.png#0,0,40,20 ONE\nim/a.png#40,0,50,20 TWO\n", "im/a.png": word(90),
+             ".DS_Store": b"\0"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_archives_of_other_formats(name, tmp_path, monkeypatch):
+    (tmp_path / "im").mkdir()
+    (tmp_path / "im/a.png").write_bytes(b"of another set")
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for path, data in INSIDE[name].items():
+            archive.writestr(f"set/{path}", data)
+    records, report = build(tmp_path / "set.zip")
+    assert [record.label for record in records] == (["1", "2"] if name == "classes" else ["ONE", "TWO"])
+    assert [record.width for record in records] == [40, 50] and not report.drops
+
+
+def test_images_outside_an_archive_are_not_read(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(word())
+    monkeypatch.chdir(tmp_path)
+    zipped(tmp_path / "set.zip", labels=f"a.png ONE\n../a.png TWO\n{tmp_path}/a.png THREE\n")
+    with pytest.raises(AnnotationError, match=r"\(missing file: 3\).*'a.png' .*it is not in the archive"):
+        build(tmp_path / "set.zip")
+
+
+def test_database_in_an_archive(tmp_path):
+    write_lmdb(tmp_path / "train")
+    with tarfile.open(tmp_path / "set.tar.xz", "w:xz") as archive:
+        archive.add(tmp_path / "train", "data/train")
+    records, _ = build(tmp_path / "set.tar.xz")
+    assert [record.label for record in records] == ["ONE", "zwö"]
+
+
 def test_large_lmdb(tmp_path):
     """Of several levels, with values in pages and outside."""
     write_lmdb(tmp_path / "db", 1000)

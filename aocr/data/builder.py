@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -60,7 +61,7 @@ class Lines:
     """The numbered lines of a source, which can be read again and again."""
 
     def __init__(self, source: Source, read: Callable[[Source], Iterable[AnnotationLine]]):
-        lines = read(source)
+        self.source, lines = source, read(source)
         self._read = (lambda: read(source)) if isinstance(lines, Iterator) else lambda: lines
 
     def __iter__(self) -> Iterator[tuple[int, AnnotationLine]]:
@@ -97,7 +98,10 @@ def items_in(
 def _load(line: AnnotationLine, source: str, options: BuildOptions) -> bytes:
     """Find and read a line's image; raise FileNotFoundError if it does not exist or cannot be read."""
     if line.image is not None:
-        return line.image()
+        try:
+            return line.image()
+        except OSError as error:
+            raise FileNotFoundError(f"{line.path!r} cannot be read ({files.one_line(error)}).") from None
     for path in candidate_paths(line.path, source, options.data_base_dir):
         try:
             data = files.read_limited(path, MAX_BYTES)
@@ -181,7 +185,14 @@ def _results(source: str, options: BuildOptions, texts: Sequence[str]) -> Genera
     """Examine all lines or records of a source; yield each number with its record or the reason to leave it out."""
     items = items_in(source, options, texts)
     if isinstance(items, Lines) and not options.empty_labels:
-        options = replace(options, empty_labels=items.share_of_empty() < MAX_EMPTY)
+        share = items.share_of_empty()
+        if share >= MAX_EMPTY:
+            items.source.note(
+                f"{share:.0%} of the labels are empty. These images are left out as not yet labelled; --empty-labels "
+                "keeps them as images without text.",
+                logging.WARNING,
+            )
+        options = replace(options, empty_labels=share < MAX_EMPTY)
     return _in_parallel(items, lambda item: (item[0], examine(item[0], item[1], source, options)))
 
 

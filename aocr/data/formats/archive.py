@@ -155,15 +155,26 @@ def _read_file(folder: _Folder, path: str) -> bytes:
     return files.read_limited(path, MAX_BYTES)
 
 
+def _read_missing() -> bytes:
+    raise FileNotFoundError(None, "it is not in the archive")
+
+
 def _inside(line: AnnotationLine, annotations: str, folder: _Folder) -> AnnotationLine:
-    """Return a line that reads its image from the unpacked archive, if it is there."""
-    name, region = split_region(line.path)
-    for base in (os.path.dirname(annotations), folder.name):
-        path = os.path.normpath(os.path.join(base, name.replace("\\", "/")))
-        if not line.image and path.startswith(folder.name + os.sep) and os.path.isfile(path):
-            inside = os.path.relpath(path, folder.name)
-            return replace(line, path=inside, image=partial(_read_file, folder, path), region=line.region or region)
-    return line
+    """Return a line that reads its image from the unpacked archive, and from nowhere else.
+
+    A path may be relative to the folder of the annotations, or to one above it.
+    """
+    if line.image:
+        return line
+    name, region = split_region(line.path.replace("\\", "/"))
+    base = os.path.dirname(annotations)
+    while base.startswith(folder.name):
+        path = os.path.normpath(os.path.join(base, name))
+        if path.startswith(folder.name + os.sep) and os.path.isfile(path):
+            load = partial(_read_file, folder, path)
+            return replace(line, path=os.path.relpath(path, folder.name), image=load, region=line.region or region)
+        base = os.path.dirname(base)
+    return replace(line, image=_read_missing)
 
 
 def read(source: Source) -> Iterator[AnnotationLine]:

@@ -22,7 +22,7 @@ _NO_IMAGES = f"contains no images ({', '.join(IMAGE_ENDINGS)})."
 _LISTS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".zip")
 
 
-def read_filenames(source: Source) -> Iterator[AnnotationLine]:
+def read_filenames(source: Source) -> list[AnnotationLine]:
     """List the images in a folder and its subfolders, sorted, labelled by the group of `label_from_filename`.
 
     The expression is searched in the name without extension; if it contains `/`, in the path within the folder.
@@ -34,19 +34,25 @@ def read_filenames(source: Source) -> Iterator[AnnotationLine]:
     pattern, paths = re.compile(expression), images_in(source.path)
     if not paths:
         raise AnnotationError(source.path, None, _NO_IMAGES)
-    if expression == WHOLE_NAME:
+    if has_pairs(source):
+        source.note(
+            f"has text files ({GT}, {TXT}) beside its images, which --label-from-filename ignores.", logging.WARNING
+        )
+    elif expression == WHOLE_NAME:
         _warn_of_ends(source, paths)
-    for number, path in enumerate(paths, 1):
-        name = os.path.relpath(path, source.path).replace(os.sep, "/") if "/" in expression else os.path.basename(path)
-        match = pattern.search(os.path.splitext(name)[0]) or pattern.search(name)
-        try:
-            path.encode()
-        except UnicodeEncodeError:  # a name with other bytes is decoded to lone surrogates
-            yield AnnotationLine(path, None, number, f"the name {path!r} is not UTF-8. Rename the file.")
-        else:
-            label = normalise(match[1] or "") if match else None
-            reason = f"does not match {expression!r} (--label-from-filename)."
-            yield AnnotationLine(path, label, number, unusable=reason)
+    return [_named_line(source.path, path, number, pattern) for number, path in enumerate(paths, 1)]
+
+
+def _named_line(folder: str, path: str, number: int, pattern: re.Pattern) -> AnnotationLine:
+    """Take the label of an image from its name."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # a name with other bytes is decoded to lone surrogates
+        return AnnotationLine(path, None, number, f"the name {path!r} is not UTF-8. Rename the file.")
+    name = os.path.relpath(path, folder).replace(os.sep, "/") if "/" in pattern.pattern else os.path.basename(path)
+    match = pattern.search(os.path.splitext(name)[0]) or pattern.search(name)
+    reason = f"does not match {pattern.pattern!r} (--label-from-filename)."
+    return AnnotationLine(path, normalise(match[1] or "") if match else None, number, unusable=reason)
 
 
 def _warn_of_ends(source: Source, paths: Sequence[str]) -> None:
@@ -146,8 +152,17 @@ def has_classes(source: Source) -> bool:
     """Whether a folder has only subfolders with images, each named by one character."""
     if not source.is_folder:
         return False
-    names = {os.path.dirname(os.path.relpath(path, source.path)) for path in images_in(source.path)}
-    return len(names) > 1 and all(len(normalise(name)) == 1 for name in names)
+    names = _image_folders(source)
+    return len(names) > 1 and all(len(normalise(name)) == 1 and name != "." for name in names)
+
+
+def _image_folders(source: Source) -> set[str]:
+    """Return the relative paths of the subfolders with images; `.` is the folder itself."""
+    return {
+        os.path.relpath(base, source.path)
+        for base, _, names in files.walk(source.path)
+        if any(name.lower().endswith(IMAGE_ENDINGS) for name in names)
+    }
 
 
 def read_classes(source: Source) -> Iterator[AnnotationLine]:
@@ -161,10 +176,10 @@ def advice(source: Source) -> str:
     lists = [name for name in files.names_in(source.path) if name.lower().endswith(_LISTS)]
     if lists:
         return f"is a folder. Give its list of images and texts, such as {os.path.join(source.path, lists[0])}."
-    paths = images_in(source.path)
-    if not paths:
+    subfolders = _image_folders(source)
+    if not subfolders:
         return _NO_IMAGES
     beside = "Add --label-from-filename if the images are named after their text, or put X.gt.txt beside each X.png."
-    if not any(os.path.dirname(os.path.relpath(path, source.path)) for path in paths):
+    if subfolders == {"."}:
         return f"is a folder of images without labels. {beside}"
     return f"is a folder of images without labels. {beside} If subfolders are: --label-from-filename '([^/]+)/[^/]+$'."

@@ -10,6 +10,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -23,7 +24,7 @@ from aocr.data.annotations import (
     parse_annotations,
 )
 from aocr.data.formats.source import Source
-from aocr.data.formats.tables import find_table, read_table
+from aocr.data.formats.tables import Table, find_table, read_table
 from aocr.errors import AnnotationError
 from aocr.text.charset import normalise
 
@@ -92,7 +93,7 @@ def read_text(source: Source) -> Iterable[AnnotationLine]:
         return Cleaned(lambda: parse_annotations(data, source.path))
     if table := find_table(source, _text(data)):
         rows = replace(table.rows, text=_text(to_utf8(source, min_lines=1)))
-        return _cleaned(source, lambda: read_table(table._replace(rows=rows)), is_plain=False)
+        return _cleaned(source, lambda: read_table(table._replace(rows=rows)), table)
     return _cleaned(source, lambda: _join_paths(parse_annotations(data, source.path), source))
 
 
@@ -101,8 +102,15 @@ def _text(data: bytes) -> str:
 
 
 def _join_paths(lines: Iterable[AnnotationLine], source: Source) -> Iterator[AnnotationLine]:
-    """Move the rest of a path with spaces from the label to the path, where only that file exists."""
+    """Move the rest of a path with spaces from the label to the path, where only that file exists.
+
+    A JSON list of paths, as in PaddleOCR, is a line for each.
+    """
     for line in lines:
+        if line.path.startswith('["') and line.path.endswith('"]'):
+            with suppress(ValueError, RecursionError):
+                yield from [replace(line, path=str(path)) for path in json.loads(line.path)]
+                continue
         match = line.label and not is_image_name(line.path) and _SPACED_PATH.match(line.label)
         if match and not _exists(line.path, source) and _exists(path := f"{line.path} {match[1]}", source):
             source.note("has paths with spaces. Separate path and label with a TAB.")
@@ -166,7 +174,7 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
-def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]], is_plain: bool = True) -> Cleaned:
+def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]], table: Table | None = None) -> Cleaned:
     """Take from the labels what most lines share and the images do not show.
 
     Raises:
@@ -186,9 +194,10 @@ def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]], is_pl
     only_doubled = counts["doubled quote inside"] and not counts["single quote inside"]
     by_csv_rules = only_doubled and counts['"'] == counts["needs quotes"] and not counts["other quote"]
     quotes = {mark for mark in "\"'" if mark in shared}
-    if counts['"'] and (by_csv_rules or source.options.columns):
+    is_csv = table is not None and table.rows.quoted  # its quotes are gone
+    if counts['"'] and (by_csv_rules or source.options.columns) and not is_csv:
         quotes.add('"')
-    _report(source, counts, shared, quotes, is_plain)
+    _report(source, counts, shared, quotes, table)
 
     def clean(line: AnnotationLine) -> Iterator[AnnotationLine]:
         label = line.label or ""
@@ -203,13 +212,13 @@ def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]], is_pl
     return Cleaned(read, clean) if quotes or shared & {"leading", "trailing"} else Cleaned(read)
 
 
-def _report(source: Source, counts: Counter, shared: set[str], quotes: set[str], is_plain: bool) -> None:
+def _report(source: Source, counts: Counter, shared: set[str], quotes: set[str], table: Table | None) -> None:
     """Log what is taken from the labels, and what looks as if it did not belong to them."""
     num = counts["label"]
-    keep = f" To keep them: --columns {PLAIN}." if is_plain else ""
+    keep = f" To keep them: --columns {PLAIN}." if table is None else ""
     for mark in quotes:
         source.note(f"{counts[mark]} of {num} labels are in quotes ({mark}), which are removed.{keep}")
-    if (quoted := counts['"']) and '"' not in quotes:
+    if (quoted := counts['"']) and '"' not in quotes and table is None:
         source.note(f"{quoted} of {num} labels are in quotes, which are kept. To remove them: --columns 1,2.")
     for side in sorted(shared & {"leading", "trailing"}):
         source.note(f"{counts[side]} of {num} labels have {side} spaces, which are removed.{keep}")
