@@ -108,7 +108,9 @@ def usual_model_dir() -> str:
     return os.environ.get("AIP_CHECKPOINT_DIR") or "checkpoints"
 
 
-def add_model_dir(parser: Container, or_words: bool = False, written: bool = False, or_export: bool = False) -> None:
+def add_model_dir(
+    parser: Container, or_words: bool = False, written: bool = False, or_export: bool = False, several: bool = False
+) -> None:
     """Add --model-dir, also under its cloud name --job-dir.
 
     Args:
@@ -116,12 +118,16 @@ def add_model_dir(parser: Container, or_words: bool = False, written: bool = Fal
       or_words: fall back to the model that comes with aocr if the folder is missing; the default is then None.
       written: the command writes the folder, so it cannot be the model that comes with aocr.
       or_export: accept an ONNX export as well as a folder.
+      several: collect repeated folders in a list; the default is then None.
     """
     folder = "model folder or ONNX export" if or_export else "model folder"
     help = "model folder to write" if written else f"{folder}; words: the model that comes with aocr"
     help += f" (default: $AIP_CHECKPOINT_DIR if set, else checkpoints{', else words' if or_words else ''})"
-    default = None if or_words else usual_model_dir()
-    parser.add_argument("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=default, help=help)
+    default = None if or_words or several else usual_model_dir()
+    action, help = ("append", f"{help}; repeat it to compare models") if several else ("store", help)
+    parser.add_argument(
+        "--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=default, action=action, help=help
+    )
 
 
 def usual_model(model_dir: str | None) -> str:
