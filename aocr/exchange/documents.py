@@ -13,6 +13,8 @@ from itertools import groupby
 from math import prod
 from typing import NamedTuple
 
+import numpy as np
+
 from aocr import __version__, files
 from aocr.data.regions import Corners, bounds, box
 from aocr.errors import AocrError, ConfigError
@@ -48,19 +50,25 @@ class Piece(NamedTuple):
     """The words of a line, the characters of a word."""
 
 
-def _piece(characters: Sequence[Character], corners: Corners, width: int, is_word: bool = True) -> Piece:
-    """Return the piece that some characters are, of a line with these corners whose image is `width` pixels wide.
+def _piece(characters: Sequence[Character], corners: Corners, prediction: Prediction, is_word: bool = True) -> Piece:
+    """Return the piece that some characters of a prediction are; its image has these corners on the page.
 
-    A line that has not four corners is taken as its bounding box.
+    An image that has not four corners is taken as its bounding box.
     """
-    left = min(character.x0 for character in characters) / max(width, 1)
-    right = max(character.x1 for character in characters) / max(width, 1)
-    top, top_end, bottom_end, bottom = corners if len(corners) == 4 else bounds(corners)
-    ends = ((top, top_end, left), (top, top_end, right), (bottom, bottom_end, right), (bottom, bottom_end, left))
-    place = tuple((round(x + (x1 - x) * u, 1), round(y + (y1 - y) * u, 1)) for (x, y), (x1, y1), u in ends)
+    size = np.maximum((prediction.image_width, prediction.image_height), 1)
+    left, top = (min(getattr(c, name) for c in characters) for name in ("x0", "y0"))
+    right, bottom = (max(getattr(c, name) for c in characters) for name in ("x1", "y1"))
+    if bottom <= top:
+        top, bottom = 0, int(size[1])
+    shares = np.array([(left, top), (right, top), (right, bottom), (left, bottom)]) / size
+    quadrilateral = np.array(corners if len(corners) == 4 else bounds(corners), float)
+    u, v = shares[:, :1], shares[:, 1:]
+    weights = np.hstack([(1 - u) * (1 - v), u * (1 - v), u * v, (1 - u) * v])  # bilinear, of the four corners
+    place = tuple((round(x, 1), round(y, 1)) for x, y in (weights @ quadrilateral).tolist())
     text = "".join(character.char for character in characters)
     confidence = min(1.0, prod(character.confidence for character in characters))
-    return Piece(text, confidence, place, [_piece([c], corners, width, False) for c in characters] if is_word else ())
+    pieces = [_piece([character], corners, prediction, False) for character in characters] if is_word else ()
+    return Piece(text, confidence, place, pieces)
 
 
 def _lines(page: Page) -> Iterator[tuple[int, Piece]]:
@@ -68,7 +76,7 @@ def _lines(page: Page) -> Iterator[tuple[int, Piece]]:
     for number, (region, prediction) in enumerate(page.lines, 1):
         corners = region or box(0, 0, page.width, page.height)
         groups = groupby(prediction.characters, key=lambda character: character.char.isspace())
-        words = [_piece(list(word), corners, prediction.image_width) for is_space, word in groups if not is_space]
+        words = [_piece(list(word), corners, prediction) for is_space, word in groups if not is_space]
         yield number, Piece(prediction.text, min(1.0, prediction.confidence), corners, words)
 
 
