@@ -273,7 +273,12 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("reading").add_argument
     add("--beam", type=positive, default=1, metavar="N", help="beam width: follow the N likeliest texts (default: 1)")
     add("--pattern", metavar="REGEX", help="read only texts that match this regular expression as a whole")
-    add("--lexicon", metavar="FILE", help="read only the texts in this file, one per line")
+    add(
+        "--lexicon",
+        metavar="FILE|english",
+        help="read only the texts in this file, one per line, perhaps a tab and a frequency after it; english: prefer "
+        "frequent English words, but read other texts too",
+    )
     help = "also allow texts that are not in the list, if e^W times as likely (W=5: about 150 times)"
     add("--lexicon-weight", type=above_zero, metavar="W", help=help)
 
