@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from aocr.config import ModelConfig
 from aocr.data.annotations import parse_annotations
-from aocr.data.automatic import is_upright, lines_for
+from aocr.data.automatic import is_upright, lines_for, width_of_several_lines
 from aocr.errors import ConfigError
 from aocr.exchange.export import FORMATS
 from aocr.folder.model_folder import ModelFolder, WeightsInfo
@@ -76,6 +76,15 @@ def test_number_of_lines(num_lines, expected):
     assert lines_for(lengths, sizes)[0] == expected
 
 
+def test_width_of_several_lines():
+    lengths, sizes = plates([1] * 200 + [2] * 200, np.random.default_rng(0))
+    _, several = lines_for(lengths, sizes)
+    assert not several[:200].any() and several[200:].mean() > 0.9
+    single, block = 3.5 * 32, 1.0 * 96  # usual widths at the network
+    assert single < width_of_several_lines(96, sizes, several) < 1.6 * single
+    assert block < width_of_several_lines(96, sizes[200:], several[200:]) < 1.6 * block
+
+
 def test_upright_text():
     lengths, sizes = plates([1] * 50, np.random.default_rng(0))
     assert is_upright(lengths, sizes[:, ::-1])
@@ -98,7 +107,8 @@ def test_real_images_of_one_line(name):
                 sizes.append(image.size)
             lengths.append(len(line.label))
     assert len(sizes) > 10
-    assert lines_for(np.array(lengths), np.array(sizes)) == (1, 0)
+    num_lines, several = lines_for(np.array(lengths), np.array(sizes))
+    assert num_lines == 1 and not several.any()
     assert not is_upright(np.array(lengths), np.array(sizes))
 
 

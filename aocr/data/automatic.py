@@ -88,7 +88,7 @@ def is_upright(lengths: np.ndarray, sizes: np.ndarray) -> bool:
     return bool(np.median(aspects) > UPRIGHT_ASPECT and np.median(aspects / lengths[is_text]) >= NARROW_SET)
 
 
-def lines_for(lengths: np.ndarray, sizes: np.ndarray) -> tuple[int, int]:
+def lines_for(lengths: np.ndarray, sizes: np.ndarray) -> tuple[int, np.ndarray]:
     """Estimate how many lines of text the images have, from the width of a character in image heights.
 
     In an image of n lines it is about n * n times smaller than in an image of one.
@@ -98,12 +98,13 @@ def lines_for(lengths: np.ndarray, sizes: np.ndarray) -> tuple[int, int]:
       sizes: (N, 2) original (width, height).
 
     Returns:
-      The number of lines, 1 to 4, and the number of images that seem to have several; 0 if it is 1.
+      The number of lines, 1 to 4, and a mask, (N,) bool, of the images that seem to have several; none if it is 1.
     """
     aspects = sizes[:, 0] / np.maximum(sizes[:, 1], 1)
+    none = np.zeros(len(lengths), bool)
     is_text = lengths >= MIN_LINE_LENGTH
     if not is_text.any():
-        return 1, 0
+        return 1, none
     is_line = is_text & (aspects >= min(MIN_LINE_ASPECT, float(np.median(aspects[is_text]))))
     widths = aspects / np.maximum(lengths, 1)
     usual = float(np.median(widths[is_line]))
@@ -111,10 +112,21 @@ def lines_for(lengths: np.ndarray, sizes: np.ndarray) -> tuple[int, int]:
     if usual < NARROW_SET:
         usual, limit = USUAL_WIDTH, NARROW_SET
     if (is_line & (widths < limit)).sum() < max(MIN_SEVERAL_LINES, SEVERAL_LINES_SHARE * len(lengths)):
-        return 1, 0
-    narrow = widths[is_text & (widths < limit)]
-    lines = np.sqrt(LINE_FILL * usual / np.percentile(narrow, 5))
-    return int(np.clip(round(float(lines)), 2, max(LINE_HEIGHTS))), len(narrow)
+        return 1, none
+    narrow = is_text & (widths < limit)
+    lines = np.sqrt(LINE_FILL * usual / np.percentile(widths[narrow], 5))
+    return int(np.clip(round(float(lines)), 2, max(LINE_HEIGHTS))), narrow
+
+
+def width_of_several_lines(height: int, sizes: np.ndarray, narrow: np.ndarray) -> int:
+    """Choose the network's width, in pixels, for images of several lines at `height`.
+
+    Those `narrow` ones, (N,) bool, shall fit; single lines among them, which are wider, are shrunk by it, but not
+    below the height of one band. `sizes` are (N, 2) original (width, height).
+    """
+    several = np.percentile(widths_at(height, sizes[narrow]), 90) if narrow.any() else 0
+    single = np.percentile(widths_at(IMAGE_HEIGHT, sizes), 99)
+    return int(min(max(several, single, IMAGE_HEIGHT), WIDTH_CAP))
 
 
 def limits_for(labels: Sequence[str], sizes: np.ndarray, typed: Collection[str]) -> dict[str, int]:

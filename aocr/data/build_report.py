@@ -196,11 +196,13 @@ class Tally:
         report = self.report
         report.is_upright = automatic.is_upright(lengths, sizes)
         sizes = sizes[:, ::-1] if report.is_upright else sizes
-        report.lines = automatic.lines_for(lengths, sizes)
-        num_lines, _ = report.lines
+        num_lines, several = automatic.lines_for(lengths, sizes)
+        report.lines = num_lines, int(several.sum())
         height = LINE_HEIGHTS.get(num_lines, automatic.height_for(sizes))
         limits = automatic.limits_for(self._labels, sizes, ())
-        widest = limits["max_width"] * (height if num_lines == 1 else IMAGE_HEIGHT) // limits["max_height"]
+        widest = limits["max_width"] * height // limits["max_height"]
+        if num_lines > 1:
+            widest = automatic.width_of_several_lines(height, sizes, several)
         widths = np.minimum(automatic.widths_at(height, sizes), widest)
         is_narrow = widths * num_lines < MIN_PIXELS * lengths
         report.narrow = [self._numbers[i] for i in np.flatnonzero(is_narrow).tolist()]

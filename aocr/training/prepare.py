@@ -165,7 +165,7 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
     if arch.follows_data and "bands" not in settings:
         settings.update(_bands_of(datasets[0].summary.labels, sizes[0], settings))
     if settings.get("bands", 1) > 1 and "max_width" not in request.typed and "max_height" not in request.typed:
-        settings["max_height"] = settings["height"]  # a single line, which is wider, gets about the height of a band
+        settings.update(_limits_of_several_lines(settings["height"], labels, np.concatenate(sizes)))
     if request.init_from not in (None, NOTHING):
         return _extended(settings, request)
     if arch.follows_data:
@@ -175,14 +175,19 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
     return ModelConfig(**{**arch.defaults, **settings})
 
 
+def _limits_of_several_lines(height: int, labels: Sequence[str], sizes: np.ndarray) -> dict[str, int]:
+    _, narrow = automatic.lines_for(np.array([len(label) for label in labels]), sizes)
+    return {"max_width": automatic.width_of_several_lines(height, sizes, narrow), "max_height": height}
+
+
 def _bands_of(labels: Sequence[str], sizes: np.ndarray, settings: dict[str, Any]) -> dict[str, int]:
     """Return the height and the bands of the network if the images seem to have several lines, else nothing."""
-    lines, count = automatic.lines_for(np.array([len(label) for label in labels]), sizes)
+    lines, narrow = automatic.lines_for(np.array([len(label) for label in labels]), sizes)
     height: int = settings.get("height", LINE_HEIGHTS.get(lines, 0))
     if lines == 1 or height not in LINE_HEIGHTS.values():
         return {}
     bands = num_bands(height)
-    log.info(automatic.LINES_MESSAGE, count, len(labels), lines)
+    log.info(automatic.LINES_MESSAGE, narrow.sum(), len(labels), lines)
     log.info("Reading at height %d in %d bands (--lines 1 reads a single line)", height, bands)
     return {"height": height, "bands": bands}
 
