@@ -15,6 +15,8 @@ from aocr.config import BAND_PIXELS, BAND_STRIDE, COLUMN_PIXELS, ModelConfig
 
 LAG = 1.0
 """Pixels by which the attention's centre is behind the middle of a character, in the direction of reading."""
+PEAK_COLUMNS = 2
+"""Columns on each side of the peak of attention that count."""
 REACH = 0.9
 """Maximum distance from the middle of a line's first and last character to its edge, in distances between middles."""
 MIDDLE_COST = 1.0
@@ -25,18 +27,20 @@ INK = 0.3
 """Share of the darkest ink above which a column or row belongs to a character."""
 
 
-def character_boxes(attention: np.ndarray, image: np.ndarray, config: ModelConfig) -> np.ndarray:
+def character_boxes(attention: np.ndarray, image: np.ndarray, config: ModelConfig, top: int = 0) -> np.ndarray:
     """Return the box of each character as (T, 4) left, top, right, bottom.
 
     Args:
       attention: (T, S) weights of the T characters over the columns of all bands, from the top.
       image: (H, W, C) float, the network's input without padding.
       config: settings of the network.
+      top: rows of padding above the image.
     """
     if not len(attention):
         return np.zeros((0, 4))
     direction = -1 if config.charset.right_to_left else 1
     xs, ys = _middles(attention, config.bands)
+    ys -= top
     xs = np.clip(xs - direction * LAG, 0, image.shape[1])
     ink = _ink(image)
     lines = _lines(xs * direction, ys)
@@ -48,10 +52,13 @@ def character_boxes(attention: np.ndarray, image: np.ndarray, config: ModelConfi
 
 
 def _middles(attention: np.ndarray, bands: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the centre of attention of each character: (T,) x and (T,) y."""
+    """Return the centre of attention around its peak for each character: (T,) x and (T,) y."""
     weights = attention.reshape(len(attention), bands, -1)
+    columns = np.arange(weights.shape[2])
+    peaks = weights.sum(axis=1).argmax(axis=1)
+    weights = weights * (np.abs(columns - peaks[:, None]) <= PEAK_COLUMNS)[:, None, :]
     weights = weights / np.maximum(weights.sum((1, 2), keepdims=True), 1e-9)
-    xs = weights.sum(1) @ ((np.arange(weights.shape[2]) + 0.5) * COLUMN_PIXELS)
+    xs = weights.sum(1) @ ((columns + 0.5) * COLUMN_PIXELS)
     return xs, weights.sum(2) @ (np.arange(bands) * BAND_STRIDE + BAND_PIXELS / 2)
 
 
