@@ -148,7 +148,7 @@ def test_long_patterns():
 def test_words_longer_than_the_model_reads(caplog):
     """Even a word of a million characters costs nothing."""
     read_config = ReadConfig(lexicon=("ab", "a" * 1_000_000, "b1", "a" * 10))
-    (constraint,) = make_constraints(read_config, CHARSET, 10)
+    (constraint,), _ = make_constraints(read_config, CHARSET, 10)
     assert len(constraint.keys) == 4 and constraint.distances[0] == 2
     assert "2 entries are longer than the model's 9 characters" in caplog.text
     for weight in (None, 2.0):

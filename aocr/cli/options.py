@@ -213,8 +213,17 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add("--beam", type=positive, default=1, metavar="N", help="beam width: follow the N likeliest texts (default: 1)")
     add("--pattern", metavar="REGEX", help="read only texts that match this regular expression as a whole")
     add("--lexicon", metavar="FILE", help="read only the texts in this file, one per line")
+    add_symbols(add)
     help = "also allow texts that are not in the list, if e^W times as likely (W=5: about 150 times)"
     add("--lexicon-weight", type=above_zero, metavar="W", help=help)
+
+
+def add_symbols(add: Callable[..., Any]) -> None:
+    """Add --charset and --no-spaces, which say what the texts to read consist of."""
+    help = "the characters of your texts: digits, alphanumeric (capitals), ... or a text file. Others that are read are "
+    help += "dropped; small letters become capitals if only these are listed, and the reverse"
+    add("--charset", dest="symbols", metavar="NAME|FILE", help=help)
+    add("--no-spaces", dest="spaces", action="store_false", help="drop spaces from what is read")
 
 
 def check_paths(paths: Sequence[str], model_dir: str, or_export: bool = False) -> None:

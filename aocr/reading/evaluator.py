@@ -53,7 +53,8 @@ class Evaluator:
         scales = batch.scales.numpy()
         widths = np.round(batch.widths.numpy() * scales).astype(int).tolist()
         config = self.batches.config
-        predictions = to_predictions(reading, scales, widths, config.charset, self.reader.num_alternatives)
+        rest = config.charset, self.reader.num_alternatives, self.reader.symbol_filter
+        predictions = to_predictions(reading, scales, widths, *rest)
         indices, labels, comments, images = (
             part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record)
         )

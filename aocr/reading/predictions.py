@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from aocr.config import COLUMN_PIXELS
+from aocr.reading.symbols import SymbolFilter
 from aocr.results import NEVER, Alternative, Character, Prediction, Reading
 from aocr.text.charset import EOS, NUM_SPECIALS, Charset
 
@@ -29,13 +30,15 @@ def to_predictions(
     image_widths: Sequence[int],
     charset: Charset,
     num_alternatives: int = 0,
+    symbol_filter: SymbolFilter = SymbolFilter(),
 ) -> list[Prediction]:
     """Return the Predictions of a batch, each with up to `num_alternatives` other readings.
 
     `image_widths` are in original pixels, `scales` in original pixels per pixel of the network's image.
     """
     images = zip(scales, image_widths, strict=True)
-    return [_prediction(reading, b, *image, charset, num_alternatives) for b, image in enumerate(images)]
+    predictions = (_prediction(reading, b, *image, charset, num_alternatives) for b, image in enumerate(images))
+    return list(map(symbol_filter.apply, predictions))
 
 
 def _prediction(

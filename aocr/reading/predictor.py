@@ -65,7 +65,8 @@ class Predictor:
         pixels, widths, scales = self.reader.transform(images)
         reading = self.reader.read(pixels, widths)
         original = [round(width * scale) for width, scale in zip(widths, scales, strict=True)]
-        return to_predictions(reading, scales, original, self.config.charset, self.reader.num_alternatives)
+        rest = self.config.charset, self.reader.num_alternatives, self.reader.symbol_filter
+        return to_predictions(reading, scales, original, *rest)
 
 
 def _to_bytes(image: Any) -> Any:
