@@ -121,6 +121,12 @@ def test_an_invalid_pattern(pattern):
         compile_pattern(pattern, CHARSET)
 
 
+def test_an_unclosed_number_of_repetitions_is_named():
+    for pattern in ("a{3", "a{3,b", "[ab]{1,2"):
+        with pytest.raises(ConfigError, match=r"'\{[0-9],?2?' at position \d is not closed. Write \{"):
+            compile_pattern(pattern, CHARSET)
+
+
 def test_a_pattern_that_matches_no_text_names_what_is_missing():
     with pytest.raises(ConfigError, match=r"no symbol for '\[x-z\]'"):
         compile_pattern("a[x-z]+", CHARSET)

@@ -289,7 +289,7 @@ def test_mistakes_are_reported_before_images_are_read(tmp_path, numbers, monkeyp
         assert_clean_failure(run_aocr("label", "--port", 0, *args), word)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert_clean_failure(run_aocr(*argv, "--port", port), f"127.0.0.1:{port}")
+        assert_clean_failure(run_aocr(*argv, "--port", port), f"127.0.0.1:{port}", "--port")
     assert list(tmp_path.iterdir()) == []
     output.write_text("")
     for name in ("labels.model", "labels.model.new"):

@@ -169,8 +169,29 @@ def test_invalid_requests_are_refused(words):
                             ("beam", "1000"), ("min_confidence", "nan"), ("alternatives", "x")):  # fmt: skip
             status, answer = await send("POST", f"/read?{name}={value}", data=IMAGES[0].read_bytes(), headers=JPEG)
             assert status == 400 and answer["error"].startswith(name), answer
+        status, answer = await send("POST", "/read?patern=x", data=IMAGES[0].read_bytes(), headers=JPEG)
+        assert status == 400 and "Did you mean pattern?" in answer["error"]
 
     serve([words], conversation)
+
+
+def test_what_texts_consist_of_holds_for_all_requests(words):
+    usual = ReadConfig(symbols="lowercase", spaces=False)
+    service = app.Service([Model("words", "", 8, usual)], {}, 8, usual).make_app(web.ServerAccess("127.0.0.1", 0))
+
+    async def ask_all():
+        async with TestClient(TestServer(service)) as client:
+            image = {"inputs": {"input": {"b64": base64.b64encode(IMAGES[0].read_bytes()).decode()}}}
+            async with client.post(PREDICT, json=image) as response:
+                assert (await response.json())["outputs"]["output"] == "htfgvh"
+            async with client.post("/read?beam=2", data=IMAGES[0].read_bytes(), headers=JPEG) as response:
+                assert (await response.json())["text"] == "htfgvh"
+            pixels = np.asarray(Image.open(IMAGES[0]).convert("RGB"))[None].tolist()
+            body = {"signature_name": "pixels", "inputs": {"pixels": pixels}}
+            async with client.post(PREDICT, json=body) as response:
+                assert (await response.json())["outputs"]["output"] == ["htfgvh"], await response.text()
+
+    asyncio.run(ask_all())
 
 
 def test_model_routes(words):

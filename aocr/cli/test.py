@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from aocr.data.datasets import open_dataset
     from aocr.reading.evaluator import evaluate
     from aocr.report.attention import write_visualization
+    from aocr.report.index import write_index
     from aocr.report.lines import result_line, score_json, score_text
     from aocr.report.page import write_html_report
 
@@ -68,9 +69,8 @@ def run(args: argparse.Namespace) -> int:
                 print(result_line(sample, args.use_distance))
     if args.visualize:
         folder = args.output_dir or RESULTS
-        for sample in samples:
-            write_visualization(sample, folder)
-        log.info("Drew the attention of %d images in %s", len(samples), folder)
+        index = write_index(folder, {write_visualization(sample, folder): sample for sample in samples})
+        log.info("Drew the attention of %d images: open %s", len(samples), index)
     if args.report:
         write_html_report(args.report, report, samples, f"aocr test {dataset.name}")
         log.info("Wrote the report to %s", args.report)

@@ -57,7 +57,7 @@ def run_loop(
     state = learner.state
     take_step = TrainStep(learner, config, cluster)
     with monitor:
-        for epoch, number, batch in feed(plan, config, learner, schedule, extra, monitor.display):
+        for epoch, number, batch in feed(plan, config, learner, schedule, extra, monitor):
             if state.step == state.decay_start:
                 learner.average.adopt()  # the latest weights are too far from it for a short decay
             rate = schedule.learning_rate

@@ -9,10 +9,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -29,6 +29,8 @@ from aocr.training.schedule import Schedule, clock
 log = logging.getLogger("aocr")
 steps_log = logging.getLogger("aocr.steps")
 """Lines that are not printed while a terminal shows the bar; they always go to the log file."""
+
+_Result = TypeVar("_Result")
 
 LOG_STEPS = 10
 """Steps between two lines of the log."""
@@ -74,6 +76,12 @@ class Display:
         if share is not None:
             self._bar.bar_format, self._bar.n = SHARE_LAYOUT, share
         self._bar.set_description_str(name, refresh=False)
+
+    def track(self, items: Iterable[_Result], total: int, name: str) -> Iterator[_Result]:
+        """Yield the items of a phase, and show how many of how many are done."""
+        for number, item in enumerate(items):
+            self.phase(f"{name}, {number:,} of {total:,}")
+            yield item
 
     def status(self, text: str) -> None:
         """Show text after the bar."""
@@ -127,6 +135,16 @@ class Monitor:
         with self._recording():
             self._writer.close()
         return self._stack.__exit__(*exc)
+
+    def prepare(self, name: str, function: Callable[[], _Result]) -> _Result | None:
+        """Call a function between two steps. Its time is no training time; a signal ends it, and the result is None."""
+        start = time.monotonic()
+        self.display.phase(name)
+        result = self._interrupts.run(function)
+        self.stopped_by = self._interrupts.caught
+        seconds = time.monotonic() - start
+        self._start, self._since = self._start + seconds, self._since + seconds
+        return result
 
     def note_step(self, loss: tf.Tensor, num_images: int, rate: float, check_is_due: bool) -> None:
         """Record the loss of a step, the time and signals; log every few steps.

@@ -108,7 +108,7 @@ def _train(
     _log_start(request, plan, folder, checkpoint)
     _log_network(request, plan, cluster, model.count_params(), f"{precision} ({why})")
 
-    extra = ExtraImages(request, plan, unlabelled, folder, model, images_changed)
+    extra = ExtraImages(request, plan, unlabelled, folder, model, images_changed, display.track)
     outcome = Outcome(schedule.reason, False, state.step, trained=False)
     if not schedule.ended:
         if cluster.is_chief:

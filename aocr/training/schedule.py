@@ -191,7 +191,7 @@ class Schedule:
         return {
             Reason.NONE: "it has not ended",
             Reason.EPOCHS: f"the steps of {epochs} {'epochs' if epochs > 1 else 'epoch'} are done (--num-epoch)",
-            Reason.TIME: f"the training time of {clock(state.decay_limit)} is used up (--max-time)",
+            Reason.TIME: f"{clock(state.elapsed)} of training are done (--max-time {clock(state.decay_limit)})",
             Reason.PATIENCE: f"no improvement {checks} (--patience)",
         }[Reason(state.finished)]
 
