@@ -32,6 +32,8 @@ class Outcome:
     """Whether this call did any steps."""
     can_read: bool = True
     """Whether the model reads above chance."""
+    reads: str = ""
+    """How well it reads images that it had not seen, in a sentence; empty: not known."""
 
 
 def run_loop(

@@ -28,7 +28,8 @@ from aocr.training.schedule import Schedule, clock
 
 log = logging.getLogger("aocr")
 steps_log = logging.getLogger("aocr.steps")
-"""Lines that are not printed while a terminal shows the bar; they always go to the log file."""
+details_log = logging.getLogger("aocr.details")
+"""Lines that are not printed while a terminal shows the bar, except with --verbose; the log file always has them."""
 
 _Result = TypeVar("_Result")
 
@@ -238,7 +239,8 @@ class Monitor:
             f"1-NED {report.one_minus_ned:.2%}, score of aocr 0.7.6 {report.upstream_accuracy:.2%}, "
             f"perplexity {report.perplexity:.3f}"
         )
-        log.info("Step %d: validation %s%s", self.state.step, scores, f" ({remark})" if remark else "")
+        details_log.info("Step %d: validation %s%s", self.state.step, scores, f" ({remark})" if remark else "")
+        log.info("%s", check_line(self.state.step, self.elapsed, report, remark))
         names = ("word_accuracy", "cer", "one_minus_ned", "perplexity", "mean_confidence")
         self._record({f"validation/{name}": getattr(report, name) for name in names})
 
@@ -257,6 +259,13 @@ class Monitor:
         with self._recording(), self._writer.as_default(step=self.state.step):
             for name, value in values.items():
                 tf.summary.write(name, tf.constant(value, tf.float32), metadata=_SCALARS)
+
+
+def check_line(step: int, seconds: float, report: EvalReport, remark: str) -> str:
+    """Return the line of a check, in columns: at most 80 characters."""
+    words, wrong = f"{100 * report.word_accuracy:.1f}", f"{100 * report.cer:.1f}"
+    line = f"step {step:>6,}  {clock(seconds):>7}   words {words:>5} %   characters wrong {wrong:>5} %   {remark}"
+    return line.rstrip()
 
 
 def _read_history(folder: ModelFolder, step: int) -> list[Point]:
