@@ -23,11 +23,11 @@ from PIL import Image
 from aocr.cli.label import _print_summary, _training_images
 from aocr.data.automatic import split_key
 from aocr.folder.model_folder import ModelFolder
-from aocr.results import Character, Prediction
-from aocr.serving.labelling.app import make_label_app
 from aocr.reading.symbols import SymbolFilter
+from aocr.results import Character, Prediction
 from aocr.serving.labelling import app as label_app
 from aocr.serving.labelling import label_files
+from aocr.serving.labelling.app import make_label_app
 from aocr.serving.labelling.guesses import guess_reading, read_labels
 from aocr.serving.labelling.label_files import Kind, LabelFiles
 from aocr.serving.labelling.labelling import Labelling

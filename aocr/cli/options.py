@@ -152,7 +152,7 @@ def add_no_distance(parser: Container) -> None:
 
 
 def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
-    """Add the flags of the network. Outside training help hides them: scripts of aocr 0.7.6 repeat those of the model."""
+    """Add the flags of the network. Elsewhere help hides them: scripts of aocr 0.7.6 repeat those of the model."""
     group = parser.add_argument_group("network")
 
     def add(flag: str, help: str, **kwargs: Any) -> None:
@@ -232,7 +232,9 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 def add_symbols(add: Callable[..., Any]) -> None:
     """Add --charset and --no-spaces, which say what the texts to read consist of."""
-    help = "the characters of your texts: digits, alphanumeric (capitals), ... or a text file. Others that are read are "
+    help = (
+        "the characters of your texts: digits, alphanumeric (capitals), ... or a text file. Others that are read are "
+    )
     help += "dropped; small letters become capitals if only these are listed, and the reverse"
     add("--charset", dest="symbols", metavar="NAME|FILE", help=help)
     add("--no-spaces", dest="spaces", action="store_false", help="drop spaces from what is read")

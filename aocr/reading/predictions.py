@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from aocr.config import COLUMN_PIXELS
-from aocr.reading.symbols import SymbolFilter
+from aocr.reading.symbols import KEEP_ALL, SymbolFilter
 from aocr.results import NEVER, Alternative, Character, Prediction, Reading
 from aocr.text.charset import EOS, NUM_SPECIALS, Charset
 
@@ -30,7 +30,7 @@ def to_predictions(
     image_widths: Sequence[int],
     charset: Charset,
     num_alternatives: int = 0,
-    symbol_filter: SymbolFilter = SymbolFilter(),
+    symbol_filter: SymbolFilter = KEEP_ALL,
 ) -> list[Prediction]:
     """Return the Predictions of a batch, each with up to `num_alternatives` other readings.
 

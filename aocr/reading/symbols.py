@@ -46,7 +46,7 @@ class SymbolFilter:
 
     def apply(self, prediction: Prediction) -> Prediction:
         """Return a reading without the dropped symbols; its confidence is that of the others."""
-        if self == SymbolFilter():
+        if self == KEEP_ALL:
             return prediction
         characters, steps, confidence = [], [], prediction.confidence
         for step, character in enumerate(prediction.characters):
@@ -73,3 +73,7 @@ class SymbolFilter:
             attention=attention,
             alternatives=tuple(Alternative(*item) for item in others.items()),
         )
+
+
+KEEP_ALL = SymbolFilter()
+"""Keeps every symbol."""

@@ -55,7 +55,9 @@ def write_index(output_dir: str, folders: Mapping[str, Sample]) -> str:
         )
     wrong = sum(not sample.correct for sample in folders.values())
     head = "<tr><th></th><th>label</th><th>read</th><th>sure</th><th>image</th></tr>\n"
-    page = f"{START}<h1>{wrong} of {len(folders)} misread</h1>\n<table>\n{head}{''.join(rows)}</table>\n</body>\n</html>\n"
+    page = (
+        f"{START}<h1>{wrong} of {len(folders)} misread</h1>\n<table>\n{head}{''.join(rows)}</table>\n</body>\n</html>\n"
+    )
     path = os.path.join(output_dir, INDEX)
     files.check_same(path, START[:15].encode(), "page")
     with files.writing(path, advice="Choose another --output-dir."):

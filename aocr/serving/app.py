@@ -44,9 +44,10 @@ class Service:
         models: Sequence[Model],
         lexicons: Mapping[str, tuple[str, ...]],
         batch_size: int,
-        usual: ReadConfig = ReadConfig(),
+        usual: ReadConfig | None = None,
     ):
-        self.models, self.lexicons, self.usual = {model.name: model for model in models}, lexicons, usual
+        self.models, self.lexicons = {model.name: model for model in models}, lexicons
+        self.usual = usual or ReadConfig()
         self.metrics = Metrics()
         self._batcher = Batcher(batch_size, self.metrics)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "aocr-check")

@@ -106,8 +106,8 @@ class Model:
     If `name` is empty, it is `name_of(path)`.
     """
 
-    def __init__(self, path: str, name: str, batch_size: int, usual: ReadConfig = ReadConfig()):
-        self.path, self.name, self._options = path, name or name_of(path), (batch_size, usual)
+    def __init__(self, path: str, name: str, batch_size: int, usual: ReadConfig | None = None):
+        self.path, self.name, self._options = path, name or name_of(path), (batch_size, usual or ReadConfig())
         versions = find_versions(path)
         finished = {number: model for number, model in versions.items() if not _in_training(model)}
         number = max(finished or versions)

@@ -104,10 +104,10 @@ async def _read_form(request: web.Request) -> tuple[list[tuple[str, bytes]], tup
 
 def _read_config(query: Mapping[str, str], form_lexicon: tuple[str, ...] | None, service: Service) -> ReadConfig:
     """Build the ReadConfig from a request's parameters."""
-    for name in query.keys() - PARAMETERS:
-        close = difflib.get_close_matches(name, PARAMETERS, 1)
+    for unknown in query.keys() - PARAMETERS:
+        close = difflib.get_close_matches(unknown, PARAMETERS, 1)
         hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(sorted(PARAMETERS))}."
-        raise HTTPError(400, f"{name[:80]!r} is not a parameter of /read. {hint}")
+        raise HTTPError(400, f"{unknown[:80]!r} is not a parameter of /read. {hint}")
     lexicons, name = service.lexicons, query.get("lexicon")
     if name is not None and name not in lexicons:
         known = ", ".join(lexicons) or "none"

@@ -82,7 +82,9 @@ def _calibrate(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
     shares = (correct / len(samples), *accuracy_interval(correct, len(samples)))
     message = "It reads %d of %s: %.0f %%; of all such images between %.0f and %.0f %% (95 %% sure)."
     details_log.info(message, correct, pluralise(len(samples), "validation image"), *(100 * share for share in shares))
-    details_log.info("Confidence calibrated on %s: temperature %.2f.", pluralise(len(samples), "validation image"), temperature)
+    details_log.info(
+        "Confidence calibrated on %s: temperature %.2f.", pluralise(len(samples), "validation image"), temperature
+    )
     return _log_readings(samples, "validation images") <= GUESSING_CER
 
 

@@ -122,7 +122,10 @@ def sample_labels(dataset: Dataset) -> list[str]:
     examples = list(read_examples(dataset.paths[0], NUM_SHOWN))
     names = [example.comment or f"record {number}" for number, example in enumerate(examples, 1)]
     width = max((len(example.label) for example in examples), default=0)
-    return ["Labels, for example:", *(f"  {e.label:<{min(width, 30)}}  {n}" for e, n in zip(examples, names, strict=True))]
+    return [
+        "Labels, for example:",
+        *(f"  {e.label:<{min(width, 30)}}  {n}" for e, n in zip(examples, names, strict=True)),
+    ]
 
 
 def part_of(dataset: Dataset, part: str) -> np.ndarray:

@@ -228,7 +228,7 @@ class Schedule:
         state.decay_reason, state.decay_limit = reason, self._limit(reason)
         message = "Step %d: the end begins; the learning rate goes to zero until step %d."
         logging.getLogger("aocr.details").info(message, state.step, state.decay_end)
-        log.info("finishing: %d more steps", steps)
+        log.info("finishing: %d more %s", steps, "step" if steps == 1 else "steps")
 
     def step_done(self, elapsed: float, check_seconds: float) -> None:
         """Begin the decay in time to end within the budget, and detect the end.

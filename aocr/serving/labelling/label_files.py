@@ -111,7 +111,7 @@ class LabelFiles:
         return [*names, *(["--data-base-dir", self.data_base_dir] if self.data_base_dir else [])]
 
     def training_command(self, model: str) -> str:
-        """Return a command, ready to paste, that trains `model` further on these labels, in a folder named after them."""
+        """Return a command to paste that trains `model` further on these labels, in a folder named after them."""
         start = [] if files.is_graph(model) else ["--init-from", model]
         folder = f"{os.path.splitext(self.output)[0]}-model"
         return shlex.join(["aocr", "train", *self.training_arguments(), *start, "--model-dir", folder])

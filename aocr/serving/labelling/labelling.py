@@ -190,7 +190,8 @@ class Labelling:
         self.queue.ranks = [guess.rank for guess in self.guesses]
 
     def _filtered(self, guess: Guess) -> Guess:
-        return guess if self._shown_through == SymbolFilter() else guess_reading(self._shown_through.apply(guess.reading))
+        reading = self._shown_through.apply(guess.reading)
+        return guess if reading is guess.reading else guess_reading(reading)
 
     def leave_out(self, is_on: bool) -> None:
         """Leave out of all readings what no label contains, or show the readings as they are."""
