@@ -131,9 +131,12 @@ def test_preparing_shows_its_total_takes_no_training_time_and_stops_at_once(monk
         now[0] += 2.0
         noted.note_step(tf.constant(1.0), 32, 0.1, False)
         assert (noted.elapsed, noted.stopped_by) == (2.0, None)
-        assert noted.prepare("preparing", lambda: draw(display, True)) is None and now[0] == 173.0
+        assert noted.prepare("first step", lambda: draw(display, False), is_training=True) == "all"
+        noted.note_step(tf.constant(1.0), 32, 0.1, False)
+        assert noted.elapsed == 52.0
+        assert noted.prepare("preparing", lambda: draw(display, True)) is None and now[0] == 223.0
         assert noted.stopped_by == "SIGINT"
-        assert noted.prepare("preparing", lambda: draw(display, True)) is None and now[0] == 173.0, "not begun"
+        assert noted.prepare("preparing", lambda: draw(display, True)) is None and now[0] == 223.0, "not begun"
     assert "drawing, 20 of 50" in stream.getvalue()
 
 

@@ -187,9 +187,9 @@ def test_what_texts_consist_of_holds_for_all_requests(words):
             async with client.post("/read?beam=2", data=IMAGES[0].read_bytes(), headers=JPEG) as response:
                 assert (await response.json())["text"] == "htfgvh"
             pixels = np.asarray(Image.open(IMAGES[0]).convert("RGB"))[None].tolist()
-            body = {"signature_name": "pixels", "inputs": {"pixels": pixels}}
+            body = {"signature_name": "pixels", "instances": pixels}
             async with client.post(PREDICT, json=body) as response:
-                assert (await response.json())["outputs"]["output"] == ["htfgvh"], await response.text()
+                assert (await response.json())["predictions"][0]["output"] == "htfgvh"
 
     asyncio.run(ask_all())
 

@@ -137,13 +137,13 @@ class Monitor:
             self._writer.close()
         return self._stack.__exit__(*exc)
 
-    def prepare(self, name: str, function: Callable[[], _Result]) -> _Result | None:
-        """Call a function between two steps. Its time is no training time; a signal ends it, and the result is None."""
+    def prepare(self, name: str, function: Callable[[], _Result], is_training: bool = False) -> _Result | None:
+        """Call a function that a signal ends at once, with the result None; its time only counts if it `is_training`."""
         start = time.monotonic()
         self.display.phase(name)
         result = self._interrupts.run(function)
         self.stopped_by = self._interrupts.caught
-        seconds = time.monotonic() - start
+        seconds = 0.0 if is_training else time.monotonic() - start
         self._start, self._since = self._start + seconds, self._since + seconds
         return result
 
