@@ -291,6 +291,30 @@ class TrainConfig:
         return self.initial_learning_rate or OPTIMIZERS[self.optimizer]
 
 
+WHOLE_NAME = "(?s)(.+)"
+"""`--label-from-filename` without a regular expression."""
+PLAIN = "plain"
+"""`--columns` for lines of `path label` that are read as they stand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """How labelled images are read; the same flags in every command."""
+
+    data_base_dir: str | None = None
+    """Folder to which image paths may be relative."""
+    columns: str | None = None
+    """Names or numbers of the columns of a table, `PATH,TEXT`; or `PLAIN`; None: by the content."""
+    label_from_filename: str | None = None
+    """Regular expression whose group is the label in a file name; None: file names are not labels."""
+    empty_labels: bool = False
+    """Keep images with an empty label, however many they are."""
+
+
+DEFAULT_SOURCE = SourceOptions()
+"""Sources are read by their content."""
+
+
 @dataclass(frozen=True)
 class ReadConfig:
     """How a trained model reads."""

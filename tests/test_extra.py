@@ -342,6 +342,6 @@ def test_a_signal_stops_the_drawing_of_look_alikes(numbers, tmp_path):
             if "drawing 100000 look-alikes" in line:
                 process.send_signal(signal.SIGINT)
                 break
-        out, err = process.communicate()
+        _, err = process.communicate()
     assert process.returncode == 130 and "Saved at step 0 (stopped by SIGINT)" in err and "Traceback" not in err, err
     assert not list((tmp_path / "m").glob("*.tmp")) and not list((tmp_path / "m").glob("extra*"))

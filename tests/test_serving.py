@@ -529,7 +529,9 @@ async def use_page(words, predicted, tmp_path):
         lines = parse_annotations(await page.downloaded("#annotations", "labels.txt", tmp_path), "labels.txt")
         expected_lines = [(formula.name, "typed by hand"), (IMAGES[1].name, texts[1])]
         assert [(line.path, line.label) for line in lines] == expected_lines
-        assert "1 of 2 texts is unsure and stands last" in await page.evaluate("document.getElementById('note').textContent")
+        assert "1 of 2 texts is unsure and stands last" in await page.evaluate(
+            "document.getElementById('note').textContent"
+        )
         await page.click("#clear")
 
         await page.choose("#files", IMAGES[0], IMAGES[1])

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quantize", choices=["float16", "int8"], help="make the litert file smaller; needs --check")
     add("--check", metavar="DATASET", help="labelled images to check that --quantize loses at most 1 %% accuracy")
     options.add_model_dir(parser)
-    options.add_data_base_dir(parser)
+    options.add_source(parser)
     options.add_log_path(parser)
     options.add_gpu(parser)
     options.add_network(parser, training=False)
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     export_dir = args.export_dir or vertex_dir or "exported"
     is_numbered = bool(args.export_dir or not vertex_dir)
     if args.check:
-        with open_dataset([args.check], args.data_base_dir) as dataset:
+        with open_dataset([args.check], options.source_options(args)) as dataset:
             path = export(predictor, export_dir, args.format, is_numbered, args.quantize, dataset)
         result = f"it read {args.check} about as well as the model."
     else:

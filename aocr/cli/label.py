@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--port", type=options.whole, default=8502, metavar="N",
         help="port of the page; 0: any free one (default: %(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="seed of the random choice of images (default: 0)")
-    options.add_data_base_dir(parser)
+    options.add_source(parser)
     options.add_log_path(parser)
     options.add_gpu(parser)
     # fmt: on
@@ -163,7 +163,7 @@ def _audited(args: argparse.Namespace, model: str, label_files):
 
     def read_all(model: str) -> dict:
         guesses: dict = {}
-        for name, guess in read_labels(model, args.audit, args.data_base_dir):
+        for name, guess in read_labels(model, args.audit, options.source_options(args)):
             path = label_files.real_path(name, args.audit)
             if path not in guesses or guess.rank < guesses[path].rank:  # keep the more doubtful of two labels
                 guesses[path] = guess

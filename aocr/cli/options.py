@@ -13,7 +13,17 @@ from dataclasses import fields
 from typing import Any
 
 from aocr import files, machine
-from aocr.config import ARCHS, HEIGHTS, MAX_BATCH, PRECISIONS, ModelConfig, ReadConfig, check_typed
+from aocr.config import (
+    ARCHS,
+    HEIGHTS,
+    MAX_BATCH,
+    PRECISIONS,
+    WHOLE_NAME,
+    ModelConfig,
+    ReadConfig,
+    SourceOptions,
+    check_typed,
+)
 from aocr.errors import ConfigError, DatasetError, escape_control
 from aocr.text.charset import Charset
 
@@ -139,10 +149,36 @@ def add_precision(parser: Container, default: str) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default=default, help=help)
 
 
-def add_data_base_dir(parser: Container) -> None:
-    """Add --data-base-dir."""
-    help = "also look for the images of annotation files in this folder"
-    parser.add_argument("--data-base-dir", metavar="DIR", help=help)
+def add_source(parser: Container) -> None:
+    """Add the flags of `SourceOptions`: how labelled images are read."""
+    add = parser.add_argument
+    # fmt: off
+    add("--data-base-dir", metavar="DIR", help="also look for the images of annotation files in this folder")
+    add("--columns", metavar="PATH,TEXT",
+        help="names or numbers (from 1) of a table's columns; plain: lines of 'path label' as they stand (default: by "
+        "the content)")
+    add("--label-from-filename", type=name_pattern, nargs="?", const=WHOLE_NAME, metavar="REGEX",
+        help="in a folder the file names are the labels; of REGEX the part in parentheses: '(.+)_[0-9]+'")
+    add("--empty-labels", action="store_true",
+        help="keep images with an empty label even if they are 10 %% or more")
+    # fmt: on
+
+
+def name_pattern(text: str) -> str:
+    """Check a regular expression with a group; an argparse type."""
+    try:
+        groups = re.compile(text).groups
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from None
+    if not groups:
+        reason = "has no label in parentheses. Write '(.+)_[0-9]+', or the flag alone after the folder"
+        raise argparse.ArgumentTypeError(f"{text!r} {reason}")
+    return text
+
+
+def source_options(args: argparse.Namespace) -> SourceOptions:
+    """Return the typed `SourceOptions`."""
+    return SourceOptions(**fields_of(SourceOptions, args))
 
 
 def add_no_distance(parser: Container) -> None:

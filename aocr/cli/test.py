@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("datasets", nargs="+", metavar="DATASET", help="TFRecords of aocr dataset, an annotation file, or a folder")
     options.add_model_dir(parser)
     options.add_log_path(parser)
-    options.add_data_base_dir(parser)
+    options.add_source(parser)
     options.add_gpu(parser)
     options.add_no_distance(parser)
     add("--visualize", action="store_true", help="draw the attention on each image, in --output-dir")
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = options.open_model(args, network=True)
     log.info("Reading with %s", predictor.source)
     keep = args.visualize or bool(args.report)
-    with open_dataset(args.datasets, args.data_base_dir) as dataset:
+    with open_dataset(args.datasets, options.source_options(args)) as dataset:
         report, samples = evaluate(predictor, dataset, use_distance=args.use_distance, keep_source=keep)
     _warn_of_learnt(args.model_dir, dataset.summary.split_keys.tolist())
     if num_unwritable := sum(math.isnan(sample.log_likelihood) for sample in samples):

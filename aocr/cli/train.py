@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     # fmt: off
     parser.add_argument("datasets", nargs="+", metavar="DATASET",
-        help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images named "
-        "after their text")
+        help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images with "
+        "their texts")
     _add_data(parser.add_argument_group("data"))
     folder = parser.add_argument_group("model folder")
     options.add_model_dir(folder, written=True)
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_data(group: options.Container) -> None:
     add = group.add_argument
     # fmt: off
-    options.add_data_base_dir(group)
+    options.add_source(group)
     add("--validation", nargs="+", default=[], metavar="DATASET",
         help="images that progress is measured on. Default: 5 %% of yours are set aside; 20 %% of fewer than 200 "
         "(these are trained on in the last phase); none of fewer than 25")

@@ -9,16 +9,17 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from aocr import files
-from aocr.config import MAX_LENGTH
+from aocr.config import DEFAULT_SOURCE, MAX_LENGTH, SourceOptions
 from aocr.data.automatic import split_key, validation_mask
 from aocr.data.builder import BuildOptions, BuildReport, build_records
+from aocr.data.formats import folders
 from aocr.data.records import check_lengths, expand_datasets, is_tfrecord, is_verified, without_autotune
 from aocr.errors import DatasetError
 
@@ -115,6 +116,8 @@ class Dataset:
 
 
 def _warn_of_drops(source: str, report: BuildReport) -> None:
+    if report.num_empty:
+        log.info("%s: %d of %d labels are empty", source, report.num_empty, report.num_images)
     for reason, count in report.num_dropped.items():
         first = next(drop for drop in report.drops if drop.reason == reason)
         message = "%s: %d left out (%s). The first is line or record %d: %s"
@@ -123,13 +126,13 @@ def _warn_of_drops(source: str, report: BuildReport) -> None:
 
 @contextmanager
 def open_dataset(
-    patterns: Sequence[str], data_base_dir: str | None = None, written: frozenset[str] = frozenset()
+    patterns: Sequence[str], options: SourceOptions = DEFAULT_SOURCE, written: frozenset[str] = frozenset()
 ) -> Iterator[Dataset]:
     """Prepare datasets for the pipeline; temporary records are removed on leaving.
 
     Args:
-      patterns: TFRecords (globs, shards), annotation files, or folders with the labels as file names.
-      data_base_dir: a folder to which the paths in annotation files may be relative.
+      patterns: TFRecords (globs, shards), annotation files, folders.
+      options: how they are read.
       written: real paths of output files, which no line may name.
 
     Raises:
@@ -137,19 +140,19 @@ def open_dataset(
         names one of `written`; or, inside the block, an image of a record cannot be decoded.
     """
     with tempfile.TemporaryDirectory(prefix="aocr-") as folder:
+        settings = {field.name: getattr(options, field.name) for field in fields(SourceOptions)}
+        build = BuildOptions(**settings, save_filename=True, written=written)
         paths: list[str] = []
         skipped = Counter[str]()
-        for source in expand_datasets(patterns):
-            is_folder = files.is_folder(source)
-            if not is_folder and is_tfrecord(source) and is_verified(source):
+        sources = expand_datasets(patterns)
+        texts = set(folders.pair_texts(sources))
+        for source in [*(path for path in sources if path not in texts), *sorted(texts)[:1]]:
+            if not files.is_folder(source) and is_tfrecord(source) and is_verified(source):
                 paths.append(source)
                 continue
-            log.info("Checking the images of %s%s", source, ", with file names as labels" if is_folder else "")
-            options = BuildOptions(
-                data_base_dir=data_base_dir, label_from_filename=is_folder, save_filename=True, written=written
-            )
+            log.info("Checking the images of %s", source)
             path = os.path.join(folder, f"{len(paths)}.tfrecords")
-            report = build_records(source, path, options)
+            report = build_records(source, path, build, texts=sorted(texts) if source in texts else ())
             _warn_of_drops(source, report)
             skipped.update(report.num_dropped)
             paths.append(path)

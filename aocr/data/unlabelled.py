@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
 import numpy as np
 
 from aocr import files
-from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine
+from aocr.config import DEFAULT_SOURCE, SourceOptions
+from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, images_in
 from aocr.data.builder import BuildOptions, examine, items_in
 from aocr.data.datasets import Dataset, summarise
 from aocr.data.images import pixel_digest
@@ -30,26 +31,26 @@ def digests_of(dataset: Dataset, chosen: np.ndarray | None = None) -> Iterator[b
             yield pixel_digest(record.image)
 
 
-def _items(source: str, data_base_dir: str | None) -> Iterator[tuple[str, Example | str]]:
+def _items(source: str, options: SourceOptions) -> Iterator[tuple[str, Example | str]]:
     """Yield (name, image or error) from a folder, an annotation file, records, or one image."""
-    is_folder = files.is_folder(source)
-    options = BuildOptions(data_base_dir=data_base_dir, label_from_filename=is_folder)
-    items = (
-        [(1, AnnotationLine(os.path.abspath(source), "", 1))]
-        if source.lower().endswith(IMAGE_ENDINGS)
-        else items_in(source, options)
-    )
+    is_image = source.lower().endswith(IMAGE_ENDINGS)
+    if is_image or files.is_folder(source):
+        paths = [source] if is_image else images_in(source)
+        items: Iterable = [(1, AnnotationLine(os.path.abspath(path), "", 1)) for path in paths]
+    else:
+        items = items_in(source, options)
     if not isinstance(items, enumerate):  # shuffle lines, but not records, which are read one by one
         items = list(items)
         Random(0).shuffle(items)
+    build = BuildOptions(data_base_dir=options.data_base_dir, empty_labels=True)
     for number, item in items:
         name = item.path if isinstance(item, AnnotationLine) else f"record {number}"
-        result = examine(number, replace(item, label=""), source, options)
+        result = examine(number, replace(item, label=""), source, build)
         yield name, result if isinstance(result, Example) else result.detail
 
 
 def build_unlabelled(
-    sources: Sequence[str], output: str, never: dict[bytes, str], data_base_dir: str | None = None
+    sources: Sequence[str], output: str, never: dict[bytes, str], options: SourceOptions = DEFAULT_SOURCE
 ) -> Dataset | None:
     """Write unlabelled images as records, each picture once.
 
@@ -57,14 +58,14 @@ def build_unlabelled(
       sources: folders, image files, annotation files or records; their labels are ignored.
       output: path of the records.
       never: `pixel_digest` -> source, of images to leave out.
-      data_base_dir: a folder to which the paths in annotation files may be relative.
+      options: how annotation files are read.
 
     Returns:
       The images; None if all are left out.
     """
     digests, left_out, errors, count = set(never), Counter[str](), [], 0
     with RecordWriter(output) as writer:
-        for name, image in (item for source in sources for item in _items(source, data_base_dir)):
+        for name, image in (item for source in sources for item in _items(source, options)):
             if isinstance(image, str):
                 errors.append(f"{name}: left out: {image}")
                 continue

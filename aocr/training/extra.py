@@ -71,13 +71,13 @@ def open_unlabelled(request: TrainRequest, plan: Plan) -> Iterator[Unlabelled]:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="aocr-"))
         excluded = dict.fromkeys(digests_of(plan.data), "labelled images")
         if request.exclude:
-            data = stack.enter_context(open_dataset(request.exclude, request.data_base_dir))
+            data = stack.enter_context(open_dataset(request.exclude, request))
             excluded |= dict.fromkeys(digests_of(data), "images of --exclude")
         if plan.validation_data:
             data, part = plan.validation_data
             excluded |= dict.fromkeys(digests_of(data, part_of(data, part)), "validation images")
         output = os.path.join(folder, "unlabelled.tfrecords")
-        yield Unlabelled(build_unlabelled(request.unlabeled, output, excluded, request.data_base_dir), excluded)
+        yield Unlabelled(build_unlabelled(request.unlabeled, output, excluded, request), excluded)
 
 
 class ExtraImages:

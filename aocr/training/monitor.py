@@ -138,7 +138,7 @@ class Monitor:
         return self._stack.__exit__(*exc)
 
     def prepare(self, name: str, function: Callable[[], _Result], is_training: bool = False) -> _Result | None:
-        """Call a function that a signal ends at once, with the result None; its time only counts if it `is_training`."""
+        """Call a function that a signal ends at once with the result None; its time counts only if it `is_training`."""
         start = time.monotonic()
         self.display.phase(name)
         result = self._interrupts.run(function)

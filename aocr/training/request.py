@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aocr.config import ModelConfig, TrainConfig
+from aocr.config import ModelConfig, SourceOptions, TrainConfig
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import BOX, NAME, open_folder
 
@@ -15,7 +15,7 @@ NOTHING = "none"
 
 
 @dataclass(frozen=True)
-class TrainRequest:
+class TrainRequest(SourceOptions):
     """The arguments of `aocr train`."""
 
     datasets: Sequence[str]
@@ -34,8 +34,6 @@ class TrainRequest:
     """Model folder to start from; `NOTHING`: random weights; None: `words`, if the architecture is the same."""
     charset_policy: str = "union"
     """`fail`, `union` or `new`: what to do if a typed `init_from` has another charset."""
-    data_base_dir: str | None = None
-    """Folder to which the paths in annotation files may be relative."""
     target_vocab_size: int | None = None
     """Largest vocabulary allowed, special symbols included; None: any."""
     use_distance: bool = True

@@ -55,10 +55,10 @@ def train(request: TrainRequest) -> Outcome:
         display.phase("reading images")
         if cluster.is_chief:
             stack.enter_context(folder.held())
-        data = stack.enter_context(open_dataset(request.datasets, request.data_base_dir))
+        data = stack.enter_context(open_dataset(request.datasets, request))
         validation = None
         if request.validation:
-            validation = stack.enter_context(open_dataset(request.validation, request.data_base_dir))
+            validation = stack.enter_context(open_dataset(request.validation, request))
         images = images_digest(data.summary, validation.summary if validation else None)
         if state.closed and state.images != images:
             log.warning("The images have changed since all of them were trained on: training starts again.")

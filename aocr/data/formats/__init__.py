@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
-
-from aocr import files
-from aocr.data.annotations import AnnotationLine
+from aocr.data.formats import folders
+from aocr.data.formats.archive import ARCHIVE
+from aocr.data.formats.json_files import JSON
+from aocr.data.formats.lmdb_file import LMDB
+from aocr.data.formats.page_xml import PAGE_FOLDER, PAGE_XML
+from aocr.data.formats.source import HEAD_BYTES, Format, Source
+from aocr.data.formats.text import read_text
 from aocr.errors import AnnotationError
 
-HEAD_BYTES = 1 << 16
-"""Bytes from the start of a file by which its format is recognised."""
+__all__ = ["FORMATS", "HEAD_BYTES", "Format", "Source", "format_of"]
 
-
-@dataclass(frozen=True)
-class Source:
-    """A file or folder that a user names as a dataset."""
-
-    path: str
-    """As typed."""
-
-    @cached_property
-    def is_folder(self) -> bool:
-        """Whether it is a folder."""
-        return files.is_folder(self.path)
-
-    @cached_property
-    def head(self) -> bytes:
-        """The first `HEAD_BYTES` of a file; nothing of a folder."""
-        return b"" if self.is_folder else files.read(self.path, HEAD_BYTES)
-
-    @cached_property
-    def data(self) -> bytes:
-        """The whole file."""
-        return files.read(self.path)
-
-
-class Format(NamedTuple):
-    """A format of labelled images."""
-
-    name: str
-    """Its name in messages."""
-    matches: Callable[[Source], bool]
-    """Whether a source is in this format, by its head or the names in a folder."""
-    read: Callable[[Source], Iterator[AnnotationLine]]
-    """Yield its images with their labels; raise an AnnotationError if the source is damaged."""
-
-
-FORMATS: tuple[Format, ...] = ()
-"""All formats, the most specific first: the first that matches reads the source."""
+FORMATS: tuple[Format, ...] = (
+    LMDB,
+    ARCHIVE,
+    PAGE_XML,
+    PAGE_FOLDER,
+    JSON,
+    Format("a text file beside each image", folders.has_pairs, folders.read_pairs),
+    Format("one folder for each text", folders.has_classes, folders.read_classes),
+    Format("", lambda source: not source.is_folder, read_text),
+)
+"""All formats, the most specific first: the first that matches reads the source. The last matches every file."""
 
 
 def format_of(source: Source) -> Format:
@@ -61,5 +34,7 @@ def format_of(source: Source) -> Format:
     """
     for candidate in FORMATS:
         if candidate.matches(source):
+            if candidate.name:
+                source.note(f"read as {candidate.name}")
             return candidate
-    raise AnnotationError(source.path, None, "is in no known format. Write one 'path label' a line.")
+    raise AnnotationError(source.path, None, folders.advice(source))

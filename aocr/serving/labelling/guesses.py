@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from aocr import files
+from aocr.config import DEFAULT_SOURCE, SourceOptions
 from aocr.errors import ConfigError, ImageError
 from aocr.reading.predictor import load, load_network
 from aocr.results import Prediction, Sample
@@ -58,7 +59,7 @@ def read_images(
     return [result if isinstance(result, ImageError) else guess_reading(result) for result in results]
 
 
-def read_labels(model_dir: str, annotations: str, data_base_dir: str | None = None) -> list[tuple[str, Guess]]:
+def read_labels(model_dir: str, annotations: str, options: SourceOptions = DEFAULT_SOURCE) -> list[tuple[str, Guess]]:
     """Compare existing labels with the model's readings; return (path as in the annotation file, guess) for each.
 
     Raises:
@@ -76,6 +77,6 @@ def read_labels(model_dir: str, annotations: str, data_base_dir: str | None = No
 
     if files.exists(annotations) and not files.is_folder(annotations) and is_tfrecord(annotations):
         raise ConfigError("--audit", annotations, "is a record file. Use the annotation file it was built from.")
-    with open_dataset([annotations], data_base_dir) as dataset:
+    with open_dataset([annotations], options) as dataset:
         _, samples = evaluate(predictor, dataset)
     return [(sample.name, guess_label(sample)) for sample in samples]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from aocr import files
+from aocr.config import PLAIN
 from aocr.errors import AocrError
 from aocr.report.lines import pluralise
 from aocr.serving.labelling.guesses import Guess
@@ -90,6 +91,7 @@ class Retraining:
         model = retrained_model(label_files.output)
         unfinished = f"{model}.new"
         argv = [sys.executable, "-m", "aocr", "train", *label_files.training_arguments()]
+        argv += ["--columns", PLAIN, "--empty-labels"]  # the labels are what was typed
         argv += ["--init-from", self.init_from, "--model-dir", unfinished, "--no-resume"]
         argv += ["--max-time", str(MAX_SECONDS)]
         try:
