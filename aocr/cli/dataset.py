@@ -8,10 +8,14 @@ import sys
 
 from aocr import machine
 from aocr.cli import options
-from aocr.errors import escape_control
+from aocr.errors import ConfigError, escape_control
 from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
+
+RECORDS = "dataset.tfrecords"
+EXPORTS = ("csv", "gt-txt", "lmdb", "paddle")
+"""Names of `aocr.data.writers.TARGETS`."""
 
 HELP = "build TFRecords from images and labels, and check them"
 ABOUT = """Build TFRecords from an annotation file with 'path label' per line, or from tables and folders of other
@@ -23,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("annotations", metavar="ANNOTATIONS", help="annotation file, table, TFRecord of aocr 0.7.6, or folder")
     # fmt: off
-    add("output", nargs="?", default="dataset.tfrecords", metavar="OUTPUT",
-        help="TFRecord file (default: %(default)s)")
+    add("output", nargs="?", default=RECORDS, metavar="OUTPUT",
+        help="TFRecord file, or folder of --export (default: %(default)s, or dataset-FORMAT)")
+    add("--export", choices=EXPORTS, help="write a folder for other programs instead of records")
     options.add_source(parser)
     options.add_log_path(parser)
     add("--charset", metavar="FILE|NAME", help="leave out labels with other symbols")
@@ -42,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the records and print a summary."""
+    if args.export and (args.preview or args.shards > 1):
+        raise ConfigError("--export", args.export, "takes no --preview and no --shards: they need records.")
+    output = f"dataset-{args.export}" if args.export and args.output == RECORDS else args.output
     charset = Charset.from_name_or_file(args.charset) if args.charset else None
     machine.start_tensorflow()
     from tqdm import tqdm
@@ -58,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             if bar.disable and done % args.log_step == 0:
                 log.info("%d images done", done)
 
-        report = build_records(args.annotations, args.output, build, progress)
+        report = build_records(args.annotations, output, build, progress)
     print("\n".join(report.summary()))
     for warning in report.warnings():
         log.warning(warning)

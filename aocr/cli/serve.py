@@ -8,7 +8,7 @@ import os
 from aocr import files, machine
 from aocr.cli import options
 from aocr.cli.waiting import waiting
-from aocr.config import ReadConfig
+from aocr.config import ENGLISH, ReadConfig
 from aocr.errors import ConfigError
 
 HELP = "read images for programs and browsers (HTTP)"
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         if args.gpu_id is not None and not all(map(files.is_graph, paths)):
             machine.start_tensorflow()
             machine.use_gpu(args.gpu_id)
-    lexicons = {name: tuple(read_words(path)) for name, path in args.lexicons}
+    lexicons = {ENGLISH: ENGLISH} | {name: tuple(read_words(path)) for name, path in args.lexicons}
     usual = ReadConfig(symbols=args.symbols, spaces=args.spaces)
     serve(paths, args.names, ServerAccess(args.host, args.port, args.token or ""), lexicons, args.batch_size, usual)
     return 0

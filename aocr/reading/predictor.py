@@ -71,6 +71,8 @@ class Predictor:
 
 def _to_bytes(image: Any) -> Any:
     """Convert an image to a CanonicalImage, or return the ImageError that says why it cannot be read."""
+    if isinstance(image, ImageError):
+        return image
     try:
         return image_to_bytes(image)
     except ImageError as error:

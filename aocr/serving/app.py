@@ -42,7 +42,7 @@ class Service:
     def __init__(
         self,
         models: Sequence[Model],
-        lexicons: Mapping[str, tuple[str, ...]],
+        lexicons: Mapping[str, str | tuple[str, ...]],
         batch_size: int,
         usual: ReadConfig | None = None,
     ):
@@ -168,7 +168,7 @@ def serve(
     paths: Sequence[str],
     names: Sequence[str],
     access: ServerAccess,
-    lexicons: Mapping[str, tuple[str, ...]],
+    lexicons: Mapping[str, str | tuple[str, ...]],
     batch_size: int,
     usual: ReadConfig,
 ) -> None:

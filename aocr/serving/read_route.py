@@ -114,7 +114,7 @@ def _read_config(query: Mapping[str, str], form_lexicon: tuple[str, ...] | None,
         raise HTTPError(400, f"lexicon: {name[:80]!r} does not exist on this server. Available: {known}.")
     if form_lexicon is not None and not form_lexicon:
         raise HTTPError(400, "lexicon: is empty. Write one text per line.")
-    lexicon = lexicons.get(name or "") if form_lexicon is None else form_lexicon
+    lexicon = lexicons.get(name or "") if form_lexicon is None else form_lexicon  # a str is `english`, never a path
     alternatives = _number(query, "alternatives", int, 0, MAX_BEAM - 1)
     beam = _number(query, "beam", int, 1, MAX_BEAM, minimum=1)
     pattern = query.get("pattern") or None
