@@ -225,7 +225,7 @@ def test_frequencies_that_are_no_numbers(number):
 
 def test_rare_texts_cost_no_more_than_texts_outside():
     read_config = ReadConfig(lexicon=("a\t1000", "b\t1"), lexicon_weight=2.0)
-    (constraint,) = make_constraints(read_config, CHARSET, 10)
+    (constraint,), _ = make_constraints(read_config, CHARSET, 10)
     assert constraint.costs.min() == 0 and constraint.costs.max() == 2
 
 
