@@ -360,6 +360,11 @@ class ReadConfig:
     lexicon_weight: float | None = None
     """Cost in nats of a text outside the lexicon: it must be exp(lexicon_weight) times as likely; None: such texts
     are never read, but with `english` they cost ENGLISH_WEIGHT."""
+    symbols: str | None = None
+    """Symbols to keep: a charset's name, or a file with them. Others are dropped from what is read; a letter whose
+    other case is kept becomes that. None: all."""
+    spaces: bool = True
+    """Keep spaces in what is read."""
 
     def __post_init__(self):
         _check_positive(self, "beam")

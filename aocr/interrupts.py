@@ -7,14 +7,16 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 EXIT_CODE = 130
 ALARM = getattr(signal, "SIGALRM", None)
 """The signal that repeats an interrupt; Windows has none."""
 HANGUP = getattr(signal, "SIGHUP", None)
 """The signal of a closed terminal; Windows has none."""
+_Result = TypeVar("_Result")
 SIGNALS = [signal.SIGINT, signal.SIGTERM, *filter(None, (HANGUP, ALARM))]
 
 
@@ -111,6 +113,21 @@ class Interrupts:
             yield
         finally:
             self._deferred_message = None
+
+    def run(self, function: Callable[[], _Result]) -> _Result | None:
+        """Call a function inside `deferred` that the first signal ends at once; the result is then None."""
+        message, self._deferred_message = self._deferred_message, None
+        try:
+            return None if self.caught else function()
+        except BaseException:
+            if not self.raised:
+                raise
+            return None
+        finally:
+            self._deferred_message = message
+            if self.raised:
+                self._raise_again_in(0)
+            self.raised = False
 
     def end(self) -> None:
         """Raise no further interrupt: the program is ending."""

@@ -6,7 +6,7 @@ import re
 import pytest
 from conftest import ROOT, assert_clean_failure, run_aocr
 
-from aocr.cli import legacy, options
+from aocr.cli import legacy, options, train
 from aocr.cli.main import COMMANDS, command_first, main, make_parser
 from aocr.cli.train import train_config
 from aocr.config import OPTIMIZERS, TrainConfig
@@ -317,6 +317,23 @@ def test_help_ends_with_an_example_that_parses(command):
     last = SUBPARSERS[command].format_help().rpartition("\n\n")[2]
     example = re.fullmatch(r"Example: aocr (.*)\n", last.replace("\n  ", " "))
     assert parse(example[1]).command == command
+
+
+def test_train_shows_its_everyday_flags_first():
+    text = SUBPARSERS["train"].format_help()
+    everyday = text.partition("everyday flags:")[2].partition("other flags:")[0]
+    flags = re.findall(r"^  (--[a-z-]+)", everyday, re.MULTILINE)
+    assert flags == list(train.EVERYDAY) and len(flags) == 7
+    titles = re.findall(r"^(\S.*):$", text.partition("other flags:")[2], re.MULTILINE)
+    assert len(titles) > 4 and all(title.startswith("for experts: ") for title in titles)
+
+
+@pytest.mark.parametrize("command", ["predict", "test", "export"])
+def test_flags_of_the_network_are_accepted_and_hidden(command):
+    text = SUBPARSERS[command].format_help()
+    assert "--attn" not in text and "--max-width" not in text and "network" not in text
+    rest = {"predict": "a.png", "test": "f"}.get(command, "")
+    assert parse(f"{command} {rest} --attn-num-hidden 64 --full-ascii").attn_num_hidden == 64
 
 
 def test_flags_have_the_same_name_in_every_command():

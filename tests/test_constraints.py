@@ -122,6 +122,12 @@ def test_an_invalid_pattern(pattern):
         compile_pattern(pattern, CHARSET)
 
 
+def test_an_unclosed_number_of_repetitions_is_named():
+    for pattern in ("a{3", "a{3,b", "[ab]{1,2"):
+        with pytest.raises(ConfigError, match=r"'\{[0-9],?2?' at position \d is not closed. Write \{"):
+            compile_pattern(pattern, CHARSET)
+
+
 def test_a_pattern_that_matches_no_text_names_what_is_missing():
     with pytest.raises(ConfigError, match=r"no symbol for '\[x-z\]'"):
         compile_pattern("a[x-z]+", CHARSET)
@@ -149,7 +155,7 @@ def test_long_patterns():
 def test_words_longer_than_the_model_reads(caplog):
     """Even a word of a million characters costs nothing."""
     read_config = ReadConfig(lexicon=("ab", "a" * 1_000_000, "b1", "a" * 10))
-    (constraint,) = make_constraints(read_config, CHARSET, 10)
+    (constraint,), _ = make_constraints(read_config, CHARSET, 10)
     assert len(constraint.keys) == 4 and constraint.distances[0] == 2
     assert "2 entries are longer than the model's 9 characters" in caplog.text
     for weight in (None, 2.0):
@@ -219,7 +225,7 @@ def test_frequencies_that_are_no_numbers(number):
 
 def test_rare_texts_cost_no_more_than_texts_outside():
     read_config = ReadConfig(lexicon=("a\t1000", "b\t1"), lexicon_weight=2.0)
-    (constraint,) = make_constraints(read_config, CHARSET, 10)
+    (constraint,), _ = make_constraints(read_config, CHARSET, 10)
     assert constraint.costs.min() == 0 and constraint.costs.max() == 2
 
 

@@ -57,7 +57,7 @@ def ranks(table, texts=TEXTS):
 
 def read(tiny, beam=1, temperatures=(1.0,), stop_early=True, **settings):
     model, images, widths = tiny
-    constraints = make_constraints(ReadConfig(**settings), model.config.charset, model.config.max_steps)
+    constraints, _ = make_constraints(ReadConfig(**settings), model.config.charset, model.config.max_steps)
     return model.read(
         *(images, widths), beam=beam, temperatures=temperatures, constraints=constraints, stop_early=stop_early
     )

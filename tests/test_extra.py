@@ -3,12 +3,14 @@
 import io
 import math
 import re
+import signal
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr
+from conftest import SMALL, assert_clean_failure, draw_numbers, run_aocr, start_aocr
 from PIL import Image
 
 from aocr.config import ModelConfig, TrainConfig
@@ -268,7 +270,7 @@ class TiredPainter:
 def test_small_sets_get_look_alikes_from_a_pretrained_start(count, validates, flags, drawn, tmp_path):
     path, held = draw_numbers(tmp_path / "t", count), draw_numbers(tmp_path / "v", 4, seed=9) if validates else None
     request = TrainRequest([str(path)], **flags)
-    with open_dataset([str(path)], None) as data, open_dataset([str(held or path)], None) as other:
+    with open_dataset([str(path)]) as data, open_dataset([str(held or path)]) as other:
         plan = make_plan(request, None, data, other if validates else None, Cluster(tf.distribute.get_strategy()))
     assert plan.look_alikes == drawn
     assert plan.num_validation == (4 if validates else 8 if count == 40 else 0)
@@ -324,3 +326,16 @@ def test_an_unlabelled_folder_without_images(folders, tmp_path):
                     tmp_path / "model")  # fmt: skip
     assert_clean_failure(done, "empty", "contains no images")
     assert not (tmp_path / "model/model.json").exists()
+
+
+@pytest.mark.slow
+def test_a_signal_stops_the_drawing_of_look_alikes(numbers, tmp_path):
+    argv = ("train", numbers, "--look-alikes", "100000", "--model-dir", tmp_path / "m", *SMALL)
+    with start_aocr(*argv, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        for line in process.stderr:
+            if "drawing 100000 look-alikes" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        _, err = process.communicate()
+    assert process.returncode == 130 and "Saved at step 0 (stopped by SIGINT)" in err and "Traceback" not in err, err
+    assert not list((tmp_path / "m").glob("*.tmp")) and not list((tmp_path / "m").glob("extra*"))

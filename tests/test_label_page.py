@@ -1,13 +1,14 @@
 """`aocr label` as a server and as a page: requests, retraining, the command line, a real browser."""
 
-import argparse
 import asyncio
+import io
 import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import threading
 
 import numpy as np
 import pytest
@@ -22,7 +23,10 @@ from PIL import Image
 from aocr.cli.label import _print_summary, _training_images
 from aocr.data.automatic import split_key
 from aocr.folder.model_folder import ModelFolder
+from aocr.reading.symbols import SymbolFilter
 from aocr.results import Character, Prediction
+from aocr.serving.labelling import app as label_app
+from aocr.serving.labelling import label_files
 from aocr.serving.labelling.app import make_label_app
 from aocr.serving.labelling.guesses import guess_reading, read_labels
 from aocr.serving.labelling.label_files import Kind, LabelFiles
@@ -79,12 +83,14 @@ def test_each_answer_is_the_new_state(work):
         _, state = await post("/accept", {"index": 0, "text": "typed"})
         assert state["image"]["index"] == 1 and state["progress"]["changed"] == 1 and state["can_go_back"]
         await post("/unreadable", {"index": 1})
-        _, state = await post("/skip", {"index": 2})
-        assert state["image"]["index"] == 3
+        _, state = await post("/skip", {"index": 2, "text": "half"})
+        assert state["image"]["index"] == 3 and state["upcoming"] == [4, 5]
         assert (state["progress"]["unreadable"], state["progress"]["skipped"]) == (1, 1)
         _, state = await post("/back")
-        assert state["image"]["index"] == 2
-        status, state = await post("/accept-all", {"above": 0.7, "count": 10})
+        assert (state["image"]["index"], state["image"]["text"], state["upcoming"]) == (2, "half", [3, 4])
+        assert (await post("/accept-all", {"above": 0.6, "digest": state["digest"]}))[0] == 409, "not what was shown"
+        _, state = await get("/state?above=0.7")
+        status, state = await post("/accept-all", {"above": 0.7, "digest": state["digest"]})
         assert status == 200 and state["progress"]["labelled"] == 11
 
     serve(work, conversation)
@@ -121,7 +127,7 @@ def test_invalid_requests_change_nothing(work):
             headers = {"Content-Type": "application/json", **headers}
             assert (await post("/accept", data=body, headers=headers))[0] == expected
         assert (await post("/accept", data=b"{", headers={"Content-Type": "application/json"}))[0] == 400
-        assert (await post("/accept-all", {"above": 10**400, "count": 0}))[0] == 400
+        assert (await post("/accept-all", {"above": 10**400, "digest": ""}))[0] == 400
         assert (await get("/state?above=nan"))[0] == 400
         assert not work.texts and not os.path.exists(work.files.output)
         forwarded = {"Host": "localhost:9000", "Origin": "http://localhost:9000", "Content-Type": "application/json"}
@@ -198,13 +204,58 @@ def test_training_stops_with_the_server(work, monkeypatch):
 
 
 @pytest.mark.parametrize(("model", "start"), [("words", " --init-from words"), ("my reader.onnx", "")])
-def test_summary_names_the_next_command(work, model, start, capsys):
+@pytest.mark.parametrize(("num_random", "flag"), [(0, None), (5, ""), (label_files.MIN_VALIDATION, "--validation ")])
+def test_summary_names_a_command_to_paste(work, model, start, num_random, flag, capsys):
     work.files.append(Kind.TRAINING, [work.images[0]], ["00"])
-    work.files.append(Kind.VALIDATION, [work.images[1]], ["01"])
+    work.files.append(Kind.VALIDATION, [f"{path}.copy" for path in work.images][:num_random], ["01"] * num_random)
     labels, validation = work.files.paths[Kind.TRAINING], work.files.paths[Kind.VALIDATION]
-    _print_summary(argparse.Namespace(labels=labels), Labelling(work.images, work.guesses, work.files), 2, model)
-    command = f"aocr train {labels} --validation {validation}{start} --model-dir DIR"
-    assert capsys.readouterr().out == f"2 new labels; 2 of 20 images have one.\nNext: {command}\n"
+    _print_summary(Labelling(work.images, work.guesses, work.files), 1, model)
+    data = labels if flag is None else f"{labels} {flag}{validation}"
+    command = f"aocr train {data}{start} --model-dir {os.path.splitext(labels)[0]}-model"
+    assert capsys.readouterr().out == f"1 new label; 1 of 20 images have one.\nNext: {command}\n"
+
+
+def test_a_large_picture_is_sent_scaled_down(work):
+    Image.effect_noise((4000, 1000), 50).save(work.images[0])
+    Image.effect_noise((4000, 64), 50).save(work.images[1])
+
+    async def conversation(get, post):
+        sizes = []
+        for path in ("/images/0", "/images/0?size=original", "/images/1"):
+            sizes.append(Image.open(io.BytesIO((await get(path))[1])).size)
+        assert sizes == [(1600, 400), (4000, 1000), (4000, 64)], "a low line would become illegible"
+
+    serve(work, conversation)
+
+
+def test_what_no_label_contains_can_be_left_out(tmp_path):
+    paths = [os.path.realpath(tmp_path / f"{i}.png") for i in range(30)]
+    texts = [f"a-{i} b" for i in range(30)]
+    guesses = [guess_reading(Prediction(text, 0.5, tuple(Character(c, 0.9, 0, 9) for c in text))) for text in texts]
+    work = Labelling(paths, guesses, LabelFiles(f"{tmp_path}/l.txt"))
+
+    async def conversation(get, post):
+        for i in range(10):
+            _, state = await get("/state")
+            assert state["offer"] is None
+            _, state = await post("/accept", {"index": state["image"]["index"], "text": f"A{i}B"})
+        assert state["offer"] == {"kinds": ["spaces", "punctuation", "small letters"], "changes": 20, "is_on": False}
+        _, state = await post("/leave-out", {"is_on": True})
+        index = state["image"]["index"]
+        assert state["offer"]["is_on"] and state["image"]["text"] == f"A{index}B"
+        _, state = await post("/accept", {"index": index, "text": f"A-{index}B"})
+        index = state["image"]["index"]
+        assert state["offer"]["kinds"] == ["spaces", "small letters"] and state["image"]["text"] == f"A-{index}B"
+        work.renew(guesses[::-1])
+        assert work.guesses[0].text == "A-29B"
+        _, state = await post("/leave-out", {"is_on": False})
+        assert not state["offer"]["is_on"] and " " in state["image"]["text"]
+
+    serve(work, conversation)
+    capital = SymbolFilter(frozenset("AB0123456789"), spaces=False)
+    fixed = Labelling(paths, guesses, work.files, symbol_filter=capital)
+    assert fixed.guesses[3].text == "A3B" and fixed.offer() is None
+    assert Labelling(paths, guesses, work.files, symbol_filter=SymbolFilter()).guesses == guesses, "as in an audit"
 
 
 def test_training_images_are_known_from_the_model_folder(tmp_path):
@@ -238,7 +289,7 @@ def test_mistakes_are_reported_before_images_are_read(tmp_path, numbers, monkeyp
         assert_clean_failure(run_aocr("label", "--port", 0, *args), word)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert_clean_failure(run_aocr(*argv, "--port", port), f"127.0.0.1:{port}")
+        assert_clean_failure(run_aocr(*argv, "--port", port), f"127.0.0.1:{port}", "--port")
     assert list(tmp_path.iterdir()) == []
     output.write_text("")
     for name in ("labels.model", "labels.model.new"):
@@ -254,6 +305,7 @@ async def label_in_browser(address):
     async with browser.Browser() as page:
 
         async def press(key):
+            await page.until("!document.querySelector('.loading')")
             indexes.append(await page.evaluate("state.image.index"))
             await page.key(key)
             await page.until(f"state.image.index !== {indexes[-1]} && !busy")
@@ -271,6 +323,10 @@ async def label_in_browser(address):
         counts = await page.evaluate("document.querySelector('#counts').textContent")
         assert counts.startswith("2 of 12 labelled") and "1 unreadable · 1 for later" in counts, counts
         assert "1 of 2 corrected in this session" in counts
+        names = await page.evaluate("[...document.querySelectorAll('#current button')].map(b => b.innerText)")
+        tree = (await page.call("Accessibility.getFullAXTree"))["nodes"]
+        spoken = [node["name"]["value"] for node in tree if node.get("role", {}).get("value") == "button"]
+        assert len(names) == 5 and spoken[:2] == ["Accept", "Later"], spoken
         assert page.complaints == []
     return indexes
 
@@ -292,6 +348,92 @@ def test_labelling_in_a_browser_with_the_keyboard(tmp_path):
     labels = LabelFiles(str(output)).labels(Kind.TRAINING)
     assert set(labels) == {images[accepted], images[corrected]} and labels[images[corrected]] == "typed by hand"
     assert list(LabelFiles(str(output)).labels(Kind.UNREADABLE)) == [images[unreadable]] and again == unreadable
+
+
+async def label_slowly(work, released):
+    app = make_label_app(ServerAccess("127.0.0.1", 0), work, Retraining(work, "words", None, lambda model: []), False)
+    async with TestServer(app) as server, browser.Browser() as page:
+        shown = "document.querySelector('#picture').naturalWidth"
+        await page.open(str(server.make_url("/")))
+        await page.until("state && !document.querySelector('.loading')")
+        assert await page.evaluate(shown) == 30
+
+        # while the second picture is on its way, none is shown, and its text cannot be accepted
+        await page.key("Enter")
+        await page.until("state.image.index === 1 && !busy")
+        assert await page.evaluate(f"{shown} === 0 && getComputedStyle(document.querySelector('#frame')).visibility")
+        await page.key("Enter")
+        assert await page.evaluate("state.image.index === 1 && !busy")
+        released.set()
+        await page.until(f"{shown} === 31")
+        await page.until("pictures.has(2) && pictures.has(3) && pictures.size === 3")
+
+        # Escape keeps what was typed, and leaves the threshold alone
+        await page.evaluate("document.querySelector('#text').select()")
+        await page.call("Input.insertText", text="half")
+        await page.key("Escape")
+        await page.until("state.image.index === 2 && !document.querySelector('.loading')")
+        await page.click("#above")
+        await page.key("Escape")
+        assert await page.evaluate("document.activeElement.id") == "text"
+        assert await page.evaluate("state.image.index") == 2
+
+        # what is accepted is what the button says
+        button, estimate = ("document.querySelector('#acceptAll')", "document.querySelector('#estimate').textContent")
+
+        async def type_threshold(text):
+            await page.evaluate("document.querySelector('#above').select()")
+            await page.call("Input.insertText", text=text)
+
+        await page.click("#above")
+        for wrong, expected in (("950", "from 0 to 100"), ("0.95", "in percent: 95")):
+            await type_threshold(wrong)
+            assert await page.evaluate(f"{button}.disabled") and expected in await page.evaluate(estimate)
+        await type_threshold("85")
+        await page.until(f"!{button}.disabled && {button}.textContent === 'Accept these 2 images'")
+        assert "too few to say" in await page.evaluate("document.querySelector('#basis').textContent")
+        await type_threshold("80")
+        await page.click("#acceptAll")  # before the new number is there
+        await page.until(f"!{button}.disabled && {button}.textContent === 'Accept these 5 images'")
+        assert len(work.texts) == 1
+        await page.click("#acceptAll")
+        await page.until("document.querySelector('#said').textContent.startsWith('5 texts accepted; Alt+Z')")
+        assert sorted(work.texts) == [0, 15, 16, 17, 18, 19]
+        assert await page.evaluate("document.activeElement.id") == "text"
+        await page.key("Alt+Z")
+        await page.until("state.progress.labelled === 1")
+
+        # Tab goes to the next doubtful character, then to the next field
+        selected = "[text.selectionStart, text.selectionEnd, document.activeElement.id].join()"
+        await page.evaluate("text.setSelectionRange(0, 0)")
+        await page.key("Tab")
+        assert await page.evaluate(selected) == "1,2,text"
+        await page.key("Tab")
+        assert await page.evaluate("document.activeElement.id") == "accept"
+        await page.click("#reading span")
+        assert await page.evaluate(selected) == "0,1,text"
+
+        while await page.evaluate("!!state.image"):
+            await page.evaluate("actions.unreadable()" if len(work.unreadable) < 17 else "actions.accept()")
+            await page.until("!busy && !(state.image && document.querySelector('.loading'))")
+        assert work.texts[1] == "half"
+        command = await page.evaluate("document.querySelector('#command').innerText")
+        assert command == work.files.training_command("words")
+        assert page.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not browser.PROGRAM, reason="chromium is not installed")
+def test_labelling_over_a_slow_network(work, monkeypatch):
+    released, send = threading.Event(), label_app._picture
+    Image.new("L", (31, 20), 255).save(work.images[1])
+
+    def send_late(path, is_whole):
+        assert path != work.images[1] or released.wait(30)
+        return send(path, is_whole)
+
+    monkeypatch.setattr(label_app, "_picture", send_late)
+    asyncio.run(label_slowly(work, released))
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import tensorflow as tf
 from conftest import ROOT
@@ -15,6 +17,7 @@ from aocr.config import TrainConfig
 from aocr.folder.model_folder import ModelFolder
 from aocr.training import monitor
 from aocr.training.cluster import Cluster
+from aocr.training.feed import feed
 from aocr.training.monitor import Display, Monitor
 from aocr.training.schedule import Schedule, TrainState
 
@@ -108,6 +111,41 @@ def test_an_unwritable_tensorboard_folder_stops_nothing(tmp_path, caplog):
     with Display(is_enabled=False) as display, a_monitor(display, tmp_path, step=10) as noted:
         noted.note_step(tf.constant(2.0), 32, 0.1, False)
     assert (tmp_path / "logs").read_text() == "a file" and "TensorBoard" in caplog.text
+
+
+def test_preparing_shows_its_total_takes_no_training_time_and_stops_at_once(monkeypatch, tmp_path):
+    stream, now = terminal(monkeypatch), [100.0]
+    monkeypatch.setattr(monitor, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def draw(display, is_stopped):
+        for number in display.track(range(50), 50, "drawing"):
+            now[0] += 1.0
+            if number == 20:
+                display._bar.refresh()
+                if is_stopped:
+                    signal.raise_signal(signal.SIGINT)
+        return "all"
+
+    with Display() as display, a_monitor(display, tmp_path, step=9) as noted:
+        assert noted.prepare("preparing", lambda: draw(display, False)) == "all"
+        now[0] += 2.0
+        noted.note_step(tf.constant(1.0), 32, 0.1, False)
+        assert (noted.elapsed, noted.stopped_by) == (2.0, None)
+        assert noted.prepare("first step", lambda: draw(display, False), is_training=True) == "all"
+        noted.note_step(tf.constant(1.0), 32, 0.1, False)
+        assert noted.elapsed == 52.0
+        assert noted.prepare("preparing", lambda: draw(display, True)) is None and now[0] == 223.0
+        assert noted.stopped_by == "SIGINT"
+        assert noted.prepare("preparing", lambda: draw(display, True)) is None and now[0] == 223.0, "not begun"
+    assert "drawing, 20 of 50" in stream.getvalue()
+
+
+def test_a_signal_in_preparation_ends_the_batches():
+    plan = config = schedule = SimpleNamespace(decays=False, augment=False, augment_strength=0)
+    learner = SimpleNamespace(state=SimpleNamespace(step=0, closed=False), average=SimpleNamespace(applied=nullcontext))
+    extra = SimpleNamespace(is_used=True)
+    stopped = SimpleNamespace(prepare=lambda name, function: None, stopped_by="SIGINT")
+    assert list(feed(plan, config, learner, schedule, extra, stopped)) == []
 
 
 def test_losses_are_averaged_and_the_history_is_kept(tmp_path):

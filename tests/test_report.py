@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from aocr.errors import AocrError
+from aocr.report.attention import write_visualization
+from aocr.report.index import write_index
 from aocr.report.lines import prediction_json, prediction_line, result_line, score_json, score_text
-from aocr.report.page import MAX_MISSES, align, confusions, worst_first, write_html_report
+from aocr.report.page import MAX_MISSES, align, confusions, right_after_check, surest_first, write_html_report
 from aocr.results import Alternative, Character, Prediction, Sample
 from aocr.text.metrics import edit_distance, score
 
@@ -48,8 +50,8 @@ def test_json():
 
 def test_result_lines_of_aocr_0_7_6():
     assert result_line(sample("ab", "ab")) == "100% (ab)"
-    assert result_line(sample("HELLA", "HELLO")) == " 80% (HELLA vs HELLO) a.png"
-    assert result_line(sample("HELLA", "HELLO"), use_distance=False) == "  0% (HELLA vs HELLO) a.png"
+    assert result_line(sample("HELLA", "HELLO")) == " 80% (HELLO read as HELLA) a.png"
+    assert result_line(sample("HELLA", "HELLO"), use_distance=False) == "  0% (HELLO read as HELLA) a.png"
 
 
 HIDDEN = "\x1b]0;title\a\n\u202eabc\u2066\x9b31m"
@@ -105,9 +107,38 @@ def test_confusions():
     }
 
 
-def test_worst_first():
-    misses = [sample("ab", "ax", 0.9), sample("zz", "ab", 0.2), sample("yy", "ab", 0.8), sample("ab", "ab")]
-    assert [s.prediction.text for s in worst_first(misses)] == ["yy", "zz", "ab"]
+def test_surest_first():
+    misses = [sample("ab", "ax", 0.8), sample("zz", "ab", 0.2), sample("yy", "ab", 0.8), sample("ab", "ab")]
+    assert [s.prediction.text for s in surest_first(misses)] == ["yy", "ab", "zz"]
+
+
+def test_three_numbers_come_first(tmp_path):
+    samples = [sample("a", "a", 0.9)] * 7 + [sample("b", "a", 0.1), sample("b", "a", 0.8), sample("a", "a", 0.7)]
+    assert right_after_check(samples) == 0.9 and right_after_check([]) == 0
+    write_html_report(str(tmp_path / "r.html"), score(samples), samples, "t")
+    head = (tmp_path / "r.html").read_text("utf-8").partition("<details>")[0]
+    assert re.findall(r"<strong>(.*?)</strong>", head) == ["80.0%", "20.0%", "90.0%"]
+    assert "8 of 10; of new images likely 49% to 94%" in head
+
+
+def test_a_space_and_nothing_have_different_marks(tmp_path):
+    samples = [sample("71227", "71 227"), sample("71 227", "71227")]
+    write_html_report(str(tmp_path / "r.html"), score(samples), samples, "t")
+    words = re.findall(r'<bdi class="word">(.*?)</bdi>', (tmp_path / "r.html").read_text("utf-8"))
+    space, nothing = "<mark>\u2423</mark>", '<mark class="gap" title="nothing here">\u2205</mark>'
+    assert words == [f"71{space}227", f"71{nothing}227", f"71{nothing}227", f"71{space}227"]
+
+
+def test_index_of_pictures(tmp_path):
+    samples = [sample("ab", "ab"), sample("<x", "ab", 0.3, "b.png"), sample("xx", "ab", 0.8, "c.png")]
+    path = write_index(str(tmp_path), {write_visualization(s, tmp_path): s for s in samples})
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert path == str(tmp_path / "index.html") and re.findall(r"<bdi>(.*?)</bdi>", page)[1::2] == ["xx", "&lt;x", "ab"]
+    links = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(links) == 6 and all((tmp_path / link).exists() for link in links)
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(AocrError):
+        write_index(str(tmp_path), {})
 
 
 def test_page_is_self_contained_and_escapes_labels(tmp_path):

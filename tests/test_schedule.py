@@ -5,7 +5,7 @@ import pytest
 from aocr.config import MAX_EPOCHS, TrainConfig
 from aocr.results import EvalReport
 from aocr.training import schedule
-from aocr.training.schedule import Reason, Schedule, TrainState, Verdict
+from aocr.training.schedule import Reason, Schedule, TrainState, Verdict, clock
 
 CHARACTERS = 100
 
@@ -63,7 +63,7 @@ def test_time_ends_a_training_and_the_same_limit_does_not_open_it_again(seconds,
     made = train(a_schedule(max_time=300.0), seconds=seconds, check_seconds=check_seconds)
     assert made.state.finished == Reason.TIME
     assert made.state.step * seconds + check_seconds <= 300 + seconds
-    assert made.reason == "the training time of 5:00 is used up (--max-time)"
+    assert made.reason == f"{clock(made.state.elapsed)} of training are done (--max-time 5:00)"
     assert reopened(made, max_time=300.0).ended
     assert not reopened(made, max_time=400.0).ended
     assert not reopened(made).ended
@@ -76,6 +76,7 @@ def test_a_decay_that_took_less_time_than_planned_is_the_end_all_the_same():
         made.state.step += 1
         made.step_done(285.0, 0.0)
     assert made.state.finished == Reason.TIME
+    assert made.reason == "4:45 of training are done (--max-time 5:00)"
     assert reopened(made, max_time=300.0).ended
 
 

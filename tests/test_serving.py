@@ -170,8 +170,29 @@ def test_invalid_requests_are_refused(words):
                             ("beam", "1000"), ("min_confidence", "nan"), ("alternatives", "x")):  # fmt: skip
             status, answer = await send("POST", f"/read?{name}={value}", data=IMAGES[0].read_bytes(), headers=JPEG)
             assert status == 400 and answer["error"].startswith(name), answer
+        status, answer = await send("POST", "/read?patern=x", data=IMAGES[0].read_bytes(), headers=JPEG)
+        assert status == 400 and "Did you mean pattern?" in answer["error"]
 
     serve([words], conversation)
+
+
+def test_what_texts_consist_of_holds_for_all_requests(words):
+    usual = ReadConfig(symbols="lowercase", spaces=False)
+    service = app.Service([Model("words", "", 8, usual)], {}, 8, usual).make_app(web.ServerAccess("127.0.0.1", 0))
+
+    async def ask_all():
+        async with TestClient(TestServer(service)) as client:
+            image = {"inputs": {"input": {"b64": base64.b64encode(IMAGES[0].read_bytes()).decode()}}}
+            async with client.post(PREDICT, json=image) as response:
+                assert (await response.json())["outputs"]["output"] == "htfgvh"
+            async with client.post("/read?beam=2", data=IMAGES[0].read_bytes(), headers=JPEG) as response:
+                assert (await response.json())["text"] == "htfgvh"
+            pixels = np.asarray(Image.open(IMAGES[0]).convert("RGB"))[None].tolist()
+            body = {"signature_name": "pixels", "instances": pixels}
+            async with client.post(PREDICT, json=body) as response:
+                assert (await response.json())["predictions"][0]["output"] == "htfgvh"
+
+    asyncio.run(ask_all())
 
 
 def test_model_routes(words):
@@ -474,14 +495,15 @@ async def use_page(words, predicted, tmp_path):
         await page.until("document.getElementById('about').textContent.includes('words')")
         await page.evaluate("document.getElementById('files').focus()")
         await page.choose("#files", formula, IMAGES[1], ROOT / "setup.py")
-        await page.until(all_read(3))
+        count = "document.getElementById('count').textContent"
+        await page.until(f"{count}.startsWith('2 of 3 read') && {count}.endsWith('1 refused')")
         texts = await page.evaluate("[...document.querySelectorAll('.text')].map(e => e.textContent)")
         assert texts[:2] == expected[:2] and "is not an image" in texts[2]
         boxes = await page.evaluate("document.querySelectorAll('.card')[0].querySelectorAll('.box').length")
         assert boxes == len(expected[0])
 
         await page.key("Tab")
-        for name in ("camera", "paste", "Expected texts", "copy", "csv", "annotations", "clear", "Copy"):
+        for name in ("camera", "paste", "Expected texts", "copy", "csv", "annotations", "clear", texts[0], "Copy"):
             assert await page.evaluate(FOCUSED) == name
             assert await page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", name
             await page.key("Tab")
@@ -492,24 +514,54 @@ async def use_page(words, predicted, tmp_path):
         await page.until(
             f"navigator.clipboard.readText().then(text => text === {json.dumps(chr(10).join(expected[:2]))})"
         )
-        rows = csv.DictReader(io.StringIO((await page.downloaded("#csv", "readings.csv", tmp_path)).decode()))
+        rows = list(csv.DictReader(io.StringIO((await page.downloaded("#csv", "readings.csv", tmp_path)).decode())))
+        assert rows[2]["file"] == "setup.py" and "is not an image" in rows.pop()["error"]
         for row, name, reading in zip(rows, ("'" + formula.name, IMAGES[1].name), predicted[:2], strict=True):
             assert (row["file"], row["text"]) == (name, reading["text"])
             assert float(row["confidence"]) == pytest.approx(reading["confidence"], abs=1e-3)
             assert row["unsure"] == ("yes" if reading["confidence"] < 0.9 else "no")
+        await page.evaluate("document.getElementById('threshold').value = 100")
+        await page.evaluate("document.getElementById('threshold').dispatchEvent(new Event('input'))")
+        await page.until(f"{count} === '2 of 3 read, 2 unsure, 1 refused'")
+        await page.click(".text")
+        await page.evaluate("getSelection().selectAllChildren(document.querySelector('.text'))")
+        await page.call("Input.insertText", text="typed by hand")
+        assert await page.evaluate(count) == "2 of 3 read, 1 unsure, 1 refused"
         lines = parse_annotations(await page.downloaded("#annotations", "labels.txt", tmp_path), "labels.txt")
-        assert [(line.path, line.label) for line in lines] == [(formula.name, texts[0]), (IMAGES[1].name, texts[1])]
+        expected_lines = [(formula.name, "typed by hand"), (IMAGES[1].name, texts[1])]
+        assert [(line.path, line.label) for line in lines] == expected_lines
+        assert "1 of 2 texts is unsure and stands last" in await page.evaluate(
+            "document.getElementById('note').textContent"
+        )
+        await page.click("#clear")
 
-        await page.drop(IMAGES[2])
-        await page.until(all_read(4))
+        await page.choose("#files", IMAGES[0], IMAGES[1])
+        await page.until(all_read(2))
+        large = tmp_path / "large.png"
+        Image.new("L", (7000, 3500), 255).save(large)
+        await page.drop(large)
+        await page.until(all_read(3))
+        width = "(await createImageBitmap(items.find(i => i.name === 'large.png').file)).width"
+        assert await page.evaluate(f"(async () => {width})()") == 6324
         await page.click("#camera")
         await page.until("document.getElementById('video').videoWidth > 0")
         await page.click("#take")
-        await page.until(all_read(5))
+        await page.until(all_read(4))
         await page.until("!document.getElementById('video').srcObject.active")
+
+        # a wrong pattern is reported once, at its field, and earlier readings stay
+        before = await page.evaluate("[...document.querySelectorAll('.text')].map(e => e.textContent)")
+        await page.evaluate("document.getElementById('pattern').value = '[0-9]{3'")
+        await page.evaluate("document.getElementById('pattern').dispatchEvent(new Event('change'))")
+        await page.until("document.getElementById('pattern-error').textContent.includes('is not closed')")
+        await page.until("!running && !waiting.length")
+        assert await page.evaluate("[...document.querySelectorAll('.text')].map(e => e.textContent)") == before
+        assert await page.evaluate(count + ".startsWith('4 of 4 read')")
+        page.complaints[:] = [text for text in page.complaints if "400" not in text]
         await page.evaluate("document.getElementById('pattern').value = '[0-9]+'")
         await page.evaluate("document.getElementById('pattern').dispatchEvent(new Event('change'))")
         await page.until("/^[0-9]+$/.test(document.querySelector('.text').textContent)")
+        await page.until("!document.getElementById('pattern-error').textContent")
         assert await page.evaluate("document.querySelector('.card').classList.contains('unsure')")
         assert await page.evaluate(FITS)
         await page.open(url, width=390, height=800)

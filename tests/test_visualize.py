@@ -54,7 +54,7 @@ def test_files_of_a_correct_and_a_misread_image(tmp_path):
         with Image.open(os.path.join(folder, "attention.gif")) as gif:
             assert gif.n_frames == 3 and gif.info["loop"] == 0
         with open(os.path.join(folder, "word.txt"), encoding="utf-8") as file:
-            assert file.read().split() == ["abc", "abc" if kind == "correct" else "abd"]
+            assert file.read().split() == ["abc" if kind == "correct" else "abd", "abc"]
 
 
 def test_changed_reading_moves_to_the_other_folder(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 
@@ -13,6 +12,7 @@ from aocr import files, machine
 from aocr.cli import options
 from aocr.cli.predict import paths_of
 from aocr.cli.waiting import waiting
+from aocr.config import ReadConfig
 from aocr.errors import ConfigError, ImageError, escape_control
 
 log = logging.getLogger("aocr")
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--audit", metavar="ANNOTATIONS",
         help="check an existing label file: the labels that the model doubts most come first")
     options.add_model_dir(parser, or_words=True, or_export=True)
+    options.add_symbols(add)
     add("--retrain", type=options.positive, metavar="N",
         help="after every N labels train a better model in the background, then re-sort the remaining images by it")
     add("--port", type=options.whole, default=8502, metavar="N",
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _serve(args: argparse.Namespace, label_files, access, sockets: Sequence) -> None:
     from aocr.folder.model_folder import MODEL
+    from aocr.reading.symbols import SymbolFilter
     from aocr.serving.labelling.app import make_label_app
     from aocr.serving.labelling.labelling import Labelling
     from aocr.serving.labelling.retraining import Retraining, retrained_model
@@ -76,6 +78,8 @@ def _serve(args: argparse.Namespace, label_files, access, sockets: Sequence) -> 
     for folder in (retrained, f"{retrained}.new") if args.retrain else ():
         if os.path.isdir(folder) and not os.path.exists(os.path.join(folder, MODEL)):
             raise ConfigError("--retrain", folder, "would be overwritten, and is not a model folder. Move it away.")
+    read_config = ReadConfig(symbols=args.symbols, spaces=args.spaces)
+    symbol_filter = None if read_config == ReadConfig() else SymbolFilter.of(read_config)
     if args.gpu_id is not None:
         machine.start_tensorflow()
         machine.use_gpu(args.gpu_id)
@@ -86,12 +90,14 @@ def _serve(args: argparse.Namespace, label_files, access, sockets: Sequence) -> 
     if num_trained_on:
         message = "The model was trained on %d of these %d images, so it will miss many wrong labels among them."
         log.warning(message, num_trained_on, len(images))
-    labelling = Labelling(images, guesses, label_files, args.seed, was_trained_on)
+    if args.audit:  # the texts are labels
+        symbol_filter = SymbolFilter()
+    labelling = Labelling(images, guesses, label_files, args.seed, was_trained_on, symbol_filter)
     num_labels = len(labelling.texts)
     log.info("%d images, %d of them labelled in %s", len(images), num_labels, args.labels)
     retraining = Retraining(labelling, model, args.retrain, read)
     run_app(make_label_app(access, labelling, retraining, bool(args.audit)), sockets)
-    _print_summary(args, labelling, len(labelling.texts) - num_labels, model)
+    _print_summary(labelling, len(labelling.texts) - num_labels, model)
 
 
 def _training_images(model: str) -> Callable[[str], bool]:
@@ -173,14 +179,11 @@ def _audited(args: argparse.Namespace, model: str, label_files):
     return list(guesses), list(guesses.values()), read
 
 
-def _print_summary(args: argparse.Namespace, labelling, num_new: int, model: str) -> None:
+def _print_summary(labelling, num_new: int, model: str) -> None:
     """Print the number of labels, and the command to train on them."""
     from aocr.report.lines import pluralise
-    from aocr.serving.labelling.label_files import Kind
 
-    num_labels, validation = len(labelling.texts), labelling.files.paths[Kind.VALIDATION]
+    num_labels = len(labelling.texts)
     print(f"{pluralise(num_new, 'new label')}; {num_labels} of {len(labelling.images)} images have one.")
-    if num_labels and os.path.exists(validation):
-        start = [] if files.is_graph(model) else ["--init-from", model]
-        command = shlex.join(["aocr", "train", args.labels, "--validation", validation, *start, "--model-dir", "DIR"])
-        print(escape_control(f"Next: {command}"))
+    if num_labels:
+        print(escape_control(f"Next: {labelling.files.training_command(model)}"))

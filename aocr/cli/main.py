@@ -61,6 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
         command = sub.add_parser(name, help=module.HELP, description=module.ABOUT, epilog=example)
         command.set_defaults(run=module.run)
         module.add_arguments(command)
+        if name == "train":
+            options.everyday_first(command, module.EVERYDAY)
     return parser
 
 
@@ -77,10 +79,14 @@ def command_first(argv: list[str]) -> list[str]:
 
 
 class _TerminalHandler(logging.StreamHandler):
-    """Writes log lines to stderr, above any progress bar. Omits results, and on a terminal also step lines."""
+    """Writes log lines to stderr, above any progress bar. Omits results, and on a terminal also steps and details."""
+
+    is_verbose = False
+    """Whether a terminal shows these too."""
 
     def filter(self, record):
-        return not (record.name == "aocr.results" or (record.name == "aocr.steps" and sys.stderr.isatty()))
+        is_detail = record.name in ("aocr.steps", "aocr.details") and not self.is_verbose
+        return not (record.name == "aocr.results" or (is_detail and sys.stderr.isatty()))
 
     def emit(self, record):
         from tqdm import tqdm
@@ -185,6 +191,7 @@ def main(argv: list[str] | None = None) -> int:
             argv = legacy.translate(argv)
         args = parser.parse_args(command_first(argv))
         options.check_written(args)
+        _TerminalHandler.is_verbose = getattr(args, "verbose", False)
         set_up_log(_log_path(args))
         code = args.run(args)
         sys.stdout.flush()

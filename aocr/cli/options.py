@@ -198,7 +198,7 @@ def add_no_distance(parser: Container) -> None:
 
 
 def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
-    """Add the flags of the network. Outside training they must match the model folder; help names them in a line."""
+    """Add the flags of the network. Elsewhere help hides them: scripts of aocr 0.7.6 repeat those of the model."""
     group = parser.add_argument_group("network")
 
     def add(flag: str, help: str, **kwargs: Any) -> None:
@@ -224,9 +224,21 @@ def add_network(parser: argparse.ArgumentParser, training: bool) -> None:
     add("--target-embedding-size", "size of a symbol's embedding (default: 32; "
         "classic 10)", type=positive, metavar="N")  # fmt: skip
     add("--use-gru", "GRU cells in the decoder instead of LSTM", action="store_true")
-    if not training:
-        flags = ", ".join(flag for action in group._group_actions for flag in action.option_strings)
-        group.description = f"Not needed: {flags} are set by the model folder. If given, they must agree with it."
+
+
+def everyday_first(parser: argparse.ArgumentParser, flags: Sequence[str]) -> None:
+    """In the help, put these flags first, and say of the groups of the others that they are for experts."""
+    groups = [group for group in parser._action_groups if group.title != "positional arguments"]
+    actions = {flag: (group, a) for group in groups for a in group._group_actions for flag in a.option_strings}
+    first = parser.add_argument_group("everyday flags")
+    for flag in flags:
+        group, action = actions[flag]
+        group._group_actions.remove(action)
+        first._group_actions.append(action)
+    for group in groups:
+        group.title = f"for experts: {group.title}".replace("for experts: options", "other flags")
+    parser._action_groups = [*parser._action_groups[:1], first, *groups]
+    parser.usage = f"{parser.prog} DATASET... [--model-dir DIR] [--max-time TIME] [other flags]"
 
 
 def typed_network(args: argparse.Namespace) -> dict[str, Any]:
@@ -279,8 +291,19 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         help="read only the texts in this file, one per line, perhaps a tab and a frequency after it; english: prefer "
         "frequent English words, but read other texts too",
     )
+    add_symbols(add)
     help = "also allow texts that are not in the list, if e^W times as likely (W=5: about 150 times)"
     add("--lexicon-weight", type=above_zero, metavar="W", help=help)
+
+
+def add_symbols(add: Callable[..., Any]) -> None:
+    """Add --charset and --no-spaces, which say what the texts to read consist of."""
+    help = (
+        "the characters of your texts: digits, alphanumeric (capitals), ... or a text file. Others that are read are "
+    )
+    help += "dropped; small letters become capitals if only these are listed, and the reverse"
+    add("--charset", dest="symbols", metavar="NAME|FILE", help=help)
+    add("--no-spaces", dest="spaces", action="store_false", help="drop spaces from what is read")
 
 
 def check_paths(paths: Sequence[str], model_dir: str, or_export: bool = False) -> None:

@@ -8,7 +8,7 @@ import os
 from aocr import files, machine
 from aocr.cli import options
 from aocr.cli.waiting import waiting
-from aocr.config import ENGLISH
+from aocr.config import ENGLISH, ReadConfig
 from aocr.errors import ConfigError
 
 HELP = "read images for programs and browsers (HTTP)"
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
              "AOCR_TOKEN; if it is not set, no token is needed)")
     add("--lexicon", dest="lexicons", metavar="NAME=FILE", action="append", default=[], type=_name_and_file,
         help="a list of texts, one per line, that requests may select by name; may be repeated")
+    options.add_symbols(add)
     add("--batch-size", type=options.batch, default=32, metavar="N", help="images read together (default: 32)")
     # fmt: on
     options.add_log_path(parser)
@@ -65,5 +66,6 @@ def run(args: argparse.Namespace) -> int:
             machine.start_tensorflow()
             machine.use_gpu(args.gpu_id)
     lexicons = {ENGLISH: ENGLISH} | {name: tuple(read_words(path)) for name, path in args.lexicons}
-    serve(paths, args.names, ServerAccess(args.host, args.port, args.token or ""), lexicons, args.batch_size)
+    usual = ReadConfig(symbols=args.symbols, spaces=args.spaces)
+    serve(paths, args.names, ServerAccess(args.host, args.port, args.token or ""), lexicons, args.batch_size, usual)
     return 0

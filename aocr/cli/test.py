@@ -98,6 +98,7 @@ def _print_comparison(results: dict[str, tuple[EvalReport, list[Sample]]], as_js
 def _print_scores(args: argparse.Namespace, report: EvalReport, samples: list[Sample], name: str) -> None:
     """Print the scores and the misread images; write the report and pictures."""
     from aocr.report.attention import write_visualization
+    from aocr.report.index import write_index
     from aocr.report.lines import result_line, score_json, score_text
     from aocr.report.page import write_html_report
 
@@ -107,9 +108,8 @@ def _print_scores(args: argparse.Namespace, report: EvalReport, samples: list[Sa
                 print(result_line(sample, args.use_distance))
     if args.visualize:
         folder = args.output_dir or RESULTS
-        for sample in samples:
-            write_visualization(sample, folder)
-        log.info("Drew the attention of %d images in %s", len(samples), folder)
+        index = write_index(folder, {write_visualization(sample, folder): sample for sample in samples})
+        log.info("Drew the attention of %d images: open %s", len(samples), index)
     if args.report:
         write_html_report(args.report, report, samples, f"aocr test {name}")
         log.info("Wrote the report to %s", args.report)

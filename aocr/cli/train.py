@@ -14,6 +14,7 @@ from aocr.errors import ConfigError, escape_control
 from aocr.tf_config import current_task
 
 log = logging.getLogger("aocr")
+details_log = logging.getLogger("aocr.details")
 
 ALREADY_ENDED = "Nothing was trained: the training had already ended at step %d: %s. Raise the limit to continue it."
 NOT_YET = (
@@ -25,6 +26,11 @@ NOT_YET = (
 
 MIN_ADADELTA_RATE = 0.1
 """A typed learning rate of at least this is meant for Adadelta, the optimizer of aocr 0.7.6."""
+
+EVERYDAY = (
+    "--model-dir", "--validation", "--max-time", "--charset", "--init-from", "--no-resume", "--output-dir",
+)  # fmt: skip
+"""The flags that help shows first."""
 
 HELP = "train a model, or resume training it"
 ABOUT = "Train a model on images with labels. The same command again resumes where it stopped."
@@ -63,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_log_path(group, "aocr.log in the model folder")
     group.add_argument("--output-dir", metavar="DIR",
         help="after training, write a report on the validation set to this folder (report.html)")
+    group.add_argument("--verbose", action="store_true", help="show on the terminal all that the log has")
     options.add_no_distance(group)
     # fmt: on
 
@@ -162,8 +169,9 @@ def run(args: argparse.Namespace) -> int:
     message = "Training ended after step %d: %s." if outcome.trained else ALREADY_ENDED
     log.info(message, outcome.step, outcome.reason)
     weights = ModelFolder(args.model_dir).weights_info().describe()
-    log.info("test, predict and export will use the %s.", weights)
+    details_log.info("test, predict and export will use the %s.", weights)
     flag = "" if args.model_dir == "checkpoints" else f" --model-dir {shlex.quote(args.model_dir)}"
-    next_steps = f"Next: aocr test DATASET{flag}, aocr predict IMAGE...{flag}, aocr export{flag}"
-    print(escape_control(next_steps if outcome.can_read else NOT_YET))
+    if outcome.can_read and outcome.reads:
+        print(outcome.reads)
+    print(escape_control(f"Next: aocr predict YOUR-FOLDER{flag}" if outcome.can_read else NOT_YET))
     return 0

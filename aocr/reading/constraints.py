@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+from unicodedata import category
 
 import numpy as np
 
 from aocr.config import ENGLISH, ReadConfig
 from aocr.errors import ConfigError
 from aocr.reading.english import english_frequencies
+from aocr.reading.symbols import SymbolFilter
 from aocr.results import NEVER
 from aocr.text.automaton import Automaton
-from aocr.text.charset import Charset
+from aocr.text.charset import NUM_SPECIALS, Charset
 from aocr.text.lexicon import compile_lexicon, frequency_costs, read_frequencies, read_words
 from aocr.text.patterns import compile_pattern
 from aocr.text.search import Constraint
@@ -20,24 +22,33 @@ log = logging.getLogger("aocr")
 
 NO_ARC = np.iinfo(np.int64).max
 """A key that no arc has."""
+PASSED = "ZPS"
+"""Unicode categories of the symbols that may stand between those of a pattern: spaces, punctuation, signs."""
 
 
-def make_constraints(read_config: ReadConfig, charset: Charset, max_steps: int) -> list[Constraint]:
+def make_constraints(
+    read_config: ReadConfig, charset: Charset, max_steps: int
+) -> tuple[list[Constraint], SymbolFilter]:
     """Compile the pattern and the lexicon of a ReadConfig to automata, as numpy arrays.
+
+    Spaces and punctuation that the pattern does not contain may be written anywhere; the returned filter drops them.
 
     Raises:
       ConfigError: a pattern or lexicon cannot be used, or all its texts are longer than the model's limit.
     """
-    constraints, pattern = [], None
+    constraints, pattern, pattern_symbols = [], None, None
     if read_config.pattern is not None:
         pattern = compile_pattern(read_config.pattern, charset)
-        constraints.append(_constraint(pattern, -NEVER, max_steps, "--pattern", read_config.pattern))
+        pattern_symbols = "".join(charset.decode(pattern.symbols))
+        passed = [id for id, symbol in enumerate(charset.symbols, NUM_SPECIALS) if category(symbol)[0] in PASSED]
+        constraint = pattern.passing(np.setdiff1d(passed, pattern.symbols))
+        constraints.append(_constraint(constraint, -NEVER, max_steps, "--pattern", read_config.pattern))
     if read_config.lexicon is not None:
         name = read_config.lexicon if isinstance(read_config.lexicon, str) else "the list"
         automaton = _lexicon(read_config, name, charset, max_steps, pattern)
         penalty = -NEVER if read_config.outside_cost is None else read_config.outside_cost
         constraints.append(_constraint(automaton, penalty, max_steps, "--lexicon", name))
-    return constraints
+    return constraints, SymbolFilter.of(read_config, pattern_symbols)
 
 
 def _lexicon(

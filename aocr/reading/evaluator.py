@@ -51,7 +51,7 @@ class Evaluator:
         likelihoods = self.reader.log_likelihood(batch.images, batch.widths, batch.tokens, batch.targets, batch.weights)
         config = self.batches.config
         pixels = Pixels(batch.images.numpy(), batch.widths.numpy(), batch.scales.numpy())
-        predictions = to_predictions(reading, pixels, config, self.reader.num_alternatives)
+        predictions = to_predictions(reading, pixels, self.reader)
         indices, labels, comments, images = (
             part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record)
         )

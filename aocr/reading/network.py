@@ -29,9 +29,10 @@ class NetworkReader(Reader):
         self, model: Recognizer, config: ModelConfig, read_config: ReadConfig | None = None, temperature: float = 1.0
     ):
         read_config = read_config or ReadConfig()
+        tables, self.symbol_filter = make_constraints(read_config, config.charset, config.max_steps)
         constraints = [
-            Constraint(*map(tf.constant, tables), penalty)  # type: ignore[call-arg]
-            for *tables, penalty in make_constraints(read_config, config.charset, config.max_steps)
+            Constraint(*map(tf.constant, arrays), penalty)  # type: ignore[call-arg]
+            for *arrays, penalty in tables
         ]
         beam = read_config.width
 

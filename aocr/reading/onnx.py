@@ -123,7 +123,8 @@ class OnnxReader(Reader):
         self.graph, self.config, self.temperature = graph, graph.config, graph.temperature
         self.num_alternatives = read_config.alternatives
         self._beam = read_config.width
-        self._constraints = make_constraints(read_config, self.config.charset, self.config.max_steps)
+        constraints = make_constraints(read_config, self.config.charset, self.config.max_steps)
+        self._constraints, self.symbol_filter = constraints
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
         """See `Reader.transform`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,16 +40,21 @@ def _spread(dataset: Dataset, usable: np.ndarray) -> Iterator[Example]:
     return (record for i, record in enumerate(records) if i in chosen)
 
 
-def find_originals(dataset: Dataset, predictor: Predictor, usable: np.ndarray | None = None) -> list[Original]:
+def find_originals(
+    dataset: Dataset,
+    predictor: Predictor,
+    usable: np.ndarray | None = None,
+    track: Callable[[Iterable[Any], int, str], Iterator[Any]] = lambda items, total, name: iter(items),
+) -> list[Original]:
     """Return labelled images, large ones scaled down, with character positions if they are read correctly.
 
-    `usable`, (N,) bool, marks the records to use; None: all.
+    `usable`, (N,) bool, marks the records to use; None: all. `track` shows the progress.
     """
     records = list(_spread(dataset, np.ones(len(dataset.summary.labels), bool) if usable is None else usable))
     results = predictor.predict_each([record.image for record in records])
     return [
         Original(record.image, record.label, _centres(result, record.label)).shrunk()
-        for record, result in zip(records, results, strict=True)
+        for record, result in zip(records, track(results, len(records), "reading the images"), strict=True)
     ]
 
 

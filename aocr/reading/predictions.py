@@ -6,16 +6,15 @@ import numpy as np
 
 from aocr.config import COLUMN_PIXELS, ModelConfig
 from aocr.reading.boxes import character_boxes
-from aocr.reading.reader import Pixels
+from aocr.reading.reader import Pixels, Reader
 from aocr.results import NEVER, Alternative, Character, Prediction, Reading
 from aocr.text.charset import EOS, NUM_SPECIALS
 
 
-def to_predictions(
-    reading: Reading, pixels: Pixels, config: ModelConfig, num_alternatives: int = 0
-) -> list[Prediction]:
-    """Return the Predictions of a batch of images, each with up to `num_alternatives` other readings."""
-    return [_prediction(reading, b, pixels, config, num_alternatives) for b in range(len(pixels.widths))]
+def to_predictions(reading: Reading, pixels: Pixels, reader: Reader) -> list[Prediction]:
+    """Return the Predictions of a batch that a reader has read, each with up to `num_alternatives` other readings."""
+    predictions = (_prediction(reading, b, pixels, reader) for b in range(len(pixels.widths)))
+    return list(map(reader.symbol_filter.apply, predictions))
 
 
 def _locate(
@@ -35,8 +34,9 @@ def _locate(
     return np.stack([x0, x1, y0, y1], axis=1).round(1), (round(size[0]), round(size[1]))
 
 
-def _prediction(reading: Reading, b: int, pixels: Pixels, config: ModelConfig, num_alternatives: int) -> Prediction:
-    charset, scale, width = config.charset, float(pixels.scales[b]), int(pixels.widths[b])
+def _prediction(reading: Reading, b: int, pixels: Pixels, reader: Reader) -> Prediction:
+    config, scale, width = reader.config, float(pixels.scales[b]), int(pixels.widths[b])
+    charset = config.charset
     ids, attention = reading.ids[b], reading.attention[b]
     if config.bands > 1 and charset.right_to_left:  # they are read from the bottom
         attention = attention.reshape(len(ids), config.bands, -1)[:, ::-1].reshape(attention.shape)
@@ -64,6 +64,6 @@ def _prediction(reading: Reading, b: int, pixels: Pixels, config: ModelConfig, n
         column_width=COLUMN_PIXELS * scale,
         bands=config.bands,
         turn=config.turn,
-        alternatives=tuple(alternatives[:num_alternatives]),
+        alternatives=tuple(alternatives[: reader.num_alternatives]),
         uncalibrated=float(np.exp(reading.log_probs[b, 0, 0])),
     )

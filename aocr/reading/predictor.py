@@ -64,7 +64,7 @@ class Predictor:
         """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""
         pixels = self.reader.transform(images)
         reading = self.reader.read(pixels.images, pixels.widths)
-        return to_predictions(reading, pixels, self.config, self.reader.num_alternatives)
+        return to_predictions(reading, pixels, self.reader)
 
 
 def _to_bytes(image: Any) -> Any:

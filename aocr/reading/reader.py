@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from aocr.config import ModelConfig, ReadConfig
+from aocr.reading.symbols import SymbolFilter
 from aocr.results import Reading
 
 
@@ -31,6 +32,8 @@ class Reader(Protocol):
     """Divides the logits before the confidence is computed."""
     num_alternatives: int
     """Maximum number of alternative readings."""
+    symbol_filter: SymbolFilter
+    """The symbols that are kept in readings."""
 
     def transform(self, images: Sequence[bytes]) -> Pixels:
         """Decode encoded images and bring them to the network's size.

@@ -172,7 +172,7 @@ def attention_sheet(sample: Sample) -> Image.Image:
 
 
 def _draw_header(draw: ImageDraw.ImageDraw, sample: Sample, width: int) -> None:
-    for baseline, name, text in ((30, "read", sample.prediction.text), (66, "label", sample.label)):
+    for baseline, name, text in ((30, "label", sample.label), (66, "read", sample.prediction.text)):
         draw_note(draw, (8, baseline), name)
         draw_text(draw, 52, baseline, text, width - 52 - 116)
     verdict = "correct" if sample.correct else "wrong"
@@ -241,7 +241,7 @@ def write_visualization(sample: Sample, output_dir: str | os.PathLike) -> str:
     folder, other = (os.path.join(output_dir, verdict, folder_name(sample)) for verdict in verdicts)
     first, *others = overlay_frames(sample)
     animated = {"save_all": True, "append_images": others, "duration": FRAME_MILLISECONDS, "loop": 0}
-    words = f"{sample.prediction.text}\n{sample.label}\n"
+    words = f"{sample.label}\n{sample.prediction.text}\n"
     contents = {
         "attention.gif": encode_image(first, "GIF", **animated),
         "attention.png": encode_image(attention_sheet(sample), "PNG"),

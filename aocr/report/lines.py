@@ -113,11 +113,11 @@ def _json_line(value: dict) -> str:
 
 
 def result_line(sample: Sample, use_distance: bool = True) -> str:
-    """Format a scored image as aocr 0.7.6 did: ` 83% (read vs label) comment`, or `100% (label)`."""
+    """Format a scored image: its score of aocr 0.7.6, its label and, if it was misread, the text read and its name."""
     score = upstream_score(sample.prediction.text, sample.label, use_distance)
     if sample.correct:
         return escape_control(f"{score:>4.0%} ({sample.label})")
-    return escape_control(f"{score:>4.0%} ({sample.prediction.text} vs {sample.label}) {sample.name}")
+    return escape_control(f"{score:>4.0%} ({sample.label} read as {sample.prediction.text}) {sample.name}")
 
 
 def sample_lines(samples: Sequence[Sample]) -> list[str]:

@@ -16,11 +16,17 @@ from aocr.report.diagnostics import SKIPPED, Drift, attention_drift, cer_by_leng
 from aocr.report.lines import scores
 from aocr.report.pictures import encode_image, fit_image, load_image
 from aocr.results import EvalReport, Sample
-from aocr.text.metrics import normalised_edit_distance
+from aocr.text.metrics import accuracy_interval, normalised_edit_distance
 
 MAX_MISSES = 200
 MAX_CONFUSIONS = 30
 NUM_BINS = 20
+SPACE, NOTHING = "\u2423", "\u2205"
+"""Marks of a space and of a missing character, here and on the pages."""
+CHECKED = 0.1
+"""Share of the images that is supposed to be checked by hand, for a number at the top."""
+MISS_HEIGHT = 96
+"""Height in pixels at which misread images are drawn, if they are not too wide."""
 BARS_HEIGHT = 160
 """Height of the histogram on the page, in pixels."""
 
@@ -57,11 +63,28 @@ def confusions(samples: Sequence[Sample]) -> Counter:
     return Counter((a, b) for a, b in pairs if a != b)
 
 
-def worst_first(samples: Sequence[Sample]) -> list[Sample]:
-    """Return the misses in descending order of distance from the label, then of confidence."""
+def surest_first(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the misses in descending order of confidence, then of distance from the label."""
     misses = [s for s in samples if not s.correct]
-    misses.sort(key=lambda s: (-normalised_edit_distance(s.prediction.text, s.label), -s.prediction.confidence))
+    misses.sort(key=lambda s: (-s.prediction.confidence, -normalised_edit_distance(s.prediction.text, s.label)))
     return misses
+
+
+def right_after_check(samples: Sequence[Sample], share: float = CHECKED) -> float:
+    """Return the share of right texts if the least confident `share` of all is checked and corrected by hand."""
+    order = sorted(samples, key=lambda s: s.prediction.confidence)
+    num_checked = round(share * len(order))
+    return (num_checked + sum(s.correct for s in order[num_checked:])) / max(1, len(order))
+
+
+def _headline(report: EvalReport, samples: Sequence[Sample]) -> str:
+    """Return the three numbers at the top, as HTML."""
+    correct = sum(s.correct for s in samples)
+    low, high = accuracy_interval(correct, len(samples)) if samples else (0.0, 1.0)
+    words = f"words right: {correct:,} of {len(samples):,}; of new images likely {low:.0%} to {high:.0%}"
+    after = f"right if the least sure {CHECKED:.0%} are checked by hand"
+    numbers = (report.word_accuracy, words), (report.cer, "characters wrong"), (right_after_check(samples), after)
+    return "".join(f"<div><strong>{number:.1%}</strong>{about}</div>" for number, about in numbers)
 
 
 def _image_tag(data: bytes, css: str, alt: str) -> str:
@@ -72,7 +95,7 @@ def _image_tag(data: bytes, css: str, alt: str) -> str:
 def _pictures(sample: Sample) -> str:
     """Return the image with the attention below it, as HTML."""
     try:
-        image = fit_image(load_image(sample.image, sample.name), 48, 96, 900)
+        image = fit_image(load_image(sample.image, sample.name), MISS_HEIGHT, MISS_HEIGHT, 900)
     except ImageError:
         return '<p class="note">(the image is not available)</p>'
     attention = attention_map(sample.prediction, image.width)
@@ -89,9 +112,9 @@ def _marked(pairs: list[tuple[str, str]], side: int) -> str:
         if pair[0] == pair[1]:
             parts.append(char)
         elif char:
-            parts.append(f"<mark>{char}</mark>")
+            parts.append(f"<mark>{SPACE if char.isspace() else char}</mark>")
         else:
-            parts.append('<mark class="gap" title="nothing here">\u2423</mark>')
+            parts.append(f'<mark class="gap" title="nothing here">{NOTHING}</mark>')
     return "".join(parts)
 
 
@@ -108,10 +131,11 @@ def _miss(sample: Sample, direction: int) -> str:
 
 
 def _misses(samples: Sequence[Sample], direction: int) -> str:
-    """Return the misses, worst first, as HTML."""
+    """Return the misses, surest first, as HTML."""
     if not samples:
         return "<p>None: every image was read correctly.</p>"
-    legend = '<p class="note">Below each image: a row per read character, dark where attention is high.</p>'
+    legend = "Below each image: a row per read character, dark where attention is high."
+    legend = f'<p class="note">{legend} {SPACE} is a space, {NOTHING} nothing.</p>'
     num_more = len(samples) - MAX_MISSES
     note = f'<p class="note">{num_more} more misses are not shown.</p>' if num_more > 0 else ""
     return legend + "".join(_miss(sample, direction) for sample in samples[:MAX_MISSES]) + note
@@ -133,7 +157,8 @@ def _confusion_table(samples: Sequence[Sample]) -> str:
         return ""
 
     def cell(char: str) -> str:
-        return f"<code>{html.escape(char)}</code> U+{ord(char):04X}" if char else "<em>nothing</em>"
+        mark = SPACE if char.isspace() else html.escape(char)
+        return f"<code>{mark}</code> U+{ord(char):04X}" if char else f"<em>{NOTHING} nothing</em>"
 
     rows = ((cell(a), cell(b), f"{count:,}") for (a, b), count in counts.most_common(MAX_CONFUSIONS))
     num_more = len(counts) - MAX_CONFUSIONS
@@ -194,11 +219,12 @@ def write_html_report(path: str, report: EvalReport, samples: Sequence[Sample], 
     Raises:
       AocrError: the file cannot be written.
     """
-    misses, direction = worst_first(samples), writing_direction(samples)
+    misses, direction = surest_first(samples), writing_direction(samples)
     bars, most_images = _bars(samples)
     template = Template(resources.files("aocr.report").joinpath("page.html").read_text("utf-8"))
     page = template.substitute(
         title=html.escape(title),
+        headline=_headline(report, samples),
         scores=_table("tn", ((html.escape(name), html.escape(value)) for name, value in scores(report))),
         bars=bars,
         most_images=most_images,

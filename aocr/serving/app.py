@@ -34,10 +34,20 @@ RELOAD_SECONDS = 2.0
 
 
 class Service:
-    """The request handlers of `aocr serve`, with its models (the first is the default) and its lexicons by name."""
+    """The request handlers of `aocr serve`, with its models (the first is the default) and its lexicons by name.
 
-    def __init__(self, models: Sequence[Model], lexicons: Mapping[str, str | tuple[str, ...]], batch_size: int):
+    `usual` is how images are read, except for what a request asks for.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        lexicons: Mapping[str, str | tuple[str, ...]],
+        batch_size: int,
+        usual: ReadConfig | None = None,
+    ):
         self.models, self.lexicons = {model.name: model for model in models}, lexicons
+        self.usual = usual or ReadConfig()
         self.metrics = Metrics()
         self._batcher = Batcher(batch_size, self.metrics)
         self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "aocr-check")
@@ -122,7 +132,7 @@ class Service:
             predictions = await self._batcher.read(list(parsed.pixels), widths, version.read_pixels)
         else:
             predictions = []
-            for result in await self.read(version, parsed.images, ReadConfig()):
+            for result in await self.read(version, parsed.images, self.usual):
                 if isinstance(result, ImageError):
                     raise result
                 predictions.append(result)
@@ -160,6 +170,7 @@ def serve(
     access: ServerAccess,
     lexicons: Mapping[str, str | tuple[str, ...]],
     batch_size: int,
+    usual: ReadConfig,
 ) -> None:
     """Serve the models in `paths` until Ctrl-C or SIGTERM.
 
@@ -171,11 +182,12 @@ def serve(
     """
     Image.MAX_IMAGE_PIXELS = protocol.MAX_PIXELS
     with listening(access) as sockets:  # first: loading models takes seconds
-        models = [Model(path, name, batch_size) for path, name in zip(paths, names or [""] * len(paths), strict=True)]
+        named = zip(paths, names or [""] * len(paths), strict=True)
+        models = [Model(path, name, batch_size, usual) for path, name in named]
         used = [model.name for model in models]
         duplicates = sorted(name for name in used if used.count(name) > 1)
         if duplicates:
             raise ConfigError("--name", duplicates[0], "two models have this name. Give each its own --name.")
         for model in models:
             log.info("%s, version %d: %s", model.name, model.version.number, model.version.predictor.source)
-        run_app(Service(models, lexicons, batch_size).make_app(access), sockets)
+        run_app(Service(models, lexicons, batch_size, usual).make_app(access), sockets)

@@ -67,20 +67,20 @@ def _model_in(folder: str) -> str | None:
 
 
 class Version:
-    """One version of a model, loaded and ready to read in batches of up to `batch_size` images.
+    """One version of a model, loaded and ready to read in batches of up to `batch_size` images, usually with `usual`.
 
     Raises:
       AocrError: the model cannot be loaded or cannot read.
     """
 
-    def __init__(self, number: int, path: str, batch_size: int):
+    def __init__(self, number: int, path: str, batch_size: int, usual: ReadConfig):
         self.number = number
-        predictor = self.predictor = load(path, batch_size=batch_size)
+        predictor = self.predictor = load(path, batch_size=batch_size, read_config=usual)
         self.config: ModelConfig = predictor.config
 
         def make_reader(read_config: ReadConfig) -> Read:
             """Return the function that reads encoded images with `read_config`; this may take seconds."""
-            if read_config == ReadConfig():
+            if read_config == usual:
                 return predictor.read_encoded
             return Predictor(predictor.reader.with_config(read_config), batch_size).read_encoded
 
@@ -97,7 +97,7 @@ class Version:
         """Read a batch of decoded images, each (H, W, C) with values from 0 to 255."""
         batch = Pixels(*pixels.batched(images, self.config, pixels.scale_image))
         reading = self.predictor.reader.read(batch.images, batch.widths)
-        return to_predictions(reading, batch, self.config)
+        return to_predictions(reading, batch, self.predictor.reader)
 
 
 class Model:
@@ -106,15 +106,15 @@ class Model:
     If `name` is empty, it is `name_of(path)`.
     """
 
-    def __init__(self, path: str, name: str, batch_size: int):
-        self.path, self.name, self._batch_size = path, name or name_of(path), batch_size
+    def __init__(self, path: str, name: str, batch_size: int, usual: ReadConfig | None = None):
+        self.path, self.name, self._options = path, name or name_of(path), (batch_size, usual or ReadConfig())
         versions = find_versions(path)
         finished = {number: model for number, model in versions.items() if not _in_training(model)}
         number = max(finished or versions)
         self._is_numbered = versions != {1: path}
         self._seen: dict[int, list] = {}
         self._failed: dict[int, list] = {}
-        self.version = Version(number, versions[number], batch_size)
+        self.version = Version(number, versions[number], *self._options)
 
     def find(self, number: str | None) -> Version:
         """Return the current version; raise an HTTPError if a request names another."""
@@ -144,7 +144,7 @@ class Model:
 
     def _load(self, number: int, path: str) -> bool:
         try:
-            self.version = Version(number, path, self._batch_size)
+            self.version = Version(number, path, *self._options)
         except Exception as error:  # damaged models raise errors of many kinds
             log.warning("%s: version %d cannot be loaded: %s", self.name, number, files.one_line(error))
             return False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiohttp import BodyPartReader, web
@@ -25,6 +27,8 @@ MAX_BEAM = 32
 MAX_LEXICON_BYTES = 1 << 20
 """Maximum size of a form's lexicon; the server keeps recent ones in memory."""
 CHUNK_BYTES = 1 << 16
+PARAMETERS = {"model", "pattern", "lexicon", "beam", "alternatives", "attention", "min_confidence"}
+"""Parameters of a request; a misspelt one must not be ignored."""
 
 
 def add_routes(app: web.Application, service: Service) -> None:
@@ -40,7 +44,7 @@ def add_routes(app: web.Application, service: Service) -> None:
             files = [("image", await request.read())]
         else:
             raise HTTPError(415, "Send an image (Content-Type: image/png ...), or a form with images.")
-        read_config = _read_config(request.query, form_lexicon, service.lexicons)
+        read_config = _read_config(request.query, form_lexicon, service)
         min_confidence = _number(request.query, "min_confidence", float, None, 1)
         attention = _number(request.query, "attention", int, 0, 1) == 1
         try:
@@ -98,11 +102,13 @@ async def _read_form(request: web.Request) -> tuple[list[tuple[str, bytes]], tup
     return images, lexicon
 
 
-def _read_config(
-    query: Mapping[str, str], form_lexicon: tuple[str, ...] | None, lexicons: Mapping[str, str | tuple[str, ...]]
-) -> ReadConfig:
+def _read_config(query: Mapping[str, str], form_lexicon: tuple[str, ...] | None, service: Service) -> ReadConfig:
     """Build the ReadConfig from a request's parameters."""
-    name = query.get("lexicon")
+    for unknown in query.keys() - PARAMETERS:
+        close = difflib.get_close_matches(unknown, PARAMETERS, 1)
+        hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(sorted(PARAMETERS))}."
+        raise HTTPError(400, f"{unknown[:80]!r} is not a parameter of /read. {hint}")
+    lexicons, name = service.lexicons, query.get("lexicon")
     if name is not None and name not in lexicons:
         known = ", ".join(lexicons) or "none"
         raise HTTPError(400, f"lexicon: {name[:80]!r} does not exist on this server. Available: {known}.")
@@ -111,7 +117,8 @@ def _read_config(
     lexicon = lexicons.get(name or "") if form_lexicon is None else form_lexicon  # a str is `english`, never a path
     alternatives = _number(query, "alternatives", int, 0, MAX_BEAM - 1)
     beam = _number(query, "beam", int, 1, MAX_BEAM, minimum=1)
-    return ReadConfig(beam, alternatives, query.get("pattern") or None, lexicon)
+    pattern = query.get("pattern") or None
+    return replace(service.usual, beam=beam, alternatives=alternatives, pattern=pattern, lexicon=lexicon)
 
 
 def _number(query: Mapping[str, str], name: str, kind: type, default, maximum, minimum=0):

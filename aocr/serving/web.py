@@ -212,7 +212,7 @@ def listening(access: ServerAccess) -> Iterator[list[socket.socket]]:
             addresses = dict.fromkeys((family, address[:2]) for family, _, _, _, address in infos)
             sockets = [stack.enter_context(socket.create_server(at, family=family)) for family, at in addresses]
         except (OSError, UnicodeError) as error:  # a port in use, or a name that is not an address of this machine
-            reason = f"the server cannot listen there ({files.one_line(error)}). Choose another."
+            reason = f"the server cannot listen there ({files.one_line(error)}). Choose another port with --port."
             raise ConfigError("host and port", f"{access.host}:{access.port}", reason) from None
         yield sockets
 

@@ -57,6 +57,18 @@ class Automaton:
                 return False
         return bool(self.accepting[state])
 
+    @property
+    def symbols(self) -> np.ndarray:
+        """The ids of all symbols in accepted texts, ascending."""
+        return np.unique(self.keys % self.vocabulary_size)
+
+    def passing(self, symbols: np.ndarray) -> Automaton:
+        """Return the automaton that also accepts other `symbols` (ids) anywhere in a text."""
+        states = np.repeat(np.arange(len(self.accepting)), len(symbols))
+        keys = states * self.vocabulary_size + np.tile(symbols, len(self.accepting))
+        keys, targets = np.concatenate([self.keys, keys]), np.concatenate([self.targets, states])
+        return Automaton.of_arcs(keys, targets, self.accepting, self.vocabulary_size)
+
     @cached_property
     def distances(self) -> np.ndarray:
         """(N,) int32: number of symbols from each state to the nearest accepting one."""

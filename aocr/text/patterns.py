@@ -24,6 +24,7 @@ MAX_WORK = 2_000_000
 """Maximum number of states visited while the automaton is made deterministic; takes about a second."""
 
 _QUANTIFIER = re.compile(r"[*+?]|\{(?!\})([0-9]*)(,?)([0-9]*)\}")
+_UNCLOSED = re.compile(r"\{[0-9]+(,[0-9]*)?(?![0-9,}])")
 _ESCAPE = re.compile(r"\\(x..|u.{4}|U.{8}|N\{[^}]*\}|0[0-7]{0,2}|[0-7]{3}|.)", re.DOTALL)
 _GROUP = re.compile(r"\((\?:|\?P<\w+>|(?!\?))")
 _OTHER_GROUP = re.compile(r"\(\?(P?[=!<>#]+|[a-zA-Z-]*)")
@@ -113,6 +114,9 @@ class _Parser:
         """Parse the minimum and maximum number of repetitions; None is unlimited."""
         match = _QUANTIFIER.match(self.pattern, self.position)
         if not match:
+            if unclosed := _UNCLOSED.match(self.pattern, self.position):  # `re` takes it for plain characters
+                reason = f"{unclosed[0]!r} at position {self.position + 1} is not closed. Write {unclosed[0]}}}."
+                raise ConfigError("--pattern", self.pattern, reason)
             return 1, 1
         self.position = match.end()
         if self.peek("+"):

@@ -11,10 +11,10 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,8 @@ from aocr.training.calibration import MAX_WRONG, TemperedReader, confidences_at,
 from aocr.training.monitor import log
 from aocr.training.prepare import Plan, part_of
 from aocr.training.request import TrainRequest
+
+Track = Callable[[Iterable[Any], int, str], Iterator[Any]]
 
 CHECKS = 3
 """Validations between two renewals."""
@@ -88,12 +90,14 @@ class ExtraImages:
       folder: the model folder.
       model: the network; it reads with its current weights.
       images_changed: whether the images differ from the last run's, so that the extra images must be replaced.
+      track: shows the progress; takes items, their number and the name of the phase, and yields the items.
     """
 
     def __init__(
         self, request: TrainRequest, plan: Plan, unlabelled: Unlabelled, folder: ModelFolder, model: Recognizer,
-        images_changed: bool = False,
+        images_changed: bool = False, track: Track = lambda items, total, name: iter(items),
     ):  # fmt: skip
+        self._track = track
         self._request, self._plan, self._folder, self._model = request, plan, folder, model
         self._unlabelled, self._excluded = unlabelled.data, unlabelled.excluded
         self._interval = CHECKS * request.config.steps_per_checkpoint
@@ -159,7 +163,7 @@ class ExtraImages:
         Random(f"{self._request.config.seed}/{step}").shuffle(sources)
         if sources:
             with RecordWriter(path) as writer:
-                for source in sources:
+                for source in self._track(sources, len(sources), "drawing extra images"):
                     if example := next(source, None):
                         writer.write(example)
         return bool(sources)
@@ -203,7 +207,7 @@ class ExtraImages:
         if self._reader is None:
             labels = [label for label, used in zip(plan.data.summary.labels, plan.in_training, strict=True) if used]
             self._reader = Predictor(NetworkReader(self._model, config, reading_like(labels, config)))
-        originals = find_originals(plan.data, self._reader, plan.in_training)
+        originals = find_originals(plan.data, self._reader, plan.in_training, self._track)
         try:
             painter = LikePainter(originals, self._faces, self._request.config.seed + step)
             painter.draw(0)
@@ -239,7 +243,9 @@ class ExtraImages:
         start = step // self._interval * count % total
         examples = [
             Example(image, text, "", *data.summary.sizes[number].tolist())
-            for number, image, text, confidence in self._read(self._tempered, data, start, count, temperature)
+            for number, image, text, confidence in self._track(
+                self._read(self._tempered, data, start, count, temperature), count, "reading unlabelled images"
+            )
             if confidence >= threshold and text and widths[number] <= self._max_width
         ]
         message = "Step %d: %d of %d unlabelled images are trusted (confidence %.3f or more: at most %.0f %% wrong)."

@@ -8,15 +8,15 @@ from aocr.config import TrainConfig
 from aocr.data.pipeline import Batch
 from aocr.training.extra import ExtraImages
 from aocr.training.learner import Learner
-from aocr.training.monitor import Display
+from aocr.training.monitor import Monitor
 from aocr.training.prepare import Plan
 from aocr.training.schedule import Schedule
 
 
 def feed(
-    plan: Plan, config: TrainConfig, learner: Learner, schedule: Schedule, extra: ExtraImages, display: Display
+    plan: Plan, config: TrainConfig, learner: Learner, schedule: Schedule, extra: ExtraImages, monitor: Monitor
 ) -> Iterator[tuple[int, int, Batch]]:
-    """Yield (epoch, index of the batch in the epoch, batch) without end.
+    """Yield (epoch, index of the batch in the epoch, batch) without end, or until a signal stops the preparation.
 
     The pipeline is rebuilt when the extra images are renewed, and when validation images become training images.
 
@@ -26,7 +26,7 @@ def feed(
       learner: its state says where to continue; its averaged weights make the extra images.
       schedule: decides whether extra images are still renewed.
       extra: images to mix in.
-      display: shows the phases.
+      monitor: shows the phases, and stops the preparation of extra images after a signal.
     """
     state = learner.state
     strength = config.augment_strength if config.augment else 0.0
@@ -39,10 +39,11 @@ def feed(
     while True:
         mixed_in = None
         if extra.is_used:
-            display.phase("preparing extra images")
             with learner.average.applied():
-                mixed_in = extra.batches(state.step, may_renew=renews())
-        display.phase(phase)
+                mixed_in = monitor.prepare("preparing extra images", lambda: extra.batches(state.step, renews()))
+            if monitor.stopped_by:  # the state is that of the last checkpoint
+                return
+        monitor.display.phase(phase)
         closed = state.closed
         batches = plan.closing if closed and plan.closing else plan.training
         for epoch, number, batch in batches.training_batches(state.epoch, state.batch, config.seed, strength, mixed_in):

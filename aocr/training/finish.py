@@ -24,7 +24,7 @@ from aocr.training.calibration import TemperedReader
 from aocr.training.extra import ExtraImages
 from aocr.training.learner import Learner
 from aocr.training.loop import Outcome
-from aocr.training.monitor import Display, log
+from aocr.training.monitor import Display, details_log, log
 from aocr.training.prepare import Plan
 from aocr.training.request import TrainRequest
 from aocr.training.schedule import GUESSING_CER
@@ -58,7 +58,17 @@ def finish(
         folder.write_weights(learner.averaged_weights(), info)
         usable = plan.data.summary.split_keys[~plan.unusable]
         folder.write_learnt(extra.with_learnt(np.union1d(plan.learnt, usable)))
-    return outcome
+    return replace(outcome, reads=describe_reading(folder.weights_info().word_accuracy, plan.num_validation))
+
+
+def describe_reading(word_accuracy: float | None, num_images: int) -> str:
+    """Say how many of 100 new images are read, given the word accuracy on images that were not trained on."""
+    if word_accuracy is None or not num_images:
+        return ""
+    correct = round(word_accuracy * num_images)
+    low, high = accuracy_interval(correct, num_images)
+    new = f"{correct} of {num_images} that it had not seen; likely {100 * low:.0f} to {100 * high:.0f}"
+    return f"Reads about {100 * correct / num_images:.0f} of 100 images like yours ({new})."
 
 
 def _calibrate(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
@@ -71,8 +81,10 @@ def _calibrate(folder: ModelFolder, learner: Learner, plan: Plan) -> bool:
     correct = sum(sample.correct for sample in samples)
     shares = (correct / len(samples), *accuracy_interval(correct, len(samples)))
     message = "It reads %d of %s: %.0f %%; of all such images between %.0f and %.0f %% (95 %% sure)."
-    log.info(message, correct, pluralise(len(samples), "validation image"), *(100 * share for share in shares))
-    log.info("Confidence calibrated on %s: temperature %.2f.", pluralise(len(samples), "validation image"), temperature)
+    details_log.info(message, correct, pluralise(len(samples), "validation image"), *(100 * share for share in shares))
+    details_log.info(
+        "Confidence calibrated on %s: temperature %.2f.", pluralise(len(samples), "validation image"), temperature
+    )
     return _log_readings(samples, "validation images") <= GUESSING_CER
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from aocr.config import TrainConfig
 from aocr.errors import TrainingError
@@ -32,6 +33,8 @@ class Outcome:
     """Whether this call did any steps."""
     can_read: bool = True
     """Whether the model reads above chance."""
+    reads: str = ""
+    """How well it reads images that it had not seen, in a sentence; empty: not known."""
 
 
 def run_loop(
@@ -57,11 +60,17 @@ def run_loop(
     state = learner.state
     take_step = TrainStep(learner, config, cluster)
     with monitor:
-        for epoch, number, batch in feed(plan, config, learner, schedule, extra, monitor.display):
+        for epoch, number, batch in feed(plan, config, learner, schedule, extra, monitor):
             if state.step == state.decay_start:
                 learner.average.adopt()  # the latest weights are too far from it for a short decay
             rate = schedule.learning_rate
-            loss = take_step(batch, rate, state.step)
+            do_step = partial(take_step, batch, rate, state.step)
+            if monitor.first_seconds or cluster.num_workers > 1:
+                loss = do_step()
+            else:  # building its graph takes long, and there is nothing new to save yet
+                loss = monitor.prepare("first step", do_step, is_training=True)
+                if monitor.stopped_by:
+                    break
             state.step, state.epoch, state.batch = state.step + 1, epoch, number + 1
             check_is_due = state.step % config.steps_per_checkpoint == 0
             monitor.note_step(loss, batch.widths.shape[0], rate, check_is_due)

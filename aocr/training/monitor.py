@@ -9,10 +9,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -28,7 +28,10 @@ from aocr.training.schedule import Schedule, clock
 
 log = logging.getLogger("aocr")
 steps_log = logging.getLogger("aocr.steps")
-"""Lines that are not printed while a terminal shows the bar; they always go to the log file."""
+details_log = logging.getLogger("aocr.details")
+"""Lines that are not printed while a terminal shows the bar, except with --verbose; the log file always has them."""
+
+_Result = TypeVar("_Result")
 
 LOG_STEPS = 10
 """Steps between two lines of the log."""
@@ -74,6 +77,12 @@ class Display:
         if share is not None:
             self._bar.bar_format, self._bar.n = SHARE_LAYOUT, share
         self._bar.set_description_str(name, refresh=False)
+
+    def track(self, items: Iterable[_Result], total: int, name: str) -> Iterator[_Result]:
+        """Yield the items of a phase, and show how many of how many are done."""
+        for number, item in enumerate(items):
+            self.phase(f"{name}, {number:,} of {total:,}")
+            yield item
 
     def status(self, text: str) -> None:
         """Show text after the bar."""
@@ -127,6 +136,16 @@ class Monitor:
         with self._recording():
             self._writer.close()
         return self._stack.__exit__(*exc)
+
+    def prepare(self, name: str, function: Callable[[], _Result], is_training: bool = False) -> _Result | None:
+        """Call a function that a signal ends at once with the result None; its time counts only if it `is_training`."""
+        start = time.monotonic()
+        self.display.phase(name)
+        result = self._interrupts.run(function)
+        self.stopped_by = self._interrupts.caught
+        seconds = 0.0 if is_training else time.monotonic() - start
+        self._start, self._since = self._start + seconds, self._since + seconds
+        return result
 
     def note_step(self, loss: tf.Tensor, num_images: int, rate: float, check_is_due: bool) -> None:
         """Record the loss of a step, the time and signals; log every few steps.
@@ -220,7 +239,8 @@ class Monitor:
             f"1-NED {report.one_minus_ned:.2%}, score of aocr 0.7.6 {report.upstream_accuracy:.2%}, "
             f"perplexity {report.perplexity:.3f}"
         )
-        log.info("Step %d: validation %s%s", self.state.step, scores, f" ({remark})" if remark else "")
+        details_log.info("Step %d: validation %s%s", self.state.step, scores, f" ({remark})" if remark else "")
+        log.info("%s", check_line(self.state.step, self.elapsed, report, remark))
         names = ("word_accuracy", "cer", "one_minus_ned", "perplexity", "mean_confidence")
         self._record({f"validation/{name}": getattr(report, name) for name in names})
 
@@ -239,6 +259,13 @@ class Monitor:
         with self._recording(), self._writer.as_default(step=self.state.step):
             for name, value in values.items():
                 tf.summary.write(name, tf.constant(value, tf.float32), metadata=_SCALARS)
+
+
+def check_line(step: int, seconds: float, report: EvalReport, remark: str) -> str:
+    """Return the line of a check, in columns: at most 80 characters."""
+    words, wrong = f"{100 * report.word_accuracy:.1f}", f"{100 * report.cer:.1f}"
+    line = f"step {step:>6,}  {clock(seconds):>7}   words {words:>5} %   characters wrong {wrong:>5} %   {remark}"
+    return line.rstrip()
 
 
 def _read_history(folder: ModelFolder, step: int) -> list[Point]:

@@ -14,6 +14,7 @@ from aocr.data import automatic
 from aocr.data.batching import Share, plan_batches, share_work
 from aocr.data.datasets import Dataset
 from aocr.data.pipeline import Batches
+from aocr.data.records import read_examples
 from aocr.errors import CharsetError, CheckpointError, ConfigError, DatasetError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import open_folder
@@ -21,12 +22,14 @@ from aocr.report.lines import pluralise, warn_of
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
 from aocr.training.learner import newest_checkpoint
-from aocr.training.monitor import log
+from aocr.training.monitor import details_log, log
 from aocr.training.orientation import turn_for
 from aocr.training.request import NOTHING, TrainRequest
 from aocr.training.split import Split, learnt_images, split_images
 
 SMALL_SPLIT, LARGE_SPLIT = "a fixed 20 % of all images", "a fixed 5 % of all images"
+NUM_SHOWN = 3
+"""Number of labels that are shown at the start."""
 LOOK_ALIKES = 25
 """Number of look-alikes for each training image of a small set."""
 
@@ -70,10 +73,12 @@ class Plan:
     def log(self) -> None:
         """Log the charset, the limits, the split and the records that are left out."""
         config, sizes = self.config, self.data.summary.sizes
+        for line in sample_labels(self.data):
+            log.info("%s", line)
         log.info("Charset: %s", config.charset.describe())
         limits = config.max_prediction, config.network_width, config.height
         message = "Limits: texts of %d characters, images %d px wide at height %d (%s)"
-        log.info(message, *limits, "--max-prediction, --max-width, --height")
+        details_log.info(message, *limits, "--max-prediction, --max-width, --height")
         widths = automatic.widths_at(config.height, automatic.turned_sizes(sizes, config.turn))
         shrunk = int((widths > config.network_width).sum())
         if shrunk and config.bands == 1:
@@ -112,6 +117,17 @@ class Plan:
         which = "that it was not trained on" if seen else f"({share}"
         end = ", trained on in the last phase" if self.closing else ""
         return f"validating on {count} {which}{end}{'' if seen else ')'}"
+
+
+def sample_labels(dataset: Dataset) -> list[str]:
+    """Return the first labels with their files: what was taken for a label shows at once."""
+    examples = list(read_examples(dataset.paths[0], NUM_SHOWN))
+    names = [example.comment or f"record {number}" for number, example in enumerate(examples, 1)]
+    width = max((len(example.label) for example in examples), default=0)
+    return [
+        "Labels, for example:",
+        *(f"  {e.label:<{min(width, 30)}}  {n}" for e, n in zip(examples, names, strict=True)),
+    ]
 
 
 def part_of(dataset: Dataset, part: str) -> np.ndarray:

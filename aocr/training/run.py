@@ -26,7 +26,7 @@ from aocr.training.fine_tune import covers_most_of, read_start, start_from
 from aocr.training.finish import finish
 from aocr.training.learner import Learner, WeightAverage, newest_checkpoint, read_state
 from aocr.training.loop import Outcome, run_loop
-from aocr.training.monitor import Display, Monitor, log
+from aocr.training.monitor import Display, Monitor, details_log, log
 from aocr.training.prepare import Plan, make_plan, resumed_config
 from aocr.training.request import TrainRequest
 from aocr.training.schedule import Schedule, TrainState
@@ -108,7 +108,7 @@ def _train(
     _log_start(request, plan, folder, checkpoint)
     _log_network(request, plan, cluster, model.count_params(), f"{precision} ({why})")
 
-    extra = ExtraImages(request, plan, unlabelled, folder, model, images_changed)
+    extra = ExtraImages(request, plan, unlabelled, folder, model, images_changed, display.track)
     outcome = Outcome(schedule.reason, False, state.step, trained=False)
     if not schedule.ended:
         if cluster.is_chief:
@@ -159,7 +159,7 @@ def _log_network(request: TrainRequest, plan: Plan, cluster: Cluster, parameters
         epoch += ", extra images not counted"
     network = f"{plan.config.arch} network, {parameters:,} parameters, {precision}"
     settings = f"{request.config.optimizer}, learning rate {request.config.learning_rate:g}"
-    log.info("%s; %s, batches of %d, %s", network, settings, plan.batch_size, epoch)
+    details_log.info("%s; %s, batches of %d, %s", network, settings, plan.batch_size, epoch)
     if cluster.num_replicas > 1:
         split = "by file" if plan.share.by_file else "by record"
         log.info("%s; data split %s", cluster.describe(plan.batch_size), split)

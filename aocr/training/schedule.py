@@ -53,7 +53,7 @@ class Verdict(Enum):
     """Whether the validated weights replace the best ones, in the words of the log."""
 
     WORSE = ""
-    BEST = "best so far"
+    BEST = "best"
     AS_GOOD = "as good as the best"
 
 
@@ -191,7 +191,7 @@ class Schedule:
         return {
             Reason.NONE: "it has not ended",
             Reason.EPOCHS: f"the steps of {epochs} {'epochs' if epochs > 1 else 'epoch'} are done (--num-epoch)",
-            Reason.TIME: f"the training time of {clock(state.decay_limit)} is used up (--max-time)",
+            Reason.TIME: f"{clock(state.elapsed)} of training are done (--max-time {clock(state.decay_limit)})",
             Reason.PATIENCE: f"no improvement {checks} (--patience)",
         }[Reason(state.finished)]
 
@@ -226,7 +226,9 @@ class Schedule:
         steps = steps or decay_length(state.step, self.decay_share)
         state.decay_start, state.decay_end = state.step, state.step + steps
         state.decay_reason, state.decay_limit = reason, self._limit(reason)
-        log.info("Step %d: the learning rate now decays to zero, until step %d.", state.step, state.decay_end)
+        message = "Step %d: the end begins; the learning rate goes to zero until step %d."
+        logging.getLogger("aocr.details").info(message, state.step, state.decay_end)
+        log.info("finishing: %d more %s", steps, "step" if steps == 1 else "steps")
 
     def step_done(self, elapsed: float, check_seconds: float) -> None:
         """Begin the decay in time to end within the budget, and detect the end.

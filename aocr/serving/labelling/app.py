@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from aocr.data.images import canonical_image, read_file
+from aocr.report.pictures import encode_image, load_image
 from aocr.serving.labelling.labelling import Labelling
 from aocr.serving.labelling.queue import QueuedImage
 from aocr.serving.labelling.retraining import Retraining
@@ -21,6 +22,10 @@ from aocr.serving.web import HTTPError, ServerAccess, make_app, read_page
 MAX_BYTES = 1 << 16
 """Size limit of a request: an index and a text."""
 DEFAULT_THRESHOLD = "0.98"
+MAX_WIDTH, MIN_HEIGHT = 1600, 150
+"""Size in pixels of a picture that is scaled down: it is as wide, but not lower."""
+NUM_AHEAD = 2
+"""Pictures that the page fetches ahead."""
 
 
 def make_label_app(
@@ -28,6 +33,7 @@ def make_label_app(
 ) -> web.Application:
     """Create the application of `aocr label`. A decision may start a retraining, which stops with the server."""
     app = make_app(access, read_page("label.html"), MAX_BYTES)
+    model = retraining.init_from
 
     async def state(request: web.Request) -> web.Response:
         try:
@@ -41,10 +47,18 @@ def make_label_app(
             "image": _image_values(labelling, current) if current else None,
             "progress": labelling.progress(),
             "estimate": asdict(labelling.estimate(threshold)),
+            "digest": labelling.digest(threshold),
             "above": threshold,
+            "upcoming": labelling.queue.upcoming(NUM_AHEAD),
+            "offer": labelling.offer(),
+            "next_command": "" if current or not labelling.texts else labelling.files.training_command(model),
             "can_go_back": bool(labelling.history),
             "audit": is_audit,
-            "training": {"status": retraining.status, "is_running": retraining.is_running},
+            "training": {
+                "status": retraining.status,
+                "is_running": retraining.is_running,
+                "seconds_left": retraining.seconds_left,
+            },
         }
         return web.json_response(values)
 
@@ -52,10 +66,9 @@ def make_label_app(
         index = int(request.match_info["index"])
         if index >= len(labelling.images):
             raise HTTPError(404, f"Image {index} does not exist.")
-        path = labelling.images[index]
-        upright = await asyncio.to_thread(lambda: canonical_image(read_file(path), path))
-        content_type = "image/png" if upright.data.startswith(b"\x89PNG") else "image/jpeg"
-        return web.Response(body=upright.data, content_type=content_type)
+        is_whole = request.query.get("size") == "original"
+        data = await asyncio.to_thread(_picture, labelling.images[index], is_whole)
+        return web.Response(body=data, content_type="image/png" if data.startswith(b"\x89PNG") else "image/jpeg")
 
     def add_action(path: str, action: Callable[[dict[str, Any]], None]) -> None:
         async def handle(request: web.Request) -> web.Response:
@@ -70,13 +83,25 @@ def make_label_app(
     app.router.add_get(r"/images/{index:\d{1,9}}", image)
     add_action("/accept", lambda values: labelling.accept(_field(values, "index", int), _field(values, "text", str)))
     add_action("/unreadable", lambda values: labelling.mark_unreadable(_field(values, "index", int)))
-    add_action("/skip", lambda values: labelling.skip(_field(values, "index", int)))
+    add_action("/skip", lambda values: labelling.skip(_field(values, "index", int), _field(values, "text", str)))
+    add_action("/leave-out", lambda values: labelling.leave_out(_field(values, "is_on", bool)))
     add_action("/back", lambda values: labelling.back())
     add_action(
-        "/accept-all", lambda values: labelling.accept_all(_field(values, "above", float), _field(values, "count", int))
+        "/accept-all",
+        lambda values: labelling.accept_all(_field(values, "above", float), _field(values, "digest", str)),
     )
     app.on_shutdown.append(lambda app: retraining.stop())
     return app
+
+
+def _picture(path: str, is_whole: bool) -> bytes:
+    """Return an image as PNG or JPEG, upright; scaled down to MAX_WIDTH unless it is to be whole or is a low line."""
+    image = canonical_image(read_file(path), path)
+    scale = max(MAX_WIDTH / image.width, MIN_HEIGHT / image.height)
+    if is_whole or scale >= 1:
+        return image.data
+    picture = load_image(image.data, path).resize((round(image.width * scale), round(image.height * scale)))
+    return encode_image(picture, "JPEG", quality=90)
 
 
 def _image_values(labelling: Labelling, image: QueuedImage) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
@@ -15,6 +16,10 @@ from aocr.errors import AnnotationError, AocrError, ConfigError
 
 UNWRITABLE = re.compile("[\t\n\r\ud800-\udfff]|\\s$")
 """What a path in an annotation file cannot contain: characters that end the path or the line, or are stripped."""
+
+
+MIN_VALIDATION = 20
+"""Images chosen at random from which on a training is validated on them alone."""
 
 
 class Kind(Enum):
@@ -92,6 +97,24 @@ class LabelFiles:
                 raise AnnotationError(path, line.lineno, line.not_utf8 or "has no label. Correct or remove the line.")
             labels[self.real_path(line.path, path)] = line.label or ""
         return labels
+
+    def training_arguments(self) -> list[str]:
+        """Return the arguments of `aocr train` that name these labels.
+
+        They are validated on the images chosen at random, or on a part of all if these are too few to say much.
+        """
+        training, validation = (self.paths[kind] for kind in (Kind.TRAINING, Kind.VALIDATION))
+        num_random, has_others = len(self.labels(Kind.VALIDATION)), bool(self.labels(Kind.TRAINING))
+        names = [training, validation] if has_others and num_random else [training if has_others else validation]
+        if has_others and num_random >= MIN_VALIDATION:
+            names.insert(1, "--validation")
+        return [*names, *(["--data-base-dir", self.data_base_dir] if self.data_base_dir else [])]
+
+    def training_command(self, model: str) -> str:
+        """Return a command to paste that trains `model` further on these labels, in a folder named after them."""
+        start = [] if files.is_graph(model) else ["--init-from", model]
+        folder = f"{os.path.splitext(self.output)[0]}-model"
+        return shlex.join(["aocr", "train", *self.training_arguments(), *start, "--model-dir", folder])
 
     def real_path(self, path: str, annotations: str) -> str:
         """Return the image that a path in an annotation file refers to, found as `aocr dataset` finds it."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aocr.errors import AocrError
-from aocr.serving.labelling.guesses import Guess
+from aocr.reading.symbols import SymbolFilter
+from aocr.serving.labelling.guesses import Guess, guess_reading
 from aocr.serving.labelling.label_files import AppendedLines, Kind, LabelFiles
+from aocr.serving.labelling.offer import MIN_LABELS, absent_kinds, filter_without
 from aocr.serving.labelling.queue import Estimate, Queue, QueuedImage, estimate_errors
 from aocr.serving.web import HTTPError
 from aocr.text.charset import normalise
@@ -32,6 +36,7 @@ class Labelling:
 
     `images` are real paths, without duplicates; those already in `label_files` count as decided. `was_trained_on`
     takes a path and returns whether the model was trained on this image: its guess is then not representative.
+    Readings are shown through `symbol_filter`; None: the labels may show what to drop, which the page offers.
     """
 
     def __init__(
@@ -41,8 +46,12 @@ class Labelling:
         label_files: LabelFiles,
         seed: int = 0,
         was_trained_on: Callable[[str], bool] = lambda path: False,
+        symbol_filter: SymbolFilter | None = None,
     ):
         self.images, self.guesses, self.files = images, guesses, label_files
+        self._plain_guesses, self._offers = guesses, symbol_filter is None
+        self._left_out: tuple[str, ...] = ()
+        self._would_be: tuple[tuple[str, ...], list[str]] = ((), [])
         self._was_trained_on = functools.cache(lambda index: was_trained_on(images[index]))
         indexes = {path: index for index, path in enumerate(images)}
         labels = {
@@ -55,11 +64,12 @@ class Labelling:
         open = [index for index in range(len(images)) if index not in self.texts and index not in self.unreadable]
         self.queue = Queue([guess.rank for guess in guesses], open, seed, len(images) - len(open))
         self.history: list[Decision] = []
-        self._undone: dict[int, str] = {}
+        self._drafts: dict[int, str] = {}
+        self._filter(symbol_filter or SymbolFilter())
 
     def suggested_text(self, index: int) -> str:
-        """Return the text to show first: the one typed before the decision was undone, or the guess."""
-        return self._undone.get(index) or self.guesses[index].text
+        """Return the text to show first: the one typed before the image was skipped or undone, or the guess."""
+        return self._drafts.get(index) or self.guesses[index].text
 
     def accept(self, index: int, text: str) -> None:
         """Label the current image.
@@ -79,9 +89,11 @@ class Labelling:
         """Record that nobody can read the current image. Raises the same errors as `accept`."""
         self._decide(Kind.UNREADABLE, [self._current(index)], [""])
 
-    def skip(self, index: int) -> None:
-        """Postpone the current image. Raises an HTTPError as `accept` does."""
+    def skip(self, index: int, text: str = "") -> None:
+        """Postpone the current image; keep the text typed so far. Raises an HTTPError as `accept` does."""
         image = self._current(index)
+        if text.strip():
+            self._drafts[index] = text
         self.queue.skip(image)
         self._add_to_history(Decision([image], None, [""]))
 
@@ -105,6 +117,8 @@ class Labelling:
         self.queue.decide(indexes)
         is_changed = len(texts) == 1 and texts[0] not in ("", self.guesses[indexes[0]].text)
         self._add_to_history(Decision(images, lines, texts, is_changed))
+        if self._left_out:
+            self.leave_out(True)  # this label may have what the others had not
 
     def back(self) -> None:
         """Undo this run's last decision, and show its image again, with the text that was typed.
@@ -122,7 +136,8 @@ class Labelling:
             self.texts.pop(image.index, None)
             self.unreadable.discard(image.index)
             self._at_random.discard(image.index)
-            self._undone[image.index] = text
+            if text:
+                self._drafts[image.index] = text
         self.queue.reopen(decision.images)
 
     def acceptable(self, threshold: float) -> list[int]:
@@ -146,19 +161,56 @@ class Labelling:
         wrong = sum(i in unsettled or self.texts.get(i) != self.guesses[i].text for i in sample)
         return estimate_errors(len(rest), len(sample), wrong)
 
-    def accept_all(self, threshold: float, count: int) -> None:
-        """Accept the texts of `acceptable(threshold)`, if these are still the `count` images shown to the user."""
+    def digest(self, threshold: float) -> str:
+        """Return a digest of the images of `acceptable(threshold)` and their texts."""
+        rest = [(i, self.guesses[i].text) for i in self.acceptable(threshold)]
+        return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
+
+    def accept_all(self, threshold: float, digest: str) -> None:
+        """Accept the texts of `acceptable(threshold)`, if these are still those shown to the user, with this digest."""
         rest = self.acceptable(threshold)
-        if len(rest) != count:
-            raise HTTPError(409, f"There are {len(rest)} images now, not {count}. Check the estimate again.")
+        if self.digest(threshold) != digest:
+            raise HTTPError(409, "Other images are this sure now. Nothing was accepted: check the number again.")
         if rest:
             images = [QueuedImage(i, False) for i in rest]
             self._decide(Kind.TRAINING, images, [self.guesses[i].text for i in rest])
 
     def renew(self, guesses: Sequence[Guess]) -> None:
         """Replace the guesses with those of another model; the order changes, the current image stays."""
-        self.guesses = guesses
-        self.queue.ranks = [guess.rank for guess in guesses]
+        self._plain_guesses, self._would_be = guesses, ((), [])
+        self._filter(filter_without(self._left_out, self._readings()) if self._left_out else self._shown_through)
+
+    def _readings(self) -> list[str]:
+        return [guess.reading.text for guess in self._plain_guesses]
+
+    def _filter(self, symbol_filter: SymbolFilter) -> None:
+        """Show all readings through a filter; the order changes."""
+        self._shown_through = symbol_filter
+        self.guesses = list(map(self._filtered, self._plain_guesses))
+        self.queue.ranks = [guess.rank for guess in self.guesses]
+
+    def _filtered(self, guess: Guess) -> Guess:
+        reading = self._shown_through.apply(guess.reading)
+        return guess if reading is guess.reading else guess_reading(reading)
+
+    def leave_out(self, is_on: bool) -> None:
+        """Leave out of all readings what no label contains, or show the readings as they are."""
+        kinds = absent_kinds(self.texts.values()) if is_on else ()
+        if self._offers and kinds != self._left_out:
+            self._left_out = kinds
+            self._filter(filter_without(kinds, self._readings()))
+
+    def offer(self) -> dict[str, Any] | None:
+        """Return what the page offers to leave out: kinds of symbols, and how many waiting readings would change."""
+        kinds = self._left_out or absent_kinds(self.texts.values())
+        if not self._offers or not kinds or len(self.texts) < MIN_LABELS:
+            return None
+        if self._would_be[0] != kinds:
+            readings = self._readings()
+            kept = filter_without(kinds, readings).kept
+            self._would_be = kinds, ["".join(map(kept, text)) for text in readings]
+        changes = sum(self._would_be[1][i] != self._plain_guesses[i].reading.text for i in self.queue.unseen)
+        return {"kinds": kinds, "changes": changes, "is_on": bool(self._left_out)} if changes else None
 
     def progress(self) -> dict[str, int]:
         """Return the counts of images that the page shows."""

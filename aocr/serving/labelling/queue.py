@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import random
 from bisect import bisect_left
@@ -54,6 +55,12 @@ class Queue:
         if not self._next and self._open:
             self._next.append(self._pick())
         return self._next[-1] if self._next else None
+
+    def upcoming(self, count: int) -> list[int]:
+        """Return up to `count` images that are likely to follow the current one; one chosen at random may intervene."""
+        waiting = [image.index for image in self._next[-2::-1]]
+        rest = self.unseen - {image.index for image in self._next}
+        return [*waiting, *heapq.nsmallest(count, rest, key=lambda index: (self.ranks[index], index))][:count]
 
     def _pick(self) -> QueuedImage:
         unseen = self.unseen

@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from aocr import files
@@ -15,12 +16,11 @@ from aocr.config import PLAIN
 from aocr.errors import AocrError
 from aocr.report.lines import pluralise
 from aocr.serving.labelling.guesses import Guess
-from aocr.serving.labelling.label_files import Kind
 from aocr.serving.labelling.labelling import Labelling
 
 log = logging.getLogger("aocr")
 
-MAX_TIME = "10m"
+MAX_SECONDS = 600
 """Time limit of a training."""
 STOP_SECONDS = 30.0
 """Maximum time for a training to save and stop before it is killed."""
@@ -44,11 +44,18 @@ class Retraining:
         self._task: asyncio.Task | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._is_stopped = False
+        self._start = 0.0
 
     @property
     def is_running(self) -> bool:
         """Whether a training, or the reading after it, is running."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The longest time that the training under way may still take; None: there is none."""
+        is_training = self.is_running and self._process is not None and self._process.returncode is None
+        return max(0.0, MAX_SECONDS - (time.monotonic() - self._start)) if is_training else None
 
     def start_if_due(self) -> None:
         """Start a training if there are enough new labels. Call it after each decision."""
@@ -59,6 +66,7 @@ class Retraining:
             self._task = asyncio.create_task(self._run(pluralise(num_labels, "label")))
 
     async def _run(self, labels: str) -> None:
+        self._start = time.monotonic()
         self._report(f"Training on {labels} ...")
         try:
             model = await self._train()
@@ -82,14 +90,10 @@ class Retraining:
         label_files = self.labelling.files
         model = retrained_model(label_files.output)
         unfinished = f"{model}.new"
-        argv = [sys.executable, "-m", "aocr", "train", label_files.paths[Kind.TRAINING]]
-        validation = label_files.paths[Kind.VALIDATION]
-        if os.path.exists(validation) and os.path.getsize(validation):
-            argv += ["--validation", validation]
+        argv = [sys.executable, "-m", "aocr", "train", *label_files.training_arguments()]
         argv += ["--columns", PLAIN, "--empty-labels"]  # the labels are what was typed
-        argv += ["--init-from", self.init_from, "--model-dir", unfinished, "--no-resume", "--max-time", MAX_TIME]
-        if label_files.data_base_dir:
-            argv += ["--data-base-dir", label_files.data_base_dir]
+        argv += ["--init-from", self.init_from, "--model-dir", unfinished, "--no-resume"]
+        argv += ["--max-time", str(MAX_SECONDS)]
         try:
             await self._run_process(argv)
             if os.path.isdir(model):
