@@ -55,6 +55,8 @@ class Prediction:
     """Other readings, best first."""
     uncalibrated: float = float("nan")
     """The confidence at temperature 1."""
+    cut: bool = False
+    """Whether the text goes on beyond the model's length limit."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Evaluator:
         scales = batch.scales.numpy()
         widths = np.round(batch.widths.numpy() * scales).astype(int).tolist()
         config = self.batches.config
-        predictions = to_predictions(reading, scales, widths, config.charset, self.reader.num_alternatives)
+        predictions = to_predictions(reading, scales, widths, config, self.reader.num_alternatives)
         indices, labels, comments, images = (
             part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record)
         )

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aocr.config import COLUMN_PIXELS
+from aocr.config import COLUMN_PIXELS, ModelConfig
 from aocr.results import NEVER, Alternative, Character, Prediction, Reading
-from aocr.text.charset import EOS, NUM_SPECIALS, Charset
+from aocr.text.charset import EOS, NUM_SPECIALS
 
 BOX_SHARE = 0.8
 """Share of a character's attention inside its box."""
+
+MIN_END = 0.5
+"""Probability of the end of a text of the greatest length, below which the text was cut there."""
 
 
 def _box(weights: np.ndarray, column_width: float, image_width: int) -> tuple[float, float]:
@@ -27,7 +30,7 @@ def to_predictions(
     reading: Reading,
     scales: Sequence[float] | np.ndarray,
     image_widths: Sequence[int],
-    charset: Charset,
+    config: ModelConfig,
     num_alternatives: int = 0,
 ) -> list[Prediction]:
     """Return the Predictions of a batch, each with up to `num_alternatives` other readings.
@@ -35,15 +38,16 @@ def to_predictions(
     `image_widths` are in original pixels, `scales` in original pixels per pixel of the network's image.
     """
     images = zip(scales, image_widths, strict=True)
-    return [_prediction(reading, b, *image, charset, num_alternatives) for b, image in enumerate(images)]
+    return [_prediction(reading, b, *image, config, num_alternatives) for b, image in enumerate(images)]
 
 
 def _prediction(
-    reading: Reading, b: int, scale: float, image_width: int, charset: Charset, num_alternatives: int
+    reading: Reading, b: int, scale: float, image_width: int, config: ModelConfig, num_alternatives: int
 ) -> Prediction:
-    ids, attention = reading.ids[b], reading.attention[b]
+    charset, ids, attention = config.charset, reading.ids[b], reading.attention[b]
     ends = np.flatnonzero(ids == EOS)
     steps = int(ends[0]) + 1 if len(ends) else len(ids)
+    ends_unwillingly = not len(ends) or reading.probabilities[b, steps - 1] < MIN_END  # at the limit the end is forced
     column_width = COLUMN_PIXELS * float(scale)
     characters = tuple(
         Character(
@@ -65,5 +69,6 @@ def _prediction(
         image_width=image_width,
         column_width=column_width,
         alternatives=tuple(alternatives[:num_alternatives]),
+        cut=steps > config.max_prediction and bool(ends_unwillingly),
         uncalibrated=float(np.exp(reading.log_probs[b, 0, 0])),
     )

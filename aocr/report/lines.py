@@ -37,10 +37,10 @@ def _field(text: str) -> str:
 def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
     """Format fields separated by TAB: path, text, confidence, then text and confidence of each alternative.
 
-    If the confidence is below `min_confidence`, a field `unsure` precedes the alternatives.
+    If the confidence is below `min_confidence` or the text was cut, a field `unsure` precedes the alternatives.
     """
     fields = [_field(path), _field(prediction.text), f"{prediction.confidence:.4f}"]
-    if prediction.confidence < min_confidence:
+    if prediction.confidence < min_confidence or prediction.cut:
         fields.append("unsure")
     for other in prediction.alternatives:
         fields += [_field(other.text), f"{other.confidence:.4f}"]
@@ -50,7 +50,7 @@ def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0
 def prediction_json(
     path: str, prediction: Prediction, attention: bool = False, min_confidence: float | None = None
 ) -> str:
-    """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives.
+    """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives, whether it was cut.
 
     `attention` adds the weights, a list of columns for each step, and the width of a column in pixels.
     `min_confidence` adds the field `sure`: whether the confidence reaches it.
@@ -61,9 +61,10 @@ def prediction_json(
         "confidence": round(prediction.confidence, 6),
         "characters": [{**asdict(c), "confidence": round(c.confidence, 6)} for c in prediction.characters],
         "alternatives": [asdict(a) for a in prediction.alternatives],
+        "cut": prediction.cut,
     }
     if min_confidence is not None:
-        value["sure"] = prediction.confidence >= min_confidence
+        value["sure"] = prediction.confidence >= min_confidence and not prediction.cut
     if attention:
         value["column_width"] = round(prediction.column_width, 3)
         value["attention"] = [[round(float(w), 4) for w in row] for row in prediction.attention]

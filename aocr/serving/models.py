@@ -96,7 +96,7 @@ class Version:
         """Read a batch of decoded images, each (H, W, C) with values from 0 to 255."""
         batch, widths, scales = pixels.batched(images, self.config, pixels.scale_image)
         reading = self.predictor.reader.read(batch, widths)
-        return to_predictions(reading, scales, [image.shape[1] for image in images], self.config.charset)
+        return to_predictions(reading, scales, [image.shape[1] for image in images], self.config)
 
 
 class Model:
