@@ -113,6 +113,11 @@ def find_arch(name: str) -> Arch:
     return ARCHS[name]
 
 
+def fields_in(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are named as fields of a dataclass."""
+    return {field.name: values[field.name] for field in fields(record) if field.name in values}
+
+
 def width_at(height, image_width, image_height):
     """Return the width in pixels of an image scaled to a height: a whole number, often of type float.
 
@@ -346,6 +351,29 @@ class ReadConfig:
     def width(self) -> int:
         """K: the beam width actually used."""
         return max(self.beam, self.alternatives + 1)
+
+
+def typed_network(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given settings of the network, without its charset; None counts as not given."""
+    typed = fields_in(ModelConfig, values)
+    return {name: value for name, value in typed.items() if name != "charset" and value is not None}
+
+
+def typed_charset(values: Mapping[str, Any]) -> str | None:
+    """Return the name or file that `charset` or `full_ascii` gives."""
+    return "full-ascii" if values.get("full_ascii") else values.get("charset")
+
+
+def typed_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given settings of the network, and the charset unless it comes from the data.
+
+    Raises:
+      CharsetError, ConfigError: the charset cannot be read.
+    """
+    settings, charset = typed_network(values), typed_charset(values)
+    if charset is not None and charset != "auto":
+        settings["charset"] = Charset.from_name_or_file(charset)
+    return settings
 
 
 def check_typed(model_dir: str, config: ModelConfig, typed: dict[str, Any], advice: str = "") -> None:

@@ -95,6 +95,14 @@ def start_onnxruntime() -> Any:
     return onnxruntime
 
 
+def progress_bar(enabled: bool = True, **options) -> Any:
+    """Return a tqdm bar that shows on a terminal and in a notebook only."""
+    from tqdm.auto import tqdm
+
+    is_shown = enabled and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    return tqdm(disable=not is_shown, **options)
+
+
 def has_package(name: str) -> bool:
     """Whether a package is installed."""
     try:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 
-from aocr import machine
 from aocr.cli import options
 from aocr.errors import escape_control
-from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
 
@@ -42,29 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the records and print a summary."""
-    charset = Charset.from_name_or_file(args.charset) if args.charset else None
-    machine.start_tensorflow()
-    from tqdm import tqdm
+    from aocr.data.command import dataset
+    from aocr.machine import progress_bar
 
-    from aocr.data.builder import BuildOptions, build_records
-    from aocr.data.preview import write_preview
-
-    settings = {**options.fields_of(BuildOptions, args), "charset": charset, "written": options.written(args)}
-    build = BuildOptions(**settings)
-    with tqdm(unit=" images", disable=not sys.stderr.isatty()) as bar:
+    with progress_bar(unit=" images") as bar:
 
         def progress(done: int) -> None:
             bar.update()
             if bar.disable and done % args.log_step == 0:
                 log.info("%d images done", done)
 
-        report = build_records(args.annotations, args.output, build, progress)
+        report = dataset(**options.arguments_of(dataset, args), progress=progress)
     print("\n".join(report.summary()))
     for warning in report.warnings():
         log.warning(warning)
-    if args.report:
-        report.write(args.report)
     if args.preview:
-        write_preview(args.preview, report.paths)
         print(escape_control(f"Preview written to {args.preview}"))
     return 0

@@ -116,7 +116,7 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
         return drop(MISSING, str(error))
     try:
         image = canonical_image(data, name)
-        return Example(decodable(image.data, name), label, comment, image.width, image.height)
+        return Example(decodable(image.data, name), label, comment, image.width, image.height, image.is_blank)
     except ImageError as error:
         return drop(BAD_IMAGE if data else ZERO_SIZE, str(error))
 
@@ -139,13 +139,13 @@ def _in_parallel(items: Iterable, work: Callable) -> Generator:
 
 
 def build_records(
-    source: str, output: str, options: BuildOptions, progress: Callable[[int], None] | None = None
+    source: str, output: str | None, options: BuildOptions, progress: Callable[[int], None] | None = None
 ) -> BuildReport:
     """Write the usable lines of a source as records.
 
     Args:
       source: annotation file, TFRecord file (or a glob or stem), or with `label_from_filename` a folder.
-      output: path of the TFRecord file, or stem of the shards; it appears only when it is complete.
+      output: path of the TFRecord file, or stem of the shards; it appears only when it is complete. None: only check.
       progress: called after each line with the number of lines read.
 
     Raises:
@@ -159,12 +159,13 @@ def build_records(
         return item[0], examine(*item, source, options)
 
     with (
-        RecordWriter(output, options.shards) as writer,
+        RecordWriter(output, options.shards) if output else contextlib.nullcontext() as writer,
         contextlib.closing(_in_parallel(items_in(source, options), examine_item)) as results,
     ):
         for num_read, (number, result) in enumerate(results, 1):
             if isinstance(result, Example):
-                writer.write(result)
+                if writer:
+                    writer.write(result)
                 tally.add(number, result)
             elif options.strict:
                 raise AnnotationError(source, number, f"{result.reason}: {result.detail}")
@@ -177,5 +178,5 @@ def build_records(
             first = f" ({reasons}). The first: {report.drops[0].detail}" if report.drops else "."
             raise AnnotationError(source, None, f"has no usable line{first}")
     tally.compare()
-    report.paths = writer.paths
+    report.paths = writer.paths if writer else []
     return report

@@ -130,8 +130,8 @@ def _converted(image: Image.Image, name: str) -> CanonicalImage:
 def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
     """Check an encoded image, and convert it only if TensorFlow would decode it to another picture.
 
-    Converted to 8-bit png: 16 bits, CMYK, transparency (see `flat_image`), EXIF rotation, formats other than png and jpeg
-    (the first frame). A damaged file that Pillow can read and TensorFlow cannot is kept: see `as_png`.
+    Converted to 8-bit png: 16 bits, CMYK, transparency (`flat_image`), EXIF rotation, formats other than png and jpeg (the
+    first frame). A damaged file that Pillow can read and TensorFlow cannot is kept: see `as_png`.
 
     Raises:
       ImageError: it is empty, not an image, damaged or too large.
@@ -172,7 +172,7 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
         raise ImageError(name, f"an array of {array.dtype} is not an image. Give uint8, or float from 0 to 1.")
     low, high = array.min(), array.max()
     if is_integer:
-        if 0 <= low and 1 < high <= 255:
+        if low >= 0 and 1 < high <= 255:
             return array.astype(np.uint8)
         if array.dtype == np.uint16 and high >= 2**15:
             return np.round(array / 257.0).astype(np.uint8)

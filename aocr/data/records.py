@@ -47,6 +47,8 @@ class Example:
     """Width of the image in pixels; 0 if unknown (a record of aocr 0.7.6)."""
     height: int = 0
     """Height of the image in pixels; 0 if unknown."""
+    is_blank: bool = False
+    """Whether the image was checked and shows nothing; not stored."""
 
 
 def _text(value: bytes) -> str:

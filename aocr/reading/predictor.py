@@ -21,8 +21,8 @@ WINDOW = 8
 """Number of batches whose images are sorted together, so that images of similar width share a batch."""
 
 CUT = (
-    "Some texts are longer than the %d characters that this model writes. They were cut and are marked as unsure. Train "
-    "with a higher --max-prediction to read them whole."
+    "Some texts are longer than the %d characters that this model writes. They were cut and are marked as unsure. "
+    "Train with a higher --max-prediction to read them whole."
 )
 
 log = logging.getLogger("aocr")
@@ -43,8 +43,8 @@ class Predictor:
         """Read images.
 
         Args:
-          images: one image or an iterable of images, each a path, encoded bytes, a file object, a PIL image, or an array
-            (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or float in 0 to 1; or an array (N, H, W, C).
+          images: one image or an iterable of images, each a path, encoded bytes, a file object, a PIL image, or an
+            array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or float in 0 to 1; or an array (N, H, W, C).
           colour: order of the channels of arrays, `rgb` or `bgr` (OpenCV).
 
         Returns:

@@ -50,7 +50,7 @@ def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0
 def prediction_json(
     path: str, prediction: Prediction, attention: bool = False, min_confidence: float | None = None
 ) -> str:
-    """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives, whether it was cut.
+    """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives, and `cut`.
 
     `attention` adds the weights, a list of columns for each step, and the width of a column in pixels.
     `min_confidence` adds the field `sure`: whether the confidence reaches it.

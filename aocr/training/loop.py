@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aocr.config import TrainConfig
 from aocr.errors import TrainingError
@@ -32,6 +32,8 @@ class Outcome:
     """Whether this call did any steps."""
     can_read: bool = True
     """Whether the model reads above chance."""
+    weights: WeightsInfo = field(default_factory=WeightsInfo)
+    """The weights that test, predict and export will use, with their scores."""
 
 
 def run_loop(
