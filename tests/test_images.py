@@ -263,7 +263,7 @@ def test_arrays():
 @pytest.mark.parametrize(
     "image, words",
     [
-        (None, "shape"),
+        (None, "Was the file found"),
         (np.zeros((0, 4), np.uint8), "shape"),
         (np.zeros((2, 2, 2), np.uint8), "shape"),
         (np.zeros(3, np.uint8), "shape"),

@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--charset", metavar="FILE|NAME", help="name labels with other symbols")
     add("--max-prediction", type=options.positive, metavar="N", help="name longer labels")
     add("--report", metavar="FILE", help="write every line with a fault to this file")
-    add("--model-dir", metavar="DIR", help="model folder, or words: list the labels that this model contradicts")
+    add("--model-dir", "--job-dir", dest="model_dir", metavar="DIR",
+        help="model folder, or words: list the labels that this model contradicts")
     # fmt: on
 
 

@@ -130,8 +130,8 @@ def _converted(image: Image.Image, name: str) -> CanonicalImage:
 def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:
     """Check an encoded image, and convert it only if TensorFlow would decode it to another picture.
 
-    Converted to 8-bit png: 16 bits, CMYK, transparency (`flat_image`), EXIF rotation, formats other than png and jpeg (the
-    first frame). A damaged file that Pillow can read and TensorFlow cannot is kept: see `as_png`.
+    Converted to 8-bit png: 16 bits, CMYK, transparency (`flat_image`), EXIF rotation, formats other than png and jpeg
+    (the first frame). A damaged file that Pillow can read and TensorFlow cannot is kept: see `as_png`.
 
     Raises:
       ImageError: it is empty, not an image, damaged or too large.

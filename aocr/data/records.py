@@ -238,7 +238,8 @@ class RecordWriter:
     def write(self, example: Example) -> None:
         """Add a record."""
         with self._writing():
-            self._writers[self._count % len(self._writers)].write(encode_example(**vars(example)))
+            record = encode_example(example.image, example.label, example.width, example.height, example.comment)
+            self._writers[self._count % len(self._writers)].write(record)
         self._count += 1
 
     def __exit__(self, kind, error, trace) -> None:

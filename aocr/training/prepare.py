@@ -40,7 +40,7 @@ class Plan:
     data: Dataset
     """The training set, N images."""
     validation_data: tuple[Dataset, str] | None
-    """The dataset to validate on, `data` or a separate one, and its part (`all` or `validation`); None: no validation."""
+    """The dataset to validate on, `data` or another, and its part (`all` or `validation`); None: no validation."""
     in_training: np.ndarray
     """(N,) bool, the images to train on."""
     unusable: np.ndarray
@@ -296,9 +296,7 @@ def check_symbols(data: Dataset, config: ModelConfig, model_dir: str) -> None:
         return
     symbols = Charset.from_labels(missing).describe(30)
     reason = f"{len(missing)} of {len(data.summary.labels)} images have symbols that the model in {model_dir} lacks"
-    advice = (
-        f"Continue from it with --init-from {shlex.quote(model_dir)} --model-dir NEW, or start again with --no-resume"
-    )
+    advice = f"Continue with --init-from {shlex.quote(model_dir)} --model-dir NEW, or start again with --no-resume"
     raise ConfigError("DATASET", data.name, f"{reason} ({symbols}). {advice}; --charset leaves them out.")
 
 
