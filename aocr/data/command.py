@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def dataset(
-    annotations: str, output: str | None = "dataset.tfrecords", *, data_base_dir: str | None = None,
+    annotations: files.Path, output: files.Path | None = "dataset.tfrecords", *, data_base_dir: str | None = None,
     columns: str | None = None, label_from_filename: str | None = None, empty_labels: bool = False,
     charset: str | None = None, max_prediction: int | None = None, report: str | None = None,
     preview: str | None = None, strict: bool = False, shards: int = 1, force_uppercase: bool = False,
@@ -44,7 +44,8 @@ def dataset(
 
     outputs = (path for path in (output, report, preview) if path and not files.is_remote(path))
     settings |= {"charset": charset_or_none, "written": frozenset(map(os.path.realpath, outputs))}
-    result = build_records(annotations, output, BuildOptions(**fields_in(BuildOptions, settings)), progress)
+    options, path = BuildOptions(**fields_in(BuildOptions, settings)), None if output is None else os.fspath(output)
+    result = build_records(os.fspath(annotations), path, options, progress)
     if report:
         result.write(report)
     if preview:

@@ -16,7 +16,7 @@ log = logging.getLogger("aocr")
 
 
 def export(
-    export_dir: str | None = None, *, format: str = DEFAULT, quantize: str | None = None, check: str | None = None,
+    export_dir: files.Path | None = None, *, format: str = DEFAULT, quantize: str | None = None, check: str | None = None,
     model_dir: files.Path = "checkpoints", data_base_dir: str | None = None, columns: str | None = None,
     label_from_filename: str | None = None, empty_labels: bool = False, gpu_id: int | None = None,
 ) -> str:  # fmt: skip
@@ -46,7 +46,7 @@ def export(
     predictor = load_network(model_dir)
     log.info("Exporting %s", predictor.source)
     vertex_dir = os.environ.get("AIP_MODEL_DIR")  # Vertex AI expects the model in this folder, not in a numbered one
-    folder, is_numbered = export_dir or vertex_dir or "exported", bool(export_dir or not vertex_dir)
+    folder, is_numbered = os.fspath(export_dir or vertex_dir or "exported"), bool(export_dir or not vertex_dir)
     if not check:
         return write_export(predictor, folder, format, is_numbered)
     with open_dataset([check], SourceOptions(**fields_in(SourceOptions, settings))) as dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -99,7 +100,7 @@ def _to_bytes(image: Any, colour: str) -> Any:
 
 
 def load(
-    model_dir: str = "checkpoints",
+    model_dir: files.Path = "checkpoints",
     *,
     precision: str = "float32",
     batch_size: int = 64,
@@ -119,6 +120,7 @@ def load(
       CheckpointError: the model is missing or damaged, or a newer aocr or another program wrote it.
       ConfigError: a pattern, lexicon or precision cannot be used with this model.
     """
+    model_dir = os.fspath(model_dir)
     is_export = files.is_graph(model_dir)
     if not is_export and not _uses_onnxruntime(precision):
         return load_network(model_dir, precision=precision, batch_size=batch_size, read_config=read_config)
