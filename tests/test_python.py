@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from aocr import machine
 from aocr.cli.main import make_parser
 from aocr.config import ModelConfig
 from aocr.errors import AocrError, ConfigError, ImageError
+from aocr.folder.words import BOX
 from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import load_network
 from aocr.report.lines import prediction_json, prediction_line
@@ -111,7 +113,7 @@ def test_many_images(reader):
         (io.StringIO("text"), "binary mode"),
         (RGB.transpose(2, 0, 1), "channels seem to come first"),
         (RGB[10:10], "has no pixels"),
-        (RGB[..., 0].astype(np.uint16) * 16, "go from 480 to 4080"),
+        (RGB[..., 0].astype(np.uint16) * 16, "go from 3200 to 4080"),
         (RGB.astype(np.float32), "Divide by 255"),
         ([[1, 2, 3], [4]], "is not an image"),
         (np.array(5), "is not an image"),
@@ -166,20 +168,28 @@ def test_texts_at_the_limit(ids, last, cut):
     assert (value["cut"], value["sure"]) == (cut, not cut)
 
 
+@pytest.fixture
+def short(tmp_path) -> Path:
+    """Model folder of `words`, limited to three characters."""
+    shutil.copytree(BOX, tmp_path / "short")
+    model = (tmp_path / "short" / "model.json").read_text("utf-8")
+    (tmp_path / "short" / "model.json").write_text(re.sub(r'("max_prediction": )\d+', r"\g<1>3", model), "utf-8")
+    return tmp_path / "short"
+
+
 @pytest.mark.parametrize("load", [aocr.load, load_network])
-def test_long_texts_are_marked_and_warned_of_once(trained, tmp_path, load, caplog):
-    """The model has read up to three digits; the warning names the flag."""
+def test_long_texts_are_marked_and_warned_of_once(short, load, caplog):
     image = np.asarray(draw("1234567", (0, 0, 0)).convert("L"))
-    reader = load(str(trained))
+    reader = load(str(short))
     with caplog.at_level(logging.WARNING, "aocr"):
         first, second = (reader.predict(image)[0] for _ in range(2))
     assert first.cut and second.cut and len(first.text) == 3
     assert len(caplog.records) == 1 and "--max-prediction" in caplog.text and "3 characters" in caplog.text
 
 
-def test_long_texts_on_the_command_line(trained, tmp_path):
+def test_long_texts_on_the_command_line(short, tmp_path):
     draw("1234567", (0, 0, 0)).save(tmp_path / "long.png")
-    done = run_aocr("predict", tmp_path / "long.png", tmp_path / "long.png", "--model-dir", trained)
+    done = run_aocr("predict", tmp_path / "long.png", tmp_path / "long.png", "--model-dir", short)
     assert done.returncode == 0 and all(line.endswith("unsure") for line in done.stdout.splitlines())
     assert done.stderr.count("--max-prediction") == 1
 
@@ -313,11 +323,11 @@ def test_types_are_those_of_the_public_names():
     assert names == aocr._MODULES and (ROOT / "aocr/py.typed").exists()
 
 
-def test_dataset_and_test_return_results(trained, tmp_path, capsys):
+def test_dataset_and_test_return_results(tmp_path, capsys):
     numbers = draw_numbers(tmp_path / "n", 6, seed=4)
     report = aocr.dataset(numbers, tmp_path / "o.tfrecords", report=str(tmp_path / "left-out.txt"))
     assert report.num_images == 6 and report.paths == [str(tmp_path / "o.tfrecords")]
-    scores, samples = aocr.test(tmp_path / "o.tfrecords", model_dir=trained)
+    scores, samples = aocr.test(tmp_path / "o.tfrecords", model_dir="words")
     assert scores.num_images == len(samples) == 6 and scores.word_accuracy > 0.5
     assert aocr.dataset(numbers, None).paths == [] and not capsys.readouterr().out
 

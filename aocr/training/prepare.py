@@ -295,9 +295,9 @@ def check_symbols(data: Dataset, config: ModelConfig, model_dir: str) -> None:
     if not missing:
         return
     symbols = Charset.from_labels(missing).describe(30)
-    reason = f"{len(missing)} of {len(data.summary.labels)} images have symbols that the model in {model_dir} lacks"
+    reason = f"the model lacks symbols in the labels of {len(missing)} of {len(data.summary.labels)} images"
     advice = f"Continue with --init-from {shlex.quote(model_dir)} --model-dir NEW, or start again with --no-resume"
-    raise ConfigError("DATASET", data.name, f"{reason} ({symbols}). {advice}; --charset leaves them out.")
+    raise ConfigError("--model-dir", model_dir, f"{reason} ({symbols}). {advice}; --charset leaves them out.")
 
 
 def _check_usable(data: Dataset, held_out: np.ndarray, unusable: np.ndarray, config: ModelConfig) -> None:
