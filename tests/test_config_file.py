@@ -177,7 +177,7 @@ def test_check(tmp_path):
     assert f"13 images from {numbers}\n" in done.stdout and "missing file" in done.stdout
     assert "shows nothing (one colour), but its label is '77'" in done.stderr
     doubted = done.stdout.partition("The model contradicts")[2].splitlines()
-    assert sum(line.startswith(("3.png\tlabel '98765'", "blank.png\tlabel '77'")) for line in doubted[1:4]) == 2
+    assert sum(line.startswith(("3.png  label '98765'", "blank.png  label '77'")) for line in doubted[1:4]) == 2
 
 
 def test_check_writes_a_report(tmp_path):

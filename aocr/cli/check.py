@@ -59,11 +59,9 @@ def _doubted(args: argparse.Namespace) -> list[str]:
     """Return a line for each label that the model contradicts: file, label, reading, its confidence."""
     from aocr.serving.labelling.guesses import read_labels
 
-    guesses = sorted(
-        read_labels(args.model_dir, args.annotations, options.source_options(args)), key=lambda g: g[1].rank
-    )
+    guesses = read_labels(args.model_dir, args.annotations, options.source_options(args), allow_records=True)
     return [
-        escape_control(f"{name}\tlabel {guess.text!r}\tread {reading.text!r}\t{reading.confidence:.4f}")
-        for name, guess in guesses
-        if (reading := guess.reading).text != guess.text
+        escape_control(f"{name}  label {guess.text!r}  read {guess.reading.text!r}  {guess.reading.confidence:.4f}")
+        for name, guess in sorted(guesses, key=lambda pair: pair[1].rank)
+        if guess.reading.text != guess.text
     ]

@@ -16,9 +16,10 @@ log = logging.getLogger("aocr")
 
 
 def export(
-    export_dir: files.Path | None = None, *, format: str = DEFAULT, quantize: str | None = None, check: str | None = None,
-    model_dir: files.Path = "checkpoints", data_base_dir: str | None = None, columns: str | None = None,
-    label_from_filename: str | None = None, empty_labels: bool = False, gpu_id: int | None = None,
+    export_dir: files.Path | None = None, *, format: str = DEFAULT, quantize: str | None = None,
+    check: str | None = None, model_dir: files.Path = "checkpoints", data_base_dir: str | None = None,
+    columns: str | None = None, label_from_filename: str | None = None, empty_labels: bool = False,
+    gpu_id: int | None = None,
 ) -> str:  # fmt: skip
     """Export a model for other programs, and check in a process without aocr that the export reads like the model.
 
