@@ -33,6 +33,7 @@ setup(
         "gcs": ["tensorflow[gcs-filesystem]"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.17"],
         "openvino": ["openvino>=2025.0"],
+        "lmdb": ["lmdb>=1.4"],
         "litert": ["ai-edge-litert>=2.0"],
         "serve": ["aiohttp>=3.13.3"],
     },

@@ -50,7 +50,9 @@ class CharsetError(AocrError):
         self.chars = chars
         self.text = text
         plural = "characters" if len(chars) > 1 else "a character"
-        listed = ", ".join(repr(char) for char in chars)
+        listed = ", ".join(repr(char) for char in chars[:20]) + (
+            f" and {len(chars) - 20} more" if len(chars) > 20 else ""
+        )
         super().__init__(f"{text!r} has {plural} outside the charset: {listed}. {advice}")
 
 

@@ -1,7 +1,7 @@
-"""Reference implementation in numpy, written from the papers: LSTM, GRU, CTC symbol counts, attention decoder.
+"""Reference implementation in numpy, written from the papers: LSTM, GRU, CTC, attention decoder.
 
 LSTM: Hochreiter and Schmidhuber, 1997, with forget gate (Gers et al., 2000). GRU: Cho et al., 2014. Attention:
-Bahdanau et al., 2015. Weights have the names of a checkpoint.
+Bahdanau et al., 2015. CTC: Graves et al., 2006. Weights have the names of a checkpoint.
 """
 
 from __future__ import annotations
@@ -67,6 +67,21 @@ def symbol_counts(weights, features):
         counts.append(count)
         previous = current
     return np.array(counts)
+
+
+def ctc_loss(logits, label):
+    """Compute -log of the probability of a label from (S, V) logits, by the forward recursion of Graves et al."""
+    states = [0, *(state for symbol in label for state in (symbol, 0))]
+    sums = [1.0] + [0.0] * len(label) * 2  # before the first column, which a blank or the first symbol may fill
+    for row in softmax(logits):
+        reached = []
+        for u, symbol in enumerate(states):
+            total = sums[u] + (sums[u - 1] if u else 0.0)
+            if u > 1 and symbol != 0 and symbol != states[u - 2]:
+                total += sums[u - 2]
+            reached.append(total * row[symbol])
+        sums = reached
+    return -np.log(sum(sums[-2:]))
 
 
 class Decoder:

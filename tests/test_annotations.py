@@ -2,14 +2,12 @@
 
 import io
 import os
-import sys
 
 import pytest
 from conftest import REAL_DATA
 from PIL import Image
 
-from aocr.config import OWN_IMAGES
-from aocr.data.annotations import AnnotationLine, candidate_paths, labels_from_filenames, parse_annotations, split_line
+from aocr.data.annotations import AnnotationLine, candidate_paths, parse_annotations, split_line
 from aocr.errors import AnnotationError
 
 
@@ -61,41 +59,12 @@ def test_candidate_paths():
         "i/a.png", join("base", "i/a.png"), join("set", "i/a.png"),
     ]  # fmt: skip
     assert candidate_paths("a.png", "a.txt", None) == ["a.png", "a.png"]
+    assert candidate_paths('"i\\é.png"', "/s/a.txt", None)[::2] == [
+        '"i\\é.png"', "i\\é.png", "i/é.png", "i/e\u0301.png",
+    ]  # fmt: skip
     absolute = os.path.abspath("a.png")
     assert candidate_paths(absolute, "a.txt", "base") == [absolute]
     assert candidate_paths("gs://bucket/a.png", "a.txt", "base") == ["gs://bucket/a.png"]
-
-
-def test_labels_from_file_names(tmp_path):
-    for name in ("b.JPG", "a b.png", "deep/cafe\u0301.png", "deep/1_2.tiff", "notes.txt", "png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    lines = list(labels_from_filenames(str(tmp_path)))
-    assert [line.label for line in lines] == ["a b", "b", "1_2", "caf\u00e9"]
-    assert [line.lineno for line in lines] == [1, 2, 3, 4]
-    assert all(os.path.isfile(line.path) for line in lines)
-
-
-@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names are Unicode here")
-def test_a_file_name_that_is_not_utf_8(tmp_path):
-    for name in (b"a.png", b"caf\xe9.png"):
-        (tmp_path / os.fsdecode(name)).touch()
-    assert [line.label for line in labels_from_filenames(str(tmp_path))] == ["a", None]
-
-
-def test_images_that_aocr_writes_are_ignored(tmp_path):
-    (picture, beside), *_ = OWN_IMAGES.items()
-    for name in ("a.png", f"checkpoints/{picture}", f"checkpoints/{beside}", f"real/{picture}"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    labels = [line.label for line in labels_from_filenames(str(tmp_path))]
-    assert labels == ["a", os.path.splitext(picture)[0]]
-
-
-def test_a_folder_without_images(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(AnnotationError, match="no images"):
-        list(labels_from_filenames(str(tmp_path)))
 
 
 def test_an_image_instead_of_a_list():

@@ -13,7 +13,7 @@ import tensorflow as tf
 from conftest import draw_numbers
 from PIL import Image
 
-from aocr.config import MAX_LENGTH
+from aocr.config import MAX_LENGTH, WHOLE_NAME
 from aocr.data import builder
 from aocr.data.builder import (
     BAD_IMAGE,
@@ -180,7 +180,7 @@ def test_the_summary(build, bad_files, tmp_path):
 
 def test_counts_of_symbols_lengths_and_widths(build, tmp_path):
     put(tmp_path, a_png=picture(0, 40, 20), b_png=picture(1, 40, 20), c_png=picture(0, 100, 64), d_png=picture(0, 1, 1))
-    report, _ = build("a.png AAB\nb.png B\nc.png \nd.png \n")
+    report, _ = build("a.png AAB\nb.png B\nc.png \nd.png \n", empty_labels=True)
     assert report.symbols == {"A": 2, "B": 2}
     assert report.lengths == {3: 1, 1: 1, 0: 2}
     assert report.widths == {40: 2, 100: 1, 1: 1}
@@ -220,7 +220,7 @@ def test_unsuitable_sources(tmp_path):
         (annotations, "needs a folder", True),
     ):
         with pytest.raises(AnnotationError, match=words):
-            build_records(str(source), str(tmp_path / "o"), BuildOptions(label_from_filename=by_name))
+            build_records(str(source), str(tmp_path / "o"), BuildOptions(label_from_filename=WHOLE_NAME * by_name))
     with pytest.raises(DatasetError, match="is not a file of records"):
         build_records(str(annotations), str(annotations), BuildOptions())
     assert os.listdir(tmp_path) == ["n"]
@@ -265,7 +265,7 @@ def test_a_folder_of_images_named_after_their_text(tmp_path):
     (tmp_path / "n").mkdir()
     put(tmp_path / "n", B_png=picture(1), A_png=picture(2), notes_txt=b"")
     (tmp_path / "n" / os.fsdecode(b"caf\xe9.png")).write_bytes(picture())
-    report = build_records(str(tmp_path / "n"), str(tmp_path / "o"), BuildOptions(label_from_filename=True))
+    report = build_records(str(tmp_path / "n"), str(tmp_path / "o"), BuildOptions(label_from_filename=WHOLE_NAME))
     assert [example.label for example in read_examples(report.paths[0])] == ["A", "B"]
     assert report.num_dropped == {NOT_UTF8: 1}
     report.write(str(tmp_path / "r.txt"))

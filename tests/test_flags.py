@@ -56,7 +56,7 @@ def calls_of(function, monkeypatch) -> list:
         ("--max-prediction 5", "max_prediction", 5),
         ("--charset digits", "charset", Charset("0123456789")),
         ("--strict", "strict", True),
-        ("--label-from-filename", "label_from_filename", True),
+        ("--label-from-filename", "label_from_filename", "(?s)(.+)"),
         ("--data-base-dir D", "data_base_dir", "D"),
     ],
 )

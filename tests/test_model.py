@@ -156,6 +156,27 @@ def test_ctc_loss_is_the_sum_over_all_alignments():
     assert float(loss) == pytest.approx(expected, rel=1e-4)
 
 
+def test_ctc_loss_and_its_gradient_equal_the_oracle():
+    rng = np.random.default_rng(3)
+    labels, columns = [[3, 3, 4, 1], [2], [], [4, 3, 4, 3, 3, 1], [1, 1]], [7, 9, 4, 9, 3]
+    logits = tf.Variable(2 * rng.normal(size=(5, 9, 5)), dtype=tf.float32)
+    targets = np.array([label + [4] * (6 - len(label)) for label in labels], np.int32)  # after the label anything
+    with tf.GradientTape() as tape:
+        loss = tf.function(ctc_loss)(logits, np.int32(columns), targets, np.int32([len(label) for label in labels]))
+        double = 2.0 * loss
+    gradient = tape.gradient(double, logits).numpy() / 2
+
+    def total(values):
+        return sum(oracle.ctc_loss(v[:n], label) for v, n, label in zip(values, columns, labels, strict=True))
+
+    exact = logits.numpy().astype(np.float64)
+    assert float(loss) == pytest.approx(total(exact), rel=1e-5)
+    for index in np.ndindex(*exact.shape):
+        change = np.zeros_like(exact)
+        change[index] = 1e-5
+        assert gradient[index] == pytest.approx((total(exact + change) - total(exact - change)) / 2e-5, abs=2e-5)
+
+
 def test_ctc_ignores_labels_that_cannot_be_aligned():
     logits = tf.Variable(np.random.default_rng(0).normal(size=(2, 2, 5)).astype(np.float32))
     targets = np.array([[3, 3], [3, 4]], np.int32)

@@ -11,7 +11,7 @@ from synth_fonts import ASCII, Altered, font_bytes, write_font
 
 from aocr.errors import ConfigError
 from aocr.synth.fonts.choice import FontSet, faces_for, font_files
-from aocr.synth.fonts.survey import Face, _drawn_chars, _is_joined, _is_latin, _shown_as, is_simple, survey
+from aocr.synth.fonts.survey import NAMES, Face, _drawn_chars, _is_joined, _is_latin, _shown_as, is_simple, survey
 
 
 def make_face(name, chars=ASCII, **changes):
@@ -93,6 +93,15 @@ def test_joined_handwriting_is_rare_for_capitals():
     fonts = FontSet([make_face("plain"), make_face("hand", joined=True)])
     assert 50 < count_families(fonts, ["WORD"] * 1000)["hand"] < 220
     assert count_families(fonts, ["Word"] * 1000)["hand"] > 400
+
+
+def test_script_families_are_known_by_name(tmp_path, monkeypatch):
+    path = str(write_font(tmp_path) / "plain.ttf")
+    monkeypatch.setattr("aocr.synth.fonts.survey._is_latin", lambda font, chars: False)
+    assert survey(path, ASCII) == []
+    monkeypatch.setitem(NAMES, "script", "aileron")
+    (face,) = survey(path, ASCII)
+    assert face.joined and face.weight == 2
 
 
 def test_scripts_that_need_shaping():

@@ -143,11 +143,61 @@ def test_panels_do_not_cover_the_word(add):
 def test_neighbours_are_beside_the_word_and_limit_the_margins():
     for seed in range(30):
         sheet = layout.new_sheet(black_ink(80))
-        layout.add_neighbours(sheet, Random(seed), 40, lambda: black_ink(50), 1.0)
+        layout.add_neighbours(sheet, Random(seed), 40, lambda: black_ink(50), 1.0, cut_in=0)
         left, top, right, bottom = sheet.box
         letters = np.asarray(sheet.letters)
         assert letters[top:bottom, left - 4 : left].max() == 0 and letters[top:bottom, right : right + 4].max() == 0
         assert letters[:, : left - 4].any() and all(limit < layout.MARGIN * 1.1 for limit in sheet.max_margins)
+
+
+def test_crop_cuts_into_neighbours():
+    for seed in range(30):
+        sheet = layout.new_sheet(black_ink(80))
+        layout.add_neighbours(sheet, Random(seed), 40, lambda: black_ink(50), 1.0, cut_in=1)
+        view = random_view(Random(seed), Geometry(0, 0, 0, 0, 0, 0, cut=0), sheet, 48, 5)
+        letters = np.asarray(view.show(sheet.letters)) > 100
+        assert all(edge.any() for edge in (letters[:, 0], letters[0], letters[:, -1], letters[-1]))
+
+
+def test_steep_words():
+    sheet = layout.new_sheet(black_ink(120))
+    sloped = [random_view(Random(seed), Geometry(steep=1, cut=0), sheet, 40, 5).size[0] for seed in range(100)]
+    level = [random_view(Random(seed), Geometry(0, 0, 0, cut=0), sheet, 40, 5).size[0] for seed in range(100)]
+    assert np.mean(sloped) < 0.75 * np.mean(level)  # the upright crop of a sloping word is less wide
+
+
+def test_few_letters_fill_the_crop():
+    sheet = layout.new_sheet(black_ink(60))
+    for num_chars, is_filled in ((2, True), (4, False)):
+        views = [
+            random_view(Random(seed), Geometry(0, 0, 0, cut=0, filled=1), sheet, 40, num_chars) for seed in range(50)
+        ]
+        means = [np.asarray(view.show(sheet.letters)).mean() for view in views]
+        assert (np.mean(means) > 240) == is_filled
+
+
+def test_faint_letters_keep_a_minimum_contrast():
+    for seed in range(50):
+        work = new_work()
+        camera.faint(work, Random(seed))
+        assert work.min_contrast <= contrast(work.picture, work.letters) <= 25
+
+
+def test_raised_letters_have_the_colour_of_their_ground():
+    work = new_work()
+    work.picture.paste((128, 128, 128), (0, 0, *WORK_SIZE))
+    surface.raised(work, Random(1))
+    pixels, letters = np.asarray(work.picture, int).mean(-1), np.asarray(work.letters) > 0
+    assert abs(pixels[letters].mean() - 128) < 25 and pixels[~letters].min() < 90
+
+
+def test_covered_letters():
+    for seed in range(30):
+        work = new_work()
+        before = np.asarray(work.picture, int)
+        surface.covered(work, Random(seed))
+        changed = (np.asarray(work.picture) != before).any(-1)
+        assert 0 < changed.sum() < 0.2 * changed.size
 
 
 def test_view_contains_the_word():

@@ -11,14 +11,14 @@ from aocr.errors import escape_control
 log = logging.getLogger("aocr")
 
 HELP = "build TFRecords from images and labels, and check them"
-ABOUT = """Build TFRecords from an annotation file with 'path label' per line. Every image is checked; unusable lines
-are left out and counted, and the first few are listed."""
+ABOUT = """Build TFRecords from an annotation file with 'path label' per line, or from tables and folders of other
+programs. Every image is checked; unusable lines are left out and counted, and the first few are listed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add("annotations", metavar="ANNOTATIONS", help="annotation file, TFRecord of aocr 0.7.6, or a folder")
+    add("annotations", metavar="ANNOTATIONS", help="annotation file, table, TFRecord of aocr 0.7.6, or folder")
     # fmt: off
     add("output", nargs="?", default="dataset.tfrecords", metavar="OUTPUT",
         help="TFRecord file (default: %(default)s)")

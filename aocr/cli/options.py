@@ -170,7 +170,7 @@ def name_pattern(text: str) -> str:
         groups = re.compile(text).groups
     except re.error as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a regular expression ({error})") from None
-    if groups != 1:
+    if not groups:
         reason = "has no label in parentheses. Write '(.+)_[0-9]+', or the flag alone after the folder"
         raise argparse.ArgumentTypeError(f"{text!r} {reason}")
     return text

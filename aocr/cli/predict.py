@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import glob
 import logging
 import os
@@ -79,9 +80,17 @@ def _from_stdin() -> Iterator[list[str]]:
             raise ConfigError("IMAGE", "-", "standard input must hold paths, one per line, not an image.")
         *lines, rest = (rest + chunk).split(b"\n")
         if lines:
-            yield [line.decode("utf-8", "surrogateescape").strip("\r") for line in lines if line.strip()]
+            yield [_path(line) for line in lines if line.strip()]
     if rest.strip():
-        yield [rest.decode("utf-8", "surrogateescape").strip("\r")]
+        yield [_path(rest)]
+
+
+def _path(line: bytes) -> str:
+    """Return the path in a line, in the form in which the file exists."""
+    from aocr.data.annotations import path_forms
+
+    path = os.fsdecode(line.removeprefix(codecs.BOM_UTF8).strip(b"\r"))
+    return next(filter(os.path.exists, path_forms(path)), path)
 
 
 def _is_page(prediction: Prediction, config: ModelConfig) -> bool:

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("imitation")
     group.add_argument("--like", nargs="+", metavar="DATASET",
         help="imitate these labelled images, with other texts of the same form (an annotation file, records, or a "
-        "folder of images named after their text)")
+        "folder of images with their texts)")
     options.add_source(group)
     options.add_model_dir(group, or_words=True)
     # fmt: on
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _job(args: argparse.Namespace, workers: int):
     """Make the job that draws words in fonts."""
-    for name in ("model_dir", "data_base_dir"):
+    for name in ("model_dir", "data_base_dir", "columns", "label_from_filename"):
         if value := getattr(args, name):
             raise ConfigError(f"--{name.replace('_', '-')}", value, "needs --like DATASET.")
     charset = Charset.from_name_or_file(args.charset).symbols if args.charset else None

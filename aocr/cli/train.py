@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     # fmt: off
     parser.add_argument("datasets", nargs="*", metavar="DATASET",
-        help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images named "
-        "after their text")
+        help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images with "
+        "their texts")
     parser.add_argument("--config", metavar="FILE",
         help="read flags from a TOML file by their names, such as max-time = '10m'; typed flags win. A training leaves "
         "its flags in run.toml in the model folder")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aocr.config import OWN_IMAGES
 from aocr.errors import AnnotationError
 from aocr.files import is_remote, text_lines, walk
-from aocr.text.charset import normalise
+from aocr.text.charset import MAX_NORMALISED, normalise
 
 log = logging.getLogger("aocr")
 
@@ -32,10 +34,17 @@ class AnnotationLine:
     """Line number, from 1."""
     not_utf8: str = ""
     """Error message if the line is not UTF-8, otherwise empty."""
-    image: bytes | None = None
-    """The encoded image, where the source holds it; None: it is read from `path`."""
+    image: Callable[[], bytes] | None = None
+    """Reads the encoded image, where the source holds it; None: it is read from `path`."""
+    unusable: str = ""
+    """Why the label is None, if the line's format says more than that there is no label column."""
     region: tuple[tuple[float, float], ...] = ()
     """Corners (x, y) in pixels of the text's part of the image, clockwise from its top left; (): the whole image."""
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a name ends like that of an image; quotes around it, and the numbers of a region, are ignored."""
+    return re.sub(r"#[-0-9.,]+$", "", name.strip(" \"'")).lower().endswith(IMAGE_ENDINGS)
 
 
 def split_line(line: str) -> tuple[str, str | None]:
@@ -52,6 +61,14 @@ def split_line(line: str) -> tuple[str, str | None]:
     return path, "" if line[-1].isspace() else None
 
 
+def check_text(data: bytes, name: str) -> None:
+    """Raise an AnnotationError if the bytes of an annotation file are an image, or blank."""
+    if data.startswith(_IMAGE_STARTS) and b"\0" in data[:64]:  # a path may start with BM or RIFF too
+        raise AnnotationError(name, None, "is an image. Give a text file of 'path label' lines, or a folder.")
+    if not data.removeprefix(b"\xef\xbb\xbf").strip():
+        raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
+
+
 def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
     """Parse an annotation file called `name`: UTF-8 with or without BOM; LF, CRLF or CR ends a line.
 
@@ -60,10 +77,7 @@ def parse_annotations(data: bytes, name: str) -> Iterator[AnnotationLine]:
     Raises:
       AnnotationError: the file is an image, or has no lines.
     """
-    if data.startswith(_IMAGE_STARTS) and b"\0" in data[:64]:  # a path may start with BM or RIFF too
-        raise AnnotationError(name, None, "is an image. Give a text file of 'path label' lines, or a folder.")
-    if not data.removeprefix(b"\xef\xbb\xbf").strip():
-        raise AnnotationError(name, None, "is empty. Write one 'path label' a line.")
+    check_text(data, name)
     for lineno, line in enumerate(text_lines(data), 1):
         if line is None:
             yield AnnotationLine("", None, lineno, "the line is not UTF-8. Save the file as UTF-8.")
@@ -91,9 +105,24 @@ def images_in(folder: str) -> list[str]:
     return sorted(images)
 
 
+def path_forms(path: str) -> list[str]:
+    """List a path as written and as other programs may write it.
+
+    The others are without quotes around it, with `/` in place of `\\`, and with accents composed or apart.
+    """
+    bare = path[1:-1] if len(path) > 2 and path[0] == path[-1] and path[0] in "\"'" else path
+    forms = [path, bare, bare.replace("\\", "/")]
+    if not path.isascii():
+        forms += [unicodedata.normalize(form, forms[-1]) for form in ("NFC", "NFD") if len(path) <= MAX_NORMALISED]
+    return list(dict.fromkeys(forms))
+
+
 def candidate_paths(path: str, annotations: str, data_base_dir: str | None) -> list[str]:
-    """List the possible paths of an image: as written, in `data_base_dir`, beside the annotation file."""
+    """List the possible paths of an image: as written, in `data_base_dir`, beside the annotation file.
+
+    The forms that other programs may write follow.
+    """
     if os.path.isabs(path) or is_remote(path):
-        return [path]
-    folders = [data_base_dir] if data_base_dir else []
-    return [path, *(os.path.join(folder, path) for folder in (*folders, os.path.dirname(annotations)))]
+        return path_forms(path)
+    folders = ["", *([data_base_dir] if data_base_dir else []), os.path.dirname(annotations)]
+    return [os.path.join(folder, form) for form in path_forms(path) for folder in folders]

@@ -12,6 +12,7 @@ import numpy as np
 
 from aocr import files
 from aocr.config import IMAGE_HEIGHT, width_at
+from aocr.data.automatic import height_for, limits_for, widths_at
 from aocr.data.records import Example
 from aocr.errors import DatasetError, escape_control
 from aocr.report.lines import pluralise
@@ -19,6 +20,10 @@ from aocr.text.charset import Charset
 
 NUM_NAMED = 3
 """Lines named in the summary for each reason."""
+MIN_PIXELS = 2
+"""Width of a character in pixels below which the network can hardly read it."""
+MIN_EXAMPLES, MANY_SYMBOLS = 10, 100
+"""Fewer occurrences than the first are few; so many such symbols are worth a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,10 @@ class BuildReport:
     """(line, label) of images that show nothing but have a label."""
     num_repeats: int = 0
     """Images that equal an earlier one with the same label."""
+    num_empty: int = 0
+    """Records with an empty label."""
+    narrow: list[int] = field(default_factory=list)
+    """Numbers of the lines whose image has fewer than `MIN_PIXELS` of width a character at the network's input."""
 
     @property
     def num_dropped(self) -> dict[str, int]:
@@ -86,7 +95,7 @@ class BuildReport:
         """Return the report as lines of text."""
         more = f" ... ({len(self.paths)} files)" if len(self.paths) > NUM_NAMED else ""
         paths = ", ".join(self.paths[:NUM_NAMED]) + more
-        charset = Charset("".join(sorted(self.symbols))).describe(1000) if self.symbols else "empty"
+        charset = Charset("".join(sorted(self.symbols))).describe() if self.symbols else "empty"
         lines = [
             f"{pluralise(self.num_images, 'image')} from {self.source}{paths and ' written to '}{paths}",
             f"Charset: {charset}",
@@ -97,6 +106,9 @@ class BuildReport:
         if self.num_repeats:
             repeats = pluralise(self.num_repeats, "image")
             lines.append(f"Repeated: {repeats}, the same as an earlier one, with the same label")
+        if self.num_empty:
+            share = round(100 * self.num_empty / self.num_images)
+            lines.append(f"Empty labels: {self.num_empty} of {pluralise(self.num_images, 'image')} ({share} %)")
         for reason, count in self.num_dropped.items():
             lines.append(f"Left out: {count} ({reason})")
             drops = [drop for drop in self.drops if drop.reason == reason][:NUM_NAMED]
@@ -106,10 +118,23 @@ class BuildReport:
         return [escape_control(line) for line in lines]
 
     def warnings(self) -> list[str]:
-        """Describe what is wrong with the data: only empty labels, blank images, equal images with different labels."""
+        """Describe what is wrong with the data as a whole; equal images with different labels come last."""
         warnings = []
         if not self.symbols:
             warnings.append(f"{self.source}: every label is empty. Write 'path label' in each line.")
+        if self.narrow:
+            numbers = ", ".join(map(str, self.narrow[:NUM_NAMED])) + (", ..." if len(self.narrow) > NUM_NAMED else "")
+            warnings.append(
+                f"{self.source}: {pluralise(len(self.narrow), 'image')} with fewer than {MIN_PIXELS} pixels of width a "
+                f"character at the network's input, too few to read them (line {numbers}). Check these labels, or cut "
+                "the images into shorter texts."
+            )
+        rare = sum(count < MIN_EXAMPLES for count in self.symbols.values())
+        if rare >= MANY_SYMBOLS:
+            warnings.append(
+                f"{self.source}: {rare} of {len(self.symbols)} symbols occur fewer than {MIN_EXAMPLES} times and will "
+                "hardly be learnt. Add images with them, for example drawn ones (aocr synth)."
+            )
         for lines, what in ((self._blank_lines(), "images"), (self._conflict_lines(), "pairs")):
             warnings += lines[: 2 * NUM_NAMED]
             if (more := len(lines) - 2 * NUM_NAMED) > 0:
@@ -135,11 +160,11 @@ def _spread(counts: Counter, unit: str) -> str:
 
 
 class Tally:
-    """Counts records in a report and finds equal images; keeps 24 bytes per image, and each label once."""
+    """Counts records in a report and finds equal images; keeps 40 bytes per image, and each label once."""
 
     def __init__(self, report: BuildReport):
         self.report = report
-        self._digests, self._numbers = array("Q"), array("Q")
+        self._digests, self._numbers, self._sizes = array("Q"), array("Q"), array("Q")
         self._labels: list[str] = []
         self._distinct_labels: dict[str, str] = {}
 
@@ -150,6 +175,8 @@ class Tally:
         report.symbols.update(example.label)
         report.lengths[len(example.label)] += 1
         report.widths[example.width] += 1
+        report.num_empty += not example.label.strip()
+        self._sizes.extend((example.width, example.height))
         report.network_widths[int(width_at(IMAGE_HEIGHT, example.width, example.height))] += 1
         if example.is_blank and example.label:
             report.blanks.append((number, example.label))
@@ -159,7 +186,11 @@ class Tally:
         self._labels.append(self._distinct_labels.setdefault(example.label, example.label))
 
     def compare(self) -> None:
-        """Add repeated images and conflicting labels to the report."""
+        """Add narrow images, repeated images and conflicting labels to the report."""
+        sizes, lengths = np.array(self._sizes, np.int64).reshape(-1, 2), np.array(list(map(len, self._labels)))
+        limits, height = limits_for(self._labels, sizes, ()), height_for(sizes)
+        widths = np.minimum(widths_at(height, sizes), limits["max_width"] * height // limits["max_height"])
+        self.report.narrow = [self._numbers[i] for i in np.flatnonzero(widths < MIN_PIXELS * lengths).tolist()]
         _, first, groups = np.unique(np.array(self._digests, np.uint64), return_index=True, return_inverse=True)
         earlier = first[groups]  # (N,) index of the first image with the same digest
         for i in np.flatnonzero(earlier != np.arange(len(earlier))).tolist():

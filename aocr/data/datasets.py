@@ -19,6 +19,7 @@ from aocr import files
 from aocr.config import DEFAULT_SOURCE, MAX_LENGTH, SourceOptions
 from aocr.data.automatic import split_key, validation_mask
 from aocr.data.builder import BuildOptions, BuildReport, build_records
+from aocr.data.formats import folders
 from aocr.data.records import check_lengths, expand_datasets, is_tfrecord, is_verified, without_autotune
 from aocr.errors import DatasetError
 
@@ -115,6 +116,8 @@ class Dataset:
 
 
 def _warn_of_drops(source: str, report: BuildReport) -> None:
+    if report.num_empty:
+        log.info("%s: %d of %d labels are empty", source, report.num_empty, report.num_images)
     for reason, count in report.num_dropped.items():
         first = next(drop for drop in report.drops if drop.reason == reason)
         message = "%s: %d left out (%s). The first is line or record %d: %s"
@@ -141,13 +144,15 @@ def open_dataset(
         build = BuildOptions(**settings, save_filename=True, written=written)
         paths: list[str] = []
         skipped = Counter[str]()
-        for source in expand_datasets(patterns):
+        sources = expand_datasets(patterns)
+        texts = set(folders.pair_texts(sources))
+        for source in [*(path for path in sources if path not in texts), *sorted(texts)[:1]]:
             if not files.is_folder(source) and is_tfrecord(source) and is_verified(source):
                 paths.append(source)
                 continue
             log.info("Checking the images of %s", source)
             path = os.path.join(folder, f"{len(paths)}.tfrecords")
-            report = build_records(source, path, build)
+            report = build_records(source, path, build, texts=sorted(texts) if source in texts else ())
             _warn_of_drops(source, report)
             skipped.update(report.num_dropped)
             paths.append(path)

@@ -115,16 +115,26 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
     )
 
 
-def _converted(image: Image.Image, name: str) -> CanonicalImage:
-    """Convert `image` to 8-bit png."""
+def _flat(image: Image.Image, name: str) -> Image.Image:
+    """Convert `image` to 8-bit grey or RGB, upright."""
     if not image.width or not image.height:
         raise ImageError(name, "has no pixels.")
     try:
         turn = _turn(image)
-        flat = flat_image(image if turn is None else image.transpose(turn))
+        return flat_image(image if turn is None else image.transpose(turn))
     except Exception as error:  # a mode that Pillow cannot convert, or a file that it had not read to the end
         raise ImageError(name, f"cannot be converted ({one_line(error)}).") from None
+
+
+def _converted(image: Image.Image, name: str) -> CanonicalImage:
+    """Convert `image` to 8-bit png."""
+    flat = _flat(image, name)
     return CanonicalImage(encode_image(flat, "PNG"), flat.width, flat.height, _is_blank(flat))
+
+
+def picture(data: bytes, name: str = "image") -> Image.Image:
+    """Decode an image to 8-bit grey or RGB, upright; raise an ImageError as `canonical_image` does."""
+    return _flat(_open(data, name), name)
 
 
 def canonical_image(data: bytes, name: str = "image") -> CanonicalImage:

@@ -60,9 +60,16 @@ def _text(value: bytes) -> str:
 
 
 def parse(serialized: bytes, path: str, number: int) -> Example:
-    """Decode record `number` of the file `path`; raise a DatasetError if another program wrote it."""
+    """Decode record `number` of the file `path`, of aocr or of the form of FSNS (`image/encoded`, `image/text`).
+
+    Raises:
+      DatasetError: it is of neither.
+    """
     try:
         features = tf.train.Example.FromString(serialized).features.feature
+        if "image/encoded" in features:
+            image, label = (features[name].bytes_list.value[0] for name in ("image/encoded", "image/text"))
+            return Example(image, _text(label))  # of unknown size: not verified
         image, label = features["image"].bytes_list.value[0], features["label"].bytes_list.value[0]
     except Exception:  # protobuf's DecodeError, which has no public home, or IndexError
         reason = f"record {number:,} lacks the features 'image' and 'label'. Build the file with aocr dataset."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -36,7 +36,7 @@ def _items(source: str, options: SourceOptions) -> Iterator[tuple[str, Example |
     is_image = source.lower().endswith(IMAGE_ENDINGS)
     if is_image or files.is_folder(source):
         paths = [source] if is_image else images_in(source)
-        items = list(enumerate((AnnotationLine(os.path.abspath(path), "", 1) for path in paths), 1))
+        items: Iterable = [(1, AnnotationLine(os.path.abspath(path), "", 1)) for path in paths]
     else:
         items = items_in(source, options)
     if not isinstance(items, enumerate):  # shuffle lines, but not records, which are read one by one

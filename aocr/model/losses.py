@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keras import ops
 
+from aocr.model.ctc import ctc_losses
 from aocr.text.charset import PAD
 
 
@@ -24,7 +25,7 @@ def sequence_loss(logits, targets, weights):
 
 
 def ctc_loss(logits, columns, targets, lengths, from_right: bool = False):
-    """Compute the CTC loss (Graves et al., 2006), summed over images; blank is PAD.
+    """Compute the CTC loss (see `ctc_losses`), summed over images; blank is PAD.
 
     The loss of an image with too few columns for its label, or a negative length, is 0.
 
@@ -43,5 +44,6 @@ def ctc_loss(logits, columns, targets, lengths, from_right: bool = False):
     repeats = ops.sum(ops.cast((targets[:, 1:] == targets[:, :-1]) & inside[:, 1:], "int32"), axis=1)
     possible = (columns >= lengths + repeats) & (lengths >= 0)
     lengths = ops.where(possible, lengths, 0)  # an impossible label would give an infinite loss
-    losses = ops.ctc_loss(targets, ops.cast(logits, "float32"), lengths, columns, mask_index=PAD)
+    int32 = (ops.cast(value, "int32") for value in (columns, targets, lengths))
+    losses = ctc_losses(ops.cast(logits, "float32"), *int32)
     return ops.sum(ops.where(possible, losses, 0.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from PIL import Image
@@ -85,7 +86,7 @@ class Painter:
             gap = rng.uniform(2, 18) if rng.random() < style.wide / style.spaced else rng.uniform(-2, 3.5)
         curve = 0.0
         if len(text) >= 4 and rng.random() < style.curved:
-            curve = rng.uniform(0.25, 1.5) * min(1, len(text) / 8) * rng.choice((1, 1, 1, -1))
+            curve = rng.triangular(0.25, 2.2, 0.5) * min(1, len(text) / 8) * rng.choice((1, 1, 1, -1))
         bounce = tilt = 0.0
         if style.bounce and rng.random() < 0.8:
             bounce, tilt = rng.uniform(0, style.bounce), rng.uniform(0, style.tilt)
@@ -122,7 +123,8 @@ class Painter:
         sheet = layout.new_sheet(ink)
         sheet.in_segments = segments is not None
         if not hand.curve and rng.random() < style.neighbours:
-            layout.add_neighbours(sheet, rng, ink.ascent, lambda: self._neighbour(rng, face, hand, text), style.sides)
+            neighbour = partial(self._neighbour, rng, face, hand, text)
+            layout.add_neighbours(sheet, rng, ink.ascent, neighbour, style.sides, style.cut_in)
         if panel := choose(style.panels, rng):
             panel(sheet, rng)
         if segments and rng.random() < 0.5:
@@ -148,9 +150,10 @@ class Painter:
         ink, ground = self._style.colours(rng)
         letters = view.show(sheet.letters, sharp=True)
         work = Work(Image.new("RGB", view.size), letters, view.size, ink, ground, len(text))
+        work.min_contrast = MIN_CONTRAST[rng.random() > 0.25]
         self._paint(rng, work, sheet, view)
         apply_groups(self._style.camera, work, rng)
-        if contrast(work.picture, letters) < MIN_CONTRAST[rng.random() > 0.25]:
+        if contrast(work.picture, letters) < work.min_contrast:
             return None
         label = text if sheet.in_segments else "".join(face.shown_as.get(char, char) for char in text)
         return work, label

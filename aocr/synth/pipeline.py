@@ -31,7 +31,7 @@ BLOCK = 200
 BLOCKS_AHEAD = 3
 """Number of blocks queued per worker."""
 ASCII = "".join(map(chr, range(32, 127)))
-VERSION = 1
+VERSION = 2
 """Increased whenever the same settings give different images."""
 
 

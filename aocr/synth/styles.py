@@ -46,6 +46,8 @@ class Style:
     """With other words nearby."""
     sides: float = 0.4
     """Share of the four sides that have a neighbour, if the word has any."""
+    cut_in: float = 0.0
+    """Share of the words with neighbours whose crop cuts into these."""
     written_on: float = 0.0
     """With other writing behind."""
     same_hand: float = 0.75

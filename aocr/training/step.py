@@ -84,7 +84,7 @@ class TrainStep:
             if ctc_logits is not None:
                 lengths = tf.cast(tf.reduce_sum(weights, 1), tf.int32) - 1
                 from_right = self.model.config.charset.right_to_left
-                aligned = ctc_loss(ctc_logits, num_columns(widths), targets, lengths, from_right)
+                aligned = ctc_loss(ctc_logits, num_columns(widths), targets[:, :-1], lengths, from_right)
                 total += CTC_WEIGHT * aligned / symbols
             scaled = self.optimizer.scale_loss(total)
         gradients = tape.gradient(scaled, self.model.trainable_variables)

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from aocr.data.annotations import parse_annotations
+from aocr.data.formats import folders
+from aocr.data.formats.archive import ARCHIVE
+from aocr.data.formats.json_files import JSON
+from aocr.data.formats.lmdb_file import LMDB
+from aocr.data.formats.page_xml import PAGE_FOLDER, PAGE_XML
 from aocr.data.formats.source import HEAD_BYTES, Format, Source
+from aocr.data.formats.text import read_text
 from aocr.errors import AnnotationError
 
 __all__ = ["FORMATS", "HEAD_BYTES", "Format", "Source", "format_of"]
 
-TEXT = Format("", lambda source: not source.is_folder, lambda source: parse_annotations(source.data, source.path))
-
-FORMATS: tuple[Format, ...] = (TEXT,)
-"""All formats, the most specific first: the first that matches reads the source. `TEXT` matches every file."""
+FORMATS: tuple[Format, ...] = (
+    LMDB,
+    ARCHIVE,
+    PAGE_XML,
+    PAGE_FOLDER,
+    JSON,
+    Format("a text file beside each image", folders.has_pairs, folders.read_pairs),
+    Format("one folder for each text", folders.has_classes, folders.read_classes),
+    Format("", lambda source: not source.is_folder, read_text),
+)
+"""All formats, the most specific first: the first that matches reads the source. The last matches every file."""
 
 
 def format_of(source: Source) -> Format:
@@ -25,4 +37,4 @@ def format_of(source: Source) -> Format:
             if candidate.name:
                 source.note(f"read as {candidate.name}")
             return candidate
-    raise AnnotationError(source.path, None, "is in no known format. Write one 'path label' a line.")
+    raise AnnotationError(source.path, None, folders.advice(source))

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from aocr import files
+from aocr.config import PLAIN
 from aocr.errors import AocrError
 from aocr.report.lines import pluralise
 from aocr.serving.labelling.guesses import Guess
@@ -85,6 +86,7 @@ class Retraining:
         validation = label_files.paths[Kind.VALIDATION]
         if os.path.exists(validation) and os.path.getsize(validation):
             argv += ["--validation", validation]
+        argv += ["--columns", PLAIN, "--empty-labels"]  # the labels are what was typed
         argv += ["--init-from", self.init_from, "--model-dir", unfinished, "--no-resume", "--max-time", MAX_TIME]
         if label_files.data_base_dir:
             argv += ["--data-base-dir", label_files.data_base_dir]

@@ -183,13 +183,14 @@ def _face(path: str, index: int, font: ImageFont.FreeTypeFont, charset: str) -> 
     shown_as = _shown_as(font, drawn)
     chars = frozenset(char for char in charset if char in drawn and shown_as.get(char, char) in charset)
     min_symbols = min(MIN_SYMBOLS, len(set(charset) - {" "}))
-    if len(chars - {" "}) < min_symbols or _has(family, NAMES["symbols"]) or not _is_latin(font, drawn):
+    is_script = _has(family, NAMES["script"])
+    if len(chars - {" "}) < min_symbols or _has(family, NAMES["symbols"]) or not (is_script or _is_latin(font, drawn)):
         return None
     factors = (factor for pattern, factor in NAMES["frequency"].items() if _has(f"{path} {style}", pattern))
-    joined = _has(family, NAMES["blackletter"]) or (not shown_as and _is_joined(font, drawn))
+    joined = is_script or _has(family, NAMES["blackletter"]) or (not shown_as and _is_joined(font, drawn))
     shown_as = {char: capital for char, capital in shown_as.items() if char in chars}
     family = re.sub(NAMES["weight"], "", family or os.path.basename(path), flags=re.IGNORECASE)
-    return Face(path, index, family, chars, shown_as, joined, math.prod(factors, start=1.0))
+    return Face(path, index, family, chars, shown_as, joined, math.prod(factors, start=2.0 if is_script else 1.0))
 
 
 def survey(path: str, charset: str) -> list[Face]:

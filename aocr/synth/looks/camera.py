@@ -10,10 +10,12 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from aocr.synth.looks.textures import noise
-from aocr.synth.looks.work import Work
+from aocr.synth.looks.work import Work, rounded
 
 MIN_CHAR_WIDTH = 5
 """Minimum width of a character in pixels."""
+MIN_FAINT = 10
+"""Minimum contrast of faint letters, 0 to 255."""
 
 
 def faded(work: Work, rng: Random) -> None:
@@ -48,6 +50,13 @@ def out_of_focus(work: Work, rng: Random) -> None:
     char_width = work.picture.width / max(work.num_chars, 1)
     max_radius = min(0.045 * work.picture.height, 0.11 * char_width) + 0.15
     work.picture = work.picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.25, max(0.3, max_radius))))
+
+
+def blurred(work: Work, rng: Random) -> None:
+    """Blur so far that single strokes run together."""
+    char_width = work.picture.width / max(work.num_chars, 1)
+    radius = rng.uniform(0.7, 1) * min(0.075 * work.picture.height, 0.15 * char_width)
+    work.picture = work.picture.filter(ImageFilter.GaussianBlur(radius))
 
 
 def moved(work: Work, rng: Random) -> None:
@@ -115,6 +124,17 @@ def enlarged(work: Work, rng: Random) -> None:
     if work.picture.size != work.size:
         kernel = Image.Resampling.BICUBIC if rng.random() < 0.5 else Image.Resampling.BILINEAR
         work.picture = work.picture.resize(work.size, kernel)
+
+
+def faint(work: Work, rng: Random) -> None:
+    """Leave little contrast, mostly in the dark; applied at the final size."""
+    target, current = rng.uniform(MIN_FAINT, 24), contrast(work.picture, work.letters)
+    work.min_contrast = 0.9 * MIN_FAINT
+    if current > target:
+        level = rng.uniform(0.1, 0.6) if rng.random() < 0.6 else rng.uniform(0.6, 1)
+        red, green, blue = (level * value for value in work.ground)
+        veil = Image.new("RGB", work.picture.size, rounded((red, green, blue)))
+        work.picture = Image.blend(veil, work.picture, target / current)
 
 
 def contrast(picture: Image.Image, mask: Image.Image) -> float:

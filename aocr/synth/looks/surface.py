@@ -118,6 +118,19 @@ def textured_ink(work: Work, rng: Random) -> None:
     work.picture.paste(blend(work.ink, near(rng, work.ink, 45), texture), mask=work.letters)
 
 
+def raised(work: Work, rng: Random) -> None:
+    """Form letters out of the ground, as of metal, plastic or stone: a soft shadow, a lit edge and a dark one."""
+    height, material = work.size[1], work.picture.copy()
+    dx, dy = rng.choice((-1, 1)) * height * rng.uniform(0.01, 0.06), height * rng.uniform(0.01, 0.08)
+    cast = ImageChops.offset(work.letters, round(dx), round(dy))
+    cast = cast.filter(ImageFilter.GaussianBlur(rng.uniform(0.02, 0.06) * height))
+    work.picture.paste((0, 0, 0), mask=dimmed(cast, rng.uniform(0.4, 0.9)))
+    emboss(work, rng)
+    shade = near(rng, work.ground, 12) if rng.random() < 0.7 else near(rng, (170, 165, 150), 30)
+    tone = Image.new("RGB", work.size, rounded(shade))
+    work.picture.paste(Image.blend(material, tone, rng.uniform(0.3, 1)), mask=work.letters)
+
+
 def lighting(work: Work, rng: Random) -> None:
     """Vary the light across the image."""
     strength = rng.uniform(0.03, 0.30)
@@ -148,6 +161,21 @@ def scratches(work: Work, rng: Random) -> None:
         ends = (rng.randint(0, width), rng.randint(0, height), rng.randint(0, width), rng.randint(0, height))
         draw.line(ends, fill=255, width=rng.randint(1, 2))
     work.picture.paste(rounded(colour(rng)), mask=dimmed(mask, rng.uniform(0.2, 0.8)))
+
+
+def covered(work: Work, rng: Random) -> None:
+    """Cover a piece of a letter, as posts, leaves and stickers do."""
+    width, height = work.size
+    wide, tall = rng.uniform(0.25, 0.7) * width / work.num_chars, rng.uniform(0.25, 0.6) * height
+    if rng.random() < 0.3:  # a post
+        wide, tall = wide / 3, height
+    size = (max(2, int(wide)), int(tall))
+    mask = Image.new("L", size)
+    draw = ImageDraw.Draw(mask)
+    (draw.ellipse if rng.random() < 0.4 else draw.rectangle)((0, 0, size[0] - 1, size[1] - 1), fill=255)
+    patch = photo_piece(rng, size) if rng.random() < 0.6 else Image.new("RGB", size, rounded(colour(rng)))
+    corner = (rng.randint(0, max(0, width - size[0])), rng.choice((0, height - size[1], (height - size[1]) // 2)))
+    work.picture.paste(patch, corner, mask)
 
 
 def strikes(work: Work, rng: Random) -> None:

@@ -26,6 +26,8 @@ class Work:
     ground: Colour
     num_chars: int
     """Number of characters in the label."""
+    min_contrast: float = 0
+    """Minimum contrast of the letters, 0 to 255; a picture below it is drawn again."""
 
 
 Step = Callable[[Work, Random], None]

@@ -21,8 +21,8 @@ class Geometry:
 
     angle: float = 2.2
     """Standard deviation of the angle, degrees."""
-    steep: float = 0.09
-    """Share of words at steep angles, up to 28 degrees."""
+    steep: float = 0.12
+    """Share of words at 10 to 35 degrees; less for long words, which would be too small in their crop."""
     shear: float = 0.06
     """Standard deviation of the slant."""
     stretch: float = 0.15
@@ -37,6 +37,8 @@ class Geometry:
     """Share of crops with wide margins."""
     cut: float = 0.06
     """Share of sides where the word is slightly cut off."""
+    filled: float = 0.0
+    """Share of texts of up to three characters that fill the crop and are cut off at its edges."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def _matrix(rng: Random, geometry: Geometry, width: float, height: float) -> np.
     """Return a random (3, 3) matrix of stretch, slant and perspective, then a rotation about the origin."""
     kind = rng.random()
     spread = geometry.angle if kind < 0.65 else 3 * geometry.angle
-    angle = math.radians(rng.uniform(-28, 28) if kind > 1 - geometry.steep else rng.gauss(0, spread))
+    angle = math.radians(rng.gauss(0, spread))
+    if kind > 1 - geometry.steep:
+        angle = math.radians(rng.choice((-1, 1)) * rng.uniform(10, max(12, min(35, 150 * height / width))))
     shear = rng.gauss(0, geometry.shear) if rng.random() < 0.75 else rng.gauss(0, 4 * geometry.shear)
     stretch = math.exp(rng.gauss(0, geometry.stretch))
     if rng.random() < geometry.narrow:
@@ -89,7 +93,12 @@ def random_view(rng: Random, geometry: Geometry, sheet: Sheet, height: int, num_
     corners = corners[:2] / corners[2]
     (x0, y0), (x1, y1) = corners.min(1), corners.max(1)
     word_height, kind = y1 - y0, rng.random()
-    margins = [min(_margin(rng, geometry, kind) * word_height, limit) for limit in sheet.max_margins]
+    margins = [
+        max(min(_margin(rng, geometry, kind) * word_height, most), least)
+        for least, most in zip(sheet.min_margins, sheet.max_margins, strict=True)
+    ]
+    if num_chars <= 3 and rng.random() < geometry.filled:
+        margins = [-rng.uniform(0, 0.15) * min(word_height, (x1 - x0) / num_chars) for _ in margins]
     x0, x1, y0, y1 = x0 - margins[0], x1 + margins[2], y0 - margins[1], y1 + margins[3]
     width = int(min(max((x1 - x0) * height / (y1 - y0), 12), MAX_WIDTH * max(1, num_chars / 20)))
     scale_x, scale_y = width / (x1 - x0), height / (y1 - y0)

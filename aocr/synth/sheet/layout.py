@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -24,6 +25,8 @@ class Sheet:
     """Left, top, right, bottom of the word."""
     max_margins: list[float] = field(default_factory=lambda: [MARGIN * 0.9] * 4)
     """Maximum number of pixels visible to the left, above, to the right and below the word."""
+    min_margins: list[float] = field(default_factory=lambda: [-math.inf] * 4)
+    """Minimum number of pixels visible on the same sides."""
     panel: Image.Image | None = None
     """A sign, frame or rule with its own colour."""
     behind: Image.Image | None = None
@@ -42,13 +45,17 @@ def new_sheet(ink: Ink) -> Sheet:
     return Sheet(letters, (MARGIN, MARGIN, MARGIN + width, MARGIN + height))
 
 
-def add_neighbours(sheet: Sheet, rng: Random, ascent: int, write: Callable[[], Ink | None], sides: float) -> None:
+def add_neighbours(
+    sheet: Sheet, rng: Random, ascent: int, write: Callable[[], Ink | None], sides: float, cut_in: float
+) -> None:
     """Write other words around the word, and limit the margins so that little of them is visible.
 
-    `ascent` is the word's, in pixels; `write` returns another word's ink; `sides` is the share of sides that get one.
+    `ascent` is the word's, in pixels; `write` returns another word's ink; `sides` is the share of sides that get one;
+    `cut_in` is the share of words at whose neighbours' letters the crop cuts.
     """
     left, top, right, bottom = (int(edge) for edge in sheet.box)
     space, lead = SIZE * rng.uniform(0.25, 0.55), max(SIZE * rng.uniform(0.05, 0.6), 4)
+    is_cut = rng.random() < cut_in
     for number, side in enumerate(SIDES):
         if rng.random() > sides or not (ink := write()):
             continue
@@ -56,11 +63,14 @@ def add_neighbours(sheet: Sheet, rng: Random, ascent: int, write: Callable[[], I
         if side in ("left", "right"):
             x = left - space - width if side == "left" else right + space
             corner = (int(x), top + ascent - ink.ascent)
-            sheet.max_margins[number] = space + min(0.4 * SIZE, 0.5 * width)
+            gap, visible = space, min(0.4 * SIZE, 0.5 * width)
         else:
             x = left + rng.randint(-width // 2, max(right - left - width // 2, 1 - width // 2))
             corner = (x, int(top - lead - height if side == "above" else bottom + lead))
-            sheet.max_margins[number] = lead + 0.4 * height
+            gap, visible = lead, 0.4 * height
+        sheet.max_margins[number] = gap + visible
+        if is_cut:
+            sheet.min_margins[number] = gap + rng.uniform(0.15, 0.6) * visible
         sheet.letters.paste(255, corner, ink.mask)
 
 
