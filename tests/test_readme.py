@@ -46,6 +46,7 @@ MISSING = (
 OTHER_FLAGS = {
     "--no-deps",
     "--data-binary",
+    "--preload",
     "--check",
     "--rm",
     "--build-arg",
