@@ -25,6 +25,7 @@ OWN_IMAGES = {"curves.png": "model.json", "attention.gif": "word.txt", "attentio
 """Images that aocr writes itself; ignored in a training folder if the named file lies beside them."""
 
 MAX_BATCH, MAX_BEAM = 65_536, 1_000
+ENGLISH, ENGLISH_BEAM, ENGLISH_WEIGHT = "english", 4, 3.5
 """Upper limits of the batch size and the beam width."""
 
 MAX_SEED = 2**32
@@ -331,10 +332,11 @@ class ReadConfig:
     pattern: str | None = None
     """Regular expression that the whole text must match; None: any text."""
     lexicon: str | tuple[str, ...] | None = None
-    """Expected texts: a file with one per line, or a tuple; None: any text."""
+    """Expected texts: `english`, a file with one per line, or a tuple; frequencies may follow after a tab; None: any
+    text."""
     lexicon_weight: float | None = None
     """Cost in nats of a text outside the lexicon: it must be exp(lexicon_weight) times as likely; None: such texts
-    are never read."""
+    are never read, but with `english` they cost ENGLISH_WEIGHT."""
 
     def __post_init__(self):
         _check_positive(self, "beam")
@@ -350,7 +352,12 @@ class ReadConfig:
     @property
     def width(self) -> int:
         """K: the beam width actually used."""
-        return max(self.beam, self.alternatives + 1)
+        return max(self.beam, self.alternatives + 1, ENGLISH_BEAM if self.lexicon == ENGLISH else 1)
+
+    @property
+    def outside_cost(self) -> float | None:
+        """The cost actually used of a text outside the lexicon."""
+        return ENGLISH_WEIGHT if self.lexicon == ENGLISH and self.lexicon_weight is None else self.lexicon_weight
 
 
 def typed_network(values: Mapping[str, Any]) -> dict[str, Any]:

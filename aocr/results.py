@@ -111,6 +111,10 @@ class EvalReport:
     """Reading speed without start-up."""
     skipped: dict[str, int] = field(default_factory=dict)
     """Reason -> number of records that could not be scored."""
+    word_accuracy_interval: tuple[float, float] | None = None
+    """95 % confidence interval of `word_accuracy`; None: not computed."""
+    cer_interval: tuple[float, float] | None = None
+    """95 % confidence interval of `cer`; None: not computed."""
 
 
 class Reading(NamedTuple):

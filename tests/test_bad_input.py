@@ -162,7 +162,7 @@ def test_shards_are_not_overwritten(numbers, tmp_path, shards):
     ("dataset a.txt o --report 0.png", ["0.png", "overwritten"]),
     ("test . --model-dir words --report 0.png", ["0.png: already exists"]),
     ("synth o.tfrecords --like a.txt --preview 0.png", ["0.png", "overwritten"]),
-    ("synth o.tfrecords --like . --preview 0.png", ["0.png", "overwritten"]),
+    ("synth o.tfrecords --like . --preview 0.png --label-from-filename", ["0.png", "overwritten"]),
 ])  # fmt: skip
 def test_images_are_not_overwritten(numbers, tmp_path, line, words):
     image = tmp_path / "0.png"

@@ -126,7 +126,7 @@ def test_other_flags_of_0_7_6():
         "test f.tfrecords --visualize --output-dir O --model-dir D --max-width 90 --max-height 40 --color "
         "--full-ascii --max-prediction 5 --gpu-id 0 --no-distance --log-path L --use-gru"
     )
-    assert (args.visualize, args.output_dir, args.model_dir, args.use_distance) == (True, "O", "D", False)
+    assert (args.visualize, args.output_dir, args.model_dir, args.use_distance) == (True, "O", ["D"], False)
     network = {"channels": 3, "max_width": 90, "max_height": 40, "max_prediction": 5, "use_gru": True}
     assert typed_network(vars(args)) == network
     args = parse("dataset a.txt out.tfrecords --log-step 9 --no-force-uppercase --save-filename")
@@ -195,7 +195,7 @@ def test_legacy_spellings(spelling):
     assert typed_network(vars(args)) == {}
     args = parse_legacy(*spelling(TEST))
     assert (args.command, args.datasets, args.data_base_dir, args.log_path) == ("test", ["test.txt"], "B", "log.txt")
-    assert (args.visualize, args.model_dir, args.output_dir) == (True, "M", "R")
+    assert (args.visualize, args.model_dir, args.output_dir) == (True, ["M"], "R")
 
 
 def test_legacy_values_keep_their_underscores_and_dashes():
@@ -226,7 +226,7 @@ def test_legacy_testing_ignores_training_flags(apart):
     if apart:
         words = [part for word in words for part in word.split("=")]
     args = parse_legacy(*words)
-    assert (args.command, args.datasets, args.model_dir) == ("test", ["test.txt"], "M")
+    assert (args.command, args.datasets, args.model_dir) == ("test", ["test.txt"], ["M"])
     assert typed_network(vars(args)) == NETWORK
 
 

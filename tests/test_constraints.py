@@ -7,12 +7,13 @@ import re
 import numpy as np
 import pytest
 
-from aocr.config import ReadConfig
+from aocr.config import ENGLISH, ENGLISH_BEAM, ENGLISH_WEIGHT, ReadConfig
 from aocr.errors import ConfigError
 from aocr.reading.constraints import make_constraints
+from aocr.reading.english import english_frequencies
 from aocr.text.automaton import Automaton
 from aocr.text.charset import Charset
-from aocr.text.lexicon import compile_lexicon, read_words
+from aocr.text.lexicon import FREQUENCY_POWER, compile_lexicon, frequency_costs, read_frequencies, read_words
 from aocr.text.patterns import compile_pattern
 
 CHARSET = Charset("ab1-")
@@ -199,3 +200,40 @@ def test_unusable_files_of_words(tmp_path, content, reason):
         read_words(str(path))
     with pytest.raises(ConfigError, match="cannot be read"):
         read_words(str(tmp_path))
+
+
+def test_frequencies_after_a_tab():
+    frequencies = read_frequencies(["New York\t4", "caf\u00e9\t1", "cafe\u0301\t2", "Oslo"], "the list")
+    costs = frequency_costs(frequencies)
+    assert costs == {
+        "New York": 0.0, "caf\u00e9": pytest.approx(FREQUENCY_POWER * np.log(2)),
+        "Oslo": pytest.approx(FREQUENCY_POWER * np.log(4)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ["", "many", "0", "-1", "nan", "inf", "1\t2"])
+def test_frequencies_that_are_no_numbers(number):
+    with pytest.raises(ConfigError, match=r"--lexicon = 'towns.txt': 'Oslo.*is not a number above 0"):
+        read_frequencies(["Rome\t3", f"Oslo\t{number}"], "towns.txt")
+
+
+def test_rare_texts_cost_no_more_than_texts_outside():
+    read_config = ReadConfig(lexicon=("a\t1000", "b\t1"), lexicon_weight=2.0)
+    (constraint,) = make_constraints(read_config, CHARSET, 10)
+    assert constraint.costs.min() == 0 and constraint.costs.max() == 2
+
+
+def test_english_words():
+    costs = frequency_costs(english_frequencies())
+    for text in ("street", "Street", "STREET", "Street's", "STREET'S", "street.", "London", "LONDON"):
+        assert costs[text] < ENGLISH_WEIGHT, text
+    assert not {"zzz", "london", "xqzv", "streets.x"} & costs.keys()
+    assert costs["and"] < costs["zoology"] < costs["zucchini"] + 2 and costs["street"] < costs["street."]
+    read_config = ReadConfig(lexicon=ENGLISH)
+    assert (read_config.width, read_config.outside_cost) == (ENGLISH_BEAM, ENGLISH_WEIGHT)
+    assert ReadConfig(lexicon=ENGLISH, lexicon_weight=1.0, beam=9).outside_cost == 1.0
+
+
+def test_english_and_another_script():
+    with pytest.raises(ConfigError, match="no entry can be written"):
+        make_constraints(ReadConfig(lexicon=ENGLISH), Charset("\u0431\u0432"), 10)

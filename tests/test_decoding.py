@@ -14,6 +14,7 @@ from aocr.model.recognizer import build_recognizer
 from aocr.reading.constraints import make_constraints
 from aocr.results import NEVER
 from aocr.text.charset import EOS, GO, NUM_SPECIALS, Charset
+from aocr.text.lexicon import FREQUENCY_POWER
 from aocr.text.search import LENGTH_POWER, MAX_OVERRUN
 
 LIMIT = 3
@@ -179,6 +180,25 @@ def test_soft_lexicon(tiny, exhaustive, lexicon, weight):
     reading = read(tiny, beam=FULL_BEAM, lexicon=lexicon, lexicon_weight=weight)
     assert texts_of(tiny, reading) == [TEXTS[j] for j in best]
     np.testing.assert_allclose(reading.log_probs[:, 0, 0], exhaustive[np.arange(3), best], atol=1e-4)
+
+
+@pytest.mark.parametrize("beam", [FULL_BEAM, 6])
+def test_lexicon_with_frequencies(tiny, exhaustive, tmp_path, beam):
+    frequencies = {"ab1": 8.0, "ba": 1.0, "b": 0.5, "11": 2.0, "aab": 1e-9}
+    path = tmp_path / "words.txt"
+    path.write_text("".join(f"{text}\t{number}\n" for text, number in frequencies.items()), encoding="utf-8")
+    cost = np.full(len(TEXTS), 4.0)
+    for text, number in frequencies.items():
+        cost[TEXTS.index(text)] = min(FREQUENCY_POWER * np.log(8.0 / number), 4.0)
+    scores = exhaustive - cost
+    reading = read(tiny, beam=beam, lexicon=str(path), lexicon_weight=4.0)
+    if beam == FULL_BEAM:
+        assert texts_of(tiny, reading) == [TEXTS[j] for j in ranks(scores).argmax(1)]
+    # the confidence is the text's share of all texts, weighted by their costs
+    chosen = [TEXTS.index(text) for text in texts_of(tiny, reading)]
+    rest = (1 - np.exp(exhaustive).sum(1)) * np.exp(-4.0)  # PAD, GO and longer texts
+    expected = np.exp(scores[np.arange(3), chosen]) / (np.exp(scores).sum(1) + rest)
+    np.testing.assert_allclose(reading.confidence, expected, rtol=1e-3 if beam == FULL_BEAM else 0.3)
 
 
 def test_pattern_and_lexicon(tiny, lexicon):

@@ -26,19 +26,13 @@ from aocr.reading.originals import find_originals, reading_like
 from aocr.results import Prediction
 from aocr.text.charset import Charset
 from aocr.training import extra
-from aocr.training.calibration import MAX_WRONG, MISS, TEMPERATURES, TemperedReader, binomial_cdf, find_threshold
+from aocr.training.calibration import MAX_WRONG, MISS, TEMPERATURES, TemperedReader, find_threshold
 from aocr.training.cluster import Cluster
 from aocr.training.extra import ExtraImages, Unlabelled
 from aocr.training.prepare import make_plan
 from aocr.training.request import TrainRequest
 
 # The threshold
-
-
-@pytest.mark.parametrize(("wrong", "total", "share"), [(0, 16, 0.1), (3, 40, 0.1), (7, 7, 0.5), (2, 300, 0.02)])
-def test_the_binomial_is_exact(wrong, total, share):
-    exact = sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(wrong + 1))
-    assert binomial_cdf(wrong, total, share) == pytest.approx(exact, rel=1e-9)
 
 
 @pytest.mark.parametrize(("count", "hard"), [(40, 1.0), (200, 1.0), (200, 3.0), (1000, 8.0)])

@@ -28,7 +28,7 @@ RULES = {
     "ground, inside a function": ({"ground", "text"}, {"tensorflow", "keras", "numpy", "onnxruntime", "tqdm"}),
     "text": ({"ground", "text"}, {"distance", "numpy"}),
     "report": (BELOW, {"numpy", "PIL"}),
-    "data": (BELOW | {"data"}, {"numpy", "PIL", "tensorflow"}),
+    "data": (BELOW | {"data"}, {"numpy", "PIL", "tensorflow", "lmdb"}),
     "model": ({"ground", "text", "model"}, {"keras"}),
     "synth": ({"ground", "text", "synth"}, {"numpy", "PIL"}),
     "onnx": ({"ground", "text", "onnx"}, {"numpy"}),

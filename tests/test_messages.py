@@ -26,7 +26,7 @@ def few(tmp_path_factory):
 def test_warning_of_empty_labels(few, tmp_path):
     (few.parent / "empty.txt").write_text("0.png\t\n1.png\t\n", "utf-8")
     for data, warns in ((few.parent / "empty.txt", True), (few, False)):
-        done = run_aocr("dataset", data, tmp_path / "d.tfrecords")
+        done = run_aocr("dataset", data, tmp_path / "d.tfrecords", "--empty-labels")
         assert ("warning" in done.stderr and "every label is empty" in done.stderr) == warns
 
 

@@ -132,6 +132,7 @@ def test_no_samples():
     values = dataclasses.asdict(report)
     assert values.pop("num_images") == 0 and values.pop("skipped") == {}
     assert values.pop("rejection") == ()
+    assert values.pop("word_accuracy_interval") is None is values.pop("cer_interval")
     assert all(math.isnan(value) for value in values.values()), values
 
 
@@ -139,3 +140,44 @@ def test_wilson_interval():
     """Values of scipy.stats.binomtest(k, n).proportion_ci(0.95, "wilson")."""
     for right, total, low, high in ((17, 20, 0.6396, 0.9476), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)):
         assert metrics.accuracy_interval(right, total) == pytest.approx((low, high), abs=1e-3)
+
+
+@pytest.mark.parametrize(("wrong", "total", "share"), [(0, 16, 0.1), (3, 40, 0.1), (7, 7, 0.5), (2, 300, 0.02)])
+def test_the_binomial_is_exact(wrong, total, share):
+    exact = sum(math.comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(wrong + 1))
+    assert metrics.binomial_cdf(wrong, total, share) == pytest.approx(exact, rel=1e-9)
+
+
+def test_mcnemar_is_exact():
+    """Values of statsmodels.stats.contingency_tables.mcnemar(table, exact=True) and scipy.stats.binomtest."""
+    for first, second, p in (
+        (0, 0, 1.0),
+        (1, 0, 1.0),
+        (6, 0, 0.03125),
+        (2, 10, 0.03857),
+        (5, 5, 1.0),
+        (121, 59, 4.434e-6),
+    ):
+        correct = [True] * first + [False] * second + [True, False]
+        other = [False] * first + [True] * second + [True, False]
+        assert metrics.mcnemar(correct, other) == (first, second, pytest.approx(p, rel=1e-3))
+
+
+def test_interval_of_the_error_rate_covers_it():
+    """About 95 of 100 times, where each of 200 texts of 5 characters has 0 to 5 errors."""
+    rng, covered = random.Random(0), 0
+    for _ in range(100):
+        samples = [
+            sample("x" * (errors := rng.choice([0, 0, 0, 0, 5])) + "a" * (5 - errors), "aaaaa") for _ in range(200)
+        ]
+        low, high = metrics.cer_interval(samples)
+        assert 0 <= low <= metrics.score(samples).cer <= high <= 1
+        covered += low <= 0.2 <= high
+    assert 90 <= covered <= 99
+    assert metrics.cer_interval(samples) == (low, high)
+
+
+def test_no_interval_where_drawing_again_shows_nothing():
+    assert metrics.cer_interval([sample("a", "a"), sample("ab", "ab")]) is None
+    assert metrics.cer_interval([sample("a", "b")] * 3) is None
+    assert metrics.cer_interval([sample("a", ""), sample("", "")])[1] > 0

@@ -100,7 +100,7 @@ SEARCHES = {
     "default": {"beam": 4, "pattern": "[a-d]{2,5}"},
     "gru, layers": {"alternatives": 2, "lexicon": ("abba", "cab", "bad", "face", "b")},
     "right to left": {"pattern": "[אבג]*"},
-    "classic": {"beam": 3, "lexicon": ("abba", "cab", "bad", "face", "b"), "lexicon_weight": 2.0},
+    "classic": {"beam": 3, "lexicon": ("abba\t4", "cab", "bad\t2.5", "face", "b"), "lexicon_weight": 2.0},
 }
 
 

@@ -14,9 +14,11 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import foreign
 import pytest
 from conftest import ROOT, run_aocr
 
+import aocr
 from aocr.cli.main import make_parser
 
 INDEX = (ROOT / "docs/README.md").read_text("utf-8")
@@ -115,6 +117,7 @@ def checkout(tmp_path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__", "*.tfrecords")
     for name in ("aocr", "datasets"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    foreign.write_all(folder)
     programs = folder.parent / "bin"
     programs.mkdir()
     for name, module in (("aocr", "-m aocr "), ("python", "")):
@@ -173,6 +176,7 @@ def test_slow_commands(checkout):
     assert_exist(
         checkout, "checkpoints/model.json", "checkpoints/weights.npz", "checkpoints/train.json",
         "checkpoints/aocr.log", "classic-model/model.json", "tuned-model/weights.npz", "log.txt", "log-test.txt",
+        "from-lmdb/weights.npz", "from-doctr/weights.npz",
         "exported/1/saved_model.pb", "exported-graph/frozen_graph.pb",
     )  # fmt: skip
     assert list(checkout.glob("checkpoints/logs/events.*"))
@@ -239,3 +243,8 @@ def test_architecture_names_files_that_exist():
     paths = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py") if "build" not in path.parts]
     names = re.findall(r"`([\w/]+\.py)`", (ROOT / "docs/ARCHITECTURE.md").read_text("utf-8"))
     assert [name for name in names if not any(f"/{path}".endswith(f"/{name}") for path in paths)] == []
+
+
+def test_citation_has_the_version_and_the_workflow_runs_the_checks():
+    assert f"\nversion: {aocr.__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert "run: bash .ci/run" in (ROOT / ".github/workflows/ci.yml").read_text("utf-8")

@@ -67,7 +67,7 @@ def serve(models, conversation, token=""):
     """Run `conversation(send)` with a server in this process; `send` returns (status, JSON or text)."""
 
     async def run():
-        service = app.Service(models, {"fruit": ("APPLE", "PEAR")}, batch_size=8)
+        service = app.Service(models, {"english": "english", "fruit": ("APPLE", "PEAR")}, batch_size=8)
         server = service.make_app(web.ServerAccess("127.0.0.1", 0, token))
         async with TestClient(TestServer(server)) as client:
 
@@ -116,6 +116,7 @@ def test_read_with_patterns_and_lexicons(words):
     for query, fields, pattern in (
         ("pattern=[0-9]%2B", {}, "[0-9]+"),
         ("lexicon=fruit", {}, "APPLE|PEAR"),
+        ("lexicon=english", {}, ".+"),
         ("", {"lexicon": "ONE\nTWO\n"}, "ONE|TWO"),
         ("pattern=T.*", {"lexicon": "ONE\nTWO\n"}, "TWO"),
     ):
@@ -178,7 +179,7 @@ def test_model_routes(words):
 
     async def conversation(send):
         status, answer = await send("GET", "/read")
-        assert status == 200 and answer["lexicons"] == ["fruit"] and answer["limits"]["images"] == 256
+        assert status == 200 and answer["lexicons"] == ["english", "fruit"] and answer["limits"]["images"] == 256
         assert answer["models"] == [{"name": "words", "version": 1}, {"name": "other", "version": 1}]
         for path in ("/v1/models/other", "/v1/models/other/versions/1"):
             _, answer = await send("GET", path)

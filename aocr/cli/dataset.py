@@ -10,6 +10,9 @@ from aocr.errors import escape_control
 
 log = logging.getLogger("aocr")
 
+EXPORTS = ("csv", "gt-txt", "lmdb", "paddle")
+"""Names of `aocr.data.writers.TARGETS`."""
+
 HELP = "build TFRecords from images and labels, and check them"
 ABOUT = """Build TFRecords from an annotation file with 'path label' per line, or from tables and folders of other
 programs. Every image is checked; unusable lines are left out and counted, and the first few are listed."""
@@ -17,11 +20,14 @@ programs. Every image is checked; unusable lines are left out and counted, and t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
+    from aocr.data.command import RECORDS
+
     add = parser.add_argument
     add("annotations", metavar="ANNOTATIONS", help="annotation file, table, TFRecord of aocr 0.7.6, or folder")
     # fmt: off
-    add("output", nargs="?", default="dataset.tfrecords", metavar="OUTPUT",
-        help="TFRecord file (default: %(default)s)")
+    add("output", nargs="?", default=RECORDS, metavar="OUTPUT",
+        help="TFRecord file, or folder of --export (default: %(default)s, or dataset-FORMAT)")
+    add("--export", choices=EXPORTS, help="write a folder for other programs instead of records")
     options.add_source(parser)
     options.add_log_path(parser)
     add("--charset", metavar="FILE|NAME", help="leave out labels with other symbols")

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export the model and print its path."""
     options.check_paths([args.check] if args.check else [], args.model_dir)
-    options.check_network(args)
+    options.check_network(args, args.model_dir)
     from aocr.exchange.command import export
 
     path = export(**options.arguments_of(export, args))

@@ -104,7 +104,9 @@ def usual_model_dir() -> str:
     return os.environ.get("AIP_CHECKPOINT_DIR") or "checkpoints"
 
 
-def add_model_dir(parser: Container, or_words: bool = False, written: bool = False, or_export: bool = False) -> None:
+def add_model_dir(
+    parser: Container, or_words: bool = False, written: bool = False, or_export: bool = False, several: bool = False
+) -> None:
     """Add --model-dir, also under its cloud name --job-dir.
 
     Args:
@@ -112,12 +114,16 @@ def add_model_dir(parser: Container, or_words: bool = False, written: bool = Fal
       or_words: fall back to the model that comes with aocr if the folder is missing; the default is then None.
       written: the command writes the folder, so it cannot be the model that comes with aocr.
       or_export: accept an ONNX export as well as a folder.
+      several: collect repeated folders in a list; the default is then None.
     """
     folder = "model folder or ONNX export" if or_export else "model folder"
     help = "model folder to write" if written else f"{folder}; words: the model that comes with aocr"
     help += f" (default: $AIP_CHECKPOINT_DIR if set, else checkpoints{', else words' if or_words else ''})"
-    default = None if or_words else usual_model_dir()
-    parser.add_argument("--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=default, help=help)
+    default = None if or_words or several else usual_model_dir()
+    action, help = ("append", f"{help}; repeat it to compare models") if several else ("store", help)
+    parser.add_argument(
+        "--model-dir", "--job-dir", dest="model_dir", metavar="DIR", default=default, action=action, help=help
+    )
 
 
 def usual_model(model_dir: str | None) -> str:
@@ -223,8 +229,8 @@ def fields_of(record: type, args: argparse.Namespace) -> dict[str, Any]:
     return fields_in(record, vars(args))
 
 
-def check_network(args: argparse.Namespace) -> None:
-    """Refuse typed flags of the network that contradict the model folder.
+def check_network(args: argparse.Namespace, model_dir: str) -> None:
+    """Refuse typed flags of the network that contradict a model folder.
 
     Raises:
       CheckpointError, ConfigError: the folder cannot be used, or a flag contradicts it.
@@ -232,7 +238,7 @@ def check_network(args: argparse.Namespace) -> None:
     from aocr.folder.words import open_folder
 
     if typed := typed_settings(vars(args)):
-        check_typed(args.model_dir, open_folder(args.model_dir).read_config(), typed)
+        check_typed(model_dir, open_folder(model_dir).read_config(), typed)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -242,7 +248,12 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("reading").add_argument
     add("--beam", type=positive, default=1, metavar="N", help="beam width: follow the N likeliest texts (default: 1)")
     add("--pattern", metavar="REGEX", help="read only texts that match this regular expression as a whole")
-    add("--lexicon", metavar="FILE", help="read only the texts in this file, one per line")
+    add(
+        "--lexicon",
+        metavar="FILE|english",
+        help="read only the texts in this file, one per line, perhaps a tab and a frequency after it; english: prefer "
+        "frequent English words, but read other texts too",
+    )
     help = "also allow texts that are not in the list, if e^W times as likely (W=5: about 150 times)"
     add("--lexicon-weight", type=above_zero, metavar="W", help=help)
 

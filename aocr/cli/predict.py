@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import contextlib
 import glob
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from aocr.cli import options
 from aocr.config import COLUMN_PIXELS, ModelConfig
-from aocr.errors import ConfigError
+from aocr.errors import ConfigError, ImageError
 from aocr.results import Prediction
 
 log = logging.getLogger("aocr")
@@ -23,6 +25,9 @@ PAGE_HEIGHT, PAGE_ASPECT = 400, 2.0
 """An image higher than the first (pixels) and narrower than the second (width / height) is not a word or a line."""
 ALWAYS_UNSURE = 2.0
 """A minimum confidence that no reading reaches."""
+
+DOCUMENTS = ("alto", "hocr", "page")
+"""Formats of one document for each image: names of `aocr.exchange.documents.DOCUMENTS`."""
 
 HELP = "read images"
 ABOUT = "Read images with a trained model. Prints a line for each image: its path, text and confidence."
@@ -37,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_model_dir(parser, or_words=True, or_export=True)
     options.add_log_path(parser)
     options.add_gpu(parser)
-    add("--json", action="store_true", help="print a JSON object per line, with the box of each character")
+    add("--boxes", metavar="FILE",
+        help="read these parts of the images: YOLO, CSV, COCO, PAGE XML or ALTO; or a folder with a file per image")
+    add("--format", choices=("tsv", "json", "csv", *DOCUMENTS),
+        help="print a line per image (tsv, json, csv), or a document (default: tsv)")
+    add("--json", action="store_true", help="--format json: an object per line, with the box of each character")
+    add("--output-dir", metavar="DIR", help="write a document for each image to this folder, not to standard output")
     add("--attention", action="store_true", help="with --json: also print the attention weights")
     options.add_reading(parser)
     add("--alternatives", type=options.whole, default=0, metavar="N", help="also print the N next-best readings")
@@ -99,38 +109,93 @@ def _is_page(prediction: Prediction, config: ModelConfig) -> bool:
     return height > PAGE_HEIGHT and prediction.image_width < PAGE_ASPECT * height
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Check flags that go together, and set the format that --json stands for."""
+    if args.json and args.format not in (None, "json"):
+        raise ConfigError("--json", args.json, f"contradicts --format {args.format}. Give one of them.")
+    args.format = "json" if args.json else args.format or "tsv"
+    if args.attention and args.format != "json":
+        raise ConfigError("--attention", args.attention, "needs --json.")
+    if args.output_dir and args.format not in DOCUMENTS:
+        raise ConfigError("--output-dir", args.output_dir, f"needs --format {' or '.join(DOCUMENTS)}.")
+
+
+def _results(args: argparse.Namespace, predictor: Any) -> Iterator[tuple[Any, Prediction | ImageError]]:
+    """Yield a Part and its reading for each image that the command line names."""
+    from aocr.reading.pages import Boxes, Part, read_parts
+
+    if args.boxes:
+        paths = paths_of(args.images)
+        yield from read_parts(predictor, paths, Boxes(args.boxes, only=len(paths) == 1))
+        return
+    for paths in _chunks(args.images):
+        if args.format in DOCUMENTS:
+            yield from read_parts(predictor, paths)
+        else:
+            for path, result in zip(paths, predictor.predict_each(paths), strict=True):
+                yield Part(path), result
+
+
+Emit = Callable[[Any, Prediction, float | None], None]
+"""Writes the reading of a Part; the number is the confidence below which it is unsure."""
+
+
+def _printer(args: argparse.Namespace) -> Emit:
+    """Return a function that prints a reading in a line."""
+    from aocr.report.lines import csv_header, prediction_csv, prediction_json, prediction_line
+
+    def line(part: Any, prediction: Prediction, min_confidence: float | None) -> str:
+        if args.format == "json":
+            return prediction_json(part.path, prediction, args.attention, min_confidence, part.region)
+        if args.format == "csv":
+            return prediction_csv(part.name, prediction, min_confidence or 0.0)
+        return prediction_line(part.name, prediction, min_confidence or 0.0)
+
+    if args.format == "csv":
+        print(csv_header(args.alternatives))
+    return lambda *reading: print(line(*reading), flush=True)
+
+
+@contextlib.contextmanager
+def _output(args: argparse.Namespace) -> Iterator[Emit]:
+    """Yield a function that prints a reading, or adds it to the document of its image."""
+    if args.format not in DOCUMENTS:
+        yield _printer(args)
+        return
+    from aocr.exchange.documents import DocumentWriter
+
+    args.images = paths_of(args.images)
+    writer = DocumentWriter(args.format, args.images, args.output_dir)
+    yield lambda part, prediction, _: writer.add(part.path, part.width, part.height, part.region, prediction)
+    writer.close()
+
+
 def run(args: argparse.Namespace) -> int:
     """Read the images; return 1 if any could not be read."""
-    if args.attention and not args.json:
-        raise ConfigError("--attention", args.attention, "needs --json.")
+    _check(args)
     args.model_dir = options.usual_model(args.model_dir)
     options.check_paths([], args.model_dir, or_export=True)
-    from aocr.errors import ImageError
     from aocr.folder.words import is_box
-    from aocr.report.lines import prediction_json, prediction_line
 
-    predictor = options.open_model(args)
-    reads_words = is_box(args.model_dir)
-    failed = total = 0
-    for paths in _chunks(args.images):
-        for path, result in zip(paths, predictor.predict_each(paths), strict=True):
+    with _output(args) as emit:
+        predictor = options.open_model(args)
+        reads_words = is_box(args.model_dir)
+        failed = total = 0
+        for part, result in _results(args, predictor):
             total += 1
             if isinstance(result, ImageError):
                 failed += 1
                 print(f"aocr: {result}", file=sys.stderr, flush=True)
-                results_log.info("Result: error while opening file %s.", path)
+                results_log.info("Result: error while opening file %s.", part.path)
                 continue
             results_log.info("Result: OK. %.2f %s", result.confidence, result.text)
             min_confidence = args.min_confidence
-            if reads_words and _is_page(result, predictor.config):
-                log.warning("%s looks like a whole page or scene. Crop it to a word or a line.", path)
+            if reads_words and not part.region and _is_page(result, predictor.config):
+                log.warning("%s looks like a whole page or scene. Crop it to a word or a line.", part.path)
                 min_confidence = ALWAYS_UNSURE
-            if args.json:
-                print(prediction_json(path, result, args.attention, min_confidence), flush=True)
-            else:
-                print(prediction_line(path, result, min_confidence or 0.0), flush=True)
-    if not total:
+            emit(part, result, min_confidence)
+    if not total and not args.boxes:
         print("aocr: no images to read. Name images or folders, or pipe in their paths.", file=sys.stderr)
     if failed:
         print(f"aocr: {failed} of {total} images could not be read.", file=sys.stderr)
-    return 1 if failed or not total else 0
+    return 1 if failed or not (total or args.boxes) else 0

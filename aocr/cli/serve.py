@@ -8,6 +8,7 @@ import os
 from aocr import files, machine
 from aocr.cli import options
 from aocr.cli.waiting import waiting
+from aocr.config import ENGLISH
 from aocr.errors import ConfigError
 
 HELP = "read images for programs and browsers (HTTP)"
@@ -63,6 +64,6 @@ def run(args: argparse.Namespace) -> int:
         if args.gpu_id is not None and not all(map(files.is_graph, paths)):
             machine.start_tensorflow()
             machine.use_gpu(args.gpu_id)
-    lexicons = {name: tuple(read_words(path)) for name, path in args.lexicons}
+    lexicons = {ENGLISH: ENGLISH} | {name: tuple(read_words(path)) for name, path in args.lexicons}
     serve(paths, args.names, ServerAccess(args.host, args.port, args.token or ""), lexicons, args.batch_size)
     return 0

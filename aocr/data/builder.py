@@ -21,6 +21,7 @@ from aocr.data.images import MAX_BYTES, canonical_image
 from aocr.data.preprocess import decodable
 from aocr.data.records import Example, RecordWriter, is_tfrecord, matching_files, read_examples
 from aocr.data.regions import RegionError, cut_out, name_region, split_region
+from aocr.data.writers import TARGETS, FolderWriter
 from aocr.errors import AnnotationError, CharsetError, ImageError
 from aocr.text.charset import Charset, normalise
 
@@ -31,6 +32,7 @@ MISSING, BAD_IMAGE, ZERO_SIZE = "missing file", "not an image", "zero size"
 NO_LABEL, NOT_UTF8 = "no label column", "not UTF-8"
 REGION = "region outside the image"
 OUTSIDE, TOO_LONG = "label outside the charset", "label longer than --max-prediction"
+UNWRITABLE = "label that --export cannot write"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class BuildOptions(SourceOptions):
     """Raise at the first line that cannot be used."""
     shards: int = 1
     """Number of files to write."""
+    export: str | None = None
+    """A name of `TARGETS` to write in place of records."""
     written: frozenset[str] = frozenset()
     """Real paths of other output files, which no line may name."""
 
@@ -136,6 +140,8 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
     limit = MAX_LENGTH if options.max_prediction is None else options.max_prediction
     if len(label) > limit:
         return drop(TOO_LONG, f"{label[:100]!r} has {len(label)} characters")
+    if options.export and (flaw := TARGETS[options.export].flaw(label)):
+        return drop(UNWRITABLE, f"{label[:100]!r} has {flaw}, which {options.export} cannot hold. csv can.")
     if options.charset and (missing := options.charset.missing(label)):
         return drop(OUTSIDE, str(CharsetError(missing, label, "Add them to the charset, or drop the line.")))
     try:
@@ -190,6 +196,13 @@ def _results(source: str, options: BuildOptions, texts: Sequence[str]) -> Genera
     return _in_parallel(items, lambda item: (item[0], examine(item[0], item[1], source, options)))
 
 
+def _writer(output: str | None, options: BuildOptions) -> contextlib.AbstractContextManager:
+    """Return the context manager of what writes the records; of None if they are only checked."""
+    if output is None:
+        return contextlib.nullcontext()
+    return FolderWriter(output, options.export) if options.export else RecordWriter(output, options.shards)
+
+
 def build_records(
     source: str,
     output: str | None,
@@ -201,7 +214,8 @@ def build_records(
 
     Args:
       source: a file or folder of any format, or records (also a glob or stem).
-      output: path of the TFRecord file, or stem of the shards; it appears only when it is complete. None: only check.
+      output: path of the TFRecord file, stem of the shards, or folder of an export; it appears when it is complete;
+        None: only check.
       progress: called after each line with the number of lines read.
       texts: text files with an image beside each, if `source` names these.
 
@@ -211,10 +225,7 @@ def build_records(
     """
     report = BuildReport(source)
     tally = Tally(report)
-    with (
-        RecordWriter(output, options.shards) if output else contextlib.nullcontext() as writer,
-        contextlib.closing(_results(source, options, texts)) as results,
-    ):
+    with _writer(output, options) as writer, contextlib.closing(_results(source, options, texts)) as results:
         for num_read, (number, result) in enumerate(results, 1):
             if isinstance(result, Example):
                 if writer:

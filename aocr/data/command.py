@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING
 
 from aocr import files, machine
 from aocr.config import fields_in
+from aocr.errors import ConfigError
 from aocr.text.charset import Charset
+
+RECORDS = "dataset.tfrecords"
+"""Default output."""
 
 if TYPE_CHECKING:
     from aocr.data.build_report import BuildReport
 
 
 def dataset(
-    annotations: files.Path, output: files.Path | None = "dataset.tfrecords", *, data_base_dir: str | None = None,
-    columns: str | None = None, label_from_filename: str | None = None, empty_labels: bool = False,
+    annotations: files.Path, output: files.Path | None = RECORDS, *, export: str | None = None,
+    data_base_dir: str | None = None, columns: str | None = None, label_from_filename: str | None = None, empty_labels: bool = False,
     charset: str | None = None, max_prediction: int | None = None, report: str | None = None,
     preview: str | None = None, strict: bool = False, shards: int = 1, force_uppercase: bool = False,
     save_filename: bool = False, progress: Callable[[int], None] | None = None,
 ) -> BuildReport:  # fmt: skip
-    """Build TFRecords from images and labels, and check them.
+    """Build TFRecords, or with `export` a folder for other programs, from images and labels, and check them.
 
     Arguments are those of `aocr dataset`, except:
 
@@ -37,6 +41,10 @@ def dataset(
       DatasetError: a TFRecord is damaged or another program's, or the output cannot be written.
     """
     settings = locals()
+    if export and (preview or shards > 1):
+        raise ConfigError("--export", export, "takes no --preview and no --shards: they need records.")
+    if export and output == RECORDS:
+        output = f"dataset-{export}"
     charset_or_none = Charset.from_name_or_file(charset) if charset else None
     machine.start_tensorflow()
     from aocr.data.builder import BuildOptions, build_records

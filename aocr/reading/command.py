@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from aocr import files, machine
 from aocr.config import ReadConfig, SourceOptions, fields_in
+from aocr.errors import ConfigError
 from aocr.folder.words import open_folder
 from aocr.reading.predictor import load_network
 from aocr.results import EvalReport, Sample
@@ -36,34 +39,51 @@ def test(
       AocrError: the model or the data cannot be used.
     """
     settings, model_dir = locals(), os.fspath(model_dir)
+    return score_models([model_dir], settings)[model_dir]
+
+
+def score_models(models: Sequence[str], settings: dict[str, Any]) -> dict[str, tuple[EvalReport, list[Sample]]]:
+    """Score models on the same images: model folder -> what `test` returns. `settings` are arguments of `test`."""
+    visualize, report, output_dir = settings["visualize"], settings["report"], settings["output_dir"]
     if output_dir and not visualize:
         log.warning("--output-dir has no effect without --visualize.")
+    if len(models) > 1 and (visualize or report):
+        raise ConfigError("--model-dir", models, "--visualize and --report show one model. Give one --model-dir.")
     if report:
         files.check_same(report, b"<!DOCTYPE html>", "page")
     machine.start_tensorflow()
     from aocr.data.datasets import open_dataset
     from aocr.reading.evaluator import evaluate
-    from aocr.report.attention import write_visualization
-    from aocr.report.page import write_html_report
 
-    if gpu_id is not None:
-        machine.use_gpu(gpu_id)
+    if settings["gpu_id"] is not None:
+        machine.use_gpu(settings["gpu_id"])
     read_config = ReadConfig(**fields_in(ReadConfig, settings))
-    predictor = load_network(model_dir, precision=precision, batch_size=batch_size, read_config=read_config)
-    log.info("Reading with %s", predictor.source)
-    keep = visualize or bool(report)
-    with open_dataset(files.path_list(datasets), SourceOptions(**fields_in(SourceOptions, settings))) as dataset:
-        scores, samples = evaluate(predictor, dataset, use_distance=use_distance, keep_source=keep)
-    _warn(model_dir, dataset.summary.split_keys.tolist(), samples)
+    loading = {"precision": settings["precision"], "batch_size": settings["batch_size"], "read_config": read_config}
+    predictors = {model_dir: load_network(model_dir, **loading) for model_dir in models}
+    source, results = SourceOptions(**fields_in(SourceOptions, settings)), {}
+    with open_dataset(files.path_list(settings["datasets"]), source) as dataset:
+        for model_dir, predictor in predictors.items():
+            log.info("Reading with %s", predictor.source)
+            keep, use_distance = visualize or bool(report), settings["use_distance"]
+            scores, samples = evaluate(predictor, dataset, use_distance=use_distance, keep_source=keep)
+            _warn(model_dir, dataset.summary.split_keys.tolist(), samples)
+            results[model_dir] = scores, samples
     if visualize:
-        folder = output_dir or RESULTS
-        for sample in samples:
-            write_visualization(sample, folder)
-        log.info("Drew the attention of %d images in %s", len(samples), folder)
+        _draw(samples, output_dir or RESULTS)
     if report:
+        from aocr.report.page import write_html_report
+
         write_html_report(report, scores, samples, f"aocr test {dataset.name}")
         log.info("Wrote the report to %s", report)
-    return scores, samples
+    return results
+
+
+def _draw(samples: list[Sample], folder: str) -> None:
+    from aocr.report.attention import write_visualization
+
+    for sample in samples:
+        write_visualization(sample, folder)
+    log.info("Drew the attention of %d images in %s", len(samples), folder)
 
 
 def _warn(model_dir: str, digests: list[int], samples: list[Sample]) -> None:

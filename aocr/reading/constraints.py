@@ -6,12 +6,13 @@ import logging
 
 import numpy as np
 
-from aocr.config import ReadConfig
+from aocr.config import ENGLISH, ReadConfig
 from aocr.errors import ConfigError
+from aocr.reading.english import english_frequencies
 from aocr.results import NEVER
 from aocr.text.automaton import Automaton
-from aocr.text.charset import Charset, normalise
-from aocr.text.lexicon import compile_lexicon, read_words
+from aocr.text.charset import Charset
+from aocr.text.lexicon import compile_lexicon, frequency_costs, read_frequencies, read_words
 from aocr.text.patterns import compile_pattern
 from aocr.text.search import Constraint
 
@@ -34,7 +35,7 @@ def make_constraints(read_config: ReadConfig, charset: Charset, max_steps: int) 
     if read_config.lexicon is not None:
         name = read_config.lexicon if isinstance(read_config.lexicon, str) else "the list"
         automaton = _lexicon(read_config, name, charset, max_steps, pattern)
-        penalty = -NEVER if read_config.lexicon_weight is None else read_config.lexicon_weight
+        penalty = -NEVER if read_config.outside_cost is None else read_config.outside_cost
         constraints.append(_constraint(automaton, penalty, max_steps, "--lexicon", name))
     return constraints
 
@@ -43,19 +44,25 @@ def _lexicon(
     read_config: ReadConfig, name: str, charset: Charset, max_steps: int, pattern: Automaton | None
 ) -> Automaton:
     """Compile the words of the lexicon that the model can write; messages call it `name`."""
-    lexicon = read_config.lexicon
-    words = [normalise(word) for word in (read_words(lexicon) if isinstance(lexicon, str) else lexicon or ())]
-    if pattern and read_config.lexicon_weight is None:  # two hard constraints: keep the words that match both
-        words = [w for w in words if not charset.missing(w) and pattern.accepts(charset.encode(w))]
-        if not words:
+    lexicon, outside_cost = read_config.lexicon, read_config.outside_cost
+    if lexicon == ENGLISH:
+        costs = frequency_costs(english_frequencies())
+    else:
+        lines = read_words(lexicon) if isinstance(lexicon, str) else lexicon or ()
+        costs = frequency_costs(read_frequencies(lines, name))
+    if outside_cost is not None:
+        costs = {word: min(cost, outside_cost) for word, cost in costs.items()}
+    elif pattern:  # two hard constraints: keep the words that match both
+        costs = {w: c for w, c in costs.items() if not charset.missing(w) and pattern.accepts(charset.encode(w))}
+        if not costs:
             raise ConfigError("--lexicon", name, f"no entry matches --pattern {read_config.pattern!r}.")
-    short = [word for word in words if len(word) < max_steps]
-    if words and not short:
-        raise _too_long("--lexicon", name, min(map(len, words)), max_steps)
-    if num_long := len(words) - len(short):
+    short = {word: cost for word, cost in costs.items() if len(word) < max_steps}
+    if costs and not short:
+        raise _too_long("--lexicon", name, min(map(len, costs)), max_steps)
+    if lexicon != ENGLISH and (num_long := len(costs) - len(short)):
         log.warning("%s: %d entries are longer than the model's %d characters", name, num_long, max_steps - 1)
     automaton, left_out = compile_lexicon(short, charset)
-    if left_out:
+    if left_out and lexicon != ENGLISH:
         examples = ", ".join(map(repr, left_out[:3]))
         log.warning("%s: %d entries have symbols outside the charset: %s", name, len(left_out), examples)
     return automaton
@@ -71,6 +78,7 @@ def _constraint(automaton: Automaton, penalty: float, max_steps: int, field: str
         targets=automaton.targets if has_arcs else np.zeros(1, np.int32),
         ends=automaton.accepting,
         distances=automaton.distances,
+        costs=np.zeros((2, len(automaton.accepting)), np.float32) if automaton.costs is None else automaton.costs,
         penalty=penalty,
     )
 

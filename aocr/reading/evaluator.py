@@ -17,7 +17,7 @@ from aocr.reading.network import NetworkReader
 from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor
 from aocr.results import EvalReport, Prediction, Reading, Sample
-from aocr.text.metrics import score
+from aocr.text.metrics import accuracy_interval, cer_interval, score
 
 
 class Evaluator:
@@ -99,7 +99,7 @@ def evaluate(
       keep_source: whether samples keep the encoded image and the attention.
 
     Returns:
-      Scores, and the samples in the dataset's order.
+      Scores with confidence intervals, and the samples in the dataset's order.
     """
     config = predictor.config
     plan = plan_batches(network_widths(dataset.summary.sizes, config), predictor.batch_size, config)
@@ -107,7 +107,11 @@ def evaluate(
     evaluator = Evaluator(predictor.reader, batches, use_distance)  # type: ignore[arg-type]
     by_index = {i: sample if keep_source else _without_arrays(sample) for i, sample in evaluator.samples()}
     samples = [by_index[i] for i in sorted(by_index)]
-    return evaluator.report(samples, dataset.skipped), samples
+    report = evaluator.report(samples, dataset.skipped)
+    accuracy_bounds = accuracy_interval(sum(sample.correct for sample in samples), len(samples))
+    return dataclasses.replace(
+        report, word_accuracy_interval=accuracy_bounds, cer_interval=cer_interval(samples)
+    ), samples
 
 
 def _without_arrays(sample: Sample) -> Sample:

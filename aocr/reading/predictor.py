@@ -93,6 +93,8 @@ class Predictor:
 
 def _to_bytes(image: Any, colour: str) -> Any:
     """Convert an image to a CanonicalImage, or return the ImageError that says why it cannot be read."""
+    if isinstance(image, ImageError):
+        return image
     try:
         return image_to_bytes(image, colour=colour)
     except ImageError as error:

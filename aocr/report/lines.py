@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
 
 from aocr.errors import HIDDEN, AocrError, escape_control
 from aocr.results import EvalReport, Prediction, Sample
-from aocr.text.metrics import upstream_score
+from aocr.text.metrics import mcnemar, upstream_score
 
 NUM_NAMED = 5
 """Maximum number of left-out items to name in warnings."""
+SIGNIFICANT = 0.05
+"""Probability of a difference by chance below which the difference between two models is called more than chance."""
 
 
 def pluralise(number: int, noun: str) -> str:
@@ -47,15 +53,40 @@ def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0
     return "\t".join(fields)
 
 
+def csv_line(fields: Sequence[object]) -> str:
+    """Format fields as one record of RFC 4180: quoted where needed, with escaped control characters."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([escape_control(str(field)) for field in fields])
+    return line.getvalue()
+
+
+def csv_header(num_alternatives: int = 0) -> str:
+    """Format the names of the columns of `prediction_csv`."""
+    others = [name for i in range(1, num_alternatives + 1) for name in (f"text_{i}", f"confidence_{i}")]
+    return csv_line(["path", "text", "confidence", "sure", *others])
+
+
+def prediction_csv(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
+    """Format path, text, confidence, whether it reaches `min_confidence`, and the alternatives."""
+    sure = str(prediction.confidence >= min_confidence and not prediction.cut).lower()
+    others = [value for other in prediction.alternatives for value in (other.text, f"{other.confidence:.4f}")]
+    return csv_line([path, prediction.text, f"{prediction.confidence:.4f}", sure, *others])
+
+
 def prediction_json(
-    path: str, prediction: Prediction, attention: bool = False, min_confidence: float | None = None
+    path: str,
+    prediction: Prediction,
+    attention: bool = False,
+    min_confidence: float | None = None,
+    region: Sequence[Sequence[float]] = (),
 ) -> str:
     """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives, and `cut`.
 
+    `region` adds the corners of the part of the image that was read; edges of characters count from its left edge.
     `attention` adds the weights, a list of columns for each step, and the width of a column in pixels.
     `min_confidence` adds the field `sure`: whether the confidence reaches it.
     """
-    value = {
+    value: dict[str, Any] = {
         "path": path,
         "text": prediction.text,
         "confidence": round(prediction.confidence, 6),
@@ -63,6 +94,8 @@ def prediction_json(
         "alternatives": [asdict(a) for a in prediction.alternatives],
         "cut": prediction.cut,
     }
+    if region:
+        value["region"] = [[round(number, 2) for number in corner] for corner in region]
     if min_confidence is not None:
         value["sure"] = prediction.confidence >= min_confidence and not prediction.cut
     if attention:
@@ -98,15 +131,15 @@ def sample_lines(samples: Sequence[Sample]) -> list[str]:
 def scores(report: EvalReport) -> list[tuple[str, str]]:
     """Return the names and formatted values of all scores."""
 
-    def rate(value: float) -> str:
-        return f"{value:.2%}"
+    def rate(value: float, interval: tuple[float, float] | None = None) -> str:
+        return f"{value:.2%}" + (f"  (95 %: {interval[0]:.2%} to {interval[1]:.2%})" if interval else "")
 
     rejection = [(f"accuracy without the least sure {share:.0%}", rate(value)) for share, value in report.rejection]
     return [
         ("images", f"{report.num_images:,}"),
-        ("word accuracy", rate(report.word_accuracy)),
+        ("word accuracy", rate(report.word_accuracy, report.word_accuracy_interval)),
         ("word accuracy, letters and digits, any case", rate(report.word_accuracy_alnum)),
-        ("character error rate (CER)", rate(report.cer)),
+        ("character error rate (CER)", rate(report.cer, report.cer_interval)),
         ("1-NED", rate(report.one_minus_ned)),
         ("score of aocr 0.7.6", rate(report.upstream_accuracy)),
         ("mean confidence", rate(report.mean_confidence)),
@@ -123,10 +156,62 @@ def score_text(report: EvalReport) -> str:
     """Format the scores for people, one per line."""
     rows = scores(report)
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value:>9}" for name, value in rows)
+    parts = [(name, *value.partition("  ")) for name, value in rows]
+    return "\n".join(f"{name:<{width}}  {value:>9}{gap}{interval}" for name, value, gap, interval in parts)
 
 
 def score_json(report: EvalReport) -> str:
     """Format the scores as one JSON object; rates are fractions, NaN and infinity become null."""
+    return json.dumps(_finite(report))
+
+
+def _finite(report: EvalReport) -> dict[str, Any]:
     values = asdict(report)
-    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()})
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which of two models read which images right."""
+
+    models: tuple[str, str]
+    """Their names."""
+    only_first: int
+    """Images that only the first model reads right."""
+    only_second: int
+    """Images that only the second model reads right."""
+    p_value: float
+    """Of McNemar's exact test."""
+
+
+def compare(results: Mapping[str, Sequence[Sample]]) -> list[Comparison]:
+    """Compare every pair of models; `results` has the samples of each, of the same images in the same order."""
+    correct = {name: [sample.correct for sample in samples] for name, samples in results.items()}
+    return [Comparison((a, b), *mcnemar(correct[a], correct[b])) for a, b in combinations(results, 2)]
+
+
+def difference_lines(results: Mapping[str, Sequence[Sample]]) -> Iterator[str]:
+    """Yield the name, the label and each model's text of images that some but not all models read right."""
+    for samples in zip(*results.values(), strict=True):
+        if len({sample.correct for sample in samples}) > 1:
+            yield "\t".join(map(_field, [samples[0].name, samples[0].label, *(s.prediction.text for s in samples)]))
+
+
+def comparison_text(reports: Mapping[str, EvalReport], comparisons: Sequence[Comparison]) -> str:
+    """Format the scores of several models as a table, and the tests between them."""
+    columns = {name: dict(scores(report)) for name, report in reports.items()}
+    names = list(dict.fromkeys(row for column in columns.values() for row in column))
+    table = [["", *columns], *([row, *(column.get(row, "-") for column in columns.values())] for row in names)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    for it in comparisons:
+        verdict = "more than chance" if it.p_value < SIGNIFICANT else "may be chance"
+        numbers = f"{pluralise(it.only_first, 'image')} only by {it.models[0]}, {it.only_second} only by {it.models[1]}"
+        lines.append(f"Read right: {numbers}; McNemar's exact test: p = {it.p_value:.2g} ({verdict})")
+    return "\n".join(map(escape_control, lines))
+
+
+def comparison_json(reports: Mapping[str, EvalReport], comparisons: Sequence[Comparison]) -> str:
+    """Format the scores of several models and the tests between them as one JSON object."""
+    models = [{"model_dir": name, **_finite(report)} for name, report in reports.items()]
+    return json.dumps({"models": models, "comparisons": [asdict(comparison) for comparison in comparisons]})

@@ -36,7 +36,7 @@ RELOAD_SECONDS = 2.0
 class Service:
     """The request handlers of `aocr serve`, with its models (the first is the default) and its lexicons by name."""
 
-    def __init__(self, models: Sequence[Model], lexicons: Mapping[str, tuple[str, ...]], batch_size: int):
+    def __init__(self, models: Sequence[Model], lexicons: Mapping[str, str | tuple[str, ...]], batch_size: int):
         self.models, self.lexicons = {model.name: model for model in models}, lexicons
         self.metrics = Metrics()
         self._batcher = Batcher(batch_size, self.metrics)
@@ -158,7 +158,7 @@ def serve(
     paths: Sequence[str],
     names: Sequence[str],
     access: ServerAccess,
-    lexicons: Mapping[str, tuple[str, ...]],
+    lexicons: Mapping[str, str | tuple[str, ...]],
     batch_size: int,
 ) -> None:
     """Serve the models in `paths` until Ctrl-C or SIGTERM.

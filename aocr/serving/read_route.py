@@ -99,7 +99,7 @@ async def _read_form(request: web.Request) -> tuple[list[tuple[str, bytes]], tup
 
 
 def _read_config(
-    query: Mapping[str, str], form_lexicon: tuple[str, ...] | None, lexicons: Mapping[str, tuple[str, ...]]
+    query: Mapping[str, str], form_lexicon: tuple[str, ...] | None, lexicons: Mapping[str, str | tuple[str, ...]]
 ) -> ReadConfig:
     """Build the ReadConfig from a request's parameters."""
     name = query.get("lexicon")
@@ -108,7 +108,7 @@ def _read_config(
         raise HTTPError(400, f"lexicon: {name[:80]!r} does not exist on this server. Available: {known}.")
     if form_lexicon is not None and not form_lexicon:
         raise HTTPError(400, "lexicon: is empty. Write one text per line.")
-    lexicon = lexicons.get(name or "") if form_lexicon is None else form_lexicon
+    lexicon = lexicons.get(name or "") if form_lexicon is None else form_lexicon  # a str is `english`, never a path
     alternatives = _number(query, "alternatives", int, 0, MAX_BEAM - 1)
     beam = _number(query, "beam", int, 1, MAX_BEAM, minimum=1)
     return ReadConfig(beam, alternatives, query.get("pattern") or None, lexicon)

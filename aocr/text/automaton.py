@@ -24,6 +24,8 @@ class Automaton:
     """(N,) bool, where a text may end."""
     vocabulary_size: int
     """V."""
+    costs: np.ndarray | None = None
+    """(2, N) float32, in nats: least cost of a text through each state, and of the text that ends there; None: 0."""
 
     @classmethod
     def of_arcs(cls, keys: np.ndarray, targets: np.ndarray, accepting: np.ndarray, vocabulary_size: int) -> Automaton:

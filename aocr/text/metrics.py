@@ -1,9 +1,10 @@
-"""Scores of predictions against labels. Pure Python; all rates are fractions."""
+"""Scores of predictions against labels; all rates are fractions."""
 
 from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
 import distance
@@ -34,6 +35,53 @@ def accuracy_interval(right: int, total: int) -> tuple[float, float]:
     z2 = 1.96**2
     middle, spread = right + z2 / 2, 1.96 * math.sqrt(right * (total - right) / total + z2 / 4)
     return max(0.0, (middle - spread) / (total + z2)), min(1.0, (middle + spread) / (total + z2))
+
+
+def binomial_cdf(wrong: int, total: int, share: float) -> float:
+    """Return the probability of at most `wrong` errors among `total` readings, each wrong with probability `share`."""
+    if not 0 < share < 1:
+        return float(share <= 0)
+    terms = (
+        math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1)
+        + k * math.log(share) + (total - k) * math.log1p(-share)
+        for k in range(wrong + 1)
+    )  # fmt: skip
+    return min(1.0, sum(map(math.exp, terms)))
+
+
+def mcnemar(correct: Sequence[bool], other: Sequence[bool]) -> tuple[int, int, float]:
+    """Compare which images two models read right, by McNemar's exact test (1947).
+
+    Returns:
+      The number of images that only the first reads right, that only the second reads right, and the probability (0 to
+      1) of numbers at least as different if the models were equally good.
+    """
+    pairs = list(zip(correct, other, strict=True))
+    first, second = pairs.count((True, False)), pairs.count((False, True))
+    return first, second, min(1.0, 2 * binomial_cdf(min(first, second), first + second, 0.5))
+
+
+NUM_RESAMPLES = 2000
+"""Data sets that a bootstrap draws."""
+
+
+def cer_interval(samples: Sequence[Sample]) -> tuple[float, float] | None:
+    """Compute the 95 % confidence interval of the character error rate by bootstrap over images (Efron, 1979).
+
+    Images of the same number of errors and characters are drawn together; the seed is fixed. None without errors or
+    where all images are alike: drawing them again shows nothing new.
+    """
+    import numpy as np
+
+    counts = Counter((edit_distance(s.prediction.text, s.label), len(s.label)) for s in samples)
+    if len(counts) < 2 or not any(errors for errors, _ in counts):
+        return None
+    kinds = np.array(sorted(counts), float)  # (K, 2) errors and characters of an image
+    shares = np.array([counts[errors, length] for errors, length in kinds.tolist()]) / len(samples)
+    draws = np.random.default_rng(0).multinomial(len(samples), shares, NUM_RESAMPLES)  # (NUM_RESAMPLES, K)
+    errors, characters = (draws @ kinds).T
+    low, high = np.percentile(errors / np.maximum(characters, 1), (2.5, 97.5))
+    return float(low), float(high)
 
 
 def alnum_lower(text: str) -> str:

@@ -5,6 +5,7 @@ Written once for Keras's tensors and for numpy's arrays: `ops` is a module with 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ class Constraint(NamedTuple):
     """(N,) bool, where a text may end."""
     distances: Any
     """(N,) int32, number of symbols to the nearest state where a text may end."""
+    costs: Any
+    """(2, N) float32, in nats: least cost of a text through each state, and of the text that ends there."""
     penalty: float
     """Cost in nats of leaving the automaton; -NEVER forbids it."""
 
@@ -70,7 +73,11 @@ def constraint_penalties(ops: Any, constraint: Constraint, state, left, size: in
     may_end = ops.take(constraint.ends, ops.maximum(state, 0))[:, None]
     inside = ops.where(ops.equal(symbols, EOS), may_end, in_reach)
     outside = ops.equal(state, OUTSIDE)[:, None]
-    penalty = ops.where(ops.logical_or(inside, outside), 0.0, -constraint.penalty)
+    through, at_end = constraint.costs[0], constraint.costs[1]
+    here = ops.maximum(state, 0)
+    cost = ops.where(ops.equal(symbols, EOS), ops.take(at_end, here)[:, None], ops.take(through, target))
+    change = ops.where(inside, cost, constraint.penalty) - ops.take(through, here)[:, None]
+    penalty = ops.where(outside, 0.0, -change)
     return penalty, ops.where(ops.logical_and(inside, ops.logical_not(outside)), target, OUTSIDE)
 
 
@@ -107,10 +114,28 @@ def backtrace(ops: Any, collect_steps: Callable, parents, beam: int):
     return ops.flip(beams, axis=0)
 
 
-def _reading(ops: Any, collect_steps: Callable, outputs: Sequence, end: _Beams, beam: int) -> Reading:
+def _posterior(ops: Any, log_probs, costs, outside_cost: float):
+    """Compute the best text's probability among all texts, each weighted by exp(-cost): (B, K) -> (B,).
+
+    Texts outside the beam have the probability that remains, and cost `outside_cost`.
+    """
+    probabilities = ops.exp(log_probs)
+    weighted = probabilities * ops.exp(-costs)
+    rest = ops.maximum(1.0 - ops.sum(probabilities, axis=1), 0.0) * math.exp(-outside_cost)
+    return weighted[:, 0] / (ops.sum(weighted, axis=1) + rest)
+
+
+def _reading(
+    ops: Any, collect_steps: Callable, outputs: Sequence, end: _Beams, beam: int, constraints: Sequence[Constraint]
+) -> Reading:
     """Assemble the texts from the outputs of all steps: tokens, probabilities, attention, parents, each (T, R, ...)."""
     log_probs = ops.where(end.total[:, None] > NEVER / 2, end.log_probs, NEVER)
     log_probs = ops.reshape(log_probs, (-1, beam, log_probs.shape[-1]))  # (R, G) -> (B, K, G)
+    confidence = ops.exp(log_probs[:, 0, -1])
+    if constraints and all(constraint.penalty < -NEVER for constraint in constraints):
+        outside_cost = sum(constraint.penalty for constraint in constraints)
+        costs = log_probs[:, :, 0] - ops.reshape(end.total, (-1, beam))
+        confidence = _posterior(ops, log_probs[:, :, -1], ops.clip(costs, 0.0, outside_cost), outside_cost)
     ids, probabilities, attention, parents = outputs
     if beam == 1:
         ids, beam_ids = ops.transpose(ids), ops.transpose(ids)[:, None]
@@ -128,7 +153,7 @@ def _reading(ops: Any, collect_steps: Callable, outputs: Sequence, end: _Beams, 
         ids=ids,
         probabilities=ops.transpose(probabilities),
         attention=ops.transpose(attention, (1, 0, 2)),
-        confidence=ops.exp(log_probs[:, 0, -1]),
+        confidence=confidence,
         log_probs=log_probs,
         beam_ids=beam_ids,
     )
@@ -237,7 +262,7 @@ def search(
       decoder: has `step`, `initial_state`, `overrun` and `go_tokens`, as in `aocr.model.decoder`.
       memory: of B images; `values` (B, S, M) and whatever else the decoder reads.
       max_steps: maximum of T, including EOS.
-      temperatures: G divisors of the logits; `confidence` is computed at the last.
+      temperatures: G divisors of the logits, the first 1; `confidence` is computed at the last.
       beam: K, the beam width; 1 takes the likeliest symbol at each step.
       constraints: automata that texts follow or are penalised for leaving.
       free_symbols: allow PAD, GO and texts without EOS; greedy search continues after EOS.
@@ -249,4 +274,4 @@ def search(
         return ops.logical_not(ops.all(beams.ended)) if stop_early else ops.convert_to_tensor(True)
 
     outputs, end = collect_steps(run.step, run.start(), max_steps, is_unfinished)
-    return _reading(ops, collect_steps, outputs, _Beams(*end), beam)
+    return _reading(ops, collect_steps, outputs, _Beams(*end), beam, constraints)

@@ -16,6 +16,7 @@ from aocr.data.pipeline import Batch, Batches
 from aocr.model.recognizer import Recognizer
 from aocr.results import Prediction, Sample
 from aocr.text.charset import Charset
+from aocr.text.metrics import binomial_cdf
 
 TEMPERATURES = np.geomspace(0.125, 8.0, 97)
 """Temperatures to choose from; 1 is in the middle."""
@@ -90,18 +91,6 @@ class TemperedReader:
 def confidences_at(temperature: float, log_probs: np.ndarray) -> list[float]:
     """Return the confidences of N texts at one of `TEMPERATURES`; `log_probs` is (N, G)."""
     return np.exp(log_probs[:, np.argmin(abs(TEMPERATURES - temperature))]).tolist()
-
-
-def binomial_cdf(wrong: int, total: int, share: float) -> float:
-    """Return the probability of at most `wrong` errors among `total` readings, each wrong with probability `share`."""
-    if not 0 < share < 1:
-        return float(share <= 0)
-    terms = (
-        math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1)
-        + k * math.log(share) + (total - k) * math.log1p(-share)
-        for k in range(wrong + 1)
-    )  # fmt: skip
-    return min(1.0, sum(map(math.exp, terms)))
 
 
 def find_threshold(confidences: np.ndarray, correct: np.ndarray) -> float | None:

@@ -175,7 +175,8 @@ def advice(source: Source) -> str:
     """Say what a folder without known labels lacks."""
     lists = [name for name in files.names_in(source.path) if name.lower().endswith(_LISTS)]
     if lists:
-        return f"is a folder. Give its list of images and texts, such as {os.path.join(source.path, lists[0])}."
+        listed = os.path.join(source.path, lists[0])
+        return f"is a folder. Give its list of images and texts, such as {listed}, or add --label-from-filename."
     subfolders = _image_folders(source)
     if not subfolders:
         return _NO_IMAGES

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aocr import files
-from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine
+from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, is_image_name
 from aocr.data.formats.images import locate
 from aocr.data.formats.source import Format, Source
 from aocr.data.formats.tables import PATHS, TEXTS
@@ -162,6 +162,9 @@ def entries(source: Source) -> Iterator[Entry]:
     try:
         if isinstance(data, dict) and {"images", "imgs"} & data.keys() and {"annotations", "anns"} & data.keys():
             yield from _coco(source, data)
+            return
+        if isinstance(data, dict) and data and all(map(is_image_name, data)):  # docTR: {"a.png": "TEXT"}
+            yield from ((locate(source.path, name), (), _text(text)) for name, text in data.items())
             return
         records = data if isinstance(data, list) else [data]
         if any({"annotations", "completions"} & record.keys() and "data" in record for record in records):
