@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def dataset(
     annotations: files.Path, output: files.Path | None = RECORDS, *, export: str | None = None,
-    data_base_dir: str | None = None, columns: str | None = None, label_from_filename: str | None = None, empty_labels: bool = False,
+    data_base_dir: str | None = None, columns: str | None = None, label_from_filename: str | None = None,
+    empty_labels: bool = False,
     charset: str | None = None, max_prediction: int | None = None, report: str | None = None,
     preview: str | None = None, strict: bool = False, shards: int = 1, force_uppercase: bool = False,
     save_filename: bool = False, progress: Callable[[int], None] | None = None,
