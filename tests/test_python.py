@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, draw_numbers, run_aocr
+from conftest import ROOT, draw_numbers, run_aocr, run_blocked
 from PIL import Image, ImageDraw, ImageFont
 
 import aocr
@@ -232,6 +232,31 @@ def test_onnx_runtime_reads_after_a_fork(reader):
     assert in_fork(lambda: reader.predict(RGB)[0].text) == "Hello42"
 
 
+FORK = """
+import os, sys, time
+import numpy as np
+import aocr
+reader = aocr.load("words")
+child = os.fork()
+if not child:
+    reader.predict(np.zeros((9, 9), np.uint8))
+    sys.exit(7)
+deadline = time.monotonic() + 30
+while time.monotonic() < deadline:
+    if os.waitpid(child, os.WNOHANG)[1] == 7 << 8:
+        sys.exit()
+    time.sleep(0.05)
+os.kill(child, 9)
+sys.exit("the child does not end")
+"""
+
+
+def test_a_forked_child_of_onnx_runtime_ends():
+    """Ending a session would wait for its threads, which a fork does not copy."""
+    done = run_blocked(code=FORK)
+    assert done.returncode == 0, done.stderr
+
+
 def test_tensorflow_says_so_after_a_fork():
     network = load_network("words")
     assert texts(network.predict(RGB)) == ["Hello42"]
@@ -266,7 +291,7 @@ def test_gunicorn_preload(kind, words, tmp_path):
     (tmp_path / "app.py").write_text(APP.format(kind))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    flags = ("--preload", "--workers", "2", "--graceful-timeout", "5", "--bind", f"127.0.0.1:{port}")
+    flags = ("--preload", "--workers", "2", "--bind", f"127.0.0.1:{port}")
     command = [sys.executable, "-m", "gunicorn", *flags, "app:app"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
     server = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.DEVNULL)
@@ -282,7 +307,7 @@ def test_gunicorn_preload(kind, words, tmp_path):
             pytest.fail("no answer")
     finally:
         server.terminate()
-        server.wait(timeout=120)
+        server.wait(timeout=25)  # less than gunicorn waits for a worker that hangs
 
 
 # The commands as functions
