@@ -18,6 +18,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["aocr", "aocr.*"]),
     package_data={
+        "aocr": ["py.typed", "*.pyi"],
         "aocr.folder": ["box/*"],
         "aocr.report": ["page.html"],
         "aocr.serving": ["pages/*"],

@@ -5,7 +5,7 @@
     for prediction in reader.predict(["a.png", "b.png"]):
         print(prediction.text, prediction.confidence)
 
-Names are imported on first use, so that ``import aocr`` stays light.
+Names are imported on first use, so that ``import aocr`` stays light; ``__init__.pyi`` has their types.
 """
 
 from importlib import import_module
@@ -20,7 +20,11 @@ _MODULES = {
     "TrainConfig": "aocr.config",
     "Prediction": "aocr.results",
     "Predictor": "aocr.reading.predictor",
+    "dataset": "aocr.data.command",
+    "export": "aocr.exchange.command",
     "load": "aocr.reading.predictor",
+    "test": "aocr.reading.command",
+    "train": "aocr.training.command",
 }
 
 __all__ = ["__version__", *sorted(_MODULES)]

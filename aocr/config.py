@@ -125,6 +125,11 @@ def num_bands(height: int) -> int:
     return (height - BAND_PIXELS) // BAND_STRIDE + 1
 
 
+def fields_in(record: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are named as fields of a dataclass."""
+    return {field.name: values[field.name] for field in fields(record) if field.name in values}
+
+
 def width_at(height, image_width, image_height):
     """Return the width in pixels of an image scaled to a height: a whole number, often of type float.
 
@@ -386,6 +391,38 @@ class ReadConfig:
     def outside_cost(self) -> float | None:
         """The cost actually used of a text outside the lexicon."""
         return ENGLISH_WEIGHT if self.lexicon == ENGLISH and self.lexicon_weight is None else self.lexicon_weight
+
+
+def typed_network(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given settings of the network, without its charset; None and `auto` count as not given."""
+    typed = fields_in(ModelConfig, values)
+    settings = {name: value for name, value in typed.items() if name != "charset" and value not in (None, "auto")}
+    lines = str(values.get("lines", "auto"))
+    if lines == "1":
+        settings["bands"] = 1
+    elif lines != "auto":
+        if lines not in map(str, LINE_HEIGHTS):
+            raise ConfigError("lines", lines, f"must be auto or a number from 1 to {max(LINE_HEIGHTS)}.")
+        height = settings.setdefault("height", LINE_HEIGHTS[int(lines)])
+        settings["bands"] = max(2, num_bands(height))
+    return settings
+
+
+def typed_charset(values: Mapping[str, Any]) -> str | None:
+    """Return the name or file that `charset` or `full_ascii` gives."""
+    return "full-ascii" if values.get("full_ascii") else values.get("charset")
+
+
+def typed_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the given settings of the network, and the charset unless it comes from the data.
+
+    Raises:
+      CharsetError, ConfigError: the charset cannot be read.
+    """
+    settings, charset = typed_network(values), typed_charset(values)
+    if charset is not None and charset != "auto":
+        settings["charset"] = Charset.from_name_or_file(charset)
+    return settings
 
 
 def check_typed(model_dir: str, config: ModelConfig, typed: dict[str, Any], advice: str = "") -> None:

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import SimpleNamespace
 
@@ -23,8 +23,15 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 Path = str | os.PathLike
+Paths = Path | Iterable[Path]
+"""One path or several."""
 PNG = b"\x89PNG\r\n\x1a\n"
 """First bytes of a PNG file."""
+
+
+def path_list(paths: Paths) -> list[str]:
+    """Return one path or several as a list of strings."""
+    return [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
 
 
 def is_remote(path: Path) -> bool:

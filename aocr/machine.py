@@ -64,6 +64,25 @@ def start_tensorflow() -> None:
         keras.config.set_image_data_format("channels_last")
 
 
+_tensorflow_process = 0
+"""The process whose TensorFlow has started to compute; 0: none."""
+
+
+def check_not_forked() -> None:
+    """Refuse to compute with TensorFlow in a fork of the process that did: its threads are gone, so it would hang.
+
+    Raises:
+      AocrError: this is such a fork.
+    """
+    global _tensorflow_process
+    _tensorflow_process = _tensorflow_process or os.getpid()
+    if _tensorflow_process != os.getpid():
+        raise AocrError(
+            "TensorFlow does not work after a fork, and the model was loaded before it (gunicorn --preload, "
+            "multiprocessing). Load it in each worker and not before, or install onnxruntime, which works there."
+        )
+
+
 def start_onnxruntime() -> Any:
     """Import onnxruntime with its telemetry disabled.
 
@@ -74,6 +93,14 @@ def start_onnxruntime() -> Any:
     import onnxruntime
 
     return onnxruntime
+
+
+def progress_bar(enabled: bool = True, **options) -> Any:
+    """Return a tqdm bar that shows on a terminal and in a notebook only."""
+    from tqdm.auto import tqdm
+
+    is_shown = enabled and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    return tqdm(disable=not is_shown, **options)
 
 
 def has_package(name: str) -> bool:

@@ -66,6 +66,8 @@ class Prediction:
     """Number of bands."""
     turn: str = "none"
     """Direction in which the image was turned before it was read: none, left or right."""
+    cut: bool = False
+    """Whether the text goes on beyond the model's length limit."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from conftest import ROOT, assert_clean_failure, run_aocr
 
 from aocr.cli import legacy, options, train
 from aocr.cli.main import COMMANDS, command_first, main, make_parser
-from aocr.cli.train import train_config
-from aocr.config import OPTIMIZERS, TrainConfig
+from aocr.config import OPTIMIZERS, TrainConfig, typed_charset, typed_network, typed_settings
 from aocr.errors import ConfigError
+from aocr.training.command import train_config
 
-SUBPARSERS = next(action for action in make_parser()._actions if action.choices).choices
+SUBPARSERS = next(a for a in make_parser()._actions if isinstance(a.choices, dict)).choices
 
 
 def parse(line: str) -> argparse.Namespace:
@@ -97,7 +97,7 @@ def test_train_flags_of_0_7_6():
         "--output-dir O --max-gradient-norm 2 --no-gradient-clipping --gpu-id 1 --log-path L --no-distance "
         "--target-vocab-size 99"
     )
-    assert options.typed_network(args) == {
+    assert typed_network(vars(args)) == {
         "channels": 3,
         "max_width": 90,
         "max_height": 40,
@@ -107,10 +107,10 @@ def test_train_flags_of_0_7_6():
         "target_embedding_size": 4,
         "use_gru": True,
     }
-    assert options.typed_charset(args) == "full-ascii"
+    assert typed_charset(vars(args)) == "full-ascii"
     assert (args.resume, args.model_dir, args.output_dir, args.gpu_id) == (False, "J", "O", 1)
     assert (args.log_path, args.use_distance, args.target_vocab_size) == ("L", False, 99)
-    assert train_config(args) == TrainConfig(
+    assert train_config(vars(args)) == TrainConfig(
         batch_size=3,
         num_epoch=2,
         steps_per_checkpoint=7,
@@ -128,7 +128,7 @@ def test_other_flags_of_0_7_6():
     )
     assert (args.visualize, args.output_dir, args.model_dir, args.use_distance) == (True, "O", ["D"], False)
     network = {"channels": 3, "max_width": 90, "max_height": 40, "max_prediction": 5, "use_gru": True}
-    assert options.typed_network(args) == network
+    assert typed_network(vars(args)) == network
     args = parse("dataset a.txt out.tfrecords --log-step 9 --no-force-uppercase --save-filename")
     assert (args.annotations, args.output, args.log_step) == ("a.txt", "out.tfrecords", 9)
     assert (args.force_uppercase, args.save_filename) == (False, True)
@@ -142,16 +142,16 @@ def test_other_flags_of_0_7_6():
 
 
 def test_defaults_are_those_of_the_config():
-    assert train_config(parse("train f")) == TrainConfig()
+    assert train_config(vars(parse("train f"))) == TrainConfig()
 
 
 def test_only_typed_network_flags_are_attributes():
-    assert options.typed_network(parse("train f")) == {}
-    assert options.typed_charset(parse("train f")) is None
-    assert options.typed_network(parse("train f --max-width 160")) == {"max_width": 160}
-    assert options.typed_network(parse("predict a.png --arch classic")) == {"arch": "classic"}
-    assert options.typed_settings(parse("train f --charset digits"))["charset"].symbols == "0123456789"
-    assert options.typed_settings(parse("train f --charset auto")) == {}
+    assert typed_network(vars(parse("train f"))) == {}
+    assert typed_charset(vars(parse("train f"))) is None
+    assert typed_network(vars(parse("train f --max-width 160"))) == {"max_width": 160}
+    assert typed_network(vars(parse("predict a.png --arch classic"))) == {"arch": "classic"}
+    assert typed_settings(vars(parse("train f --charset digits")))["charset"].symbols == "0123456789"
+    assert typed_settings(vars(parse("train f --charset auto"))) == {}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_only_typed_network_flags_are_attributes():
     ],
 )
 def test_large_learning_rate_selects_adadelta(flags, optimizer, rate):
-    config = train_config(parse(f"train f {flags}"))
+    config = train_config(vars(parse(f"train f {flags}")))
     assert (config.optimizer, config.initial_learning_rate) == (optimizer, rate)
     assert config.learning_rate == (rate or OPTIMIZERS[optimizer])
 
@@ -192,7 +192,7 @@ def test_legacy_spellings(spelling):
     args = parse_legacy(*spelling(TRAIN))
     assert (args.command, args.datasets, args.data_base_dir, args.log_path) == ("train", ["train.txt"], "B", "log.txt")
     assert args.resume is False
-    assert options.typed_network(args) == {}
+    assert typed_network(vars(args)) == {}
     args = parse_legacy(*spelling(TEST))
     assert (args.command, args.datasets, args.data_base_dir, args.log_path) == ("test", ["test.txt"], "B", "log.txt")
     assert (args.visualize, args.model_dir, args.output_dir) == (True, ["M"], "R")
@@ -213,10 +213,10 @@ NETWORK = {"target_embedding_size": 20, "attn_num_hidden": 32, "attn_num_layers"
 
 def test_legacy_training_flags():
     args = parse_legacy(*TRAIN, *OPTIMIZATION)
-    config = train_config(args)
+    config = train_config(vars(args))
     assert (config.num_epoch, config.batch_size, config.steps_per_checkpoint) == (3, 4, 6)
     assert (config.optimizer, config.learning_rate) == ("adadelta", 1.0)
-    assert options.typed_network(args) == NETWORK
+    assert typed_network(vars(args)) == NETWORK
     assert args.target_vocab_size == 39
 
 
@@ -227,13 +227,13 @@ def test_legacy_testing_ignores_training_flags(apart):
         words = [part for word in words for part in word.split("=")]
     args = parse_legacy(*words)
     assert (args.command, args.datasets, args.model_dir) == ("test", ["test.txt"], ["M"])
-    assert options.typed_network(args) == NETWORK
+    assert typed_network(vars(args)) == NETWORK
 
 
 def test_legacy_switches():
     for flag in ("--use-gru", "--no-attn-use-lstm"):
         for words in (TRAIN, TEST):
-            assert options.typed_network(parse_legacy(*words, flag)) == {"use_gru": True}
+            assert typed_network(vars(parse_legacy(*words, flag))) == {"use_gru": True}
     assert parse_legacy("--phase=train", "--data-path=f").resume is True
     assert parse_legacy("--phase=test", "--data-path=f", "--no-visualize").visualize is False
     assert parse_legacy(*TRAIN, "--visualize").command == "train"
@@ -340,7 +340,7 @@ def test_flags_have_the_same_name_in_every_command():
     for command in COMMANDS:
         flags = {flag: action.dest for action in SUBPARSERS[command]._actions for flag in action.option_strings}
         assert flags["--log-path"] == "log_path"
-        if command not in ("dataset", "synth"):
+        if command not in ("dataset", "synth", "info"):
             assert flags["--model-dir"] == flags["--job-dir"] == "model_dir"
 
 

@@ -25,7 +25,7 @@ EXPORTED = {"onnx", "onnxruntime", "openvino", "ai_edge_litert"}  # other progra
 # room -> (rooms it may import from, packages it may import); the standard library is allowed everywhere
 RULES = {
     "ground": ({"ground", "text"}, set()),
-    "ground, inside a function": ({"ground", "text"}, {"tensorflow", "keras", "numpy", "onnxruntime"}),
+    "ground, inside a function": ({"ground", "text"}, {"tensorflow", "keras", "numpy", "onnxruntime", "tqdm"}),
     "text": ({"ground", "text"}, {"distance", "numpy"}),
     "report": (BELOW, {"numpy", "PIL"}),
     "data": (BELOW | {"data"}, {"numpy", "PIL", "tensorflow", "lmdb"}),

@@ -11,7 +11,7 @@ import tensorflow as tf
 from conftest import REAL_DATA
 from PIL import Image
 
-from aocr.data import images
+from aocr.data import images, pixels
 from aocr.data.images import as_png, canonical_image, image_to_bytes
 from aocr.data.preprocess import decode_image
 from aocr.errors import ImageError
@@ -135,6 +135,74 @@ def test_values_that_are_not_finite(value):
     pixels = seen(canonical_image(encoded(Image.fromarray(values), "TIFF")))
     pixels[3, 4] = rgb(GREY)[3, 4]
     assert np.abs(pixels - rgb(GREY)).max() <= 1
+
+
+INKS = {"white": (255, 255, 255), "yellow": (255, 240, 60), "light grey": (200, 200, 200)}
+
+
+def letters(ink, mode="RGBA") -> Image.Image:
+    """A bar with soft edges on a transparent ground."""
+    picture = Image.new("RGBA", (40, 20), (0, 0, 0, 0))
+    picture.paste((*ink, 255), (8, 5, 30, 15))
+    picture.paste((*ink, 100), (30, 5, 32, 15))
+    return picture.convert(mode)
+
+
+@pytest.mark.parametrize("ink", INKS.values(), ids=INKS)
+def test_light_ink_is_laid_on_black(ink):
+    pixels = seen(canonical_image(encoded(letters(ink))))
+    assert pixels[0, 0].tolist() == [0, 0, 0] and pixels[10, 10].tolist() == list(ink)
+
+
+@pytest.mark.parametrize("ink", [(0, 0, 0), (200, 30, 30), (128, 128, 128)])
+def test_other_ink_is_laid_on_white(ink):
+    pixels = seen(canonical_image(encoded(letters(ink))))
+    assert pixels[0, 0].tolist() == [255, 255, 255] and pixels[10, 10].tolist() == list(ink)
+
+
+def test_a_light_panel_with_clear_corners_stays_on_white():
+    panel = Image.new("RGBA", (60, 30), (250, 250, 250, 255))
+    panel.paste((20, 20, 20, 255), (10, 8, 40, 20))
+    panel.paste((0, 0, 0, 0), (0, 0, 3, 3))
+    assert seen(canonical_image(encoded(panel)))[0, 0].tolist() == [255, 255, 255]
+
+
+CLEAR = {
+    "white": encoded(letters((255, 255, 255))),
+    "black": encoded(letters((0, 0, 0))),
+    "yellow": encoded(letters((255, 240, 60))),
+    "grey": encoded(letters((255, 255, 255), "LA")),
+    "palette": encoded(letters((250, 250, 250)).convert("RGB").quantize(4), transparency=0),
+    "one colour": encoded(letters((250, 0, 0)).convert("RGB"), transparency=(0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", CLEAR)
+def test_exports_lay_transparent_images_on_the_same_ground(name, channels):
+    """The graph of an export decodes encoded images itself; both readers' decoders agree with it."""
+    expected = pixels.decode_image(canonical_image(CLEAR[name]).data, channels).astype(int)
+    graph = tf.function(lambda data: decode_image(data, channels), input_signature=[tf.TensorSpec((), tf.string)])
+    for decode in (graph, lambda data: pixels.decode_image(data, channels)):
+        assert np.abs(np.asarray(decode(CLEAR[name])).astype(int) - expected).max() <= 1
+    assert np.ptp(expected) > 100
+
+
+@pytest.mark.parametrize(
+    ("image", "is_blank"),
+    [
+        (GREY, False),
+        (COLOUR, False),
+        (Image.new("RGB", (9, 9), (5, 6, 7)), True),
+        (Image.new("L", (9, 9), 255), True),
+        (Image.new("RGBA", (9, 9), (0, 0, 0, 0)), True),
+        (Image.new("P", (9, 9), 3), True),
+        (Image.new("1", (9, 9)), True),
+        (letters((255, 255, 255)), False),
+    ],
+)
+def test_images_that_show_nothing(image, is_blank):
+    assert canonical_image(encoded(image)).is_blank is is_blank
 
 
 def test_transparency_is_white():
@@ -263,7 +331,7 @@ def test_arrays():
 @pytest.mark.parametrize(
     "image, words",
     [
-        (None, "shape"),
+        (None, "Was the file found"),
         (np.zeros((0, 4), np.uint8), "shape"),
         (np.zeros((2, 2, 2), np.uint8), "shape"),
         (np.zeros(3, np.uint8), "shape"),

@@ -48,6 +48,7 @@ MISSING = (
 OTHER_FLAGS = {
     "--no-deps",
     "--data-binary",
+    "--preload",
     "--check",
     "--rm",
     "--build-arg",

@@ -42,7 +42,7 @@ def test_json():
     values = json.loads(prediction_json("p", prediction))
     assert values == {
         "path": "p", "text": "\u0c95", "confidence": 0.5, "alternatives": [{"text": "b", "confidence": 0.1}],
-        "characters": [{"char": "\u0c95", "confidence": 0.6, "x0": 1.0, "x1": 2.0, "y0": 0.0, "y1": 0.0}],
+        "cut": False, "characters": [{"char": "\u0c95", "confidence": 0.6, "x0": 1.0, "x1": 2.0, "y0": 0.0, "y1": 0.0}],
     }  # fmt: skip
     assert "\u0c95" in prediction_json("p", prediction)
     assert json.loads(prediction_json("p", prediction, attention=True))["attention"] == [[0.25, 0.75]]

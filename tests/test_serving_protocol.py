@@ -61,9 +61,14 @@ def test_pixels():
     assert answer(request, "a", "b") == {"predictions": [row("a"), row("b")]}
 
 
-@pytest.mark.parametrize("text", ["Zmly\nc3Q=", "Zmlyc3Q", "Zmly c3Q"])
-def test_base64_with_line_breaks_or_without_padding(text):
+@pytest.mark.parametrize("text", ["Zmly\nc3Q=", "Zmlyc3Q", "Zmly c3Q", "data:image/png;base64,Zmlyc3Q="])
+def test_base64_in_other_spellings(text):
     assert parse(inputs={"b64": text}).images == [("inputs", b"first")]
+
+
+def test_base64_for_urls():
+    data = bytes(range(248, 256)) * 3
+    assert parse(inputs={"b64": base64.urlsafe_b64encode(data).decode()}).images == [("inputs", data)]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +88,9 @@ def test_base64_with_line_breaks_or_without_padding(text):
         ({"instances": json.loads("[" * 33 + '"x"' + "]" * 33)}, "at most 32 lists"),
         ({"instances": [A, None]}, "instances[1]: must be"),
         ({"inputs": {"b64": "%"}}, "inputs: b64 is not"),
+        ({"inputs": {"b64": str(base64.b64encode(b"first"))}}, "decode() it first"),
+        ({"inputs": {"input": "Zmlyc3Q="}}, 'must be {"b64": text}'),
+        (b"\x89PNG\r\n\x1a\n", "Send an image file itself to /read"),
         ({"instances": [A, {"b64": "é"}]}, "instances[1]: b64 is not"),
         ({"instances": [A], "signature_name": ["pixels"]}, "serving_default, pixels"),
         ({"instances": [1], "signature_name": "pixels"}, "must have the shape"),

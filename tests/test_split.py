@@ -13,12 +13,15 @@ from conftest import AS_IN_TESTS, SMALL, assert_clean_failure, draw_numbers, run
 from aocr.config import ModelConfig
 from aocr.data.automatic import KEYS_PER_PART, NUM_PARTS, validation_mask
 from aocr.data.batching import plan_batches
-from aocr.data.datasets import Summary, summarise
+from aocr.data.datasets import Summary, open_dataset, summarise
 from aocr.data.pipeline import Batches
 from aocr.data.records import Example, RecordWriter
-from aocr.errors import CheckpointError
+from aocr.errors import CharsetError, CheckpointError
 from aocr.folder.model_folder import LEARNT, ModelFolder
 from aocr.text.charset import Charset
+from aocr.training.cluster import Cluster
+from aocr.training.prepare import make_plan
+from aocr.training.request import TrainRequest
 from aocr.training.split import images_digest, learnt_images, split_images
 
 NOTHING = np.zeros(0, np.int64)
@@ -177,6 +180,51 @@ def test_a_training_set_within_the_validation_set_is_refused(train, lines, tmp_p
     other.write_text("".join(lines[1][:10]), "utf-8")
     refused = train(slice(10), "--validation", other, "--num-epoch", "1", model="n")
     assert_clean_failure(refused, "every image is also in --validation")
+
+
+def with_letters(path, count: int):
+    """Write letters in front of the last `count` labels of an annotation file."""
+    lines = path.read_text("utf-8").splitlines()
+    lines[-count:] = [line.replace(" ", " €ü") for line in lines[-count:]]
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("flag", [(), ("--validation",)])
+def test_new_characters_stop_a_resumed_training(flag, tmp_path):
+    old = draw_numbers(tmp_path / "old", 9)
+    new = with_letters(draw_numbers(tmp_path / "new", 30, seed=3), 20)
+    folder = ModelFolder(tmp_path / "m")
+    folder.begin(ModelConfig(Charset("0123456789"), max_width=96, max_height=32, max_prediction=3))
+    done = run_aocr("train", old, *flag, new, "--model-dir", folder)
+    ways = f"--init-from {folder} --model-dir NEW", "--no-resume"
+    line = assert_clean_failure(done, "20 of 30 images" if flag else "20 of 39 images", "2 symbols: ü€", *ways)
+    assert len(line) < 400 and folder.names("*") == ["aocr.log", "model.json"]
+
+
+@pytest.mark.parametrize("separate", [True, False])
+def test_nothing_outside_the_charset_is_validated_on(separate, tmp_path):
+    """With a typed charset some labels are left out, of training and of validation."""
+    config = ModelConfig(Charset("0123456789"), max_width=96, max_height=32, max_prediction=2)
+    data = with_letters(draw_numbers(tmp_path / "n", 60, seed=3), 30)
+    other = with_letters(draw_numbers(tmp_path / "v", 20, seed=4), 8)
+    request = TrainRequest([str(data)], model_dir=str(tmp_path / "m"), init_from="none")
+    cluster = Cluster(tf.distribute.get_strategy())
+    with open_dataset(request.datasets) as training, open_dataset([str(other)]) as validation:
+        plan = make_plan(request, config, training, validation if separate else None, cluster)
+        labels = [label.decode() for batch in plan.validation.sorted_batches() for label in batch.label.numpy()]
+        assert plan.num_validation == len(labels) > 0
+        assert all(label.isascii() and len(label) <= 2 for label in labels)
+        usable = [label for label in validation.summary.labels if label.isascii() and len(label) <= 2]
+        assert not separate or sorted(labels) == sorted(usable)
+
+
+def test_a_validation_set_without_a_usable_label(tmp_path):
+    config = ModelConfig(Charset("0123456789"), max_width=96, max_height=32, max_prediction=3)
+    data, other = draw_numbers(tmp_path / "n", 9), with_letters(draw_numbers(tmp_path / "v", 5, seed=4), 5)
+    request = TrainRequest([str(data)], model_dir=str(tmp_path / "m"), init_from="none")
+    with open_dataset([str(data)]) as training, open_dataset([str(other)]) as validation, pytest.raises(CharsetError):
+        make_plan(request, config, training, validation, Cluster(tf.distribute.get_strategy()))
 
 
 @pytest.mark.slow

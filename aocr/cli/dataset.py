@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 
-from aocr import machine
 from aocr.cli import options
-from aocr.errors import ConfigError, escape_control
-from aocr.text.charset import Charset
+from aocr.errors import escape_control
 
 log = logging.getLogger("aocr")
 
-RECORDS = "dataset.tfrecords"
 EXPORTS = ("csv", "gt-txt", "lmdb", "paddle")
 """Names of `aocr.data.writers.TARGETS`."""
 
@@ -24,6 +20,8 @@ programs. Every image is checked; unusable lines are left out and counted, and t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
+    from aocr.data.command import RECORDS
+
     add = parser.add_argument
     add("annotations", metavar="ANNOTATIONS", help="annotation file, table, TFRecord of aocr 0.7.6, or folder")
     # fmt: off
@@ -47,32 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the records and print a summary."""
-    if args.export and (args.preview or args.shards > 1):
-        raise ConfigError("--export", args.export, "takes no --preview and no --shards: they need records.")
-    output = f"dataset-{args.export}" if args.export and args.output == RECORDS else args.output
-    charset = Charset.from_name_or_file(args.charset) if args.charset else None
-    machine.start_tensorflow()
-    from tqdm import tqdm
+    from aocr.data.command import dataset
+    from aocr.machine import progress_bar
 
-    from aocr.data.builder import BuildOptions, build_records
-    from aocr.data.preview import write_preview
-
-    settings = {**options.fields_of(BuildOptions, args), "charset": charset, "written": options.written(args)}
-    build = BuildOptions(**settings)
-    with tqdm(unit=" images", disable=not sys.stderr.isatty()) as bar:
+    with progress_bar(unit=" images") as bar:
 
         def progress(done: int) -> None:
             bar.update()
             if bar.disable and done % args.log_step == 0:
                 log.info("%d images done", done)
 
-        report = build_records(args.annotations, output, build, progress)
+        report = dataset(**options.arguments_of(dataset, args), progress=progress)
     print("\n".join(report.summary()))
     for warning in report.warnings():
         log.warning(warning)
-    if args.report:
-        report.write(args.report)
     if args.preview:
-        write_preview(args.preview, report.paths)
         print(escape_control(f"Preview written to {args.preview}"))
     return 0

@@ -8,6 +8,7 @@ import shlex
 
 from aocr import machine
 from aocr.cli import options
+from aocr.config import typed_charset, typed_network
 from aocr.errors import escape_control
 from aocr.text.charset import Charset
 
@@ -48,11 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import the checkpoint and print the next command."""
-    charset = Charset.from_name_or_file(options.typed_charset(args))  # type: ignore[arg-type]
+    charset = Charset.from_name_or_file(typed_charset(vars(args)))  # type: ignore[arg-type]
     machine.start_tensorflow()
     from aocr.exchange.aocr_0_7_6 import import_checkpoint
 
-    typed = options.typed_network(args)
+    typed = typed_network(vars(args))
     config, step = import_checkpoint(args.checkpoint, args.model_dir, charset, typed)
     cells = "GRU" if config.use_gru else "LSTM"
     log.info(

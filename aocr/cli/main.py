@@ -16,13 +16,30 @@ import traceback
 import warnings
 
 from aocr import __version__
-from aocr.cli import dataset, export, import_model, label, legacy, options, predict, serve, synth, test, train
+from aocr.cli import (
+    check,
+    dataset,
+    export,
+    import_model,
+    info,
+    label,
+    legacy,
+    options,
+    predict,
+    serve,
+    synth,
+    test,
+    train,
+)
+from aocr.cli.completion import SHELLS, Completion
+from aocr.cli.config_file import read_config
 from aocr.errors import AocrError, ConfigError, escape_control
 from aocr.interrupts import EXIT_CODE, Interrupts
 from aocr.tf_config import current_task
 
 COMMANDS = {
     "dataset": dataset,
+    "check": check,
     "synth": synth,
     "train": train,
     "test": test,
@@ -31,10 +48,12 @@ COMMANDS = {
     "label": label,
     "export": export,
     "import": import_model,
+    "info": info,
 }
 
 EXAMPLES = {
     "dataset": "aocr dataset labels.txt dataset.tfrecords --preview preview.png",
+    "check": "aocr check labels.txt --model-dir checkpoints",
     "synth": "aocr synth words --count 1000 --texts words.txt",
     "train": "aocr train labels.txt --model-dir checkpoints --max-time 30m",
     "test": "aocr test test.txt --model-dir checkpoints --report report.html",
@@ -43,6 +62,7 @@ EXAMPLES = {
     "label": "aocr label images/ --output labels.txt",
     "export": "aocr export exported --model-dir checkpoints --format onnx",
     "import": "aocr import old-checkpoints/ --model-dir imported",
+    "info": "aocr info checkpoints",
 }
 
 
@@ -55,11 +75,13 @@ def make_parser() -> argparse.ArgumentParser:
         "aocr COMMAND --help shows the flags of a command.",
     )
     parser.add_argument("--version", action="version", version=f"aocr {__version__}")
+    help = "print a script that completes commands and flags: source <(aocr --completion bash)"
+    parser.add_argument("--completion", action=Completion, choices=list(SHELLS), metavar="bash|zsh", help=help)
     sub = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in COMMANDS.items():
         example = f"Example: {EXAMPLES[name]}"
         command = sub.add_parser(name, help=module.HELP, description=module.ABOUT, epilog=example)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, parser=command)
         module.add_arguments(command)
         if name == "train":
             options.everyday_first(command, module.EVERYDAY)
@@ -189,7 +211,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if legacy.is_legacy(argv):
             argv = legacy.translate(argv)
-        args = parser.parse_args(command_first(argv))
+        argv = command_first(argv)
+        args = parser.parse_args(argv)
+        if getattr(args, "config", None):
+            datasets, flags = read_config(args.config, args.parser)
+            args = parser.parse_args([argv[0], *flags, *argv[1:]])  # a typed flag wins
+            args.datasets = args.datasets or datasets
         options.check_written(args)
         _TerminalHandler.is_verbose = getattr(args, "verbose", False)
         set_up_log(_log_path(args))

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from inspect import signature
 from typing import Any
 
 from aocr import files, machine
@@ -21,14 +21,13 @@ from aocr.config import (
     PRECISIONS,
     TURNS,
     WHOLE_NAME,
-    ModelConfig,
     ReadConfig,
     SourceOptions,
     check_typed,
-    num_bands,
+    fields_in,
+    typed_settings,
 )
 from aocr.errors import ConfigError, DatasetError, escape_control
-from aocr.text.charset import Charset
 
 log = logging.getLogger("aocr")
 
@@ -241,41 +240,26 @@ def everyday_first(parser: argparse.ArgumentParser, flags: Sequence[str]) -> Non
     parser.usage = f"{parser.prog} DATASET... [--model-dir DIR] [--max-time TIME] [other flags]"
 
 
-def typed_network(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the typed settings of the network, by field."""
-    settings = fields_of(ModelConfig, args, without=("charset",))
-    if settings.get("turn") == "auto":
-        del settings["turn"]
-    lines = getattr(args, "lines", "auto")
-    if lines == "1":
-        settings["bands"] = 1
-    elif lines != "auto":
-        settings.setdefault("height", LINE_HEIGHTS[int(lines)])
-        settings["bands"] = max(2, num_bands(settings["height"]))
-    return settings
+def arguments_of(function: Callable, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the parsed arguments that are named as parameters of the function of a command."""
+    return {name: getattr(args, name) for name in signature(function).parameters if hasattr(args, name)}
 
 
-def typed_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the typed settings of the network, and the charset unless it comes from the data.
+def fields_of(record: type, args: argparse.Namespace) -> dict[str, Any]:
+    """Return the parsed arguments that are named as fields of a dataclass."""
+    return fields_in(record, vars(args))
+
+
+def check_network(args: argparse.Namespace, model_dir: str) -> None:
+    """Refuse typed flags of the network that contradict a model folder.
 
     Raises:
-      CharsetError, ConfigError: the charset cannot be read.
+      CheckpointError, ConfigError: the folder cannot be used, or a flag contradicts it.
     """
-    settings, charset = typed_network(args), typed_charset(args)
-    if charset is not None and charset != "auto":
-        settings["charset"] = Charset.from_name_or_file(charset)
-    return settings
+    from aocr.folder.words import open_folder
 
-
-def fields_of(record: type, args: argparse.Namespace, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the parsed arguments that are named as fields of a dataclass."""
-    names = [field.name for field in fields(record) if field.name not in without]
-    return {name: getattr(args, name) for name in names if hasattr(args, name)}
-
-
-def typed_charset(args: argparse.Namespace) -> str | None:
-    """Return the charset of --charset or --full-ascii."""
-    return "full-ascii" if getattr(args, "full_ascii", False) else getattr(args, "charset", None)
+    if typed := typed_settings(vars(args)):
+        check_typed(model_dir, open_folder(model_dir).read_config(), typed)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -385,26 +369,19 @@ def _shards(total: str, stem: str) -> list[str]:
     return glob.glob(f"{glob.escape(stem)}-*-of-{total}")
 
 
-def open_model(args: argparse.Namespace, network: bool = False):
+def open_model(args: argparse.Namespace):
     """Load the model for a command that reads images.
-
-    Args:
-      args: the command line.
-      network: whether the command needs the network in TensorFlow, not just readings.
 
     Raises:
       CheckpointError: the model folder cannot be used.
       ConfigError: a typed flag contradicts it.
     """
-    from aocr.reading.predictor import load, load_network
+    from aocr.reading.predictor import load
 
     if args.gpu_id is not None and not files.is_graph(args.model_dir):
         machine.start_tensorflow()
         machine.use_gpu(args.gpu_id)
-    load_model = load_network if network else load
     read_config = ReadConfig(**fields_of(ReadConfig, args))
-    predictor = load_model(
-        args.model_dir, precision=args.precision, batch_size=args.batch_size, read_config=read_config
-    )
-    check_typed(args.model_dir, predictor.config, typed_settings(args))
+    predictor = load(args.model_dir, precision=args.precision, batch_size=args.batch_size, read_config=read_config)
+    check_typed(args.model_dir, predictor.config, typed_settings(vars(args)))
     return predictor

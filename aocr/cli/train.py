@@ -8,9 +8,10 @@ import shlex
 
 from aocr import machine
 from aocr.cli import options
+from aocr.cli.config_file import write_config
 from aocr.cli.waiting import waiting
 from aocr.config import MAX_EPOCHS, OPTIMIZERS, TrainConfig
-from aocr.errors import ConfigError, escape_control
+from aocr.errors import escape_control
 from aocr.tf_config import current_task
 
 log = logging.getLogger("aocr")
@@ -24,9 +25,6 @@ NOT_YET = (
     "label more images, or draw similar ones (aocr synth)."
 )
 
-MIN_ADADELTA_RATE = 0.1
-"""A typed learning rate of at least this is meant for Adadelta, the optimizer of aocr 0.7.6."""
-
 EVERYDAY = (
     "--model-dir", "--validation", "--max-time", "--charset", "--init-from", "--no-resume", "--output-dir",
 )  # fmt: skip
@@ -39,9 +37,12 @@ ABOUT = "Train a model on images with labels. The same command again resumes whe
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     # fmt: off
-    parser.add_argument("datasets", nargs="+", metavar="DATASET",
+    parser.add_argument("datasets", nargs="*", metavar="DATASET",
         help="TFRecords of aocr dataset (globs and shards too), an annotation file, or a folder of images with "
         "their texts")
+    parser.add_argument("--config", metavar="FILE",
+        help="read flags from a TOML file by their names, such as max-time = '10m'; typed flags win. A training leaves "
+        "its flags in run.toml in the model folder")
     _add_data(parser.add_argument_group("data"))
     folder = parser.add_argument_group("model folder")
     options.add_model_dir(folder, written=True)
@@ -129,47 +130,29 @@ def _add_optimization(group: options.Container) -> None:
     # fmt: on
 
 
-def train_config(args: argparse.Namespace) -> TrainConfig:
-    """Return the TrainConfig of the typed flags."""
-    settings, rate = options.fields_of(TrainConfig, args), args.initial_learning_rate
-    if args.optimizer is None:
-        settings["optimizer"] = TrainConfig.optimizer
-        if rate is not None and rate >= MIN_ADADELTA_RATE:
-            settings["optimizer"] = "adadelta"
-            log.info("Using Adadelta for the learning rate %g. Give --optimizer adamw to use AdamW.", rate)
-    return TrainConfig(**settings)
-
-
 def run(args: argparse.Namespace) -> int:
     """Train, then print the next commands to try."""
     task = current_task()
     if task and task.index < 0:
         log.info("TF_CONFIG makes this process a parameter server or evaluator; aocr needs none. Nothing to do.")
         return 0
-    if args.exclude and not args.unlabeled:
-        raise ConfigError("--exclude", " ".join(args.exclude), "needs --unlabeled.")
-    if args.gpu_id is not None and args.devices is not None:
-        raise ConfigError("--devices", args.devices, "cannot be combined with --gpu-id: both choose GPUs.")
-    config, typed = train_config(args), options.typed_settings(args)
+    if not args.datasets:
+        args.parser.error("the following arguments are required: DATASET")
     options.check_paths([*args.datasets, *args.validation, *args.unlabeled, *args.exclude], args.model_dir)
     with waiting("starting TensorFlow"):
         machine.start_tensorflow()
-        from aocr.folder.model_folder import ModelFolder
-        from aocr.training.request import TrainRequest
-        from aocr.training.run import train
+        from aocr.training.command import train
 
-    if args.gpu_id is not None:
-        machine.use_gpu(args.gpu_id)
-    outcome = train(TrainRequest(**options.fields_of(TrainRequest, args), typed=typed, config=config))
+    outcome = train(**options.arguments_of(train, args))
     if task and task.index > 0:
         return 130 if outcome.interrupted else 0  # the chief prints the rest
+    write_config(args.model_dir, args.parser, args)
     if outcome.interrupted:
         log.info("Saved at step %d (%s). The same command resumes from here.", outcome.step, outcome.reason)
         return 130
     message = "Training ended after step %d: %s." if outcome.trained else ALREADY_ENDED
     log.info(message, outcome.step, outcome.reason)
-    weights = ModelFolder(args.model_dir).weights_info().describe()
-    details_log.info("test, predict and export will use the %s.", weights)
+    details_log.info("test, predict and export will use the %s.", outcome.weights.describe())
     flag = "" if args.model_dir == "checkpoints" else f" --model-dir {shlex.quote(args.model_dir)}"
     if outcome.can_read and outcome.reads:
         print(outcome.reads)

@@ -65,6 +65,8 @@ class BuildReport:
     """Width at height 32 -> number of images."""
     conflicts: list[tuple[int, str, int, str]] = field(default_factory=list)
     """(line, label, line, label) of equal images with different labels."""
+    blanks: list[tuple[int, str]] = field(default_factory=list)
+    """(line, label) of images that show nothing but have a label."""
     num_repeats: int = 0
     """Images that equal an earlier one with the same label."""
     num_empty: int = 0
@@ -87,13 +89,19 @@ class BuildReport:
             for a, first, b, second in self.conflicts
         ]
 
+    def _blank_lines(self) -> list[str]:
+        return [
+            f"{self.source}:{number}: the image shows nothing (one colour), but its label is {label!r}"
+            for number, label in self.blanks
+        ]
+
     def summary(self) -> list[str]:
         """Return the report as lines of text."""
         more = f" ... ({len(self.paths)} files)" if len(self.paths) > NUM_NAMED else ""
         paths = ", ".join(self.paths[:NUM_NAMED]) + more
         charset = Charset("".join(sorted(self.symbols))).describe() if self.symbols else "empty"
         lines = [
-            f"{pluralise(self.num_images, 'image')} from {self.source} written to {paths}",
+            f"{pluralise(self.num_images, 'image')} from {self.source}{paths and ' written to '}{paths}",
             f"Charset: {charset}",
             f"Label length: {_spread(self.lengths, 'character')}",
             f"Image width: {_spread(self.widths, 'pixel')}; "
@@ -142,15 +150,15 @@ class BuildReport:
                 f"{self.source}: {rare} of {len(self.symbols)} symbols occur fewer than {MIN_EXAMPLES} times and will "
                 "hardly be learnt. Add images with them, for example drawn ones (aocr synth)."
             )
-        conflicts = self._conflict_lines()
-        warnings += conflicts[: 2 * NUM_NAMED]
-        if (more := len(conflicts) - 2 * NUM_NAMED) > 0:
-            warnings.append(f"... and {more} more such pairs")
+        for lines, what in ((self._blank_lines(), "images"), (self._conflict_lines(), "pairs")):
+            warnings += lines[: 2 * NUM_NAMED]
+            if (more := len(lines) - 2 * NUM_NAMED) > 0:
+                warnings.append(f"... and {more} more such {what}")
         return warnings
 
     def write(self, path: str) -> None:
-        """Write every line left out and every conflict, one per line."""
-        lines = [*map(str, self.drops), *self._conflict_lines()]
+        """Write every line left out, every blank image and every conflict, one per line."""
+        lines = [*map(str, self.drops), *self._blank_lines(), *self._conflict_lines()]
         with files.writing(path, partial(DatasetError, path)):
             files.write(path, "".join(f"{escape_control(line)}\n" for line in lines).encode())
 
@@ -185,6 +193,8 @@ class Tally:
         report.num_empty += not example.label.strip()
         self._sizes.extend((example.width, example.height))
         report.network_widths[int(width_at(IMAGE_HEIGHT, example.width, example.height))] += 1
+        if example.is_blank and example.label:
+            report.blanks.append((number, example.label))
         digest = hashlib.blake2b(example.image, digest_size=8).digest()
         self._digests.append(int.from_bytes(digest, "little"))
         self._numbers.append(number)

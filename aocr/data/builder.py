@@ -157,7 +157,7 @@ def examine(number: int, item: AnnotationLine | Example, source: str, options: B
         if isinstance(item, AnnotationLine) and item.region:
             data = cut_out(data, item.region, item.path)
         image = canonical_image(data, name)
-        return Example(decodable(image.data, name), label, comment, image.width, image.height)
+        return Example(decodable(image.data, name), label, comment, image.width, image.height, image.is_blank)
     except RegionError as error:
         return drop(REGION, str(error))
     except ImageError as error:
@@ -196,9 +196,16 @@ def _results(source: str, options: BuildOptions, texts: Sequence[str]) -> Genera
     return _in_parallel(items, lambda item: (item[0], examine(item[0], item[1], source, options)))
 
 
+def _writer(output: str | None, options: BuildOptions) -> contextlib.AbstractContextManager:
+    """Return the context manager of what writes the records; of None if they are only checked."""
+    if output is None:
+        return contextlib.nullcontext()
+    return FolderWriter(output, options.export) if options.export else RecordWriter(output, options.shards)
+
+
 def build_records(
     source: str,
-    output: str,
+    output: str | None,
     options: BuildOptions,
     progress: Callable[[int], None] | None = None,
     texts: Sequence[str] = (),
@@ -207,7 +214,8 @@ def build_records(
 
     Args:
       source: a file or folder of any format, or records (also a glob or stem).
-      output: path of the TFRecord file, stem of the shards, or folder of an export; it appears when it is complete.
+      output: path of the TFRecord file, stem of the shards, or folder of an export; it appears when it is complete;
+        None: only check.
       progress: called after each line with the number of lines read.
       texts: text files with an image beside each, if `source` names these.
 
@@ -217,13 +225,11 @@ def build_records(
     """
     report = BuildReport(source)
     tally = Tally(report)
-    with (
-        FolderWriter(output, options.export) if options.export else RecordWriter(output, options.shards) as writer,
-        contextlib.closing(_results(source, options, texts)) as results,
-    ):
+    with _writer(output, options) as writer, contextlib.closing(_results(source, options, texts)) as results:
         for num_read, (number, result) in enumerate(results, 1):
             if isinstance(result, Example):
-                writer.write(result)
+                if writer:
+                    writer.write(result)
                 tally.add(number, result)
             elif options.strict:
                 raise AnnotationError(source, number, f"{result.reason}: {result.detail}")
@@ -236,5 +242,5 @@ def build_records(
             first = f" ({reasons}). The first: {report.drops[0].detail}" if report.drops else "."
             raise AnnotationError(source, None, f"has no usable line{first}")
     tally.compare()
-    report.paths = writer.paths
+    report.paths = writer.paths if writer else []
     return report

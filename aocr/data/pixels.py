@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from aocr.config import TURNS, ModelConfig, width_at
-from aocr.report.pictures import open_image
+from aocr.report.pictures import flat_image, has_transparency, open_image
 
-_RED, _GREEN, _BLUE = 9797, 19234, 3737
+GREY_WEIGHTS = 9797, 19234, 3737
 """libpng's weights of red, green and blue in grey, in units of 2**-15; blue gets the remainder."""
 _CUBIC, _TABLE = -0.75, 1024
 """Parameter of TensorFlow 1's bicubic kernel, and entries per pixel of its lookup table."""
@@ -23,13 +23,15 @@ _CUBIC, _TABLE = -0.75, 1024
 
 def decode_image(data: bytes, channels: int) -> np.ndarray:
     """Decode the data of a `CanonicalImage` to (H, W, channels) uint8."""
-    image = open_image(data)
+    image: Image.Image = open_image(data)
+    if image.format == "PNG" and has_transparency(image):
+        image = flat_image(image)
     mode = "L" if channels == 1 else "RGB"
     if image.format == "JPEG":
         image.draft(mode, image.size)  # decode the stored luminance instead of converting from RGB
     if channels == 1 and image.mode not in ("1", "L"):
         values = np.asarray(image.convert("RGB"), np.int64)
-        return (values @ (_RED, _GREEN, _BLUE) >> 15).astype(np.uint8)[..., None]
+        return (values @ GREY_WEIGHTS >> 15).astype(np.uint8)[..., None]
     return np.asarray(image.convert(mode)).reshape(image.height, image.width, channels)
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from aocr.config import TURNS, ModelConfig, width_at
 from aocr.data.images import as_png
+from aocr.data.pixels import GREY_WEIGHTS
 
 
 def decodable(data: bytes, name: str = "image") -> bytes:
@@ -20,6 +21,19 @@ def decodable(data: bytes, name: str = "image") -> bytes:
         return data
     except tf.errors.InvalidArgumentError:
         return as_png(data, name)
+
+
+def _on_ground(data: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decode a png with transparent parts to (H, W, channels) uint8, like `aocr.report.pictures.flat_image`."""
+    values = tf.cast(tf.io.decode_png(data, channels=4), tf.float32)
+    colours, alpha = values[..., :3], values[..., 3:] / 255.0
+    black = colours * alpha
+    white = black + 255.0 * (1.0 - alpha)
+    on_white, on_black = (tf.math.reduce_std(tf.reduce_mean(image, 2)) for image in (white, black))
+    flat = tf.round(tf.where(on_white * 2.0 < on_black, black, white))
+    if channels == 1:
+        flat = tf.reduce_sum(flat * GREY_WEIGHTS, 2, keepdims=True) // 2**15
+    return tf.cast(flat, tf.uint8)
 
 
 def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
@@ -33,12 +47,15 @@ def decode_image(data: tf.Tensor, channels: int) -> tf.Tensor:
     def jpeg():
         return tf.io.decode_jpeg(data, channels=channels, dct_method="INTEGER_ACCURATE")  # as Pillow does
 
-    def direct():
-        return tf.io.decode_png(data, channels=channels)
+    def png():
+        has_alpha = tf.strings.regex_full_match(tf.strings.substr(data, 25, 1), "[\x04\x06]")  # the colour type
+        has_clear_colour = tf.strings.regex_full_match(tf.strings.substr(data, 0, 4096), r"\C*tRNS\C*")
+        is_flat = tf.logical_not(has_alpha | has_clear_colour)
+        return tf.cond(is_flat, lambda: tf.io.decode_png(data, channels=channels), lambda: _on_ground(data, channels))
 
     start = tf.strings.substr(data, 0, 2)
     is_bmp_or_gif = tf.strings.regex_full_match(start, "BM|GI")  # they cannot be decoded to grey directly
-    image = tf.cond(is_bmp_or_gif, by_colour, lambda: tf.cond(start == b"\xff\xd8", jpeg, direct))
+    image = tf.cond(is_bmp_or_gif, by_colour, lambda: tf.cond(start == b"\xff\xd8", jpeg, png))
     image.set_shape((None, None, channels))
     return image
 

@@ -47,6 +47,8 @@ class Example:
     """Width of the image in pixels; 0 if unknown (a record of aocr 0.7.6)."""
     height: int = 0
     """Height of the image in pixels; 0 if unknown."""
+    is_blank: bool = False
+    """Whether the image was checked and shows nothing; not stored."""
 
 
 def _text(value: bytes) -> str:
@@ -243,7 +245,8 @@ class RecordWriter:
     def write(self, example: Example) -> None:
         """Add a record."""
         with self._writing():
-            self._writers[self._count % len(self._writers)].write(encode_example(**vars(example)))
+            record = encode_example(example.image, example.label, example.width, example.height, example.comment)
+            self._writers[self._count % len(self._writers)].write(record)
         self._count += 1
 
     def __exit__(self, kind, error, trace) -> None:

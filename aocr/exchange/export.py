@@ -154,7 +154,7 @@ def check_choice(kind: str, quantize: str | None, has_dataset: bool) -> None:
             raise ExportError(f"The {kind} format needs {package}: pip install 'aocr[{kind}]'.")
 
 
-def export(
+def write_export(
     predictor: Predictor,
     export_dir: str,
     kind: str,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from aocr import machine
 from aocr.config import ModelConfig, ReadConfig
 from aocr.data.preprocess import batched, decodable
 from aocr.model.recognizer import Recognizer
@@ -63,6 +64,7 @@ class NetworkReader(Reader):
 
     def _call(self, name: str, batch, *rest):
         """Call one of `functions`, eagerly if it is the first call and `batch` has a single image."""
+        machine.check_not_forked()
         function = self.functions[name]
         is_eager = len(batch) == 1 and name not in self._called
         self._called.add(name)

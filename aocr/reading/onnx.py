@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import weakref
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -26,6 +29,17 @@ from aocr.text.search import search
 
 _OUTPUTS = ["ids", "probabilities", "attention", "confidence", "log_probs"]
 _Result = TypeVar("_Result")
+_sessions: weakref.WeakSet = weakref.WeakSet()
+
+
+def _keep_sessions() -> None:
+    """Keep sessions for ever: in a fork the end of one would wait for its threads, which are not there."""
+    for session in _sessions:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_keep_sessions)
 
 
 class OnnxGraph:
@@ -65,7 +79,9 @@ class OnnxGraph:
         options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # do not keep a core busy waiting
         providers = ["CPUExecutionProvider"]
-        return self._guarded(lambda: onnxruntime.InferenceSession(data, options, providers=providers))
+        session = self._guarded(lambda: onnxruntime.InferenceSession(data, options, providers=providers))
+        _sessions.add(session)
+        return session
 
     @cached_property
     def _step_session(self) -> Any:

@@ -10,6 +10,9 @@ from aocr.reading.reader import Pixels, Reader
 from aocr.results import NEVER, Alternative, Character, Prediction, Reading
 from aocr.text.charset import EOS, NUM_SPECIALS
 
+MIN_END = 0.5
+"""Probability of the end of a text of the greatest length, below which the text was cut there."""
+
 
 def to_predictions(reading: Reading, pixels: Pixels, reader: Reader) -> list[Prediction]:
     """Return the Predictions of a batch that a reader has read, each with up to `num_alternatives` other readings."""
@@ -42,6 +45,7 @@ def _prediction(reading: Reading, b: int, pixels: Pixels, reader: Reader) -> Pre
         attention = attention.reshape(len(ids), config.bands, -1)[:, ::-1].reshape(attention.shape)
     ends = np.flatnonzero(ids == EOS)
     steps = int(ends[0]) + 1 if len(ends) else len(ids)
+    ends_unwillingly = not len(ends) or reading.probabilities[b, steps - 1] < MIN_END  # at the limit the end is forced
     written = [t for t in range(steps) if ids[t] >= NUM_SPECIALS]
     image = pixels.images[b][:, :width]
     boxes, (image_width, image_height) = _locate(attention[written], image, scale, config)
@@ -65,5 +69,6 @@ def _prediction(reading: Reading, b: int, pixels: Pixels, reader: Reader) -> Pre
         bands=config.bands,
         turn=config.turn,
         alternatives=tuple(alternatives[: reader.num_alternatives]),
+        cut=steps > config.max_prediction and bool(ends_unwillingly),
         uncalibrated=float(np.exp(reading.log_probs[b, 0, 0])),
     )

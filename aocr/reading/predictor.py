@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from aocr import files, machine
 from aocr.config import ReadConfig
-from aocr.data.images import image_to_bytes
+from aocr.data.images import image_to_bytes, is_single
 from aocr.errors import ConfigError, ImageError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import open_folder
@@ -19,46 +21,67 @@ from aocr.results import Prediction
 WINDOW = 8
 """Number of batches whose images are sorted together, so that images of similar width share a batch."""
 
+CUT = (
+    "Some texts are longer than the %d characters that this model writes. They were cut and are marked as unsure. "
+    "Train with a higher --max-prediction to read them whole."
+)
+
+log = logging.getLogger("aocr")
+
 
 class Predictor:
-    """A trained model, ready to read; `source` describes its weights in messages."""
+    """A trained model, ready to read; `source` describes its weights in messages.
+
+    Several threads may read with it at once. After a fork, TensorFlow's readers raise an AocrError; those of ONNX
+    Runtime work.
+    """
 
     def __init__(self, reader: Reader, batch_size: int = 64, source: str = ""):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source
+        self._has_warned = False
 
-    def predict(self, images: Sequence[Any]) -> list[Prediction]:
+    def predict(self, images: Any, *, colour: str = "rgb") -> list[Prediction]:
         """Read images.
 
         Args:
-          images: paths, encoded bytes, PIL images, or arrays (H, W), (H, W, 1) or (H, W, 3), uint8 or float
-            in 0 to 1.
+          images: one image or an iterable of images, each a path, encoded bytes, a file object, a PIL image, or an
+            array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or float in 0 to 1; or an array (N, H, W, C).
+          colour: order of the channels of arrays, `rgb` or `bgr` (OpenCV).
 
         Returns:
           One Prediction per image, in order.
 
         Raises:
           ImageError: an image cannot be read.
+          ConfigError: `colour` is something else.
         """
-        if isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
-            images = [images]
         results = []
-        for result in self.predict_each(images):
+        for result in self.predict_each(images, colour=colour):
             if isinstance(result, ImageError):
                 raise result
             results.append(result)
         return results
 
-    def predict_each(self, images: Iterable[Any]) -> Iterator[Prediction | ImageError]:
+    def predict_each(self, images: Any, *, colour: str = "rgb") -> Iterator[Prediction | ImageError]:
         """Yield the Prediction of each image, or the ImageError of one that cannot be read; `images` may be endless."""
-        images = iter(images)
-        while window := [_to_bytes(image) for image in islice(images, WINDOW * self.batch_size)]:
+        if colour not in ("rgb", "bgr"):
+            raise ConfigError("colour", colour, "must be rgb or bgr.")
+        images = iter([images] if is_single(images) else images)
+        while window := [_to_bytes(image, colour) for image in islice(images, WINDOW * self.batch_size)]:
             readable = (i for i, image in enumerate(window) if not isinstance(image, ImageError))
             order = sorted(readable, key=lambda i: window[i].width / window[i].height)
             results: dict[int, Any] = dict(enumerate(window))
             for start in range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
                 results.update(zip(batch, self.read_encoded([window[i].data for i in batch]), strict=True))
+            self._warn_of_cut(results.values())
             yield from (results[i] for i in range(len(window)))
+
+    def _warn_of_cut(self, results: Iterable[Any]) -> None:
+        """Warn once if a text was cut at the model's limit."""
+        if not self._has_warned and any(isinstance(result, Prediction) and result.cut for result in results):
+            self._has_warned = True
+            log.warning(CUT, self.config.max_prediction)
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""
@@ -67,18 +90,18 @@ class Predictor:
         return to_predictions(reading, pixels, self.reader)
 
 
-def _to_bytes(image: Any) -> Any:
+def _to_bytes(image: Any, colour: str) -> Any:
     """Convert an image to a CanonicalImage, or return the ImageError that says why it cannot be read."""
     if isinstance(image, ImageError):
         return image
     try:
-        return image_to_bytes(image)
+        return image_to_bytes(image, colour=colour)
     except ImageError as error:
         return error
 
 
 def load(
-    model_dir: str = "checkpoints",
+    model_dir: files.Path = "checkpoints",
     *,
     precision: str = "float32",
     batch_size: int = 64,
@@ -98,6 +121,7 @@ def load(
       CheckpointError: the model is missing or damaged, or a newer aocr or another program wrote it.
       ConfigError: a pattern, lexicon or precision cannot be used with this model.
     """
+    model_dir = os.fspath(model_dir)
     is_export = files.is_graph(model_dir)
     if not is_export and not _uses_onnxruntime(precision):
         return load_network(model_dir, precision=precision, batch_size=batch_size, read_config=read_config)
@@ -116,8 +140,13 @@ def load(
 def load_network(
     model_dir: str, *, precision: str = "float32", batch_size: int = 64, read_config: ReadConfig | None = None
 ) -> Predictor:
-    """Load a model folder into TensorFlow, whose reader also computes likelihoods. Arguments as in `load`."""
+    """Load a model folder into TensorFlow, whose reader also computes likelihoods. Arguments as in `load`.
+
+    Raises:
+      AocrError: as `load`, or this process was forked after TensorFlow had started.
+    """
     machine.start_tensorflow()
+    machine.check_not_forked()
     from aocr.folder.variables import assign_weights
     from aocr.model.recognizer import build_recognizer
     from aocr.reading.network import NetworkReader

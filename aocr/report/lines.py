@@ -43,10 +43,10 @@ def _field(text: str) -> str:
 def prediction_line(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
     """Format fields separated by TAB: path, text, confidence, then text and confidence of each alternative.
 
-    If the confidence is below `min_confidence`, a field `unsure` precedes the alternatives.
+    If the confidence is below `min_confidence` or the text was cut, a field `unsure` precedes the alternatives.
     """
     fields = [_field(path), _field(prediction.text), f"{prediction.confidence:.4f}"]
-    if prediction.confidence < min_confidence:
+    if prediction.confidence < min_confidence or prediction.cut:
         fields.append("unsure")
     for other in prediction.alternatives:
         fields += [_field(other.text), f"{other.confidence:.4f}"]
@@ -68,7 +68,7 @@ def csv_header(num_alternatives: int = 0) -> str:
 
 def prediction_csv(path: str, prediction: Prediction, min_confidence: float = 0.0) -> str:
     """Format path, text, confidence, whether it reaches `min_confidence`, and the alternatives."""
-    sure = str(prediction.confidence >= min_confidence).lower()
+    sure = str(prediction.confidence >= min_confidence and not prediction.cut).lower()
     others = [value for other in prediction.alternatives for value in (other.text, f"{other.confidence:.4f}")]
     return csv_line([path, prediction.text, f"{prediction.confidence:.4f}", sure, *others])
 
@@ -80,7 +80,7 @@ def prediction_json(
     min_confidence: float | None = None,
     region: Sequence[Sequence[float]] = (),
 ) -> str:
-    """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives.
+    """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives, and `cut`.
 
     `region` adds the corners of the part of the image that was read; edges of characters count from its left edge.
     `attention` adds the weights, a list of columns for each step, and the width of a column in pixels.
@@ -92,11 +92,12 @@ def prediction_json(
         "confidence": round(prediction.confidence, 6),
         "characters": [{**asdict(c), "confidence": round(c.confidence, 6)} for c in prediction.characters],
         "alternatives": [asdict(a) for a in prediction.alternatives],
+        "cut": prediction.cut,
     }
     if region:
         value["region"] = [[round(number, 2) for number in corner] for corner in region]
     if min_confidence is not None:
-        value["sure"] = prediction.confidence >= min_confidence
+        value["sure"] = prediction.confidence >= min_confidence and not prediction.cut
     if attention:
         value["column_width"] = round(prediction.column_width, 3)
         value["attention"] = [[round(float(w), 4) for w in row] for row in prediction.attention]

@@ -14,6 +14,9 @@ from aocr.files import one_line
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Pillow's names of the image formats to read. Its forty others are disabled; EPS would start Ghostscript."""
 
+SAMPLE_PIXELS = 2**20
+"""Number of pixels by which the ground of a transparent image is chosen."""
+
 
 def open_image(data: bytes) -> Image.Image:
     """Open an untrusted image like `Image.open`, but only if it has one of the `FORMATS`."""
@@ -21,7 +24,7 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def load_image(data: bytes, name: str) -> Image.Image:
-    """Decode an image to RGB, transparent parts on white.
+    """Decode an image to RGB, transparent parts as in `flat_image`.
 
     Raises:
       ImageError: Pillow cannot decode it.
@@ -50,16 +53,35 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(values).astype(np.uint8))
 
 
+def has_transparency(image: Image.Image) -> bool:
+    """Whether an image has an alpha channel or a transparent colour."""
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def _on_ground(image: Image.Image) -> Image.Image:
+    """Lay an image with transparent parts on white, or on black if that at least doubles the contrast.
+
+    White letters on white would be invisible. `aocr.data.preprocess` does the same in TensorFlow.
+    """
+    image = image.convert("RGBA")
+    step = math.isqrt(image.width * image.height // SAMPLE_PIXELS) + 1
+    size = max(1, image.width // step), max(1, image.height // step)
+    sample = np.asarray(image.resize(size, Image.Resampling.NEAREST), np.float32)
+    alpha = sample[..., 3:] / 255.0
+    white, black = ((sample[..., :3] * alpha + ground * (1.0 - alpha)).mean(axis=2).std() for ground in (255.0, 0.0))
+    ground = Image.new("RGBA", image.size, "black" if white * 2 < black else "white")
+    flat = Image.alpha_composite(ground, image)
+    red, green, blue, _ = flat.split()
+    is_grey = red.tobytes() == green.tobytes() == blue.tobytes()
+    return red if is_grey else flat.convert("RGB")
+
+
 def flat_image(image: Image.Image) -> Image.Image:
-    """Convert an image to 8-bit grey or RGB, transparent parts on white."""
+    """Convert an image to 8-bit grey or RGB, transparent parts on white or, if the rest is light, on black."""
     if image.mode.startswith("I") or image.mode == "F":
         return _to_8_bits(image)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        red, green, blue, _ = image.split()
-        is_grey = red.tobytes() == green.tobytes() == blue.tobytes()
-        return red if is_grey else image.convert("RGB")
+    if has_transparency(image):
+        return _on_ground(image)
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 

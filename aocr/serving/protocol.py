@@ -26,6 +26,9 @@ MAX_DEPTH = 32
 """Maximum depth of nested lists; numpy's arrays have at most this many dimensions."""
 MAX_PIXELS = 20_000_000
 """Maximum number of pixels of an image."""
+IMAGE_STARTS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*", b"MM")
+URL_SAFE = str.maketrans("-_", "+/")
+"""The two characters in which base64 for URLs differs."""
 SIGNATURES = ("serving_default", "pixels")
 
 
@@ -52,7 +55,8 @@ def parse_request(body: bytes, channels: int) -> PredictRequest:
     try:
         request = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise HTTPError(400, f"The body is not JSON: {error}.") from None
+        advice = " Send an image file itself to /read." if body.startswith(IMAGE_STARTS) else ""
+        raise HTTPError(400, f"The body is not JSON: {error}.{advice}") from None
     if not isinstance(request, dict):
         raise HTTPError(400, 'The body must be an object: {"instances": [...]} or {"inputs": ...}.')
     signature = request.get("signature_name", "") or "serving_default"
@@ -113,11 +117,13 @@ def _flatten(value: Any, key: str) -> tuple[list, tuple[int, ...]]:
 def _image(value: Any, name: str) -> bytes:
     if not _is_image(value):
         raise HTTPError(400, f'{name}: must be {{"b64": text}}, an image file in base64.')
-    text = "".join(value["b64"].split()).rstrip("=")  # some encoders break lines or omit the padding
+    text = value["b64"].partition(";base64,")[2] if value["b64"].startswith("data:") else value["b64"]
+    text = "".join(text.split()).rstrip("=").translate(URL_SAFE)  # some encoders break lines or omit the padding
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
-        raise HTTPError(400, f"{name}: b64 is not valid base64.") from None
+        advice = " It is the text of Python bytes: decode() it first." if text.startswith(("b'", 'b"')) else ""
+        raise HTTPError(400, f"{name}: b64 is not valid base64.{advice}") from None
 
 
 def _pixels(values: list, key: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from aocr.config import TrainConfig
@@ -35,6 +35,8 @@ class Outcome:
     """Whether the model reads above chance."""
     reads: str = ""
     """How well it reads images that it had not seen, in a sentence; empty: not known."""
+    weights: WeightsInfo = field(default_factory=WeightsInfo)
+    """The weights that test, predict and export will use, with their scores."""
 
 
 def run_loop(

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,12 +14,12 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from aocr import files
 from aocr.errors import TrainingError
 from aocr.folder.model_folder import CURVES, HISTORY, LOGS, ModelFolder
 from aocr.interrupts import deferred
+from aocr.machine import progress_bar
 from aocr.report.curves import Point, draw_curves
 from aocr.results import EvalReport
 from aocr.training.cluster import Cluster, lost_worker_errors
@@ -53,12 +52,11 @@ class Display:
     """
 
     def __init__(self, is_enabled: bool = True):
-        disabled = not (is_enabled and sys.stderr.isatty())
-        self._bar = tqdm(
-            desc="starting", total=1.0, bar_format=PHASE_LAYOUT, disable=disabled, leave=False, dynamic_ncols=True
+        self._bar = progress_bar(
+            is_enabled, desc="starting", total=1.0, bar_format=PHASE_LAYOUT, leave=False, dynamic_ncols=True
         )
         self._closed = threading.Event()
-        if not disabled:
+        if not self._bar.disable:
             threading.Thread(target=self._tick, daemon=True).start()
 
     def __enter__(self) -> Display:

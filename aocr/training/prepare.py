@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,7 +44,7 @@ class Plan:
     data: Dataset
     """The training set, N images."""
     validation_data: tuple[Dataset, str] | None
-    """The dataset to validate on and its part (`all` or `validation`); None: no validation."""
+    """The dataset to validate on, `data` or another, and its part (`all` or `validation`); None: no validation."""
     in_training: np.ndarray
     """(N,) bool, the images to train on."""
     unusable: np.ndarray
@@ -89,8 +90,8 @@ class Plan:
         warn_of(log, unusable, f"records of {self.data.name} left out because of their labels")
 
     def _warn_of_overlap(self) -> None:
-        dataset, part = self.validation_data or (self.data, "training")
-        if part != "all":
+        dataset, _ = self.validation_data or (self.data, "")
+        if dataset is self.data:
             return
         if shared := int(self.split.held_out.sum()):
             log.warning("%s of %s also in --validation: not trained on.", pluralise(shared, "image"), self.data.name)
@@ -110,8 +111,8 @@ class Plan:
         if self.validation_data is None:
             why = "every image that could be used was trained on before; " if seen else ""
             return f"without validation ({why}--validation DATASET)"
-        (dataset, part), count = self.validation_data, self.num_validation
-        if part == "all":
+        (dataset, _), count = self.validation_data, self.num_validation
+        if dataset is not self.data:
             return f"validating on {count} ({dataset.name})"
         share = SMALL_SPLIT if self.closing else LARGE_SPLIT
         which = "that it was not trained on" if seen else f"({share}"
@@ -261,11 +262,10 @@ def make_plan(
     recorded = None if is_new else ModelFolder(request.model_dir).read_learnt()
     learnt = learnt_images(source[0] if source else None) if recorded is None or closed else recorded
     split = split_images(data.summary, validation.summary if validation else None, learnt)
-    data = replace(data, summary=data.summary._replace(held_out=split.held_out))
-    too_long = np.array([len(label) > config.max_prediction for label in data.summary.labels])
-    unusable = too_long | np.array([bool(config.charset.missing(label)) for label in data.summary.labels])
+    unusable = _unusable(data, config)
     in_training = ~split.held_out & ~unusable
     _check_usable(data, split.held_out, unusable, config)
+    data = replace(data, summary=data.summary._replace(held_out=split.held_out & ~unusable))
     learnt = np.union1d(learnt if recorded is None else recorded, data.summary.split_keys[in_training])
 
     widths = automatic.network_widths(data.summary.sizes[in_training], config)
@@ -276,12 +276,14 @@ def make_plan(
 
     is_small = automatic.is_small(len(data.summary.labels))
     from_nothing = source is None
-    part = "training" if split.held_out.any() else "all"
+    part = "training" if data.summary.held_out.any() else "all"
     training, share = _training_batches(data, config, batch_size, in_training, part, cluster, from_nothing)
     closing = None
     if validation is None and part == "training" and is_small:
         closing, _ = _training_batches(data, config, batch_size, ~unusable, "all", cluster, from_nothing)
-    validation_data = (validation, "all") if validation else (data, "validation") if part == "training" else None
+    validation_data = (data, "validation") if part == "training" and not validation else None
+    if validation:
+        validation_data = _usable_validation(validation, config)
     validation_batches = _validation_batches(*validation_data, batch_size, config) if validation_data else None
 
     look_alikes = request.look_alikes
@@ -303,6 +305,42 @@ def make_plan(
         closing=closing,
         look_alikes=look_alikes,
     )
+
+
+def _unusable(data: Dataset, config: ModelConfig) -> np.ndarray:
+    """Return a mask, (N,) bool, of the records whose label the network cannot write."""
+    labels = data.summary.labels
+    return np.array([len(label) > config.max_prediction or bool(config.charset.missing(label)) for label in labels])
+
+
+def _usable_validation(data: Dataset, config: ModelConfig) -> tuple[Dataset, str]:
+    """Return a validation set and the part of it whose labels the network can write.
+
+    Raises:
+      CharsetError, DatasetError: there is no such label.
+    """
+    unusable = _unusable(data, config)
+    if not unusable.any():
+        return data, "all"
+    _check_usable(data, np.zeros_like(unusable), unusable, config)
+    message = "%s: not validating on %s whose labels are too long or have symbols outside the charset"
+    log.warning(message, data.name, pluralise(int(unusable.sum()), "image"))
+    return replace(data, summary=data.summary._replace(held_out=~unusable)), "validation"
+
+
+def check_symbols(data: Dataset, config: ModelConfig, model_dir: str) -> None:
+    """Refuse to resume a training with images that the model cannot learn to read.
+
+    Raises:
+      ConfigError: labels have symbols outside the charset of the model in `model_dir`.
+    """
+    missing = [symbols for label in data.summary.labels if (symbols := config.charset.missing(label))]
+    if not missing:
+        return
+    symbols = Charset.from_labels(missing).describe(30)
+    reason = f"the model lacks symbols in the labels of {len(missing)} of {len(data.summary.labels)} images"
+    advice = f"Continue with --init-from {shlex.quote(model_dir)} --model-dir NEW, or start again with --no-resume"
+    raise ConfigError("--model-dir", model_dir, f"{reason} ({symbols}). {advice}; --charset leaves them out.")
 
 
 def _check_usable(data: Dataset, held_out: np.ndarray, unusable: np.ndarray, config: ModelConfig) -> None:
@@ -335,4 +373,6 @@ def _training_batches(
 
 def _validation_batches(dataset: Dataset, part: str, batch_size: int, config: ModelConfig) -> Batches:
     widths = automatic.network_widths(dataset.summary.sizes[part_of(dataset, part)], config)
-    return Batches(dataset.paths, config, plan_batches(widths, batch_size, config), dataset.summary, part)
+    return Batches(
+        dataset.paths, config, plan_batches(widths, batch_size, config), dataset.summary, part, drop_unknown=True
+    )

@@ -27,7 +27,7 @@ from aocr.training.finish import finish
 from aocr.training.learner import Learner, WeightAverage, newest_checkpoint, read_state
 from aocr.training.loop import Outcome, run_loop
 from aocr.training.monitor import Display, Monitor, details_log, log
-from aocr.training.prepare import Plan, make_plan, resumed_config
+from aocr.training.prepare import Plan, check_symbols, make_plan, resumed_config
 from aocr.training.request import TrainRequest
 from aocr.training.schedule import Schedule, TrainState
 from aocr.training.split import images_digest
@@ -63,6 +63,9 @@ def train(request: TrainRequest) -> Outcome:
         if state.closed and state.images != images:
             log.warning("The images have changed since all of them were trained on: training starts again.")
             config, checkpoint, state = None, None, TrainState()
+        if config and state.images != images and "charset" not in request.typed:
+            for dataset in (data, validation) if validation else (data,):
+                check_symbols(dataset, config, request.model_dir)
         plan = make_plan(request, config, data, validation, cluster, state.closed)
         _check_agreement(cluster, plan)
         plan.log()
@@ -117,6 +120,7 @@ def _train(
         outcome = run_loop(plan, request.config, learner, schedule, evaluator, extra, monitor, folder, cluster)
     if cluster.is_chief and not outcome.interrupted:
         outcome = finish(request, plan, learner, extra, folder, outcome, display)
+        outcome = replace(outcome, weights=folder.weights_info())
     cluster.exchange("done")
     return outcome
 

@@ -59,8 +59,12 @@ def read_images(
     return [result if isinstance(result, ImageError) else guess_reading(result) for result in results]
 
 
-def read_labels(model_dir: str, annotations: str, options: SourceOptions = DEFAULT_SOURCE) -> list[tuple[str, Guess]]:
+def read_labels(
+    model_dir: str, annotations: str, options: SourceOptions = DEFAULT_SOURCE, allow_records: bool = False
+) -> list[tuple[str, Guess]]:
     """Compare existing labels with the model's readings; return (path as in the annotation file, guess) for each.
+
+    Records have no paths, only comments or numbers: they are refused unless `allow_records`.
 
     Raises:
       AnnotationError, DatasetError: the file does not exist, or has no usable line.
@@ -75,7 +79,8 @@ def read_labels(model_dir: str, annotations: str, options: SourceOptions = DEFAU
     from aocr.data.records import is_tfrecord
     from aocr.reading.evaluator import evaluate
 
-    if files.exists(annotations) and not files.is_folder(annotations) and is_tfrecord(annotations):
+    is_file = files.exists(annotations) and not files.is_folder(annotations)
+    if is_file and not allow_records and is_tfrecord(annotations):
         raise ConfigError("--audit", annotations, "is a record file. Use the annotation file it was built from.")
     with open_dataset([annotations], options) as dataset:
         _, samples = evaluate(predictor, dataset)
