@@ -177,6 +177,21 @@ def test_turned_image_reads_like_an_upright_one(turn, angle, tmp_path):
             assert (b.x0, b.x1) == pytest.approx((a.y0, a.y1), abs=0.2)
 
 
+@pytest.mark.parametrize("angle, turn", [(90, "right"), (-90, "left"), (0, "none")])
+def test_words_turns_high_images(angle, turn):
+    image = Image.new("L", (120, 32), 230)
+    ImageDraw.Draw(image).text((8, 2), "Hello", 20, ImageFont.load_default(24))
+    image = image.rotate(angle, expand=True)
+    (result,) = load("words").predict([image])
+    assert (result.text, result.turn) == ("Hello", turn)
+    assert (result.image_width, result.image_height) == image.size
+    first, last = result.characters[0], result.characters[-1]
+    if turn == "none":
+        assert first.x1 < last.x0
+    else:
+        assert first.y1 < last.y0 if turn == "left" else first.y0 > last.y1
+
+
 # boxes
 
 LETTERS = [(8, 6, 18, 26), (22, 6, 30, 26), (4, 36, 14, 58), (18, 36, 30, 58), (36, 38, 48, 58)]

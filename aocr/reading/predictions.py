@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from aocr.config import COLUMN_PIXELS, ModelConfig
@@ -29,12 +32,29 @@ def _locate(
     width, height = image.shape[1] * scale, (bottom - top) * scale
     boxes = character_boxes(attention, image[top:bottom], config, top) * scale
     x0, y0, x1, y1 = np.clip(boxes, 0, (width, height, width, height)).T
-    if config.turn == "left":
-        x0, y0, x1, y1 = height - y1, x0, height - y0, x1
-    elif config.turn == "right":
-        x0, y0, x1, y1 = y0, width - x1, y1, width - x0
     size = (width, height) if config.turn == "none" else (height, width)
-    return np.stack([x0, x1, y0, y1], axis=1).round(1), (round(size[0]), round(size[1]))
+    places = np.stack(_turned_back(x0, x1, y0, y1, (width, height), config.turn), axis=1)
+    return places.round(1), (round(size[0]), round(size[1]))
+
+
+def _turned_back(x0: Any, x1: Any, y0: Any, y1: Any, size: tuple[float, float], turn: str) -> tuple[Any, Any, Any, Any]:
+    """Convert edges in a turned image of this (width, height) to those in the image before it was turned."""
+    width, height = size
+    if turn == "left":
+        return height - y1, height - y0, x0, x1
+    if turn == "right":
+        return y0, y1, width - x1, width - x0
+    return x0, x1, y0, y1
+
+
+def turn_back(prediction: Prediction, turn: str) -> Prediction:
+    """Convert the reading of an image that was turned into that of the image before it was turned."""
+    size = prediction.image_width, prediction.image_height
+    characters = tuple(
+        Character(c.char, c.confidence, *(round(edge, 1) for edge in _turned_back(c.x0, c.x1, c.y0, c.y1, size, turn)))
+        for c in prediction.characters
+    )
+    return replace(prediction, characters=characters, image_width=size[1], image_height=size[0], turn=turn)
 
 
 def _prediction(reading: Reading, b: int, pixels: Pixels, reader: Reader) -> Prediction:

@@ -9,15 +9,18 @@ from itertools import islice
 from typing import Any
 
 from aocr import files, machine
-from aocr.config import ReadConfig
+from aocr.config import TURNS, ReadConfig
 from aocr.data.images import image_to_bytes, is_single
 from aocr.errors import ConfigError, ImageError
 from aocr.folder.model_folder import ModelFolder
-from aocr.folder.words import open_folder
-from aocr.reading.predictions import to_predictions
+from aocr.folder.words import is_box, open_folder
+from aocr.reading.predictions import to_predictions, turn_back
 from aocr.reading.reader import Reader
+from aocr.report.pictures import encode_image, open_image
 from aocr.results import Prediction
 
+TURN_ASPECT = 1.5
+"""Height / width from which an image may show upright text."""
 WINDOW = 8
 """Number of batches whose images are sorted together, so that images of similar width share a batch."""
 
@@ -32,12 +35,14 @@ log = logging.getLogger("aocr")
 class Predictor:
     """A trained model, ready to read; `source` describes its weights in messages.
 
+    With `turns_upright`, images that are far higher than wide are also read turned, and the surest reading counts.
     Several threads may read with it at once. After a fork, TensorFlow's readers raise an AocrError; those of ONNX
     Runtime work.
     """
 
-    def __init__(self, reader: Reader, batch_size: int = 64, source: str = ""):
+    def __init__(self, reader: Reader, batch_size: int = 64, source: str = "", turns_upright: bool = False):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source
+        self._turns_upright = turns_upright
         self._has_warned = False
 
     def predict(self, images: Any, *, colour: str = "rgb") -> list[Prediction]:
@@ -74,6 +79,10 @@ class Predictor:
             for start in range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
                 results.update(zip(batch, self.read_encoded([window[i].data for i in batch]), strict=True))
+            if self._turns_upright:
+                for i in order:
+                    if window[i].height >= TURN_ASPECT * window[i].width:
+                        results[i] = max(results[i], *self._read_turned(window[i].data), key=lambda r: r.confidence)
             self._warn_of_cut(results.values())
             yield from (results[i] for i in range(len(window)))
 
@@ -82,6 +91,13 @@ class Predictor:
         if not self._has_warned and any(isinstance(result, Prediction) and result.cut for result in results):
             self._has_warned = True
             log.warning(CUT, self.config.max_prediction)
+
+    def _read_turned(self, image: bytes) -> list[Prediction]:
+        """Return the readings of an encoded image turned to the left and to the right."""
+        turns = ("left", "right")
+        turned = [open_image(image).convert("RGB").rotate(90 * TURNS[turn], expand=True) for turn in turns]
+        readings = self.read_encoded([encode_image(picture, "PNG") for picture in turned])
+        return [turn_back(reading, turn) for reading, turn in zip(readings, turns, strict=True)]
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""
@@ -134,7 +150,7 @@ def load(
     else:
         folder = open_folder(model_dir)
         graph, source = open_weights(folder), _describe(folder)
-    return Predictor(OnnxReader(graph, read_config), batch_size, source)
+    return Predictor(OnnxReader(graph, read_config), batch_size, source, turns_upright=is_box(model_dir))
 
 
 def load_network(
@@ -157,7 +173,7 @@ def load_network(
     model = build_recognizer(config, machine.POLICIES[precision])
     assign_weights(model_dir, model, weights)
     reader = NetworkReader(model, config, read_config, folder.weights_info().temperature)
-    return Predictor(reader, batch_size, _describe(folder))
+    return Predictor(reader, batch_size, _describe(folder), turns_upright=is_box(model_dir))
 
 
 def _uses_onnxruntime(precision: str) -> bool:
