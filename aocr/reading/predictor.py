@@ -33,17 +33,18 @@ log = logging.getLogger("aocr")
 
 
 class Predictor:
-    """A trained model, ready to read; `source` describes its weights in messages.
+    """A trained model, ready to read; `source` describes its weights in messages, `warns` is about cut texts.
 
     With `turns_upright`, images that are far higher than wide are also read turned, and the surest reading counts.
     Several threads may read with it at once. After a fork, TensorFlow's readers raise an AocrError; those of ONNX
     Runtime work.
     """
 
-    def __init__(self, reader: Reader, batch_size: int = 64, source: str = "", turns_upright: bool = False):
+    def __init__(
+        self, reader: Reader, batch_size: int = 64, source: str = "", turns_upright: bool = False, warns: bool = True
+    ):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source
-        self._turns_upright = turns_upright
-        self._has_warned = False
+        self._turns_upright, self._has_warned = turns_upright, not warns
 
     def predict(self, images: Any, *, colour: str = "rgb") -> list[Prediction]:
         """Read images.
