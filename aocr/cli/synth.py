@@ -111,7 +111,7 @@ def _imitating_job(args: argparse.Namespace, workers: int):
     from aocr.data.datasets import open_dataset
     from aocr.folder.words import open_folder
     from aocr.reading.originals import find_originals, reading_like
-    from aocr.reading.predictor import load
+    from aocr.reading.predictor import Predictor, load
     from aocr.synth.fonts.choice import faces_for
     from aocr.synth.like.painter import LikePainter
     from aocr.synth.pipeline import make_like_job
@@ -121,7 +121,8 @@ def _imitating_job(args: argparse.Namespace, workers: int):
         if not any(labels):
             raise DatasetError(dataset.name, "every label is empty. Check the annotation file's second column.")
         read_config = reading_like(labels, open_folder(model_dir).read_config())
-        originals = find_originals(dataset, load(model_dir, read_config=read_config))
+        reader = load(model_dir, read_config=read_config).reader
+        originals = find_originals(dataset, Predictor(reader, warns=False))  # cut texts are only misread ones
     faces = []
     # without fonts, all characters are cut from the user's images
     with contextlib.nullcontext() if args.fonts else contextlib.suppress(ConfigError):

@@ -30,15 +30,15 @@ log = logging.getLogger("aocr")
 
 
 class Predictor:
-    """A trained model, ready to read; `source` describes its weights in messages.
+    """A trained model, ready to read; `source` describes its weights in messages, `warns` is about cut texts.
 
     Several threads may read with it at once. After a fork, TensorFlow's readers raise an AocrError; those of ONNX
     Runtime work.
     """
 
-    def __init__(self, reader: Reader, batch_size: int = 64, source: str = ""):
+    def __init__(self, reader: Reader, batch_size: int = 64, source: str = "", warns: bool = True):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source
-        self._has_warned = False
+        self._has_warned = not warns
 
     def predict(self, images: Any, *, colour: str = "rgb") -> list[Prediction]:
         """Read images.

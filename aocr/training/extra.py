@@ -206,7 +206,7 @@ class ExtraImages:
             return 0, iter(())
         if self._reader is None:
             labels = [label for label, used in zip(plan.data.summary.labels, plan.in_training, strict=True) if used]
-            self._reader = Predictor(NetworkReader(self._model, config, reading_like(labels, config)))
+            self._reader = Predictor(NetworkReader(self._model, config, reading_like(labels, config)), warns=False)
         originals = find_originals(plan.data, self._reader, plan.in_training, self._track)
         try:
             painter = LikePainter(originals, self._faces, self._request.config.seed + step)
