@@ -338,9 +338,10 @@ def test_the_flags_of_a_source_reach_train_and_test(tmp_path, monkeypatch):
         calls.append(args)
         raise AocrError("Done.")
 
-    monkeypatch.setattr("aocr.cli.options.open_model", lambda *args, **kwargs: SimpleNamespace(source=""))
+    monkeypatch.setattr("aocr.reading.command.load_network", lambda *args, **kwargs: SimpleNamespace(source=""))
     monkeypatch.setattr("aocr.data.datasets.open_dataset", record)
-    run_aocr("test", tmp_path / "in", "--label-from-filename", "(.+)_", "--columns", "1,2", "--empty-labels")
+    flags = ("--label-from-filename", "(.+)_", "--columns", "1,2", "--empty-labels", "--model-dir", "words")
+    run_aocr("test", tmp_path / "in", *flags)
     options = SourceOptions(label_from_filename="(.+)_", columns="1,2", empty_labels=True)
     assert calls == [([str(tmp_path / "in")], options)]
 
@@ -402,7 +403,7 @@ def test_warnings_of_the_report(build, tmp_path):
     for i in range(3):
         picture(tmp_path / f"{i}.png", i, 32)
     symbols = "".join(map(chr, range(0x4E00, 0x4E00 + 130)))
-    (tmp_path / "l.txt").write_text(f"0.png {symbols[:60]}\n1.png {symbols[60:]}\n2.png {symbols[0] * 10}\n", "utf-8")
+    (tmp_path / "l.txt").write_text(f"0.png {symbols[:60]}\n1.png {symbols[60:]}\n2.png {symbols[0]}\n", "utf-8")
     _, report = build("l.txt")
     narrow, rare = report.warnings()
     assert "2 images with fewer than 2 pixels of width a character" in narrow and "(line 1, 2)" in narrow

@@ -78,7 +78,7 @@ def test_each_answer_is_the_new_state(work):
     async def conversation(get, post):
         status, state = await get("/state?above=0.7")
         assert status == 200 and state["image"]["text"] == "00" and not state["can_go_back"]
-        assert state["image"]["characters"][1] == {"char": "1", "confidence": 0.5, "x0": 9, "x1": 20}
+        assert state["image"]["characters"][1] == {"char": "1", "confidence": 0.5, "x0": 9, "x1": 20, "y0": 0, "y1": 0}
         assert state["estimate"] == {"images": 10, "sample": 0, "wrong": 0, "errors": None, "at_most": 10}
         _, state = await post("/accept", {"index": 0, "text": "typed"})
         assert state["image"]["index"] == 1 and state["progress"]["changed"] == 1 and state["can_go_back"]

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ from aocr.errors import AocrError, ConfigError, ImageError
 from aocr.folder.words import BOX
 from aocr.reading.predictions import to_predictions
 from aocr.reading.predictor import Predictor, load_network
+from aocr.reading.reader import Pixels
+from aocr.reading.symbols import KEEP_ALL
 from aocr.report.lines import prediction_json, prediction_line
 from aocr.results import Reading
 from aocr.text.charset import EOS, Charset
@@ -161,7 +164,9 @@ def reading_of(ids: list[int], last: float) -> Reading:
 )
 def test_texts_at_the_limit(ids, last, cut):
     config = ModelConfig(Charset("ab"), max_prediction=3)
-    (prediction,) = to_predictions(reading_of(ids, last), [1.0], [16], config)
+    pixels = Pixels(np.zeros((1, 32, 16, 1), np.float32), np.array([16]), np.ones(1))
+    reader = SimpleNamespace(config=config, num_alternatives=0, symbol_filter=KEEP_ALL)
+    (prediction,) = to_predictions(reading_of(ids, last), pixels, reader)
     assert prediction.cut is cut
     assert ("unsure" in prediction_line("p", prediction)) is cut
     value = json.loads(prediction_json("p", prediction, min_confidence=0.5))
@@ -313,7 +318,7 @@ def test_gunicorn_preload(kind, words, tmp_path):
 
 # The commands as functions
 
-ONLY_TYPED = {"help", "log_path", "json", "log_step", "config"}
+ONLY_TYPED = {"help", "log_path", "json", "log_step", "config", "verbose"}
 """Flags of the command line that functions do not need."""
 ONLY_PYTHON = {"progress"}
 
@@ -321,8 +326,9 @@ ONLY_PYTHON = {"progress"}
 @pytest.mark.parametrize("command", ["dataset", "train", "test", "export"])
 def test_functions_have_the_flags_and_defaults_of_their_commands(command):
     sub = next(action for action in make_parser()._actions if isinstance(action.choices, dict)).choices[command]
-    network = set(ModelConfig.__dataclass_fields__) | {"full_ascii"}
+    network = set(ModelConfig.__dataclass_fields__) | {"full_ascii", "lines"}
     ignored = ONLY_TYPED | (network if command in ("test", "export") else set())
+    assert "bands" in network  # typed as --lines
     parameters = inspect.signature(getattr(aocr, command)).parameters
     flags = {action.dest for action in sub._actions} - ignored
     assert flags == set(parameters) - ONLY_PYTHON

@@ -29,7 +29,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: .+ -->\s*$")
 INSTALL = "pip install . && "
 TRAINING_TIME = "3s"
-TOOLS = {"docker", "curl", "ssh", "tensorboard", "pip", "pytest", "gcloud", "kubectl"}
+TOOLS = {"sed", "docker", "curl", "ssh", "tensorboard", "pip", "pytest", "gcloud", "kubectl"}
 """First words of lines that are not run, besides `aocr`."""
 MISSING = (
     "onnx",
@@ -159,7 +159,8 @@ def assert_exist(checkout: Path, *names: str) -> None:
 
 
 def test_quick_commands(checkout):
-    shutil.copytree(ROOT / "aocr/folder/box", checkout / "checkpoints")
+    for name in ("checkpoints", "two-lines-model"):
+        shutil.copytree(ROOT / "aocr/folder/box", checkout / name)
     for language, command in commands_to_run():
         if not is_slow(command):
             assert_runs(command, language, checkout)

@@ -18,6 +18,7 @@ from aocr.data.builder import BuildOptions, examine, items_in
 from aocr.data.datasets import Dataset, summarise
 from aocr.data.images import pixel_digest
 from aocr.data.records import Example, RecordWriter, read_examples
+from aocr.errors import AnnotationError
 from aocr.report.lines import warn_of
 
 log = logging.getLogger("aocr")
@@ -35,7 +36,8 @@ def _items(source: str, options: SourceOptions) -> Iterator[tuple[str, Example |
     """Yield (name, image or error) from a folder, an annotation file, records, or one image."""
     is_image = source.lower().endswith(IMAGE_ENDINGS)
     if is_image or files.is_folder(source):
-        paths = [source] if is_image else images_in(source)
+        if not (paths := [source] if is_image else images_in(source)):
+            raise AnnotationError(source, None, "contains no images.")
         items: Iterable = [(1, AnnotationLine(os.path.abspath(path), "", 1)) for path in paths]
     else:
         items = items_in(source, options)

@@ -38,10 +38,11 @@ MAX_JSON_BYTES = 2**24
 MODEL, WEIGHTS, LEARNT, TRAIN = "model.json", "weights.npz", "learnt.npy", "train.json"
 HISTORY, CURVES, LOG, LOGS = "history.json", "curves.png", "aocr.log", "logs"
 CHECKPOINT, EXTRA = "ckpt-{}", "extra-{}.tfrecords"
+RUN = "run.toml"
 EVENTS = "events.out.tfevents.*"
 """TensorBoard's files in `logs/`."""
 
-_NAMED = MODEL, WEIGHTS, LEARNT, TRAIN, HISTORY, CURVES
+_NAMED = MODEL, WEIGHTS, LEARNT, TRAIN, HISTORY, CURVES, RUN
 _OURS = (*_NAMED, CHECKPOINT.format("[0-9]*"), EXTRA.format("[0-9]*"), *(f"{name}.[0-9]*.tmp" for name in _NAMED))
 """Patterns of the files that a training writes and replaces."""
 

@@ -194,7 +194,7 @@ def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, t
 
 def attention_map(prediction: Prediction, width: int) -> bytes:
     """Draw all steps as a PNG `width` pixels wide, a row per step, transparent where attention is low."""
-    weights = pixel_weights(prediction, width, 1).max(axis=1)  # (T, W)
+    weights = pixel_weights(prediction, width, 16 * prediction.bands).max(axis=1)  # (T, W)
     pixels = np.empty((*weights.shape, 4), np.uint8)
     pixels[..., :3] = HEAT
     pixels[..., 3] = (weights * 255).round()

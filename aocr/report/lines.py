@@ -83,7 +83,7 @@ def prediction_json(
     """Format one JSON object on one line: path, text, confidence, characters with boxes, alternatives, and `cut`.
 
     `region` adds the corners of the part of the image that was read; edges of characters count from its left edge.
-    `attention` adds the weights, a list of columns for each step, and the width of a column in pixels.
+    `attention` adds the weights, for each step a list of the columns of all bands, and the width of a column in pixels.
     `min_confidence` adds the field `sure`: whether the confidence reaches it.
     """
     value: dict[str, Any] = {
@@ -99,7 +99,7 @@ def prediction_json(
     if min_confidence is not None:
         value["sure"] = prediction.confidence >= min_confidence and not prediction.cut
     if attention:
-        value["column_width"] = round(prediction.column_width, 3)
+        value |= {"column_width": round(prediction.column_width, 3), "bands": prediction.bands, "turn": prediction.turn}
         value["attention"] = [[round(float(w), 4) for w in row] for row in prediction.attention]
     return _json_line(value)
 
