@@ -54,7 +54,7 @@ def test_log_of_a_training(trained):
         r"Training on \d+ images, validating on \d+ \(a fixed 5 % of all images",
         r"test, predict and export will use",
     ):
-        assert re.search(pattern, log)
+        assert re.search(pattern, log, re.MULTILINE)
 
 
 def test_tensorboard_files(trained):
@@ -139,7 +139,8 @@ def test_scores_as_json(numbers, trained):
     scores = json.loads(run_aocr("test", numbers, "--model-dir", trained, "--json").stdout)
     assert set(scores) == {
         "num_images", "word_accuracy", "word_accuracy_alnum", "cer", "one_minus_ned", "upstream_accuracy",
-        "mean_confidence", "ece", "ece_uncalibrated", "rejection", "perplexity", "images_per_second", "skipped", "word_accuracy_interval", "cer_interval",
+        "mean_confidence", "ece", "ece_uncalibrated", "rejection", "perplexity", "images_per_second", "skipped",
+        "word_accuracy_interval", "cer_interval",
     }  # fmt: skip
     assert scores["num_images"] == 240
     assert scores["word_accuracy"] > 0.9 and scores["cer"] < 0.1

@@ -38,6 +38,7 @@ MISSING = (
     "aocr serve",
     "my-labels.txt",
     "my-images",
+    "german.txt",
     "words/",
     "old-checkpoints",
     "--devices",
