@@ -202,6 +202,18 @@ def test_what_most_labels_share_is_said(read, messages):
         read("a.jpg 1,2,3,4,0 5,6,7,8,1\nb.jpg 1,2,3,4,0\nc.jpg 9,9,9,9,1\n")
 
 
+def test_boxes_of_yolo_are_not_texts(build, read, tmp_path):
+    with pytest.raises(AnnotationError, match=r"YOLO boxes, not texts\."):
+        read("".join(f"{i}.jpg 0 0.5 0.5 0.8 0.{i}\n" for i in range(1, 5)))
+    assert read("a.png 0 1 0 1 0\nb.png 3 0.5\n")[0] == ("a.png", "0 1 0 1 0")
+    for i in range(4):
+        picture(tmp_path / f"y/{i}.jpg", i)
+        (tmp_path / f"y/{i}.txt").write_text("0 0.5 0.5 0.8 0.8\n" * i)  # none, one, two and three boxes
+    for source in ("y", "y/?.txt"):
+        with pytest.raises(AnnotationError, match="YOLO boxes, not texts, beside its images"):
+            build(source)
+
+
 def test_regions_of_ppocrlabel(tmp_path, read):
     box = [[1, 2], [90, 2], [90, 40], [1, 40]]
     regions = [{"transcription": "one", "points": box}, {"transcription": "###", "points": box},

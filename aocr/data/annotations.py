@@ -42,6 +42,14 @@ class AnnotationLine:
     """Corners (x, y) in pixels of the text's part of the image, clockwise from its top left; (): the whole image."""
 
 
+_YOLO = re.compile(r"\d+(?:\s+(?:[01]|[01]?\.\d+)){4,}")
+
+
+def is_yolo(text: str) -> bool:
+    """Whether every line of a text is a box of YOLO: a class, then four or more parts of the image's size."""
+    return "." in text and all(_YOLO.fullmatch(line.strip()) for line in text.splitlines())
+
+
 def is_image_name(name: str) -> bool:
     """Whether a name ends like that of an image; quotes around it, and the numbers of a region, are ignored."""
     return re.sub(r"#[-0-9.,]+$", "", name.strip(" \"'")).lower().endswith(IMAGE_ENDINGS)

@@ -21,6 +21,7 @@ from aocr.data.annotations import (
     candidate_paths,
     check_text,
     is_image_name,
+    is_yolo,
     parse_annotations,
 )
 from aocr.data.formats.source import Source
@@ -163,6 +164,8 @@ def _features(line: AnnotationLine) -> Iterator[str]:
         yield "regions"
     if _BOXES.fullmatch(label):
         yield "boxes"
+    if is_yolo(label):
+        yield "yolo"
     if is_image_name(label):
         yield "image name"
     if label.isdecimal() and line.path.rpartition(".")[0].endswith(f"_{label}"):
@@ -188,6 +191,8 @@ def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]], table
         raise AnnotationError(source.path, None, reason)
     if "boxes" in shared:
         raise AnnotationError(source.path, None, "has boxes in place of labels. Give a file of texts.")
+    if counts["yolo"] * 2 > num:
+        raise AnnotationError(source.path, None, "has YOLO boxes, not texts. Read them with aocr predict --boxes.")
     if "regions" in shared:
         source.note("read as regions of PPOCRLabel")
         return Cleaned(read, _regions)
