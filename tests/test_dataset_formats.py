@@ -214,6 +214,18 @@ def test_boxes_of_yolo_are_not_texts(build, read, tmp_path):
             build(source)
 
 
+def test_json_is_not_a_text(read):
+    for sequence, parse in (("text_sequence", json.dumps), ("text_sequence", dict), ("menu", json.dumps)):
+        records = [{"image": f"{i}.png", "ground_truth": parse({"gt_parse": {sequence: f"T{i}"}})} for i in range(3)]
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        if sequence == "text_sequence":
+            assert [label for _, label in read(text)] == ["T0", "T1", "T2"]
+            continue
+        for other in (text, table((record.values()) for record in records)):
+            with pytest.raises(AnnotationError, match="has JSON in place of texts"):
+                read(other)
+
+
 def test_regions_of_ppocrlabel(tmp_path, read):
     box = [[1, 2], [90, 2], [90, 40], [1, 40]]
     regions = [{"transcription": "one", "points": box}, {"transcription": "###", "points": box},

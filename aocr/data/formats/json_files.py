@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aocr import files
-from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, is_image_name
+from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, is_image_name, is_json_object
 from aocr.data.formats.images import locate
 from aocr.data.formats.source import Format, Source
 from aocr.data.formats.tables import PATHS, TEXTS
@@ -65,6 +65,13 @@ def _text(value: Any) -> str | None:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value if isinstance(value, str) and not re.search("[\ud800-\udfff]", value) else None
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return the text of Donut's `{"gt_parse": {"text_sequence": ...}}`, a string or not; any other value as it is."""
+    data = json.loads(value) if isinstance(value, str) and is_json_object(value) else value
+    parse = data.get("gt_parse") if isinstance(data, dict) else None
+    return parse.get("text_sequence", value) if isinstance(parse, dict) else value
 
 
 def _label_studio_corners(result: dict) -> Corners:
@@ -143,7 +150,7 @@ def _records(source: Source, records: list[dict]) -> Iterator[Entry]:
         if boxes:
             advice = "Give COCO, or Label Studio's JSON (not JSON-MIN)."
             raise AnnotationError(source.path, None, f"has texts of parts of images ({boxes[0]!r}). {advice}")
-        yield locate(source.path, name) if isinstance(name, str) else "", (), _text(_first(record, TEXTS))
+        yield locate(source.path, name) if isinstance(name, str) else "", (), _text(_unwrapped(_first(record, TEXTS)))
 
 
 def _results(results: list[dict]) -> Iterator[Entry]:
@@ -189,6 +196,8 @@ def read(source: Source) -> list[AnnotationLine]:
         text = None if corners and not (text or "").strip() else text
         label, reason = None if text is None else normalise(text), f"entry {number} has no text, or several."
         lines.append(AnnotationLine(path, label, number, unusable=reason, region=corners))
+    if sum(is_json_object(line.label or "") for line in lines) * 2 > sum(bool(line.label) for line in lines):
+        raise AnnotationError(source.path, None, "has JSON in place of texts. Write the text of each image alone.")
     if all(line.label is None for line in lines):
         found = f"{len(lines)} images or boxes" if lines else "no images"
         raise AnnotationError(source.path, None, f"is JSON with {found} and no texts. Add the texts, or export them.")

@@ -21,6 +21,7 @@ from aocr.data.annotations import (
     candidate_paths,
     check_text,
     is_image_name,
+    is_json_object,
     is_yolo,
     parse_annotations,
 )
@@ -164,6 +165,8 @@ def _features(line: AnnotationLine) -> Iterator[str]:
         yield "regions"
     if _BOXES.fullmatch(label):
         yield "boxes"
+    if is_json_object(label):
+        yield "JSON"
     if is_yolo(label):
         yield "yolo"
     if is_image_name(label):
@@ -193,6 +196,8 @@ def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]], table
         raise AnnotationError(source.path, None, "has boxes in place of labels. Give a file of texts.")
     if counts["yolo"] * 2 > num:
         raise AnnotationError(source.path, None, "has YOLO boxes, not texts. Read them with aocr predict --boxes.")
+    if counts["JSON"] * 2 > num:
+        raise AnnotationError(source.path, None, "has JSON in place of texts. Write the text alone beside each path.")
     if "regions" in shared:
         source.note("read as regions of PPOCRLabel")
         return Cleaned(read, _regions)
