@@ -435,6 +435,23 @@ def test_warnings_of_the_report(build, tmp_path):
     assert len(str(CharsetError(symbols, "a"))) < 300 and "and 110 more" in str(CharsetError(symbols, "a"))
 
 
+def test_doubtful_labels_are_reported(build, tmp_path, messages):
+    for i in range(5):
+        picture(tmp_path / f"{i}.png", i)
+    for labels, words in (
+        (["“One”", "„Two“", "«Three»", "Four", "‘Five’"], "4 of 5 labels are in curly quotes"),
+        (["One", "nan", "NaN", "#N/A", "Nan"], "3 of 5 labels are '#N/A', 'NaN', 'nan': missing values of a table?"),
+        (["MÃ¼ller", "StraÃŸe", "é", "x", "y"], "1252, for example 'MÃ¼ller' for 'Müller'"),
+    ):
+        (tmp_path / "l.txt").write_text("".join(f"{i}.png {label}\n" for i, label in enumerate(labels)), "utf-8")
+        (warning,) = build("l.txt")[1].warnings()
+        assert words in warning
+        with open_dataset(["l.txt"]):
+            assert words in messages.text
+    (tmp_path / "l.txt").write_text("0.png “One”\n1.png “Two”\n2.png Ã¼\n3.png it’s\n", "utf-8")
+    assert build("l.txt")[1].warnings() == []
+
+
 def test_anything_gives_lines_or_one_error(tmp_path):
     path, rng = tmp_path / "a.txt", random.Random(0)
     good = [text if isinstance(text, bytes) else text.encode() for text in (*CASES.values(), *PLAIN.values())]
