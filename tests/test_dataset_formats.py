@@ -226,6 +226,17 @@ def test_json_is_not_a_text(read):
                 read(other)
 
 
+def test_tables_with_boxes(tmp_path, read, messages):
+    for header, numbers in (("xmin,ymin,xmax,ymax", "1,2,5,9"), ("x1,y1,x2,y2", "1,2,5,9"), ("x,y,w,h", "1,2,4,7"),
+                            ("Left,Top,Right,Bottom", "1,2,5,9"), ("x,y,width,height", "1,2,4,7")):  # fmt: skip
+        assert read(f"image,{header},text\na.png,{numbers},A\nb.png,1,2,x,4,B\n") == [
+            ("a.png", "A"), ("b.png", f"has no numbers in the columns {header.lower().replace(',', ', ')}."),
+        ]  # fmt: skip
+        assert f"by the columns {header.lower().replace(',', ', ')}" in messages.text
+        source = Source(str(tmp_path / "a.txt"))
+        assert next(iter(format_of(source).read(source))).region == ((1, 2), (5, 2), (5, 9), (1, 9))
+
+
 def test_regions_of_ppocrlabel(tmp_path, read):
     box = [[1, 2], [90, 2], [90, 40], [1, 40]]
     regions = [{"transcription": "one", "points": box}, {"transcription": "###", "points": box},
