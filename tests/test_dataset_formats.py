@@ -214,6 +214,20 @@ def test_boxes_of_yolo_are_not_texts(build, read, tmp_path):
             build(source)
 
 
+def test_keys_of_json_that_the_user_names(read):
+    text = json.dumps([{"image": f"{i}.png", "nummer": f"N{i}", "id": i} for i in range(3)])
+    with pytest.raises(AnnotationError, match=r"'image', 'nummer', 'id'\. Say which: --columns image,KEY"):
+        read(text)
+    assert [label for _, label in read(text, columns="image,nummer")] == ["N0", "N1", "N2"]
+    with pytest.raises(AnnotationError, match=r"no key 'x' \(--columns\)"):
+        read(text, columns="image,x")
+    with pytest.raises(AnnotationError, match="the texts are numbers"):
+        read(json.dumps([{"image": "a.png", "text": 12}, {"image": "b.png", "text": 7.5}]))
+    with pytest.raises(AnnotationError, match=r"without images.*--columns IMAGE,TEXT"):
+        read(text.replace("image", "bild"))
+    assert read(text.replace("image", "bild"), columns="bild,nummer")[0][1] == "N0"
+
+
 def test_json_is_not_a_text(read):
     for sequence, parse in (("text_sequence", json.dumps), ("text_sequence", dict), ("menu", json.dumps)):
         records = [{"image": f"{i}.png", "ground_truth": parse({"gt_parse": {sequence: f"T{i}"}})} for i in range(3)]

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aocr import files
+from aocr.config import PLAIN
 from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, is_image_name, is_json_object
 from aocr.data.formats.images import locate
 from aocr.data.formats.source import Format, Source
-from aocr.data.formats.tables import PATHS, TEXTS
+from aocr.data.formats.tables import PATHS, TEXTS, typed_columns
 from aocr.data.regions import NOWHERE, Corners, box, pairs, upright
 from aocr.errors import AnnotationError
 from aocr.text.charset import normalise
@@ -140,17 +141,37 @@ def _coco(source: Source, data: dict) -> Iterator[Entry]:
 
 
 def _records(source: Source, records: list[dict]) -> Iterator[Entry]:
-    """Yield records of one image and one text."""
+    """Yield records of one image and one text, whose keys may be those of `--columns`."""
+    typed = [] if source.options.columns == PLAIN else typed_columns(source)
+    paths, texts = ((key,) for key in typed) if typed else (PATHS, TEXTS)
+    keys = ", ".join(map(repr, list(records[0])[:8])) if records else ""
+    for key in typed:
+        if not any(key in record for record in records):
+            raise AnnotationError(source.path, None, f"has no key {key!r} (--columns). Its records have {keys}.")
+    values = [_first(record, texts) for record in records]
     for number, record in enumerate(records):
-        name = _first(record, PATHS)
+        name = _first(record, paths)
         if number == 0 and not isinstance(name, str):
-            keys = ", ".join(map(repr, list(record)[:8]))
-            raise AnnotationError(source.path, None, f"is JSON without images: its records have {keys}.")
+            reason = f"is JSON without images: its records have {keys}. If one is the image: --columns IMAGE,TEXT."
+            raise AnnotationError(source.path, None, reason)
         boxes = [key for key, value in record.items() if value and (key in _BOXES or "original_width" in str(value))]
         if boxes:
             advice = "Give COCO, or Label Studio's JSON (not JSON-MIN)."
             raise AnnotationError(source.path, None, f"has texts of parts of images ({boxes[0]!r}). {advice}")
-        yield locate(source.path, name) if isinstance(name, str) else "", (), _text(_unwrapped(_first(record, TEXTS)))
+        if number == 0:
+            _check_values(source, record, values, keys)
+        path = locate(source.path, name) if isinstance(name, str) else ""
+        yield path, (), _text(_unwrapped(values[number]))
+
+
+def _check_values(source: Source, record: dict, values: list, keys: str) -> None:
+    """Raise an AnnotationError if no record has a text, or most texts are numbers."""
+    if sum(isinstance(value, int | float) for value in values) * 2 > len(values):
+        raise AnnotationError(source.path, None, 'the texts are numbers. Write them in quotes: "123".')
+    if len(record) > 1 and not any(key in record for key in TEXTS) and all(value is None for value in values):
+        image = next(key for key in PATHS if record.get(key) is not None)
+        reason = f"is JSON without a known key of a text: its records have {keys}. Say which: --columns {image},KEY."
+        raise AnnotationError(source.path, None, reason)
 
 
 def _results(results: list[dict]) -> Iterator[Entry]:

@@ -109,7 +109,7 @@ def find_table(source: Source, text: str) -> Table | None:
     lines = [line.rstrip("\n") for line in islice(io.StringIO(text, newline=None), SAMPLE) if line.strip()]
     tabs = sum("\t" in line for line in lines) * 2 > len(lines)
     plain = sum(is_image_name(path) and label is not None for path, label in map(split_line, lines)) * 2 > len(lines)
-    typed = _typed_columns(source)
+    typed = typed_columns(source)
     if plain and not tabs:
         if typed and typed != ["1", "2"]:
             raise AnnotationError(source.path, None, "has lines of 'path label' and no columns. Leave --columns out.")
@@ -134,7 +134,8 @@ def _lower(names: Iterable[str]) -> list[str]:
     return [name.strip().casefold() for name in names]
 
 
-def _typed_columns(source: Source) -> list[str]:
+def typed_columns(source: Source) -> list[str]:
+    """Return the two columns of `--columns`; [] if it is not given."""
     typed = [name.strip() for name in source.options.columns.split(",")] if source.options.columns else []
     if typed and (len(typed) != 2 or typed[0] == typed[1]):
         raise AnnotationError(source.path, None, "--columns needs two columns: PATH,TEXT.")
