@@ -75,6 +75,7 @@ CASES = {
     "a space at every end": "".join(f"{path}\t{word} \n" for path, word in ROWS),
     "a space at every start": "".join(f"{path}\t {word}\n" for path, word in ROWS),
     "text first": table([(word, path) for path, word in ROWS]),
+    "Excel's separator": "sep=;\r\n" + table(HEADED, delimiter=";"),
     "unknown names": table([("bild", "wort"), *ROWS], delimiter=";"),
     "an index first": table([("", "file", "text"), *((str(i), *row) for i, row in enumerate(ROWS))]),
     "bars, not quoted": "".join(f"{path}|{word}\n" for path, word in ROWS),
@@ -170,6 +171,13 @@ def test_lists_of_paddleocr(read):
     assert read('["a.png", "b.png"]\tA\nc.png\t"C"\n["d.png"\tD\n') == [
         ("a.png", "A"), ("b.png", "A"), ("c.png", '"C"'), ('["d.png"', "D"),
     ]  # fmt: skip
+
+
+def test_a_text_of_several_cells_is_said(read, messages):
+    read("file;text\na.png;A\nb.png;B\n")
+    assert "text in column 'text' (else" in messages.text
+    read("file;text\na.png;A\nb.png;B;b\n")
+    assert "'text' and all that follows" in messages.text
 
 
 def test_quotes_that_csv_leaves(read):

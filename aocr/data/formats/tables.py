@@ -121,7 +121,7 @@ def find_table(source: Source, text: str) -> Table | None:
                 return None
             names = next(iter(table.rows))[1] if table.has_header else []
             path, label = (repr(names[i].strip()) if names else str(i + 1) for i in (table.path, table.text))
-            rest = " and all that follows" if table.joins_rest else ""
+            rest = " and all that follows" if table.joins_rest and any(len(row) > 2 for _, row in table.rows) else ""
             columns = f"path in column {path}, text in column {label}{rest}"
             source.note(f"read as a table separated by {DELIMITERS[delimiter]}: {columns} (else: --columns PATH,TEXT)")
             if regions := ", ".join(box_columns(_lower(names))):

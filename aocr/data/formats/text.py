@@ -100,7 +100,8 @@ def read_text(source: Source) -> Iterable[AnnotationLine]:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
+    """Decode a table without Excel's first line `sep=;`, which stays as a blank line."""
+    return re.sub(r'\A("?)sep=.\1(?=[\r\n])', "", data.decode("utf-8", "surrogateescape"), flags=re.IGNORECASE)
 
 
 def _join_paths(lines: Iterable[AnnotationLine], source: Source) -> Iterator[AnnotationLine]:
