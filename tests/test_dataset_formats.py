@@ -75,6 +75,7 @@ CASES = {
     "a space at every end": "".join(f"{path}\t{word} \n" for path, word in ROWS),
     "a space at every start": "".join(f"{path}\t {word}\n" for path, word in ROWS),
     "text first": table([(word, path) for path, word in ROWS]),
+    "Excel's separator": "sep=;\r\n" + table(HEADED, delimiter=";"),
     "unknown names": table([("bild", "wort"), *ROWS], delimiter=";"),
     "an index first": table([("", "file", "text"), *((str(i), *row) for i, row in enumerate(ROWS))]),
     "bars, not quoted": "".join(f"{path}|{word}\n" for path, word in ROWS),
@@ -172,6 +173,13 @@ def test_lists_of_paddleocr(read):
     ]  # fmt: skip
 
 
+def test_a_text_of_several_cells_is_said(read, messages):
+    read("file;text\na.png;A\nb.png;B\n")
+    assert "text in column 'text' (else" in messages.text
+    read("file;text\na.png;A\nb.png;B;b\n")
+    assert "'text' and all that follows" in messages.text
+
+
 def test_quotes_that_csv_leaves(read):
     rows = [("a.png", '"A"'), ("b.png", "B"), ("c.png", "C, c")]
     assert read(table(rows)) == read(table(rows), columns="1,2") == rows
@@ -200,6 +208,55 @@ def test_what_most_labels_share_is_said(read, messages):
         messages.clear()
     with pytest.raises(AnnotationError, match="has boxes in place of labels"):
         read("a.jpg 1,2,3,4,0 5,6,7,8,1\nb.jpg 1,2,3,4,0\nc.jpg 9,9,9,9,1\n")
+
+
+def test_boxes_of_yolo_are_not_texts(build, read, tmp_path):
+    with pytest.raises(AnnotationError, match=r"YOLO boxes, not texts\."):
+        read("".join(f"{i}.jpg 0 0.5 0.5 0.8 0.{i}\n" for i in range(1, 5)))
+    assert read("a.png 0 1 0 1 0\nb.png 3 0.5\n")[0] == ("a.png", "0 1 0 1 0")
+    for i in range(4):
+        picture(tmp_path / f"y/{i}.jpg", i)
+        (tmp_path / f"y/{i}.txt").write_text("0 0.5 0.5 0.8 0.8\n" * i)  # none, one, two and three boxes
+    for source in ("y", "y/?.txt"):
+        with pytest.raises(AnnotationError, match="YOLO boxes, not texts, beside its images"):
+            build(source)
+
+
+def test_keys_of_json_that_the_user_names(read):
+    text = json.dumps([{"image": f"{i}.png", "nummer": f"N{i}", "id": i} for i in range(3)])
+    with pytest.raises(AnnotationError, match=r"'image', 'nummer', 'id'\. Say which: --columns image,KEY"):
+        read(text)
+    assert [label for _, label in read(text, columns="image,nummer")] == ["N0", "N1", "N2"]
+    with pytest.raises(AnnotationError, match=r"no key 'x' \(--columns\)"):
+        read(text, columns="image,x")
+    with pytest.raises(AnnotationError, match="the texts are numbers"):
+        read(json.dumps([{"image": "a.png", "text": 12}, {"image": "b.png", "text": 7.5}]))
+    with pytest.raises(AnnotationError, match=r"without images.*--columns IMAGE,TEXT"):
+        read(text.replace("image", "bild"))
+    assert read(text.replace("image", "bild"), columns="bild,nummer")[0][1] == "N0"
+
+
+def test_json_is_not_a_text(read):
+    for sequence, parse in (("text_sequence", json.dumps), ("text_sequence", dict), ("menu", json.dumps)):
+        records = [{"image": f"{i}.png", "ground_truth": parse({"gt_parse": {sequence: f"T{i}"}})} for i in range(3)]
+        text = "".join(json.dumps(record) + "\n" for record in records)
+        if sequence == "text_sequence":
+            assert [label for _, label in read(text)] == ["T0", "T1", "T2"]
+            continue
+        for other in (text, table((record.values()) for record in records)):
+            with pytest.raises(AnnotationError, match="has JSON in place of texts"):
+                read(other)
+
+
+def test_tables_with_boxes(tmp_path, read, messages):
+    for header, numbers in (("xmin,ymin,xmax,ymax", "1,2,5,9"), ("x1,y1,x2,y2", "1,2,5,9"), ("x,y,w,h", "1,2,4,7"),
+                            ("Left,Top,Right,Bottom", "1,2,5,9"), ("x,y,width,height", "1,2,4,7")):  # fmt: skip
+        assert read(f"image,{header},text\na.png,{numbers},A\nb.png,1,2,x,4,B\n") == [
+            ("a.png", "A"), ("b.png", f"has no numbers in the columns {header.lower().replace(',', ', ')}."),
+        ]  # fmt: skip
+        assert f"by the columns {header.lower().replace(',', ', ')}" in messages.text
+        source = Source(str(tmp_path / "a.txt"))
+        assert next(iter(format_of(source).read(source))).region == ((1, 2), (5, 2), (5, 9), (1, 9))
 
 
 def test_regions_of_ppocrlabel(tmp_path, read):
@@ -410,6 +467,23 @@ def test_warnings_of_the_report(build, tmp_path):
     assert "130 of 130 symbols occur fewer than 10 times" in rare
     assert max(map(len, report.summary())) < 200
     assert len(str(CharsetError(symbols, "a"))) < 300 and "and 110 more" in str(CharsetError(symbols, "a"))
+
+
+def test_doubtful_labels_are_reported(build, tmp_path, messages):
+    for i in range(5):
+        picture(tmp_path / f"{i}.png", i)
+    for labels, words in (
+        (["“One”", "„Two“", "«Three»", "Four", "‘Five’"], "4 of 5 labels are in curly quotes"),
+        (["One", "nan", "NaN", "#N/A", "Nan"], "3 of 5 labels are '#N/A', 'NaN', 'nan': missing values of a table?"),
+        (["MÃ¼ller", "StraÃŸe", "é", "x", "y"], "1252, for example 'MÃ¼ller' for 'Müller'"),
+    ):
+        (tmp_path / "l.txt").write_text("".join(f"{i}.png {label}\n" for i, label in enumerate(labels)), "utf-8")
+        (warning,) = build("l.txt")[1].warnings()
+        assert words in warning
+        with open_dataset(["l.txt"]):
+            assert words in messages.text
+    (tmp_path / "l.txt").write_text("0.png “One”\n1.png “Two”\n2.png Ã¼\n3.png it’s\n", "utf-8")
+    assert build("l.txt")[1].warnings() == []
 
 
 def test_anything_gives_lines_or_one_error(tmp_path):

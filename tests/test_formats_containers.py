@@ -365,6 +365,16 @@ def test_archives_of_other_formats(name, tmp_path, monkeypatch):
     assert [record.width for record in records] == [40, 50] and not report.drops
 
 
+def test_archive_of_texts_beside_images(tmp_path):
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as pairs:
+        for i, text in enumerate(("ONE", "TWO")):
+            pairs.writestr(f"set/{i}.png", word(40 + i))
+            pairs.writestr(f"set/{i}.txt", text)
+        for name in ("notes.txt", "README.txt", "todo.txt"):
+            pairs.writestr(f"set/{name}", "of another kind")
+    assert [record.label for record in build(tmp_path / "set.zip")[0]] == ["ONE", "TWO"]
+
+
 def test_images_outside_an_archive_are_not_read(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(word())
     monkeypatch.chdir(tmp_path)

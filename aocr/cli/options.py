@@ -164,8 +164,8 @@ def add_source(parser: Container) -> None:
     # fmt: off
     add("--data-base-dir", metavar="DIR", help="also look for the images of annotation files in this folder")
     add("--columns", metavar="PATH,TEXT",
-        help="names or numbers (from 1) of a table's columns; plain: lines of 'path label' as they stand (default: by "
-        "the content)")
+        help="names or numbers (from 1) of a table's columns, or keys of JSON; plain: lines of 'path label' as they "
+        "stand (default: by the content)")
     add("--label-from-filename", type=name_pattern, nargs="?", const=WHOLE_NAME, metavar="REGEX",
         help="in a folder the file names are the labels; of REGEX the part in parentheses: '(.+)_[0-9]+'")
     add("--empty-labels", action="store_true",

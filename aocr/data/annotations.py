@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -40,6 +41,22 @@ class AnnotationLine:
     """Why the label is None, if the line's format says more than that there is no label column."""
     region: tuple[tuple[float, float], ...] = ()
     """Corners (x, y) in pixels of the text's part of the image, clockwise from its top left; (): the whole image."""
+
+
+_YOLO = re.compile(r"\d+(?:\s+(?:[01]|[01]?\.\d+)){4,}")
+
+
+def is_yolo(text: str) -> bool:
+    """Whether every line of a text is a box of YOLO: a class, then four or more parts of the image's size."""
+    return "." in text and all(_YOLO.fullmatch(line.strip()) for line in text.splitlines())
+
+
+def is_json_object(text: str) -> bool:
+    """Whether a text is a JSON object."""
+    try:
+        return text.startswith("{") and isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def is_image_name(name: str) -> bool:

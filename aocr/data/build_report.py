@@ -13,6 +13,7 @@ import numpy as np
 from aocr import files
 from aocr.config import IMAGE_HEIGHT, LINE_HEIGHTS, width_at
 from aocr.data import automatic
+from aocr.data.doubtful import doubts
 from aocr.data.records import Example
 from aocr.errors import DatasetError, escape_control
 from aocr.report.lines import pluralise
@@ -71,6 +72,8 @@ class BuildReport:
     """Images that equal an earlier one with the same label."""
     num_empty: int = 0
     """Records with an empty label."""
+    doubts: list[str] = field(default_factory=list)
+    """What is doubtful in the labels."""
     lines: tuple[int, int] = (1, 0)
     """Estimated lines of text in the images, and number of images with several lines."""
     is_upright: bool = False
@@ -134,7 +137,7 @@ class BuildReport:
 
     def warnings(self) -> list[str]:
         """Describe what is wrong with the data as a whole; equal images with different labels come last."""
-        warnings = []
+        warnings = [f"{self.source}: {doubt}" for doubt in self.doubts]
         if not self.symbols:
             warnings.append(f"{self.source}: every label is empty. Write 'path label' in each line.")
         if self.narrow:
@@ -204,6 +207,7 @@ class Tally:
         """Add the layout of the text, narrow images, repeated images and conflicting labels to the report."""
         sizes, lengths = np.array(self._sizes, np.int64).reshape(-1, 2), np.array(list(map(len, self._labels)))
         report = self.report
+        report.doubts = doubts(self._labels)
         report.is_upright = automatic.is_upright(lengths, sizes)
         sizes = sizes[:, ::-1] if report.is_upright else sizes
         num_lines, several = automatic.lines_for(lengths, sizes)

@@ -115,7 +115,10 @@ class Dataset:
     """Reason -> number of lines or records that could not be used."""
 
 
-def _warn_of_drops(source: str, report: BuildReport) -> None:
+def _warn_of_labels(source: str, report: BuildReport) -> None:
+    """Log the labels that are empty, doubtful or left out."""
+    for doubt in report.doubts:
+        log.warning("%s: %s", source, doubt)
     if report.num_empty:
         log.info("%s: %d of %d labels are empty", source, report.num_empty, report.num_images)
     for reason, count in report.num_dropped.items():
@@ -153,7 +156,7 @@ def open_dataset(
             log.info("Checking the images of %s", source)
             path = os.path.join(folder, f"{len(paths)}.tfrecords")
             report = build_records(source, path, build, texts=sorted(texts) if source in texts else ())
-            _warn_of_drops(source, report)
+            _warn_of_labels(source, report)
             skipped.update(report.num_dropped)
             paths.append(path)
         name = ", ".join(patterns)

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary, finalize
 
 from aocr import files
 from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine
-from aocr.data.formats.folders import GT, TXT
+from aocr.data.formats.folders import GT, TXT, has_pairs
 from aocr.data.formats.page_xml import PAGE_XML, is_page
 from aocr.data.formats.source import Format, Source
 from aocr.data.images import MAX_BYTES
@@ -111,7 +111,9 @@ def _is_annotations(base: str, name: str) -> bool:
 
 
 def _contents(source: Source, folder: str) -> tuple[Format, list[Source]]:
-    """Find the labels in an unpacked archive: its pages, its one annotation file, or its images as a folder."""
+    """Find the labels in an unpacked archive: its pages, its one annotation file, or its images as a folder.
+
+    Texts beside images come before other text files."""
     from aocr.data.formats import FORMATS, format_of
 
     if os.path.exists(os.path.join(folder, "xl", "workbook.xml")):
@@ -127,15 +129,18 @@ def _contents(source: Source, folder: str) -> tuple[Format, list[Source]]:
     pages = [inner for form, inner in found if form is PAGE_XML and is_page(inner)]
     if pages:
         return PAGE_XML, pages
+    inside = folder
+    while len(names := os.listdir(inside)) == 1 and os.path.isdir(os.path.join(inside, names[0])):
+        inside = os.path.join(inside, names[0])
+    whole = Source(inside, source.options)
+    if has_pairs(whole):
+        return format_of(whole), [whole]
     if len(found) > 1:
         first = ", ".join(os.path.relpath(inner.path, folder) for _, inner in found[:4])
         reason = f"has {len(found)} annotation files ({first}). Unpack it, and name those to read."
         raise AnnotationError(source.path, None, reason)
     if found:
         return found[0][0], [found[0][1]]
-    while len(names := os.listdir(folder)) == 1 and os.path.isdir(os.path.join(folder, names[0])):
-        folder = os.path.join(folder, names[0])
-    whole = Source(folder, source.options)
     return format_of(whole), [whole]
 
 

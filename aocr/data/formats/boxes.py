@@ -8,15 +8,11 @@ from typing import NamedTuple
 from aocr.data.formats.json_files import JSON, entries
 from aocr.data.formats.page_xml import PAGE_XML
 from aocr.data.formats.source import Source
-from aocr.data.formats.tables import PATHS, TEXTS
+from aocr.data.formats.tables import PATHS, TEXTS, box_columns, corners_in
 from aocr.data.formats.text import to_utf8
-from aocr.data.regions import NOWHERE, Corners, bounds, box, pairs
+from aocr.data.regions import NOWHERE, Corners, box, pairs
 from aocr.errors import AnnotationError
 
-_CORNERS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
-_ENDS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("left", "top", "right", "bottom"))
-_BOXES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
-"""Names of a table's columns."""
 _ADVICE = "Write a table with the header image,x,y,w,h; YOLO, COCO, PAGE XML and ALTO can be read too."
 
 
@@ -33,17 +29,7 @@ class Region(NamedTuple):
 
 def _table_region(row: dict[str, str]) -> Region:
     """Read a row of a table with a header; raise a ValueError if it has no box."""
-
-    def numbers(names: tuple[str, ...]) -> list[float]:
-        return [float(row[name]) for name in names] if row.keys() >= set(names) else []
-
-    corners: Corners = pairs(numbers(_CORNERS))
-    for names in _ENDS:
-        corners = corners or (bounds(pairs(numbers(names))) if numbers(names) else ())
-    for names in _BOXES:
-        corners = corners or (box(*numbers(names)) if numbers(names) else ())
-    if not corners:
-        raise ValueError
+    corners = corners_in(row, box_columns(row))
     image, label = (next((row[key] for key in keys if row.get(key)), None) for keys in (PATHS, TEXTS))
     return Region(image or "", corners, label)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from aocr import files
 from aocr.config import WHOLE_NAME
-from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, images_in
+from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, images_in, is_yolo
 from aocr.data.formats.source import Source
 from aocr.errors import AnnotationError
 from aocr.text.charset import normalise
@@ -18,6 +18,7 @@ from aocr.text.charset import normalise
 GT, TXT = ".gt.txt", ".txt"
 """Endings of a text file beside an image."""
 MAX_TEXT_BYTES = 1 << 20
+_BOXES = "has YOLO boxes, not a text, beside it."
 _NO_IMAGES = f"contains no images ({', '.join(IMAGE_ENDINGS)})."
 _LISTS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xml", ".zip")
 
@@ -108,10 +109,23 @@ def has_pairs(source: Source) -> bool:
     return counts["gt"] > 0 or counts["txt"] > counts["none"]
 
 
-def read_pairs(source: Source) -> Iterator[AnnotationLine]:
-    """Read the images of a folder and its subfolders with the text files beside them."""
+def read_pairs(source: Source) -> list[AnnotationLine]:
+    """Read the images of a folder and its subfolders with the text files beside them.
+
+    Raises:
+      AnnotationError: most of these are boxes, not texts.
+    """
     pairs = ((base, *pair) for base, _, names in sorted(files.walk(source.path)) for pair in _pair(names))
-    return (_read_pair(*pair, number) for number, pair in enumerate(pairs, 1))
+    return _read_pairs(source.path, pairs)
+
+
+def _read_pairs(folder: str, pairs: Iterable[tuple[str, str, str | None]]) -> list[AnnotationLine]:
+    lines = [_read_pair(*pair, number) for number, pair in enumerate(pairs, 1)]
+    boxes = sum(line.unusable == _BOXES or is_yolo(line.label or "") for line in lines)
+    if boxes > sum(bool(line.label) for line in lines if not is_yolo(line.label or "")):
+        reason = "has YOLO boxes, not texts, beside its images. Read them with aocr predict --boxes."
+        raise AnnotationError(folder, None, reason)
+    return lines
 
 
 def pair_texts(paths: Sequence[str]) -> list[str]:
@@ -124,12 +138,12 @@ def pair_texts(paths: Sequence[str]) -> list[str]:
     return texts if len(texts) > 1 or texts[:1] == [path for path in texts if path.endswith(GT)] else []
 
 
-def read_given_pairs(texts: Sequence[str]) -> Iterator[AnnotationLine]:
+def read_given_pairs(texts: Sequence[str]) -> list[AnnotationLine]:
     """Read text files with the images beside them."""
     wanted, folders = set(texts), sorted(set(map(os.path.dirname, texts)))
     pairs = ((base, *pair) for base in folders for pair in _pair(files.names_in(base or ".")))
     given = [pair for pair in pairs if pair[2] and os.path.join(pair[0], pair[2]) in wanted]
-    return (_read_pair(*pair, number) for number, pair in enumerate(given, 1))
+    return _read_pairs(folders[0] or ".", given)
 
 
 def _read_pair(base: str, image: str, text: str | None, number: int) -> AnnotationLine:
@@ -143,6 +157,8 @@ def _read_pair(base: str, image: str, text: str | None, number: int) -> Annotati
         return AnnotationLine(path, None, number, f"{text} is not UTF-8. Save the file as UTF-8.")
     except OSError as error:
         return AnnotationLine(path, None, number, unusable=f"has a text file that cannot be read ({error.strerror}).")
+    if len(lines) > 1 and is_yolo("\n".join(lines)):
+        return AnnotationLine(path, None, number, unusable=_BOXES)
     if len(lines) > 1:
         return AnnotationLine(path, None, number, unusable=f"has {len(lines)} lines of text. Cut it into lines first.")
     return AnnotationLine(path, normalise("".join(lines)), number)

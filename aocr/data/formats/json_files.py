@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aocr import files
-from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, is_image_name
+from aocr.config import PLAIN
+from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, is_image_name, is_json_object
 from aocr.data.formats.images import locate
 from aocr.data.formats.source import Format, Source
-from aocr.data.formats.tables import PATHS, TEXTS
+from aocr.data.formats.tables import PATHS, TEXTS, typed_columns
 from aocr.data.regions import NOWHERE, Corners, box, pairs, upright
 from aocr.errors import AnnotationError
 from aocr.text.charset import normalise
@@ -65,6 +66,13 @@ def _text(value: Any) -> str | None:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value if isinstance(value, str) and not re.search("[\ud800-\udfff]", value) else None
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return the text of Donut's `{"gt_parse": {"text_sequence": ...}}`, a string or not; any other value as it is."""
+    data = json.loads(value) if isinstance(value, str) and is_json_object(value) else value
+    parse = data.get("gt_parse") if isinstance(data, dict) else None
+    return parse.get("text_sequence", value) if isinstance(parse, dict) else value
 
 
 def _label_studio_corners(result: dict) -> Corners:
@@ -133,17 +141,37 @@ def _coco(source: Source, data: dict) -> Iterator[Entry]:
 
 
 def _records(source: Source, records: list[dict]) -> Iterator[Entry]:
-    """Yield records of one image and one text."""
+    """Yield records of one image and one text, whose keys may be those of `--columns`."""
+    typed = [] if source.options.columns == PLAIN else typed_columns(source)
+    paths, texts = ((key,) for key in typed) if typed else (PATHS, TEXTS)
+    keys = ", ".join(map(repr, list(records[0])[:8])) if records else ""
+    for key in typed:
+        if not any(key in record for record in records):
+            raise AnnotationError(source.path, None, f"has no key {key!r} (--columns). Its records have {keys}.")
+    values = [_first(record, texts) for record in records]
     for number, record in enumerate(records):
-        name = _first(record, PATHS)
+        name = _first(record, paths)
         if number == 0 and not isinstance(name, str):
-            keys = ", ".join(map(repr, list(record)[:8]))
-            raise AnnotationError(source.path, None, f"is JSON without images: its records have {keys}.")
+            reason = f"is JSON without images: its records have {keys}. If one is the image: --columns IMAGE,TEXT."
+            raise AnnotationError(source.path, None, reason)
         boxes = [key for key, value in record.items() if value and (key in _BOXES or "original_width" in str(value))]
         if boxes:
             advice = "Give COCO, or Label Studio's JSON (not JSON-MIN)."
             raise AnnotationError(source.path, None, f"has texts of parts of images ({boxes[0]!r}). {advice}")
-        yield locate(source.path, name) if isinstance(name, str) else "", (), _text(_first(record, TEXTS))
+        if number == 0:
+            _check_values(source, record, values, keys)
+        path = locate(source.path, name) if isinstance(name, str) else ""
+        yield path, (), _text(_unwrapped(values[number]))
+
+
+def _check_values(source: Source, record: dict, values: list, keys: str) -> None:
+    """Raise an AnnotationError if no record has a text, or most texts are numbers."""
+    if sum(isinstance(value, int | float) for value in values) * 2 > len(values):
+        raise AnnotationError(source.path, None, 'the texts are numbers. Write them in quotes: "123".')
+    if len(record) > 1 and not any(key in record for key in TEXTS) and all(value is None for value in values):
+        image = next(key for key in PATHS if record.get(key) is not None)
+        reason = f"is JSON without a known key of a text: its records have {keys}. Say which: --columns {image},KEY."
+        raise AnnotationError(source.path, None, reason)
 
 
 def _results(results: list[dict]) -> Iterator[Entry]:
@@ -189,6 +217,8 @@ def read(source: Source) -> list[AnnotationLine]:
         text = None if corners and not (text or "").strip() else text
         label, reason = None if text is None else normalise(text), f"entry {number} has no text, or several."
         lines.append(AnnotationLine(path, label, number, unusable=reason, region=corners))
+    if sum(is_json_object(line.label or "") for line in lines) * 2 > sum(bool(line.label) for line in lines):
+        raise AnnotationError(source.path, None, "has JSON in place of texts. Write the text of each image alone.")
     if all(line.label is None for line in lines):
         found = f"{len(lines)} images or boxes" if lines else "no images"
         raise AnnotationError(source.path, None, f"is JSON with {found} and no texts. Add the texts, or export them.")

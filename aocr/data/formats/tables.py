@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from aocr.config import PLAIN
 from aocr.data.annotations import AnnotationLine, is_image_name, split_line
 from aocr.data.formats.source import Source
+from aocr.data.regions import Corners, bounds, box, pairs
 from aocr.errors import AnnotationError
 from aocr.text.charset import normalise
 
@@ -27,6 +29,10 @@ TEXTS = (
     "groundtruth", "gt", "sentence", "value", "string", "caption",
 )  # fmt: skip
 """Names of a column of texts."""
+_CORNERS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
+_ENDS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("left", "top", "right", "bottom"))
+_BOXES = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
+"""Names of the columns of a box: corners, two opposite corners, or the top left with width and height."""
 DELIMITERS = {",": "comma", ";": "semicolon", "|": "bar", "\t": "TAB"}
 SAMPLE = 10_000
 """Lines from the start by which the delimiter is chosen."""
@@ -61,6 +67,21 @@ class Rows:
             number = reader.line_num + 1
 
 
+def box_columns(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the columns of a box among lower-case names; () if there are none."""
+    return next((columns for columns in (_CORNERS, *_ENDS, *_BOXES) if set(columns) <= set(names)), ())
+
+
+def corners_in(row: Mapping[str, str], columns: tuple[str, ...]) -> Corners:
+    """Return the corners of the box in the `columns` of a row; raise a ValueError if it has none."""
+    numbers = [float(row[name]) for name in columns if name in row]
+    if not numbers or len(numbers) < len(columns) or not all(map(math.isfinite, numbers)):
+        raise ValueError
+    if columns in _BOXES:
+        return box(*numbers)
+    return pairs(numbers) if columns == _CORNERS else bounds(pairs(numbers))
+
+
 class Table(NamedTuple):
     """A table and its columns."""
 
@@ -88,7 +109,7 @@ def find_table(source: Source, text: str) -> Table | None:
     lines = [line.rstrip("\n") for line in islice(io.StringIO(text, newline=None), SAMPLE) if line.strip()]
     tabs = sum("\t" in line for line in lines) * 2 > len(lines)
     plain = sum(is_image_name(path) and label is not None for path, label in map(split_line, lines)) * 2 > len(lines)
-    typed = _typed_columns(source)
+    typed = typed_columns(source)
     if plain and not tabs:
         if typed and typed != ["1", "2"]:
             raise AnnotationError(source.path, None, "has lines of 'path label' and no columns. Leave --columns out.")
@@ -100,14 +121,21 @@ def find_table(source: Source, text: str) -> Table | None:
                 return None
             names = next(iter(table.rows))[1] if table.has_header else []
             path, label = (repr(names[i].strip()) if names else str(i + 1) for i in (table.path, table.text))
-            rest = " and all that follows" if table.joins_rest else ""
+            rest = " and all that follows" if table.joins_rest and any(len(row) > 2 for _, row in table.rows) else ""
             columns = f"path in column {path}, text in column {label}{rest}"
             source.note(f"read as a table separated by {DELIMITERS[delimiter]}: {columns} (else: --columns PATH,TEXT)")
+            if regions := ", ".join(box_columns(_lower(names))):
+                source.note(f"cuts each text out of its image by the columns {regions} (else: rename these columns)")
             return table
     return None
 
 
-def _typed_columns(source: Source) -> list[str]:
+def _lower(names: Iterable[str]) -> list[str]:
+    return [name.strip().casefold() for name in names]
+
+
+def typed_columns(source: Source) -> list[str]:
+    """Return the two columns of `--columns`; [] if it is not given."""
     typed = [name.strip() for name in source.options.columns.split(",")] if source.options.columns else []
     if typed and (len(typed) != 2 or typed[0] == typed[1]):
         raise AnnotationError(source.path, None, "--columns needs two columns: PATH,TEXT.")
@@ -135,7 +163,7 @@ def _columns(source: Source, rows: Rows, typed: Sequence[str]) -> Table | None:
         num += 1
         widths[len(row)] += 1
         images.update(i for i, cell in enumerate(row) if is_image_name(cell))
-    names = [cell.strip().casefold() for cell in first]
+    names = _lower(first)
     is_named = not any(map(is_image_name, first))
     paths = [i for i, count in images.items() if count * 2 > num - is_named]
     if typed:
@@ -176,8 +204,8 @@ def _typed_column(source: Source, name: str, names: Sequence[str]) -> int:
 def read_table(table: Table) -> Iterator[AnnotationLine]:
     """Yield the rows below the header."""
     rows = iter(table.rows)
-    if table.has_header:
-        next(rows)
+    names = _lower(next(rows)[1]) if table.has_header else []
+    region_columns = box_columns(names)
     for number, row in rows:
         if len(row) > 2 and table.joins_rest:
             row = [row[0], table.rows.delimiter.join(row[1:])]
@@ -189,4 +217,10 @@ def read_table(table: Table) -> Iterator[AnnotationLine]:
         elif any("\ud800" <= char <= "\udfff" for char in f"{path}{label}"):
             yield AnnotationLine("", None, number, "the line is not UTF-8. Save the file as UTF-8.")
         else:
-            yield AnnotationLine(path, None if label is None else normalise(label), number)
+            try:
+                region = corners_in(dict(zip(names, row, strict=False)), region_columns) if region_columns else ()
+            except ValueError:
+                reason = f"has no numbers in the columns {', '.join(region_columns)}."
+                yield AnnotationLine(path, None, number, unusable=reason)
+                continue
+            yield AnnotationLine(path, None if label is None else normalise(label), number, region=region)

@@ -21,6 +21,8 @@ from aocr.data.annotations import (
     candidate_paths,
     check_text,
     is_image_name,
+    is_json_object,
+    is_yolo,
     parse_annotations,
 )
 from aocr.data.formats.source import Source
@@ -98,7 +100,8 @@ def read_text(source: Source) -> Iterable[AnnotationLine]:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogateescape")
+    """Decode a table without Excel's first line `sep=;`, which stays as a blank line."""
+    return re.sub(r'\A("?)sep=.\1(?=[\r\n])', "", data.decode("utf-8", "surrogateescape"), flags=re.IGNORECASE)
 
 
 def _join_paths(lines: Iterable[AnnotationLine], source: Source) -> Iterator[AnnotationLine]:
@@ -163,6 +166,10 @@ def _features(line: AnnotationLine) -> Iterator[str]:
         yield "regions"
     if _BOXES.fullmatch(label):
         yield "boxes"
+    if is_json_object(label):
+        yield "JSON"
+    if is_yolo(label):
+        yield "yolo"
     if is_image_name(label):
         yield "image name"
     if label.isdecimal() and line.path.rpartition(".")[0].endswith(f"_{label}"):
@@ -188,6 +195,10 @@ def _cleaned(source: Source, read: Callable[[], Iterable[AnnotationLine]], table
         raise AnnotationError(source.path, None, reason)
     if "boxes" in shared:
         raise AnnotationError(source.path, None, "has boxes in place of labels. Give a file of texts.")
+    if counts["yolo"] * 2 > num:
+        raise AnnotationError(source.path, None, "has YOLO boxes, not texts. Read them with aocr predict --boxes.")
+    if counts["JSON"] * 2 > num:
+        raise AnnotationError(source.path, None, "has JSON in place of texts. Write the text alone beside each path.")
     if "regions" in shared:
         source.note("read as regions of PPOCRLabel")
         return Cleaned(read, _regions)
