@@ -203,7 +203,9 @@ def test_training_stops_with_the_server(work, monkeypatch):
     assert retraining.status == "Training on 1 label ..."  # not reported as failed
 
 
-@pytest.mark.parametrize(("model", "start"), [("words", " --init-from words"), ("my reader.onnx", "")])
+@pytest.mark.parametrize(
+    ("model", "start"), [("words", ""), ("my-model", " --init-from my-model"), ("my reader.onnx", "")]
+)
 @pytest.mark.parametrize(("num_random", "flag"), [(0, None), (5, ""), (label_files.MIN_VALIDATION, "--validation ")])
 def test_summary_names_a_command_to_paste(work, model, start, num_random, flag, capsys):
     work.files.append(Kind.TRAINING, [work.images[0]], ["00"])

@@ -178,7 +178,7 @@ class Monitor:
         steps_log.info(line, step, seconds / self._steps, loss, perplexity, speed)
         seconds_left = self.schedule.seconds_left(seconds / self._steps)
         left = "" if seconds_left is None else f"{clock(seconds_left)} left, "
-        self.display.status(f"{left}{self._last_validation}loss {loss:.3f}, {speed}")
+        self.display.status(left + (self._last_validation or f"loss {loss:.3f}, {speed}"))
         values = {"loss": loss, "perplexity": perplexity, "images_per_second": self._images / seconds, "rate": rate}
         self._record(values)
         self._steps = self._images = 0
@@ -231,7 +231,7 @@ class Monitor:
         self._since += time.monotonic() - self._check_start
 
     def _log_validation(self, report: EvalReport, remark: str) -> None:
-        self._last_validation = f"validation {report.word_accuracy:.1%}, "
+        self._last_validation = f"validation {report.word_accuracy:.1%}"
         scores = (
             f"word accuracy {report.word_accuracy:.2%}, CER {report.cer:.2%}, "
             f"1-NED {report.one_minus_ned:.2%}, score of aocr 0.7.6 {report.upstream_accuracy:.2%}, "

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from aocr import files
 from aocr.data.annotations import candidate_paths, parse_annotations
 from aocr.errors import AnnotationError, AocrError, ConfigError
+from aocr.folder.words import is_box
 
 UNWRITABLE = re.compile("[\t\n\r\ud800-\udfff]|\\s$")
 """What a path in an annotation file cannot contain: characters that end the path or the line, or are stripped."""
@@ -111,8 +112,11 @@ class LabelFiles:
         return [*names, *(["--data-base-dir", self.data_base_dir] if self.data_base_dir else [])]
 
     def training_command(self, model: str) -> str:
-        """Return a command to paste that trains `model` further on these labels, in a folder named after them."""
-        start = [] if files.is_graph(model) else ["--init-from", model]
+        """Return a command to paste that trains `model` further on these labels, in a folder named after them.
+
+        A training starts from `words` by itself, and then reads no other symbols than those of the labels.
+        """
+        start = [] if files.is_graph(model) or is_box(model) else ["--init-from", model]
         folder = f"{os.path.splitext(self.output)[0]}-model"
         return shlex.join(["aocr", "train", *self.training_arguments(), *start, "--model-dir", folder])
 
