@@ -242,6 +242,13 @@ def test_box_of_a_space_is_the_gap():
     assert 28 <= boxes[2][0] < boxes[2][2] <= 44
 
 
+def test_attention_on_padding():
+    """The classic network may attend to the right of the image."""
+    image = drawn([(4, 8, 14, 24)], width=16, height=32)
+    boxes = character_boxes(np.eye(2, 16, 12), image, ModelConfig(Charset("ab")))
+    assert ((boxes >= 0) & (boxes <= 32)).all()
+
+
 def test_boxes_of_nothing():
     assert character_boxes(np.zeros((0, 16)), drawn([]), ModelConfig(Charset("ab"))).shape == (0, 4)
     (box,) = character_boxes(np.eye(1, 16), drawn([], height=32), ModelConfig(Charset("ab")))

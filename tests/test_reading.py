@@ -181,7 +181,7 @@ def test_empty_images_are_learnt_from_a_few_examples(trained, tmp_path):
         for i in range(60):
             file.write(f"{blank(f'blank{i}.png')}\t\n")
     model_dir = tmp_path / "m"
-    flags = ("--num-epoch", "12", "--precision", "float32", "--no-augment")
+    flags = ("--num-epoch", "12", "--precision", "float32", "--no-augment", "--empty-labels")
     done = run_aocr("train", data, "--init-from", trained, "--model-dir", model_dir, *flags)
     assert done.returncode == 0, done.stderr
     empty = [blank(f"empty{i}.png") for i in range(5)]

@@ -107,7 +107,7 @@ def test_ten_kills_change_nothing(data, uninterrupted, tmp_path):
 def test_a_closed_terminal_loses_nothing(data, tmp_path):
     ours, theirs = os.openpty()
     model_dir, log = tmp_path / "m", tmp_path / "log"
-    args = ("train", data, *flags(model_dir, "--num-epoch", "500", "--log-path", log))
+    args = ("train", data, *flags(model_dir, "--num-epoch", "500", "--log-path", log, "--verbose"))
     terminal = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
 
     def take():

@@ -107,7 +107,8 @@ def _boxes_in_line(ink: np.ndarray, xs: np.ndarray, direction: int, top: int) ->
     for i, (left, right) in enumerate(pairwise(edges)):
         x0, x1 = _trimmed(columns, left, right, limit)
         boxes[i] = x0, top, x1, top + len(ink)
-    inside = ink[:, int(boxes[:, 0].min()) : max(1, int(np.ceil(boxes[:, 2].max())))]
+    start = min(int(boxes[:, 0].min()), ink.shape[1] - 1)  # the classic network may attend to padding
+    inside = ink[:, start : max(start + 1, int(np.ceil(boxes[:, 2].max())))]
     y0, y1 = _trimmed(inside.max(axis=1), 0, len(ink), limit)
     boxes[:, 1], boxes[:, 3] = top + y0, top + y1
     return boxes[::direction]
