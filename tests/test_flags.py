@@ -312,7 +312,8 @@ def test_flags_of_a_training(tmp_path):
     log, model_dir = tmp_path / "deep" / "log.txt", tmp_path / "m"
     _, err = run("train", data, "--model-dir", model_dir, "--log-path", log, *flags.split())
     assert json.loads((model_dir / "model.json").read_text("utf-8"))["model"] == {
-        "charset": "0123456789", "arch": "default", "channels": 3, "height": 48, "bands": 1, "turn": "none", "max_width": 40, "max_height": 32,
+        "charset": "0123456789", "arch": "default", "channels": 3, "height": 48, "bands": 1, "turn": "none",
+        "max_width": 40, "max_height": 32,
         "max_prediction": 2, "attn_num_hidden": 8, "attn_num_layers": 2, "target_embedding_size": 6, "use_gru": True,
     }  # fmt: skip
     assert "images 60 px wide at height 48" in err
