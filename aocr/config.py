@@ -31,8 +31,10 @@ OWN_IMAGES = {"curves.png": "model.json", "attention.gif": "word.txt", "attentio
 """Images that aocr writes itself; ignored in a training folder if the named file lies beside them."""
 
 MAX_BATCH, MAX_BEAM = 65_536, 1_000
-ENGLISH, ENGLISH_BEAM, ENGLISH_WEIGHT = "english", 4, 3.5
 """Upper limits of the batch size and the beam width."""
+
+ENGLISH, ENGLISH_BEAM, ENGLISH_WEIGHT = "english", 4, 3.5
+"""Name of the lexicon in the package, and its minimum beam width and default `lexicon_weight`."""
 
 MAX_SEED = 2**32
 """Seeds must be below this, a limit of numpy's."""
@@ -118,6 +120,11 @@ def find_arch(name: str) -> Arch:
     if name not in ARCHS:
         raise ConfigError("arch", name, f"must be one of {', '.join(ARCHS)}.")
     return ARCHS[name]
+
+
+def band_size(height: int, bands: int) -> tuple[int, int]:
+    """Return the height of a band, and the distance from the top of one to the next, in pixels of the scaled image."""
+    return (height, height) if bands == 1 else (BAND_PIXELS, BAND_STRIDE)
 
 
 def num_bands(height: int) -> int:
@@ -342,7 +349,7 @@ class SourceOptions:
     label_from_filename: str | None = None
     """Regular expression whose group is the label in a file name; None: file names are not labels."""
     empty_labels: bool = False
-    """Keep images with an empty label, however many they are."""
+    """Keep images with an empty label even if there are many."""
 
 
 DEFAULT_SOURCE = SourceOptions()

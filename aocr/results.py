@@ -67,7 +67,7 @@ class Prediction:
     turn: str = "none"
     """Direction in which the image was turned before it was read: none, left or right."""
     cut: bool = False
-    """Whether the text goes on beyond the model's length limit."""
+    """Whether the text continues beyond the model's length limit."""
 
 
 @dataclass(frozen=True)

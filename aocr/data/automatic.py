@@ -121,23 +121,35 @@ def lines_for(lengths: np.ndarray, sizes: np.ndarray) -> tuple[int, np.ndarray]:
 def width_of_several_lines(height: int, sizes: np.ndarray, narrow: np.ndarray) -> int:
     """Choose the network's width, in pixels, for images of several lines at `height`.
 
-    Those `narrow` ones, (N,) bool, shall fit; single lines among them, which are wider, are shrunk by it, but not
-    below the height of one band. `sizes` are (N, 2) original (width, height).
+    Nearly all `narrow` images, (N,) bool, fit into it. Single lines are wider; they are shrunk, but not below the
+    height of one band. `sizes` are (N, 2) original (width, height).
     """
     several = np.percentile(widths_at(height, sizes[narrow]), 90) if narrow.any() else 0
     single = np.percentile(widths_at(IMAGE_HEIGHT, sizes), 99)
     return int(min(max(several, single, IMAGE_HEIGHT), WIDTH_CAP))
 
 
-def limits_for(labels: Sequence[str], sizes: np.ndarray, typed: Collection[str]) -> dict[str, int]:
+def limits_for(
+    labels: Sequence[str], sizes: np.ndarray, typed: Collection[str], bands_height: int | None = None
+) -> dict[str, int]:
     """Choose the maximum text length and image width; images far wider than the others are ignored.
 
-    `sizes` are (N, 2) original (width, height); limits that the user `typed` are left out.
+    Args:
+      labels: N texts.
+      sizes: (N, 2) original (width, height).
+      typed: limits that the user typed, which are left out.
+      bands_height: height in pixels of a network with several bands; None: it has one.
     """
     limits = {}
     if "max_prediction" not in typed:
         limits["max_prediction"] = max(1, max(map(len, labels)))
-    if "max_width" not in typed and "max_height" not in typed:
+    if "max_width" in typed or "max_height" in typed:
+        return limits
+    if bands_height:
+        _, narrow = lines_for(np.array([*map(len, labels)]), sizes)
+        limits["max_width"] = width_of_several_lines(bands_height, sizes, narrow)
+        limits["max_height"] = bands_height
+    else:
         widths = widths_at(IMAGE_HEIGHT, sizes)
         widest = min(widths.max(), 2 * np.percentile(widths, 99))
         limits["max_width"] = int(min(max(widest, IMAGE_HEIGHT), WIDTH_CAP))

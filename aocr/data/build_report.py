@@ -24,7 +24,7 @@ NUM_NAMED = 3
 MIN_PIXELS = 2
 """Width of a character in pixels below which the network can hardly read it."""
 MIN_EXAMPLES, MANY_SYMBOLS = 10, 100
-"""Fewer occurrences than the first are few; so many such symbols are worth a warning."""
+"""Occurrences of a symbol below which it is rare, and number of rare symbols from which on a warning is printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,14 +209,13 @@ class Tally:
         report = self.report
         report.doubts = doubts(self._labels)
         report.is_upright = automatic.is_upright(lengths, sizes)
-        sizes = sizes[:, ::-1] if report.is_upright else sizes
+        sizes = automatic.turned_sizes(sizes, "left" if report.is_upright else "none")
         num_lines, several = automatic.lines_for(lengths, sizes)
         report.lines = num_lines, int(several.sum())
-        height = LINE_HEIGHTS.get(num_lines, automatic.height_for(sizes))
-        limits = automatic.limits_for(self._labels, sizes, ())
+        bands_height = LINE_HEIGHTS.get(num_lines)
+        height = bands_height or automatic.height_for(sizes)
+        limits = automatic.limits_for(self._labels, sizes, (), bands_height)
         widest = limits["max_width"] * height // limits["max_height"]
-        if num_lines > 1:
-            widest = automatic.width_of_several_lines(height, sizes, several)
         widths = np.minimum(automatic.widths_at(height, sizes), widest)
         is_narrow = widths * num_lines < MIN_PIXELS * lengths
         report.narrow = [self._numbers[i] for i in np.flatnonzero(is_narrow).tolist()]

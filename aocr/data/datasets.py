@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from itertools import chain, compress
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,15 @@ from aocr.config import DEFAULT_SOURCE, MAX_LENGTH, SourceOptions
 from aocr.data.automatic import split_key, validation_mask
 from aocr.data.builder import BuildOptions, BuildReport, build_records
 from aocr.data.formats import folders
-from aocr.data.records import check_lengths, expand_datasets, is_tfrecord, is_verified, without_autotune
+from aocr.data.records import (
+    Example,
+    check_lengths,
+    expand_datasets,
+    is_tfrecord,
+    is_verified,
+    read_examples,
+    without_autotune,
+)  # fmt: skip
 from aocr.errors import DatasetError
 
 log = logging.getLogger("aocr")
@@ -113,6 +122,19 @@ class Dataset:
     """Labels, sizes and split of all records."""
     skipped: dict[str, int] = field(default_factory=dict)
     """Reason -> number of lines or records that could not be used."""
+
+    def records(self, chosen: np.ndarray | None = None) -> Iterator[Example]:
+        """Yield the records, or those in `chosen`, (N,) bool."""
+        records = chain.from_iterable(map(read_examples, self.paths))
+        return records if chosen is None else compress(records, chosen)
+
+
+def spread(usable: np.ndarray, limit: int) -> np.ndarray:
+    """Choose up to `limit` of the usable records, evenly spread: (N,) bool -> (N,) bool."""
+    indices = np.flatnonzero(usable)
+    chosen = np.zeros(len(usable), bool)
+    chosen[indices[:: max(1, -(-len(indices) // limit))]] = True
+    return chosen
 
 
 def _warn_of_labels(source: str, report: BuildReport) -> None:

@@ -17,7 +17,7 @@ from aocr.data.annotations import IMAGE_ENDINGS, AnnotationLine, images_in
 from aocr.data.builder import BuildOptions, examine, items_in
 from aocr.data.datasets import Dataset, summarise
 from aocr.data.images import pixel_digest
-from aocr.data.records import Example, RecordWriter, read_examples
+from aocr.data.records import Example, RecordWriter
 from aocr.errors import AnnotationError
 from aocr.report.lines import warn_of
 
@@ -26,10 +26,7 @@ log = logging.getLogger("aocr")
 
 def digests_of(dataset: Dataset, chosen: np.ndarray | None = None) -> Iterator[bytes]:
     """Compute the `pixel_digest` of each image of a dataset, or of those in `chosen`, (N,) bool."""
-    records = (record for path in dataset.paths for record in read_examples(path))
-    for number, record in enumerate(records):
-        if chosen is None or chosen[number]:
-            yield pixel_digest(record.image)
+    return (pixel_digest(record.image) for record in dataset.records(chosen))
 
 
 def _items(source: str, options: SourceOptions) -> Iterator[tuple[str, Example | str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras import layers, ops
 
-from aocr.config import BAND_PIXELS, BAND_STRIDE, COLUMN_PIXELS
+from aocr.config import COLUMN_PIXELS, band_size
 from aocr.model.layers import BatchNorm
 
 
@@ -74,7 +74,7 @@ class ResidualCNN(layers.Layer):
         self.block2 = ResidualBlock(96, (2, 2), cnn_dtype=cnn_dtype, name="block2")
         self.block3 = ResidualBlock(192, (2, 1), cnn_dtype=cnn_dtype, name="block3")
         self.bands = bands
-        self.rows, self.row_stride = (height // 8,) * 2 if bands == 1 else (BAND_PIXELS // 8, BAND_STRIDE // 8)
+        self.rows, self.row_stride = (pixels // 8 for pixels in band_size(height, bands))
         self.collapse = convolution(self.features, (self.rows, 1), (self.row_stride, 1), "collapse", cnn_dtype, "valid")
         self.anywhere = convolution(self.features, 1, 1, "anywhere", cnn_dtype)
         self.collapse_norm = BatchNorm(momentum=0.9, name="collapse_norm", dtype=cnn_dtype)

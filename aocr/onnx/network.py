@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aocr.config import BAND_PIXELS, BAND_STRIDE, COLUMN_PIXELS, ModelConfig
+from aocr.config import COLUMN_PIXELS, ModelConfig, band_size
 from aocr.onnx.graph import FLOAT, INT32, INT64, Graph
 
 Weights = dict[str, np.ndarray]
@@ -109,7 +109,7 @@ def _residual(g: Graph, weights: Weights, config: ModelConfig, images: str, widt
     x = _block(cnn, x, "cnn/block2", (2, 2), quarters)
     x = _block(cnn, x, "cnn/block3", (2, 1), quarters)
     scale, shift = cnn.folded("cnn/collapse_norm")  # a factor below zero must come after the maximum
-    rows, stride = (config.height // 8,) * 2 if config.bands == 1 else (BAND_PIXELS // 8, BAND_STRIDE // 8)
+    rows, stride = (pixels // 8 for pixels in band_size(config.height, config.bands))
     collapsed = cnn.convolve(x, "cnn/collapse", strides=(stride, 1), pads=[0, 0, 0, 0])
     anywhere = cnn.convolve(x, "cnn/anywhere", pads=[0, 0, 0, 0])
     strongest = g.MaxPool(anywhere, kernel_shape=(rows, 1), strides=(stride, 1), pads=[0, 0, 0, 0])

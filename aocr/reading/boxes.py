@@ -1,7 +1,7 @@
 """Locate each character in an image, from the attention and the ink.
 
-Attention tells roughly where the middle of a character is. The edges of its box are found in the image: neighbours are
-separated where there is the least ink between their middles, and each box is trimmed to the ink inside it.
+The attention gives the rough position of a character's middle. The edges of its box are found in the image: neighbours
+are separated where there is the least ink between their middles, and each box is trimmed to the ink inside it.
 Coordinates are in pixels of the network's image, H x W.
 """
 

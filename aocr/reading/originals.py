@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from aocr.config import ModelConfig, ReadConfig
-from aocr.data.datasets import Dataset
-from aocr.data.records import Example, read_examples
+from aocr.data.datasets import Dataset, spread
 from aocr.errors import ImageError
 from aocr.reading.predictor import Predictor
 from aocr.results import Prediction
@@ -30,16 +29,6 @@ def reading_like(labels: Sequence[str], config: ModelConfig) -> ReadConfig:
     return ReadConfig(pattern=f"[{symbols}]{{{min(lengths)},{max(lengths)}}}")
 
 
-def _spread(dataset: Dataset, usable: np.ndarray) -> Iterator[Example]:
-    """Yield up to `MAX_ORIGINALS` usable records with a text."""
-    usable = usable & np.array([bool(label) for label in dataset.summary.labels])
-    indices = np.flatnonzero(usable)
-    stride = max(1, -(-len(indices) // MAX_ORIGINALS))
-    chosen = set(indices[::stride].tolist())
-    records = (record for path in dataset.paths for record in read_examples(path))
-    return (record for i, record in enumerate(records) if i in chosen)
-
-
 def find_originals(
     dataset: Dataset,
     predictor: Predictor,
@@ -50,7 +39,9 @@ def find_originals(
 
     `usable`, (N,) bool, marks the records to use; None: all. `track` shows the progress.
     """
-    records = list(_spread(dataset, np.ones(len(dataset.summary.labels), bool) if usable is None else usable))
+    has_text = np.array([bool(label) for label in dataset.summary.labels])
+    chosen = spread(has_text if usable is None else usable & has_text, MAX_ORIGINALS)
+    records = list(dataset.records(chosen))
     results = predictor.predict_each([record.image for record in records])
     return [
         Original(record.image, record.label, _centres(result, record.label)).shrunk()

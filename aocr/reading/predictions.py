@@ -14,7 +14,7 @@ from aocr.results import NEVER, Alternative, Character, Prediction, Reading
 from aocr.text.charset import EOS, NUM_SPECIALS
 
 MIN_END = 0.5
-"""Probability of the end of a text of the greatest length, below which the text was cut there."""
+"""Probability of EOS at the length limit below which the text was cut."""
 
 
 def to_predictions(reading: Reading, pixels: Pixels, reader: Reader) -> list[Prediction]:
@@ -65,7 +65,7 @@ def _prediction(reading: Reading, b: int, pixels: Pixels, reader: Reader) -> Pre
         attention = attention.reshape(len(ids), config.bands, -1)[:, ::-1].reshape(attention.shape)
     ends = np.flatnonzero(ids == EOS)
     steps = int(ends[0]) + 1 if len(ends) else len(ids)
-    ends_unwillingly = not len(ends) or reading.probabilities[b, steps - 1] < MIN_END  # at the limit the end is forced
+    is_forced = not len(ends) or reading.probabilities[b, steps - 1] < MIN_END  # the end, at the limit
     written = [t for t in range(steps) if ids[t] >= NUM_SPECIALS]
     image = pixels.images[b][:, :width]
     boxes, (image_width, image_height) = _locate(attention[written], image, scale, config)
@@ -89,6 +89,6 @@ def _prediction(reading: Reading, b: int, pixels: Pixels, reader: Reader) -> Pre
         bands=config.bands,
         turn=config.turn,
         alternatives=tuple(alternatives[: reader.num_alternatives]),
-        cut=steps > config.max_prediction and bool(ends_unwillingly),
+        cut=steps > config.max_prediction and bool(is_forced),
         uncalibrated=float(np.exp(reading.log_probs[b, 0, 0])),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from aocr import files, machine
 from aocr.config import TURNS, ReadConfig
-from aocr.data.images import image_to_bytes, is_single
+from aocr.data.images import CanonicalImage, image_to_bytes, is_single
 from aocr.errors import ConfigError, ImageError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import is_box, open_folder
@@ -81,9 +81,7 @@ class Predictor:
                 batch = order[start : start + self.batch_size]
                 results.update(zip(batch, self.read_encoded([window[i].data for i in batch]), strict=True))
             if self._turns_upright:
-                for i in order:
-                    if window[i].height >= TURN_ASPECT * window[i].width:
-                        results[i] = max(results[i], *self._read_turned(window[i].data), key=lambda r: r.confidence)
+                self._try_turns({i: window[i] for i in order}, results)
             self._warn_of_cut(results.values())
             yield from (results[i] for i in range(len(window)))
 
@@ -93,12 +91,21 @@ class Predictor:
             self._has_warned = True
             log.warning(CUT, self.config.max_prediction)
 
-    def _read_turned(self, image: bytes) -> list[Prediction]:
-        """Return the readings of an encoded image turned to the left and to the right."""
-        turns = ("left", "right")
-        turned = [open_image(image).convert("RGB").rotate(90 * TURNS[turn], expand=True) for turn in turns]
+    def _try_turns(self, images: dict[int, CanonicalImage], results: dict[int, Any]) -> None:
+        """Replace the result of each image that is far higher than wide if it reads more surely turned."""
+        high = [i for i, image in images.items() if image.height >= TURN_ASPECT * image.width]
+        for start in range(0, len(high), self.batch_size):
+            batch = high[start : start + self.batch_size]
+            for turn in ("left", "right"):
+                readings = self.read_turned([images[i].data for i in batch], turn)
+                for i, reading in zip(batch, readings, strict=True):
+                    results[i] = max(results[i], reading, key=lambda r: r.confidence)
+
+    def read_turned(self, images: Sequence[bytes], turn: str) -> list[Prediction]:
+        """Read encoded images turned to the `left` or to the `right` as one batch."""
+        turned = [open_image(image).convert("RGB").rotate(90 * TURNS[turn], expand=True) for image in images]
         readings = self.read_encoded([encode_image(picture, "PNG") for picture in turned])
-        return [turn_back(reading, turn) for reading, turn in zip(readings, turns, strict=True)]
+        return [turn_back(reading, turn) for reading in readings]
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 import numpy as np
 
-from aocr.config import TURNS
 from aocr.data import automatic
-from aocr.data.datasets import Dataset
-from aocr.data.records import Example, read_examples
+from aocr.data.datasets import Dataset, spread
+from aocr.data.records import Example
 from aocr.folder.words import NAME
-from aocr.reading import predictor
-from aocr.report.pictures import open_image
+from aocr.reading.predictor import Predictor, load
 from aocr.text.metrics import edit_distance
 from aocr.training.monitor import log
 
@@ -24,9 +20,12 @@ MAX_CER = 0.7
 
 def turn_for(data: Dataset) -> str:
     """Return how the images of a dataset are turned: none, left or right; log it if they are."""
-    if not automatic.is_upright(np.array([len(label) for label in data.summary.labels]), data.summary.sizes):
+    lengths = np.array([len(label) for label in data.summary.labels])
+    if not automatic.is_upright(lengths, data.summary.sizes):
         return "none"
-    errors = {turn: _error_rate(_sample(data), turn) for turn in ("left", "right")}
+    records = list(data.records(spread(lengths >= automatic.MIN_LINE_LENGTH, NUM_SAMPLES)))
+    predictor = load(NAME)
+    errors = {turn: _error_rate(records, predictor, turn) for turn in ("left", "right")}
     turn = min(errors, key=errors.__getitem__)
     if errors[turn] > MAX_CER:
         turn = "none"
@@ -38,19 +37,9 @@ def turn_for(data: Dataset) -> str:
     return turn
 
 
-def _sample(data: Dataset) -> list[Example]:
-    """Return up to `NUM_SAMPLES` records with a text of more than two characters, spread over the dataset."""
-    indices = [i for i, label in enumerate(data.summary.labels) if len(label) >= automatic.MIN_LINE_LENGTH]
-    stride = max(1, len(indices) // NUM_SAMPLES)
-    chosen = set(indices[::stride][:NUM_SAMPLES])
-    records = chain.from_iterable(map(read_examples, data.paths))
-    return [record for i, record in enumerate(records) if i in chosen]
-
-
-def _error_rate(records: list[Example], turn: str) -> float:
-    """Return the character error rate of the reader that comes with aocr on turned images."""
-    images = [open_image(record.image).rotate(90 * TURNS[turn], expand=True) for record in records]
-    results = predictor.load(NAME).predict(images)
+def _error_rate(records: list[Example], predictor: Predictor, turn: str) -> float:
+    """Return the character error rate on turned images."""
+    results = predictor.read_turned([record.image for record in records], turn)
     distances = [
         edit_distance(result.text.casefold(), record.label.casefold())
         for result, record in zip(results, records, strict=True)

@@ -178,11 +178,10 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
         settings["turn"] = turn_for(datasets[0])
     turn = settings.get("turn", "none")
     sizes = [automatic.turned_sizes(data.summary.sizes, turn) for data in datasets]
-    settings.update(automatic.limits_for(labels, np.concatenate(sizes), request.typed))
     if arch.follows_data and "bands" not in settings:
         settings.update(_bands_of(datasets[0].summary.labels, sizes[0], settings))
-    if settings.get("bands", 1) > 1 and "max_width" not in request.typed and "max_height" not in request.typed:
-        settings.update(_limits_of_several_lines(settings["height"], labels, np.concatenate(sizes)))
+    bands_height = settings["height"] if settings.get("bands", 1) > 1 else None
+    settings.update(automatic.limits_for(labels, np.concatenate(sizes), request.typed, bands_height))
     if request.init_from not in (None, NOTHING):
         return _extended(settings, request)
     if arch.follows_data:
@@ -190,11 +189,6 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
         if "channels" not in settings:
             settings["channels"] = _channels_of(datasets[0])
     return ModelConfig(**{**arch.defaults, **settings})
-
-
-def _limits_of_several_lines(height: int, labels: Sequence[str], sizes: np.ndarray) -> dict[str, int]:
-    _, narrow = automatic.lines_for(np.array([len(label) for label in labels]), sizes)
-    return {"max_width": automatic.width_of_several_lines(height, sizes, narrow), "max_height": height}
 
 
 def _bands_of(labels: Sequence[str], sizes: np.ndarray, settings: dict[str, Any]) -> dict[str, int]:

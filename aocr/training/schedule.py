@@ -226,7 +226,7 @@ class Schedule:
         steps = steps or decay_length(state.step, self.decay_share)
         state.decay_start, state.decay_end = state.step, state.step + steps
         state.decay_reason, state.decay_limit = reason, self._limit(reason)
-        message = "Step %d: the end begins; the learning rate goes to zero until step %d."
+        message = "Step %d: the learning rate now decays to zero, until step %d."
         logging.getLogger("aocr.details").info(message, state.step, state.decay_end)
         log.info("finishing: %d more %s", steps, "step" if steps == 1 else "steps")
 
