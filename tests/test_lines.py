@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import random
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from aocr.config import ModelConfig
 from aocr.data.annotations import parse_annotations
 from aocr.data.automatic import is_upright, lines_for, width_of_several_lines
+from aocr.data.images import image_to_bytes
 from aocr.errors import ConfigError
 from aocr.exchange.export import FORMATS
 from aocr.folder.model_folder import ModelFolder, WeightsInfo
@@ -20,6 +22,7 @@ from aocr.folder.words import open_folder
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.boxes import character_boxes
 from aocr.reading.predictor import load, load_network
+from aocr.reading.slope import level, levelled_size, positions, slope_of
 from aocr.report.attention import attention_map, overlay_frames, pixel_weights
 from aocr.report.diagnostics import Drift, attention_drift
 from aocr.results import Character, Prediction, Sample
@@ -190,6 +193,45 @@ def test_words_turns_high_images(angle, turn):
         assert first.x1 < last.x0
     else:
         assert first.y1 < last.y0 if turn == "left" else first.y0 > last.y1
+
+
+@pytest.mark.parametrize("angle", [-20, 14, 0])
+def test_words_levels_images_whose_text_slopes(angle):
+    image = Image.new("RGB", (200, 120), (230, 230, 230))
+    ImageDraw.Draw(image).text((40, 40), "Hello", (20, 20, 20), ImageFont.load_default(44))
+    image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=(230, 230, 230))
+    assert slope_of(image) == pytest.approx(-angle, abs=2)
+    predictor = load("words")
+    result = predictor.read_levelled([(image_to_bytes(image).data, -angle)])[0]
+    assert result.text == "Hello"
+    assert (result.image_width, result.image_height, result.slope) == (200, 120, -angle)
+    xs, ys = ([(getattr(c, a) + getattr(c, b)) / 2 for c in result.characters] for a, b in (("x0", "x1"), ("y0", "y1")))
+    rise = math.degrees(math.atan2(ys[0] - ys[-1], xs[-1] - xs[0]))
+    assert rise == pytest.approx(angle, abs=8)
+    heat = pixel_weights(result, 200, 120)  # the attention of each letter is where its box is
+    y, x = np.mgrid[:120, :200]
+    for weights, middle_x, middle_y in zip(heat, xs, ys, strict=False):
+        along = (x - middle_x) * math.cos(math.radians(angle)) - (y - middle_y) * math.sin(math.radians(angle))
+        assert np.average(along, weights=weights**2) == pytest.approx(0, abs=16)
+
+
+def test_surer_reading_of_a_sloping_image_counts():
+    image = Image.new("RGB", (200, 110), (90, 120, 150))
+    ImageDraw.Draw(image).text((30, 30), "market", (230, 230, 220), ImageFont.load_default(44))
+    image = image.rotate(24, Image.Resampling.BICUBIC, fillcolor=(90, 120, 150))
+    (result,) = load("words").predict([image])
+    assert (result.text, result.slope) == ("market", -24)
+
+
+def test_level_and_positions_agree():
+    image = Image.new("RGB", (120, 60), "white")
+    ImageDraw.Draw(image).rectangle((70, 25, 76, 31), "black")
+    for angle in (-30, 18):
+        levelled = level(image, angle)
+        assert levelled.size == levelled_size(120, 60, angle)
+        ys, xs = np.nonzero(np.asarray(levelled)[:, :, 0] < 128)
+        x, y = positions(np.array(73.5), np.array(28.5), image.size, levelled.size, angle)
+        assert (xs.mean() + 0.5, ys.mean() + 0.5) == (pytest.approx(x, abs=0.7), pytest.approx(y, abs=0.7))
 
 
 # boxes

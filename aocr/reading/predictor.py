@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,11 +16,14 @@ from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import is_box, open_folder
 from aocr.reading.predictions import to_predictions, turn_back
 from aocr.reading.reader import Reader
+from aocr.reading.slope import level, slope_of, unlevel
 from aocr.report.pictures import encode_image, open_image
 from aocr.results import Prediction
 
 TURN_ASPECT = 1.5
 """Height / width from which an image may show upright text."""
+SURE = 0.97
+"""Confidence below which an image whose text slopes is also read level."""
 WINDOW = 8
 """Number of batches whose images are sorted together, so that images of similar width share a batch."""
 
@@ -35,16 +38,17 @@ log = logging.getLogger("aocr")
 class Predictor:
     """A trained model, ready to read; `source` describes its weights in messages, `warns` is about cut texts.
 
-    With `turns_upright`, images that are far higher than wide are also read turned, and the surest reading counts.
+    With `straightens`, images that are far higher than wide are also read turned, those whose text slopes also
+    levelled, and the surest reading counts.
     Several threads may read with it at once. After a fork, TensorFlow's readers raise an AocrError; those of ONNX
     Runtime work.
     """
 
     def __init__(
-        self, reader: Reader, batch_size: int = 64, source: str = "", turns_upright: bool = False, warns: bool = True
+        self, reader: Reader, batch_size: int = 64, source: str = "", straightens: bool = False, warns: bool = True
     ):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source
-        self._turns_upright, self._has_warned = turns_upright, not warns
+        self._straightens, self._has_warned = straightens, not warns
 
     def predict(self, images: Any, *, colour: str = "rgb") -> list[Prediction]:
         """Read images.
@@ -80,8 +84,8 @@ class Predictor:
             for start in range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
                 results.update(zip(batch, self.read_encoded([window[i].data for i in batch]), strict=True))
-            if self._turns_upright:
-                self._try_turns({i: window[i] for i in order}, results)
+            if self._straightens:
+                self._try_straight({i: window[i] for i in order}, results)
             self._warn_of_cut(results.values())
             yield from (results[i] for i in range(len(window)))
 
@@ -91,21 +95,38 @@ class Predictor:
             self._has_warned = True
             log.warning(CUT, self.config.max_prediction)
 
-    def _try_turns(self, images: dict[int, CanonicalImage], results: dict[int, Any]) -> None:
-        """Replace the result of each image that is far higher than wide if it reads more surely turned."""
+    def _try_straight(self, images: dict[int, CanonicalImage], results: dict[int, Any]) -> None:
+        """Replace the result of each image that is far higher than wide or slopes if it reads more surely straight."""
         high = [i for i, image in images.items() if image.height >= TURN_ASPECT * image.width]
-        for start in range(0, len(high), self.batch_size):
-            batch = high[start : start + self.batch_size]
-            for turn in ("left", "right"):
-                readings = self.read_turned([images[i].data for i in batch], turn)
-                for i, reading in zip(batch, readings, strict=True):
-                    results[i] = max(results[i], reading, key=lambda r: r.confidence)
+        unsure = [i for i in images if results[i].confidence < SURE]
+        angles = {i: slope_of(open_image(images[i].data)) for i in unsure}
+        sloping = [i for i in unsure if angles[i]]
+        data = {i: images[i].data for i in (*high, *sloping)}
+        self._keep_surer(high, results, lambda batch: self.read_turned([data[i] for i in batch], "left"))
+        self._keep_surer(high, results, lambda batch: self.read_turned([data[i] for i in batch], "right"))
+        self._keep_surer(sloping, results, lambda batch: self.read_levelled([(data[i], angles[i]) for i in batch]))
+
+    def _keep_surer(self, order: list[int], results: dict[int, Any], read: Callable[[list[int]], Iterable]) -> None:
+        """Replace results by those of `read` that are surer and not empty."""
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            for i, reading in zip(batch, read(batch), strict=True):
+                if reading.text and reading.confidence > results[i].confidence:
+                    results[i] = reading
 
     def read_turned(self, images: Sequence[bytes], turn: str) -> list[Prediction]:
         """Read encoded images turned to the `left` or to the `right` as one batch."""
         turned = [open_image(image).convert("RGB").rotate(90 * TURNS[turn], expand=True) for image in images]
         readings = self.read_encoded([encode_image(picture, "PNG") for picture in turned])
         return [turn_back(reading, turn) for reading in readings]
+
+    def read_levelled(self, images: Sequence[tuple[bytes, int]]) -> list[Prediction]:
+        """Read encoded images as one batch, each rotated by its angle in degrees."""
+        pictures = [open_image(image).convert("RGB") for image, _ in images]
+        levelled = [level(picture, angle) for picture, (_, angle) in zip(pictures, images, strict=True)]
+        readings = self.read_encoded([encode_image(picture, "PNG") for picture in levelled])
+        each = zip(readings, pictures, images, strict=True)
+        return [unlevel(reading, picture.size, angle) for reading, picture, (_, angle) in each]
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""
@@ -158,7 +179,7 @@ def load(
     else:
         folder = open_folder(model_dir)
         graph, source = open_weights(folder), _describe(folder)
-    return Predictor(OnnxReader(graph, read_config), batch_size, source, turns_upright=is_box(model_dir))
+    return Predictor(OnnxReader(graph, read_config), batch_size, source, straightens=is_box(model_dir))
 
 
 def load_network(
@@ -181,7 +202,7 @@ def load_network(
     model = build_recognizer(config, machine.POLICIES[precision])
     assign_weights(model_dir, model, weights)
     reader = NetworkReader(model, config, read_config, folder.weights_info().temperature)
-    return Predictor(reader, batch_size, _describe(folder), turns_upright=is_box(model_dir))
+    return Predictor(reader, batch_size, _describe(folder), straightens=is_box(model_dir))
 
 
 def _uses_onnxruntime(precision: str) -> bool:

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from aocr import files
 from aocr.config import TURNS
+from aocr.reading.slope import levelled_size, positions
 from aocr.report.diagnostics import columns_of
 from aocr.report.fonts import FAINT, INK, draw_note, draw_text, glyph, is_rtl
 from aocr.report.pictures import encode_image, fit_image, load_image
@@ -36,19 +37,30 @@ def _resampled(values: np.ndarray, centres: np.ndarray, positions: np.ndarray) -
     return np.array(rows, np.float32).reshape(*values.shape[:-1], len(positions))
 
 
+def _size_as_read(prediction: Prediction) -> tuple[int, int]:
+    """Return the (width, height) of the image when it was read, turned or levelled."""
+    size = prediction.image_width, prediction.image_height
+    if prediction.slope:
+        return levelled_size(*size, prediction.slope)
+    return size if prediction.turn == "none" else size[::-1]
+
+
 def pixel_weights(prediction: Prediction, width: int, height: int) -> np.ndarray:
     """Resample the attention to an image of `width` x `height` pixels: float32 (T, height, width).
 
     It is 1 at the maximum of each step; a step whose maximum is on padding stays below 1 on the whole image.
     """
-    turns = TURNS[prediction.turn]
-    size, image_size = (width, height), (prediction.image_width, prediction.image_height)
-    (wide, tall), (length, _) = (size[::-1], image_size[::-1]) if turns else (size, image_size)
-    bands = prediction.bands
+    turns, bands, read_size = TURNS[prediction.turn], prediction.bands, _size_as_read(prediction)
+    wide, tall = (height, width) if turns else (width, height)
     weights = prediction.attention.reshape(len(prediction.attention), bands, -1)  # (T, R, S)
     weights = weights / np.maximum(weights.max((1, 2), keepdims=True), 1e-9)
     columns = (np.arange(weights.shape[2]) + 0.5) * prediction.column_width
-    weights = _resampled(weights, columns, (np.arange(wide) + 0.5) * length / wide)  # (T, R, W)
+    if prediction.slope:
+        size = prediction.image_width, prediction.image_height
+        y, x = (np.mgrid[:tall, :wide] + 0.5) * np.array([size[1] / tall, size[0] / wide])[:, None, None]
+        x, _ = positions(x, y, size, read_size, prediction.slope)
+        return _resampled(weights.max(axis=1), columns, x.ravel()).reshape(-1, tall, wide)
+    weights = _resampled(weights, columns, (np.arange(wide) + 0.5) * read_size[0] / wide)  # (T, R, W)
     middles = (np.arange(bands) + 1) / (bands + 1)  # bands overlap by half
     weights = _resampled(weights.swapaxes(1, 2), middles, (np.arange(tall) + 0.5) / tall).swapaxes(1, 2)
     return np.rot90(weights, -turns, axes=(1, 2))
@@ -57,8 +69,7 @@ def pixel_weights(prediction: Prediction, width: int, height: int) -> np.ndarray
 def padding_share(prediction: Prediction) -> np.ndarray:
     """Return the share of each step's attention that is on padding: float32 (T,), 0 to 1."""
     weights = columns_of(prediction)
-    length = prediction.image_width if prediction.turn == "none" else prediction.image_height
-    inside = length / prediction.column_width - np.arange(weights.shape[1])
+    inside = _size_as_read(prediction)[0] / prediction.column_width - np.arange(weights.shape[1])
     total = np.maximum(weights.sum(axis=1), 1e-9)
     return ((weights * (1.0 - inside.clip(0.0, 1.0))).sum(axis=1) / total).astype(np.float32)
 
