@@ -82,6 +82,4 @@ def unlevel(prediction: Prediction, size: tuple[int, int], angle: int) -> Predic
         x, y = np.clip(x, 0, size[0]).round(1), np.clip(y, 0, size[1]).round(1)
         edges = {"x0": x.min(), "x1": x.max(), "y0": y.min(), "y1": y.max()}
         characters.append(replace(char, **{name: float(edge) for name, edge in edges.items()}))
-    return replace(
-        prediction, characters=tuple(characters), image_width=size[0], image_height=size[1], slope=angle
-    )
+    return replace(prediction, characters=tuple(characters), image_width=size[0], image_height=size[1], slope=angle)
