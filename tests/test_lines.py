@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from aocr.config import ModelConfig
 from aocr.data.annotations import parse_annotations
 from aocr.data.automatic import is_upright, lines_for, width_of_several_lines
+from aocr.data.datasets import open_dataset
 from aocr.errors import ConfigError
 from aocr.exchange.export import FORMATS
 from aocr.folder.model_folder import ModelFolder, WeightsInfo
@@ -26,6 +27,8 @@ from aocr.results import Character, Prediction, Sample
 from aocr.synth.drawing import break_lines
 from aocr.text.charset import Charset
 from aocr.training.fine_tune import read_start, start_from
+from aocr.training.prepare import new_config
+from aocr.training.request import TrainRequest
 
 HEBREW = Charset("אבגדהוזח")
 
@@ -190,6 +193,19 @@ def test_words_turns_high_images(angle, turn):
         assert first.x1 < last.x0
     else:
         assert first.y1 < last.y0 if turn == "left" else first.y0 > last.y1
+
+
+@pytest.mark.parametrize("size, turn", [((40, 160), "left"), ((160, 40), "none")])
+def test_training_keeps_the_turn_of_init_from(size, turn, tmp_path):
+    box = open_folder("words")
+    base = ModelFolder(tmp_path / "turned")
+    base.write_weights(box.read_weights(), WeightsInfo(), ModelConfig(**{**vars(box.read_config()), "turn": "left"}))
+    for i in range(3):
+        Image.new("L", size, 200).save(tmp_path / f"{i}.png")
+    (tmp_path / "a.txt").write_text("".join(f"{i}.png 12345678\n" for i in range(3)))
+    request = TrainRequest([f"{tmp_path}/a.txt"], model_dir=f"{tmp_path}/m", init_from=base.path)
+    with open_dataset(request.datasets) as data:
+        assert new_config(request, [data]).turn == turn
 
 
 # boxes
