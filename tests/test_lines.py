@@ -3,6 +3,7 @@
 import io
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from aocr.folder.words import open_folder
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.boxes import character_boxes
 from aocr.reading.predictor import load, load_network
-from aocr.report.attention import attention_map, overlay_frames, pixel_weights
+from aocr.report.attention import CAPTION_HEIGHT, MAP_ROW_HEIGHT, attention_map, overlay_frames, pixel_weights
 from aocr.report.diagnostics import Drift, attention_drift
 from aocr.results import Character, Prediction, Sample
 from aocr.synth.drawing import break_lines
@@ -290,14 +291,46 @@ def test_heat_is_on_the_characters():
     np.testing.assert_allclose(turned, np.rot90(heat, -1, axes=(1, 2)))
 
 
+def test_heat_on_an_image_that_is_lower_than_the_bands():
+    """A wide image is shrunk to fit: here it is half as high as the network's, and the bands lie every half of it."""
+    attention = np.zeros((2, 3, 16), np.float32)
+    attention[0, 0] = attention[1, 1] = 1
+    heat = pixel_weights(replace(prediction(), attention=attention.reshape(2, -1), image_height=32), 64, 32)
+    assert heat[0, 0].min() > 0.9 and heat[0, 16:].max() < 0.1
+    assert heat[1].mean(axis=1).argmax() in (15, 16)
+
+
+def upright_prediction() -> Prediction:
+    """Five letters that run downwards in an image of 32 x 64 pixels."""
+    attention = np.eye(6, 16, dtype=np.float32)
+    characters = tuple(Character("x", 0.9, 4, 28, 4 * i, 4 * i + 4) for i in range(5))
+    return Prediction("xxxxx", 0.9, characters, attention, 32, 4.0, image_height=64, turn="left")
+
+
+def test_pictures_of_upright_text():
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 64), "white").save(buffer, "PNG")
+    upright = upright_prediction()
+    sample = Sample("a.png", "xxxxx", upright, buffer.getvalue())
+    with Image.open(io.BytesIO(attention_map(upright, 32, 64))) as columns:
+        assert columns.size == (6 * MAP_ROW_HEIGHT, 64)
+        opacity = np.asarray(columns)[:, ::MAP_ROW_HEIGHT, 3]
+    assert (np.diff(opacity.argmax(axis=0)) > 0).all(), "each step is further down"
+    frame = np.asarray(overlay_frames(sample)[2], int)[CAPTION_HEIGHT:]
+    bars = np.flatnonzero((frame.max(axis=2) < 64).any(axis=1))  # black, from the upper to the lower edge
+    assert bars.tolist() == list(range(2 * 8, 2 * 12))
+    assert attention_drift(upright) == attention_drift(replace(upright, turn="right")) == Drift(4)
+
+
 @pytest.mark.parametrize("turn", ["none", "left"])
 def test_pictures_of_several_lines(turn):
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "white").save(buffer, "PNG")
     sample = Sample("a.png", "xxxxx", prediction(turn=turn), buffer.getvalue())
     assert len(overlay_frames(sample)) == 5
-    assert Image.open(io.BytesIO(attention_map(sample.prediction, 64))).width == 64
-    assert attention_drift(sample.prediction) == Drift(3)  # the step to the next line is not a move
+    assert 64 in Image.open(io.BytesIO(attention_map(sample.prediction, 64, 64))).size
+    if turn == "none":
+        assert attention_drift(sample.prediction) == Drift(3)  # the step to the next line is not a move
 
 
 # drawing

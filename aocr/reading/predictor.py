@@ -10,7 +10,8 @@ from typing import Any
 
 from aocr import files, machine
 from aocr.config import TURNS, ReadConfig
-from aocr.data.images import CanonicalImage, image_to_bytes, is_single
+from aocr.data.images import CanonicalImage, canonical_image, image_to_bytes, is_single, read_file
+from aocr.data.regions import cut_out, split_region
 from aocr.errors import ConfigError, ImageError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import is_box, open_folder
@@ -50,8 +51,9 @@ class Predictor:
         """Read images.
 
         Args:
-          images: one image or an iterable of images, each a path, encoded bytes, a file object, a PIL image, or an
-            array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or float in 0 to 1; or an array (N, H, W, C).
+          images: one image or an iterable of images, each a path (`path#x,y,width,height` names a part), encoded
+            bytes, a file object, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or float in
+            0 to 1; or an array (N, H, W, C).
           colour: order of the channels of arrays, `rgb` or `bgr` (OpenCV).
 
         Returns:
@@ -116,9 +118,12 @@ class Predictor:
 
 def _to_bytes(image: Any, colour: str) -> Any:
     """Convert an image to a CanonicalImage, or return the ImageError that says why it cannot be read."""
-    if isinstance(image, ImageError):
+    if isinstance(image, (ImageError, CanonicalImage)):
         return image
     try:
+        path, region = split_region(str(image)) if isinstance(image, (str, os.PathLike)) else ("", ())
+        if region:
+            return canonical_image(cut_out(read_file(path), region, path))
         return image_to_bytes(image, colour=colour)
     except ImageError as error:
         return error
