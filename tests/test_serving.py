@@ -30,7 +30,7 @@ import browser
 from aiohttp import FormData
 from aiohttp.test_utils import TestClient, TestServer
 
-from aocr.config import ReadConfig
+from aocr.config import ModelConfig, ReadConfig
 from aocr.data.annotations import parse_annotations
 from aocr.errors import ImageError
 from aocr.folder.model_folder import ModelFolder
@@ -39,7 +39,8 @@ from aocr.onnx.file import write_graph
 from aocr.report.lines import prediction_json
 from aocr.results import Prediction
 from aocr.serving import app, batching, web
-from aocr.serving.models import Model, find_versions, name_of
+from aocr.serving.models import Model, Version, find_versions, name_of
+from aocr.text.charset import Charset
 
 IMAGES = sorted((ROOT / "datasets/images").glob("testing_0*.jpg"))[:6]
 B64 = [{"b64": base64.b64encode(path.read_bytes()).decode()} for path in IMAGES]
@@ -283,6 +284,13 @@ def graph():
 def put(folder, number, graph):
     (folder / str(number)).mkdir(parents=True)
     (folder / str(number) / "reader.onnx").write_bytes(graph)
+
+
+@pytest.mark.parametrize("turn, width", [("none", 8), ("left", 128)])
+def test_width_of_an_upright_image(turn, width):
+    """The server reads images of similar width together."""
+    version = SimpleNamespace(config=ModelConfig(Charset("ab"), turn=turn, max_width=160, max_height=32))
+    assert Version.width(version, 16, 64) == width
 
 
 def test_names_and_versions_of_models(tmp_path):
@@ -583,9 +591,10 @@ def test_page(words, predicted, tmp_path):
 
 SEVERAL_LINES = """(() => {
   const at = (char, x0, y0) => ({ char, confidence: 0.95, x0, x1: x0 + 40, y0, y1: y0 + 40 });
-  const usual = { confidence: 1, alternatives: [], column_width: 10 }, column = (n, i) => Array.from({ length: n }, (_, k) => +(k === i));
-  const bands = { ...usual, bands: 3, turn: "none", text: "AB1", characters: [at("A", 0, 0), at("B", 60, 0), at("1", 0, 60)],
-    attention: [column(30, 2), column(30, 8), column(30, 22)] };
+  const usual = { confidence: 1, alternatives: [], column_width: 10 };
+  const column = (n, i) => Array.from({ length: n }, (_, k) => +(k === i));
+  const bands = { ...usual, bands: 3, turn: "none", text: "AB1",
+    characters: [at("A", 0, 0), at("B", 60, 0), at("1", 0, 60)], attention: [column(30, 2), column(30, 8), column(30, 22)] };
   const upright = (turn) => ({ ...usual, bands: 1, turn, text: "ab", characters: [at("a", 60, 0), at("b", 60, 50)],
     attention: [column(12, 2), column(12, 7)] });
   [bands, upright("left"), upright("right"), { ...bands, text: "", characters: [], attention: [column(30, 2)] }]
@@ -593,8 +602,7 @@ SEVERAL_LINES = """(() => {
 })()"""
 HEAT = """(n, c) => { const card = items[n].card, image = card.querySelector("img").getBoundingClientRect();
   card.querySelectorAll(".characters button")[c].dispatchEvent(new Event("pointerenter"));
-  const darkest = [...card.querySelectorAll(".heat")].sort((a, b) => b.getAttribute("fill-opacity") - a.getAttribute("fill-opacity"))[0];
-  const box = darkest.getBoundingClientRect();
+  const box = card.querySelector(".heat[fill-opacity='0.650']").getBoundingClientRect();
   return [box.left - image.left, box.top - image.top, box.right - image.left, box.bottom - image.top]
     .map((edge, i) => Math.round(100 * edge / [image.width, image.height][i % 2])); }"""
 

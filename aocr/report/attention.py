@@ -112,7 +112,7 @@ def _curve(weights: np.ndarray, edges: tuple[float, float] | None) -> Image.Imag
 
 
 def _step_picture(image: Image.Image, prediction: Prediction, step: int, weights: np.ndarray) -> Image.Image:
-    """Draw the image with the attention of one step over it, and as a curve below it or at the right of upright text."""
+    """Draw the image with the attention of one step over it, and as a curve below; of upright text, at its right."""
     is_turned, edges = prediction.turn != "none", None
     if step < len(prediction.characters):
         character, scale = prediction.characters[step], image.width / prediction.image_width

@@ -91,6 +91,8 @@ class Version:
 
     def width(self, width: int, height: int) -> int:
         """Return the width of an image at the network's height, in pixels."""
+        if self.config.turn != "none":
+            width, height = height, width
         return min(int(width_at(self.config.height, width, height)), self.config.network_width)
 
     def read_pixels(self, images: Sequence[np.ndarray]) -> list[Prediction]:

@@ -17,7 +17,6 @@ from aocr.serving.labelling.queue import Estimate, Queue, QueuedImage, estimate_
 from aocr.serving.web import HTTPError
 from aocr.text.charset import normalise
 
-
 NUM_CHECKS = 5
 """Images that `Labelling.check` shows."""
 
