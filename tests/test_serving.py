@@ -112,6 +112,16 @@ def test_read_returns_what_predict_prints(words, predicted):
         assert_same_reading(reading, expected)
 
 
+def test_upright_words_are_read_turned_as_by_predict(words):
+    with Image.open(IMAGES[0]) as image:
+        buffer = io.BytesIO()
+        image.rotate(90, expand=True).save(buffer, "PNG")
+    (expected,) = words.version.predictor.predict([buffer.getvalue()])
+    for query in ("", "&pattern=.*"):
+        _, reading = ask([words], "POST", f"/read?attention=1{query}", data=buffer.getvalue(), headers=JPEG)
+        assert (reading["text"], reading["turn"]) == (expected.text, "right")
+
+
 def test_read_with_patterns_and_lexicons(words):
     image = ("a", IMAGES[0].read_bytes())
     for query, fields, pattern in (
@@ -594,7 +604,8 @@ SEVERAL_LINES = """(() => {
   const usual = { confidence: 1, alternatives: [], column_width: 10 };
   const column = (n, i) => Array.from({ length: n }, (_, k) => +(k === i));
   const bands = { ...usual, bands: 3, turn: "none", text: "AB1",
-    characters: [at("A", 0, 0), at("B", 60, 0), at("1", 0, 60)], attention: [column(30, 2), column(30, 8), column(30, 22)] };
+    characters: [at("A", 0, 0), at("B", 60, 0), at("1", 0, 60)],
+    attention: [column(30, 2), column(30, 8), column(30, 22)] };
   const upright = (turn) => ({ ...usual, bands: 1, turn, text: "ab", characters: [at("a", 60, 0), at("b", 60, 50)],
     attention: [column(12, 2), column(12, 7)] });
   [bands, upright("left"), upright("right"), { ...bands, text: "", characters: [], attention: [column(30, 2)] }]

@@ -45,7 +45,7 @@ class Predictor:
         self, reader: Reader, batch_size: int = 64, source: str = "", turns_upright: bool = False, warns: bool = True
     ):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source
-        self._turns_upright, self._has_warned = turns_upright, not warns
+        self.turns_upright, self._has_warned = turns_upright, not warns
 
     def predict(self, images: Any, *, colour: str = "rgb") -> list[Prediction]:
         """Read images.
@@ -81,9 +81,7 @@ class Predictor:
             results: dict[int, Any] = dict(enumerate(window))
             for start in range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
-                results.update(zip(batch, self.read_encoded([window[i].data for i in batch]), strict=True))
-            if self._turns_upright:
-                self._try_turns({i: window[i] for i in order}, results)
+                results.update(zip(batch, self.read_batch([window[i].data for i in batch]), strict=True))
             self._warn_of_cut(results.values())
             yield from (results[i] for i in range(len(window)))
 
@@ -93,15 +91,17 @@ class Predictor:
             self._has_warned = True
             log.warning(CUT, self.config.max_prediction)
 
-    def _try_turns(self, images: dict[int, CanonicalImage], results: dict[int, Any]) -> None:
-        """Replace the result of each image that is far higher than wide if it reads more surely turned."""
-        high = [i for i, image in images.items() if image.height >= TURN_ASPECT * image.width]
-        for start in range(0, len(high), self.batch_size):
-            batch = high[start : start + self.batch_size]
-            for turn in ("left", "right"):
-                readings = self.read_turned([images[i].data for i in batch], turn)
-                for i, reading in zip(batch, readings, strict=True):
-                    results[i] = max(results[i], reading, key=lambda r: r.confidence)
+    def read_batch(self, images: Sequence[bytes]) -> list[Prediction]:
+        """Read encoded images as one batch; those far higher than wide also turned, if this model is to do so."""
+        results = self.read_encoded(images)
+        if not self.turns_upright:
+            return results
+        sizes = [open_image(image).size for image in images]
+        high = [i for i, (width, height) in enumerate(sizes) if height >= TURN_ASPECT * width]
+        for turn in ("left", "right") if high else ():
+            for i, reading in zip(high, self.read_turned([images[i] for i in high], turn), strict=True):
+                results[i] = max(results[i], reading, key=lambda r: r.confidence)
+        return results
 
     def read_turned(self, images: Sequence[bytes], turn: str) -> list[Prediction]:
         """Read encoded images turned to the `left` or to the `right` as one batch."""

@@ -81,8 +81,9 @@ class Version:
         def make_reader(read_config: ReadConfig) -> Read:
             """Return the function that reads encoded images with `read_config`; this may take seconds."""
             if read_config == usual:
-                return predictor.read_encoded
-            return Predictor(predictor.reader.with_config(read_config), batch_size).read_encoded
+                return predictor.read_batch
+            reader, turns = predictor.reader.with_config(read_config), predictor.turns_upright
+            return Predictor(reader, batch_size, turns_upright=turns).read_batch
 
         self.reader = lru_cache(MAX_READERS)(make_reader)
         blank = io.BytesIO()  # a first batch makes TensorFlow trace its graph, and shows whether the model can read
