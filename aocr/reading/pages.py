@@ -105,7 +105,7 @@ def read_parts(
     Args:
       predictor: reads them, in batches across images.
       paths: of the images, or of parts of them as `split_region` reads them.
-      boxes: returns the parts of the image at a path, given its width and height; by default the whole image.
+      boxes: returns the parts of an image, given its path, width and height, if the path names none; by default all.
     """
     parts: deque[Part] = deque()
 
