@@ -4,6 +4,7 @@ import io
 import json
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from aocr.config import ModelConfig
 from aocr.data.annotations import parse_annotations
 from aocr.data.automatic import is_upright, lines_for, width_of_several_lines
+from aocr.data.datasets import open_dataset
 from aocr.data.images import image_to_bytes
 from aocr.errors import ConfigError
 from aocr.exchange.export import FORMATS
@@ -23,12 +25,14 @@ from aocr.model.recognizer import build_recognizer
 from aocr.reading.boxes import character_boxes
 from aocr.reading.predictor import load, load_network
 from aocr.reading.slope import level, levelled_size, positions, slope_of
-from aocr.report.attention import attention_map, overlay_frames, pixel_weights
+from aocr.report.attention import CAPTION_HEIGHT, MAP_ROW_HEIGHT, attention_map, overlay_frames, pixel_weights
 from aocr.report.diagnostics import Drift, attention_drift
 from aocr.results import Character, Prediction, Sample
 from aocr.synth.drawing import break_lines
 from aocr.text.charset import Charset
 from aocr.training.fine_tune import read_start, start_from
+from aocr.training.prepare import new_config
+from aocr.training.request import TrainRequest
 
 HEBREW = Charset("אבגדהוזח")
 
@@ -202,7 +206,7 @@ def test_words_levels_images_whose_text_slopes(angle):
     image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=(230, 230, 230))
     assert slope_of(image) == pytest.approx(-angle, abs=2)
     predictor = load("words")
-    result = predictor.read_levelled([(image_to_bytes(image).data, -angle)])[0]
+    result = predictor.read_levelled([image_to_bytes(image).data], [-angle])[0]
     assert result.text == "Hello"
     assert (result.image_width, result.image_height, result.slope) == (200, 120, -angle)
     xs, ys = ([(getattr(c, a) + getattr(c, b)) / 2 for c in result.characters] for a, b in (("x0", "x1"), ("y0", "y1")))
@@ -232,6 +236,19 @@ def test_level_and_positions_agree():
         ys, xs = np.nonzero(np.asarray(levelled)[:, :, 0] < 128)
         x, y = positions(np.array(73.5), np.array(28.5), image.size, levelled.size, angle)
         assert (xs.mean() + 0.5, ys.mean() + 0.5) == (pytest.approx(x, abs=0.7), pytest.approx(y, abs=0.7))
+
+
+@pytest.mark.parametrize("size, turn", [((40, 160), "left"), ((160, 40), "none")])
+def test_training_keeps_the_turn_of_init_from(size, turn, tmp_path):
+    box = open_folder("words")
+    base = ModelFolder(tmp_path / "turned")
+    base.write_weights(box.read_weights(), WeightsInfo(), ModelConfig(**{**vars(box.read_config()), "turn": "left"}))
+    for i in range(3):
+        Image.new("L", size, 200).save(tmp_path / f"{i}.png")
+    (tmp_path / "a.txt").write_text("".join(f"{i}.png 12345678\n" for i in range(3)))
+    request = TrainRequest([f"{tmp_path}/a.txt"], model_dir=f"{tmp_path}/m", init_from=base.path)
+    with open_dataset(request.datasets) as data:
+        assert new_config(request, [data]).turn == turn
 
 
 # boxes
@@ -316,14 +333,46 @@ def test_heat_is_on_the_characters():
     np.testing.assert_allclose(turned, np.rot90(heat, -1, axes=(1, 2)))
 
 
+def test_heat_on_an_image_that_is_lower_than_the_bands():
+    """A wide image is shrunk to fit: here it is half as high as the network's, and the bands lie every half of it."""
+    attention = np.zeros((2, 3, 16), np.float32)
+    attention[0, 0] = attention[1, 1] = 1
+    heat = pixel_weights(replace(prediction(), attention=attention.reshape(2, -1), image_height=32), 64, 32)
+    assert heat[0, 0].min() > 0.9 and heat[0, 16:].max() < 0.1
+    assert heat[1].mean(axis=1).argmax() in (15, 16)
+
+
+def upright_prediction() -> Prediction:
+    """Five letters that run downwards in an image of 32 x 64 pixels."""
+    attention = np.eye(6, 16, dtype=np.float32)
+    characters = tuple(Character("x", 0.9, 4, 28, 4 * i, 4 * i + 4) for i in range(5))
+    return Prediction("xxxxx", 0.9, characters, attention, 32, 4.0, image_height=64, turn="left")
+
+
+def test_pictures_of_upright_text():
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 64), "white").save(buffer, "PNG")
+    upright = upright_prediction()
+    sample = Sample("a.png", "xxxxx", upright, buffer.getvalue())
+    with Image.open(io.BytesIO(attention_map(upright, 32, 64))) as columns:
+        assert columns.size == (6 * MAP_ROW_HEIGHT, 64)
+        opacity = np.asarray(columns)[:, ::MAP_ROW_HEIGHT, 3]
+    assert (np.diff(opacity.argmax(axis=0)) > 0).all(), "each step is further down"
+    frame = np.asarray(overlay_frames(sample)[2], int)[CAPTION_HEIGHT:]
+    bars = np.flatnonzero((frame.max(axis=2) < 64).any(axis=1))  # black, from the upper to the lower edge
+    assert bars.tolist() == list(range(2 * 8, 2 * 12))
+    assert attention_drift(upright) == attention_drift(replace(upright, turn="right")) == Drift(4)
+
+
 @pytest.mark.parametrize("turn", ["none", "left"])
 def test_pictures_of_several_lines(turn):
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "white").save(buffer, "PNG")
     sample = Sample("a.png", "xxxxx", prediction(turn=turn), buffer.getvalue())
     assert len(overlay_frames(sample)) == 5
-    assert Image.open(io.BytesIO(attention_map(sample.prediction, 64))).width == 64
-    assert attention_drift(sample.prediction) == Drift(3)  # the step to the next line is not a move
+    assert 64 in Image.open(io.BytesIO(attention_map(sample.prediction, 64, 64))).size
+    if turn == "none":
+        assert attention_drift(sample.prediction) == Drift(3)  # the step to the next line is not a move
 
 
 # drawing

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from aocr import files, machine
 from aocr.config import TURNS, ReadConfig
-from aocr.data.images import CanonicalImage, image_to_bytes, is_single
+from aocr.data.images import CanonicalImage, canonical_image, image_to_bytes, is_single, read_file
+from aocr.data.regions import cut_out, split_region
 from aocr.errors import ConfigError, ImageError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import is_box, open_folder
@@ -48,14 +49,15 @@ class Predictor:
         self, reader: Reader, batch_size: int = 64, source: str = "", straightens: bool = False, warns: bool = True
     ):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source
-        self._straightens, self._has_warned = straightens, not warns
+        self.straightens, self._has_warned = straightens, not warns
 
     def predict(self, images: Any, *, colour: str = "rgb") -> list[Prediction]:
         """Read images.
 
         Args:
-          images: one image or an iterable of images, each a path, encoded bytes, a file object, a PIL image, or an
-            array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or float in 0 to 1; or an array (N, H, W, C).
+          images: one image or an iterable of images, each a path (`path#x,y,width,height` names a part), encoded
+            bytes, a file object, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or float in
+            0 to 1; or an array (N, H, W, C).
           colour: order of the channels of arrays, `rgb` or `bgr` (OpenCV).
 
         Returns:
@@ -83,9 +85,7 @@ class Predictor:
             results: dict[int, Any] = dict(enumerate(window))
             for start in range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
-                results.update(zip(batch, self.read_encoded([window[i].data for i in batch]), strict=True))
-            if self._straightens:
-                self._try_straight({i: window[i] for i in order}, results)
+                results.update(zip(batch, self.read_batch([window[i].data for i in batch]), strict=True))
             self._warn_of_cut(results.values())
             yield from (results[i] for i in range(len(window)))
 
@@ -95,24 +95,23 @@ class Predictor:
             self._has_warned = True
             log.warning(CUT, self.config.max_prediction)
 
-    def _try_straight(self, images: dict[int, CanonicalImage], results: dict[int, Any]) -> None:
-        """Replace the result of each image that is far higher than wide or slopes if it reads more surely straight."""
-        high = [i for i, image in images.items() if image.height >= TURN_ASPECT * image.width]
-        unsure = [i for i in images if results[i].confidence < SURE]
-        angles = {i: slope_of(open_image(images[i].data)) for i in unsure}
-        sloping = [i for i in unsure if angles[i]]
-        data = {i: images[i].data for i in (*high, *sloping)}
-        self._keep_surer(high, results, lambda batch: self.read_turned([data[i] for i in batch], "left"))
-        self._keep_surer(high, results, lambda batch: self.read_turned([data[i] for i in batch], "right"))
-        self._keep_surer(sloping, results, lambda batch: self.read_levelled([(data[i], angles[i]) for i in batch]))
+    def read_batch(self, images: Sequence[bytes]) -> list[Prediction]:
+        """Read encoded images as one batch, some also turned or levelled if this model `straightens`."""
+        results = self.read_encoded(images)
+        if self.straightens:
+            self._try_straight(images, results)
+        return results
 
-    def _keep_surer(self, order: list[int], results: dict[int, Any], read: Callable[[list[int]], Iterable]) -> None:
-        """Replace results by those of `read` that are surer and not empty."""
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start : start + self.batch_size]
-            for i, reading in zip(batch, read(batch), strict=True):
-                if reading.text and reading.confidence > results[i].confidence:
-                    results[i] = reading
+    def _try_straight(self, images: Sequence[bytes], results: list[Prediction]) -> None:
+        """Replace the results of images far higher than wide, or of sloping text, that read more surely straight."""
+        pictures = [open_image(image) for image in images]
+        high = [i for i, picture in enumerate(pictures) if picture.height >= TURN_ASPECT * picture.width]
+        for turn in ("left", "right") if high else ():
+            _keep_surer(results, high, self.read_turned([images[i] for i in high], turn))
+        unsure = [i for i, result in enumerate(results) if result.confidence < SURE]
+        angles = {i: angle for i in unsure if (angle := slope_of(pictures[i]))}
+        if angles:
+            _keep_surer(results, angles, self.read_levelled([images[i] for i in angles], list(angles.values())))
 
     def read_turned(self, images: Sequence[bytes], turn: str) -> list[Prediction]:
         """Read encoded images turned to the `left` or to the `right` as one batch."""
@@ -120,13 +119,12 @@ class Predictor:
         readings = self.read_encoded([encode_image(picture, "PNG") for picture in turned])
         return [turn_back(reading, turn) for reading in readings]
 
-    def read_levelled(self, images: Sequence[tuple[bytes, int]]) -> list[Prediction]:
-        """Read encoded images as one batch, each rotated by its angle in degrees."""
-        pictures = [open_image(image).convert("RGB") for image, _ in images]
-        levelled = [level(picture, angle) for picture, (_, angle) in zip(pictures, images, strict=True)]
+    def read_levelled(self, images: Sequence[bytes], angles: Sequence[int]) -> list[Prediction]:
+        """Read encoded images as one batch, each rotated counterclockwise by its angle in degrees."""
+        pictures = [open_image(image).convert("RGB") for image in images]
+        levelled = map(level, pictures, angles)
         readings = self.read_encoded([encode_image(picture, "PNG") for picture in levelled])
-        each = zip(readings, pictures, images, strict=True)
-        return [unlevel(reading, picture.size, angle) for reading, picture, (_, angle) in each]
+        return [unlevel(*each) for each in zip(readings, (picture.size for picture in pictures), angles, strict=True)]
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""
@@ -135,11 +133,21 @@ class Predictor:
         return to_predictions(reading, pixels, self.reader)
 
 
+def _keep_surer(results: list[Prediction], indices: Iterable[int], readings: list[Prediction]) -> None:
+    """Replace the results at these indices by readings that are surer and not empty."""
+    for i, reading in zip(indices, readings, strict=True):
+        if reading.text and reading.confidence > results[i].confidence:
+            results[i] = reading
+
+
 def _to_bytes(image: Any, colour: str) -> Any:
     """Convert an image to a CanonicalImage, or return the ImageError that says why it cannot be read."""
-    if isinstance(image, ImageError):
+    if isinstance(image, (ImageError, CanonicalImage)):
         return image
     try:
+        path, region = split_region(str(image)) if isinstance(image, (str, os.PathLike)) else ("", ())
+        if region:
+            return canonical_image(cut_out(read_file(path), region, path))
         return image_to_bytes(image, colour=colour)
     except ImageError as error:
         return error

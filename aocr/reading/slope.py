@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from aocr.results import Prediction
+from aocr.results import Character, Prediction
 
 HEIGHT, MAX_WIDTH = 32, 256
 """Size to which an image is scaled before its slope is found."""
@@ -80,6 +80,6 @@ def unlevel(prediction: Prediction, size: tuple[int, int], angle: int) -> Predic
         x, y = np.array([char.x0, char.x1, char.x1, char.x0]), np.array([char.y0, char.y0, char.y1, char.y1])
         x, y = positions(x, y, levelled, size, -angle)
         x, y = np.clip(x, 0, size[0]).round(1), np.clip(y, 0, size[1]).round(1)
-        edges = {"x0": x.min(), "x1": x.max(), "y0": y.min(), "y1": y.max()}
-        characters.append(replace(char, **{name: float(edge) for name, edge in edges.items()}))
+        edges = [float(edge) for edge in (x.min(), x.max(), y.min(), y.max())]
+        characters.append(Character(char.char, char.confidence, *edges))
     return replace(prediction, characters=tuple(characters), image_width=size[0], image_height=size[1], slope=angle)

@@ -18,11 +18,17 @@ MAX_CER = 0.7
 """Character error rate of the reader that comes with aocr above which turned images seem not to be upright text."""
 
 
-def turn_for(data: Dataset) -> str:
-    """Return how the images of a dataset are turned: none, left or right; log it if they are."""
+def turn_for(data: Dataset, start: str = "none") -> str:
+    """Return how the images of a dataset are turned: none, left or right; log it if they are.
+
+    `start` is the turn of the model that the training starts from; images of upright text are turned like its own.
+    """
     lengths = np.array([len(label) for label in data.summary.labels])
     if not automatic.is_upright(lengths, data.summary.sizes):
         return "none"
+    if start != "none":
+        log.info("Most images are higher than wide: they are turned to the %s, as those of --init-from", start)
+        return start
     records = list(data.records(spread(lengths >= automatic.MIN_LINE_LENGTH, NUM_SAMPLES)))
     predictor = load(NAME)
     errors = {turn: _error_rate(records, predictor, turn) for turn in ("left", "right")}
