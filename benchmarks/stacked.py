@@ -4,8 +4,8 @@
     python benchmarks/stacked.py DIR OUTPUT
 
 Cuts the letters out of drawn images at their true boxes and stacks them. Lists the images, four of five in
-OUTPUT/train.txt, the rest in OUTPUT/test.txt. Train on them with `--turn left` and with `--turn none --lines 4`; figures
-are in README.md.
+OUTPUT/train.txt, the rest in OUTPUT/test.txt. Train on them with `--turn left` and with `--turn none --lines 4`;
+figures are in README.md.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ MARGIN = 2
 def stack(image: Image.Image, boxes: list[list[float]]) -> Image.Image:
     """Paste the letters of an RGB image below each other, in the middle."""
     limits = np.array([(0, 0), image.size])
-    corners = np.clip(np.array(boxes).reshape(-1, 2, 2) + [[-MARGIN], [MARGIN]], *limits).astype(int)
-    letters = [image.crop(tuple(box)) for box in corners.reshape(-1, 4).tolist()]
+    corners = np.array(boxes).reshape(-1, 2, 2)
+    corners += [[-MARGIN], [MARGIN]]
+    letters = [image.crop(tuple(box)) for box in np.clip(corners, *limits).astype(int).reshape(-1, 4).tolist()]
     ground = tuple(int(value) for value in np.median(np.asarray(image), axis=(0, 1)))
     width = max(letter.width for letter in letters)
     result = Image.new("RGB", (width, sum(letter.height for letter in letters)), ground)

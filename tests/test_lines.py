@@ -24,7 +24,7 @@ from aocr.folder.words import open_folder
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.boxes import character_boxes
 from aocr.reading.predictor import load, load_network
-from aocr.reading.slope import level, levelled_size, positions, slope_of
+from aocr.reading.views import level, levelled_size, positions, slope_of
 from aocr.report.attention import CAPTION_HEIGHT, MAP_ROW_HEIGHT, attention_map, overlay_frames, pixel_weights
 from aocr.report.diagnostics import Drift, attention_drift
 from aocr.results import Character, Prediction, Sample
@@ -225,6 +225,36 @@ def test_surer_reading_of_a_sloping_image_counts():
     image = image.rotate(24, Image.Resampling.BICUBIC, fillcolor=(90, 120, 150))
     (result,) = load("words").predict([image])
     assert (result.text, result.slope) == ("market", -24)
+
+
+@pytest.mark.parametrize("factor", [1.5, 0.7])
+def test_positions_of_a_stretched_image_are_those_of_the_image(factor):
+    image = Image.new("RGB", (120, 32), (230, 230, 230))
+    ImageDraw.Draw(image).text((8, 2), "Hello", (20, 20, 20), ImageFont.load_default(24))
+    predictor, data = load("words"), image_to_bytes(image).data
+    (plain,), (other,) = predictor.read_encoded([data]), predictor.read_stretched([data], factor)
+    assert plain.text == other.text == "Hello"
+    assert other.image_width == 120
+    boxes = [np.array([(c.x0, c.x1, c.y0, c.y1) for c in p.characters]) for p in (plain, other)]
+    assert np.abs(boxes[0] - boxes[1]).mean() < 2
+    heat = [pixel_weights(p, 120, 32)[0].sum(axis=0) for p in (plain, other)]
+    middles = [np.average(np.arange(120), weights=weights) for weights in heat]
+    assert middles[0] == pytest.approx(middles[1], abs=5)
+
+
+def test_words_reads_unsure_images_in_other_views():
+    predictor = load("words")
+    image = Image.new("RGB", (120, 32), (230, 230, 230))
+    data = [image_to_bytes(image).data]
+    sure, unsure = Prediction("a", 0.99), Prediction("b", 0.5)
+    calls = []
+    predictor.read_stretched = lambda images, factor: calls.append(factor) or [Prediction("c", 0.6 * factor)]
+    for first, text in ((sure, "a"), (unsure, "c")):
+        predictor.read_encoded = lambda images, first=first: [first]
+        assert predictor.read_batch(data)[0].text == text
+    assert calls == [1.5, 0.7]
+    predictor.read_stretched = lambda images, factor: [Prediction("", 0.9)]
+    assert predictor.read_batch(data)[0].text == "b"  # nothing is not surer than a text
 
 
 def test_level_and_positions_agree():

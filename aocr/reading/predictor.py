@@ -17,14 +17,16 @@ from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import is_box, open_folder
 from aocr.reading.predictions import to_predictions, turn_back
 from aocr.reading.reader import Reader
-from aocr.reading.slope import level, slope_of, unlevel
+from aocr.reading.views import level, slope_of, stretch, unlevel, unstretch
 from aocr.report.pictures import encode_image, open_image
 from aocr.results import Prediction
 
 TURN_ASPECT = 1.5
 """Height / width from which an image may show upright text."""
-SURE = 0.97
-"""Confidence below which an image whose text slopes is also read level."""
+SURE = 0.95
+"""Confidence below which an image is also read stretched and, if its text slopes, levelled."""
+STRETCHES = (1.5, 0.7)
+"""Factors by which an image that is read unsurely is made wider."""
 WINDOW = 8
 """Number of batches whose images are sorted together, so that images of similar width share a batch."""
 
@@ -39,17 +41,17 @@ log = logging.getLogger("aocr")
 class Predictor:
     """A trained model, ready to read; `source` describes its weights in messages, `warns` is about cut texts.
 
-    With `straightens`, images that are far higher than wide are also read turned, those whose text slopes also
-    levelled, and the surest reading counts.
+    With `uses_views`, images far higher than wide are also read turned, those that are read unsurely also levelled and
+    stretched, and the surest reading counts.
     Several threads may read with it at once. After a fork, TensorFlow's readers raise an AocrError; those of ONNX
     Runtime work.
     """
 
     def __init__(
-        self, reader: Reader, batch_size: int = 64, source: str = "", straightens: bool = False, warns: bool = True
+        self, reader: Reader, batch_size: int = 64, source: str = "", uses_views: bool = False, warns: bool = True
     ):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source
-        self.straightens, self._has_warned = straightens, not warns
+        self.uses_views, self._has_warned = uses_views, not warns
 
     def predict(self, images: Any, *, colour: str = "rgb") -> list[Prediction]:
         """Read images.
@@ -96,14 +98,14 @@ class Predictor:
             log.warning(CUT, self.config.max_prediction)
 
     def read_batch(self, images: Sequence[bytes]) -> list[Prediction]:
-        """Read encoded images as one batch, some also turned or levelled if this model `straightens`."""
+        """Read encoded images as one batch, some also in other views if this model `uses_views`."""
         results = self.read_encoded(images)
-        if self.straightens:
-            self._try_straight(images, results)
+        if self.uses_views:
+            self._try_views(images, results)
         return results
 
-    def _try_straight(self, images: Sequence[bytes], results: list[Prediction]) -> None:
-        """Replace the results of images far higher than wide, or of sloping text, that read more surely straight."""
+    def _try_views(self, images: Sequence[bytes], results: list[Prediction]) -> None:
+        """Replace results by surer ones: of high images turned, and of unsure ones levelled and stretched."""
         pictures = [open_image(image) for image in images]
         high = [i for i, picture in enumerate(pictures) if picture.height >= TURN_ASPECT * picture.width]
         for turn in ("left", "right") if high else ():
@@ -112,6 +114,8 @@ class Predictor:
         angles = {i: angle for i in unsure if (angle := slope_of(pictures[i]))}
         if angles:
             _keep_surer(results, angles, self.read_levelled([images[i] for i in angles], list(angles.values())))
+        for factor in STRETCHES if unsure else ():
+            _keep_surer(results, unsure, self.read_stretched([images[i] for i in unsure], factor))
 
     def read_turned(self, images: Sequence[bytes], turn: str) -> list[Prediction]:
         """Read encoded images turned to the `left` or to the `right` as one batch."""
@@ -125,6 +129,12 @@ class Predictor:
         levelled = map(level, pictures, angles)
         readings = self.read_encoded([encode_image(picture, "PNG") for picture in levelled])
         return [unlevel(*each) for each in zip(readings, (picture.size for picture in pictures), angles, strict=True)]
+
+    def read_stretched(self, images: Sequence[bytes], factor: float) -> list[Prediction]:
+        """Read encoded images as one batch, each made wider by a factor."""
+        pictures = [open_image(image).convert("RGB") for image in images]
+        readings = self.read_encoded([encode_image(stretch(picture, factor), "PNG") for picture in pictures])
+        return [unstretch(reading, picture.width) for reading, picture in zip(readings, pictures, strict=True)]
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""
@@ -187,7 +197,7 @@ def load(
     else:
         folder = open_folder(model_dir)
         graph, source = open_weights(folder), _describe(folder)
-    return Predictor(OnnxReader(graph, read_config), batch_size, source, straightens=is_box(model_dir))
+    return Predictor(OnnxReader(graph, read_config), batch_size, source, uses_views=is_box(model_dir))
 
 
 def load_network(
@@ -210,7 +220,7 @@ def load_network(
     model = build_recognizer(config, machine.POLICIES[precision])
     assign_weights(model_dir, model, weights)
     reader = NetworkReader(model, config, read_config, folder.weights_info().temperature)
-    return Predictor(reader, batch_size, _describe(folder), straightens=is_box(model_dir))
+    return Predictor(reader, batch_size, _describe(folder), uses_views=is_box(model_dir))
 
 
 def _uses_onnxruntime(precision: str) -> bool:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from aocr import files
 from aocr.config import BAND_STRIDE, COLUMN_PIXELS, TURNS
-from aocr.reading.slope import levelled_size, positions
+from aocr.reading.views import levelled_size, positions
 from aocr.report.diagnostics import columns_of
 from aocr.report.fonts import FAINT, INK, draw_note, draw_text, glyph, is_rtl
 from aocr.report.pictures import encode_image, fit_image, load_image

@@ -83,7 +83,7 @@ class Version:
             if read_config == usual:
                 return predictor.read_batch
             reader = predictor.reader.with_config(read_config)
-            return Predictor(reader, batch_size, straightens=predictor.straightens).read_batch
+            return Predictor(reader, batch_size, uses_views=predictor.uses_views).read_batch
 
         self.reader = lru_cache(MAX_READERS)(make_reader)
         blank = io.BytesIO()  # a first batch makes TensorFlow trace its graph, and shows whether the model can read

@@ -1,6 +1,6 @@
-"""Level images whose text slopes: find the slope from the ink, rotate the image, and convert positions back.
+"""Other views of an image: level it if its text slopes, stretch it; and convert readings back.
 
-Angles are in degrees, counterclockwise.
+The slope is found from the ink. Angles are in degrees, counterclockwise.
 """
 
 from __future__ import annotations
@@ -83,3 +83,16 @@ def unlevel(prediction: Prediction, size: tuple[int, int], angle: int) -> Predic
         edges = [float(edge) for edge in (x.min(), x.max(), y.min(), y.max())]
         characters.append(Character(char.char, char.confidence, *edges))
     return replace(prediction, characters=tuple(characters), image_width=size[0], image_height=size[1], slope=angle)
+
+
+def stretch(image: Image.Image, factor: float) -> Image.Image:
+    """Make an image wider by a factor."""
+    return image.resize((max(1, round(image.width * factor)), image.height), Image.Resampling.BICUBIC)
+
+
+def unstretch(prediction: Prediction, width: int) -> Prediction:
+    """Convert the reading of a stretched image into that of the image before, which was `width` pixels wide."""
+    ratio = width / max(1, prediction.image_width)
+    characters = tuple(replace(c, x0=round(c.x0 * ratio, 1), x1=round(c.x1 * ratio, 1)) for c in prediction.characters)
+    column_width = prediction.column_width * ratio
+    return replace(prediction, characters=characters, image_width=width, column_width=column_width)
