@@ -100,12 +100,16 @@ class Predictor:
     def read_batch(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded images as one batch, some also in other views if this model `uses_views`."""
         results = self.read_encoded(images)
-        if self.uses_views:
-            self._try_views(images, results)
+        self.try_views(images, results)
         return results
 
-    def _try_views(self, images: Sequence[bytes], results: list[Prediction]) -> None:
-        """Replace results by surer ones: of high images turned, and of unsure ones levelled and stretched."""
+    def try_views(self, images: Sequence[bytes], results: list[Prediction]) -> None:
+        """Replace results by surer ones: of high images turned, and of unsure ones levelled and stretched.
+
+        Only if this model `uses_views`.
+        """
+        if not self.uses_views:
+            return
         pictures = [open_image(image) for image in images]
         high = [i for i, picture in enumerate(pictures) if picture.height >= TURN_ASPECT * picture.width]
         for turn in ("left", "right") if high else ():
