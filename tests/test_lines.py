@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from aocr.config import ModelConfig
 from aocr.data.annotations import parse_annotations
-from aocr.data.automatic import is_upright, lines_for, width_of_several_lines
+from aocr.data.automatic import is_column, is_upright, lines_for, width_of_several_lines
 from aocr.data.datasets import open_dataset
 from aocr.data.images import image_to_bytes
 from aocr.errors import ConfigError
@@ -97,6 +97,10 @@ def test_upright_text():
     assert is_upright(lengths, sizes[:, ::-1])
     assert not is_upright(lengths, sizes)
     assert not is_upright(np.array([1, 2]), np.array([[10, 30], [20, 60]]))
+    assert is_column(lengths, sizes[:, ::-1])
+    stacked, in_lines = (np.column_stack([np.full(50, 30), 30 * height]) for height in (lengths, lengths // 2))
+    assert is_upright(lengths, stacked) and is_column(lengths, stacked)  # letters above each other
+    assert not is_column(lengths, in_lines // [1, 2])  # lines of three or four letters
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"needs the real images in {REAL_DATA}")

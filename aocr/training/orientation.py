@@ -17,6 +17,11 @@ NUM_SAMPLES = 40
 MAX_CER = 0.7
 """Character error rate of the reader that comes with aocr above which turned images seem not to be upright text."""
 
+UNREADABLE = (
+    "Most images are higher than wide, and words reads them neither way turned. They are %s. Text that runs downwards "
+    "and letters above each other need --turn left, text that runs upwards --turn right."
+)
+
 
 def turn_for(data: Dataset, start: str = "none") -> str:
     """Return how the images of a dataset are turned: none, left or right; log it if they are.
@@ -34,10 +39,8 @@ def turn_for(data: Dataset, start: str = "none") -> str:
     errors = {turn: _error_rate(records, predictor, turn) for turn in ("left", "right")}
     turn = min(errors, key=errors.__getitem__)
     if errors[turn] > MAX_CER:
-        turn = "none"
-        log.warning(
-            "Most images are higher than wide. If their text runs downwards, give --turn left; if upwards, right."
-        )
+        turn = "left" if automatic.is_column(lengths, data.summary.sizes) else "none"
+        log.warning(UNREADABLE, "turned to the left" if turn == "left" else "not turned")
     else:
         log.info("Most images are higher than wide: they are turned to the %s (--turn none: not at all)", turn)
     return turn
