@@ -24,7 +24,7 @@ from aocr.folder.words import open_folder
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.boxes import character_boxes
 from aocr.reading.predictor import load, load_network
-from aocr.reading.views import level, levelled_size, positions, slope_of
+from aocr.reading.views import View, levelled_size, positions, slope_of
 from aocr.report.attention import CAPTION_HEIGHT, MAP_ROW_HEIGHT, attention_map, overlay_frames, pixel_weights
 from aocr.report.diagnostics import Drift, attention_drift
 from aocr.results import Character, Prediction, Sample
@@ -210,7 +210,7 @@ def test_words_levels_images_whose_text_slopes(angle):
     image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=(230, 230, 230))
     assert slope_of(image) == pytest.approx(-angle, abs=2)
     predictor = load("words")
-    result = predictor.read_levelled([image_to_bytes(image).data], [-angle])[0]
+    result = predictor.read_views([image_to_bytes(image).data], [View(angle=-angle)])[0]
     assert result.text == "Hello"
     assert (result.image_width, result.image_height, result.slope) == (200, 120, -angle)
     xs, ys = ([(getattr(c, a) + getattr(c, b)) / 2 for c in result.characters] for a, b in (("x0", "x1"), ("y0", "y1")))
@@ -231,12 +231,12 @@ def test_surer_reading_of_a_sloping_image_counts():
     assert (result.text, result.slope) == ("market", -24)
 
 
-@pytest.mark.parametrize("factor", [1.5, 0.7])
+@pytest.mark.parametrize("factor", [1.5, 0.8])
 def test_positions_of_a_stretched_image_are_those_of_the_image(factor):
     image = Image.new("RGB", (120, 32), (230, 230, 230))
     ImageDraw.Draw(image).text((8, 2), "Hello", (20, 20, 20), ImageFont.load_default(24))
     predictor, data = load("words"), image_to_bytes(image).data
-    (plain,), (other,) = predictor.read_encoded([data]), predictor.read_stretched([data], factor)
+    (plain,), (other,) = predictor.read_encoded([data]), predictor.read_views([data], [View(stretch=factor)])
     assert plain.text == other.text == "Hello"
     assert other.image_width == 120
     boxes = [np.array([(c.x0, c.x1, c.y0, c.y1) for c in p.characters]) for p in (plain, other)]
@@ -252,12 +252,14 @@ def test_words_reads_unsure_images_in_other_views():
     data = [image_to_bytes(image).data]
     sure, unsure = Prediction("a", 0.99), Prediction("b", 0.5)
     calls = []
-    predictor.read_stretched = lambda images, factor: calls.append(factor) or [Prediction("c", 0.6 * factor)]
+    predictor.read_views = lambda images, views: (
+        calls.extend(views) or [Prediction("c", 0.6 * v.stretch) for v in views]
+    )
     for first, text in ((sure, "a"), (unsure, "c")):
         predictor.read_encoded = lambda images, first=first: [first]
         assert predictor.read_batch(data)[0].text == text
-    assert calls == [1.5, 0.7]
-    predictor.read_stretched = lambda images, factor: [Prediction("", 0.9)]
+    assert calls == [View(stretch=1.5), View(stretch=0.8)]
+    predictor.read_views = lambda images, views: [Prediction("", 0.9) for _ in views]
     assert predictor.read_batch(data)[0].text == "b"  # nothing is not surer than a text
 
 
@@ -265,7 +267,7 @@ def test_level_and_positions_agree():
     image = Image.new("RGB", (120, 60), "white")
     ImageDraw.Draw(image).rectangle((70, 25, 76, 31), "black")
     for angle in (-30, 18):
-        levelled = level(image, angle)
+        levelled = View(angle=angle).of(image)
         assert levelled.size == levelled_size(120, 60, angle)
         ys, xs = np.nonzero(np.asarray(levelled)[:, :, 0] < 128)
         x, y = positions(np.array(73.5), np.array(28.5), image.size, levelled.size, angle)

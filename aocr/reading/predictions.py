@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,11 +32,11 @@ def _locate(
     boxes = character_boxes(attention, image[top:bottom], config, top) * scale
     x0, y0, x1, y1 = np.clip(boxes, 0, (width, height, width, height)).T
     size = (width, height) if config.turn == "none" else (height, width)
-    places = np.stack(_turned_back(x0, x1, y0, y1, (width, height), config.turn), axis=1)
+    places = np.stack(turned_back(x0, x1, y0, y1, (width, height), config.turn), axis=1)
     return places.round(1), (round(size[0]), round(size[1]))
 
 
-def _turned_back(x0: Any, x1: Any, y0: Any, y1: Any, size: tuple[float, float], turn: str) -> tuple[Any, Any, Any, Any]:
+def turned_back(x0: Any, x1: Any, y0: Any, y1: Any, size: tuple[float, float], turn: str) -> tuple[Any, Any, Any, Any]:
     """Convert edges in a turned image of this (width, height) to those in the image before it was turned."""
     width, height = size
     if turn == "left":
@@ -45,16 +44,6 @@ def _turned_back(x0: Any, x1: Any, y0: Any, y1: Any, size: tuple[float, float], 
     if turn == "right":
         return y0, y1, width - x1, width - x0
     return x0, x1, y0, y1
-
-
-def turn_back(prediction: Prediction, turn: str) -> Prediction:
-    """Convert the reading of an image that was turned into that of the image before it was turned."""
-    size = prediction.image_width, prediction.image_height
-    characters = tuple(
-        Character(c.char, c.confidence, *(round(edge, 1) for edge in _turned_back(c.x0, c.x1, c.y0, c.y1, size, turn)))
-        for c in prediction.characters
-    )
-    return replace(prediction, characters=characters, image_width=size[1], image_height=size[0], turn=turn)
 
 
 def _prediction(reading: Reading, b: int, pixels: Pixels, reader: Reader) -> Prediction:

@@ -9,15 +9,15 @@ from itertools import islice
 from typing import Any
 
 from aocr import files, machine
-from aocr.config import TURNS, ReadConfig
+from aocr.config import ReadConfig
 from aocr.data.images import CanonicalImage, canonical_image, image_to_bytes, is_single, read_file
 from aocr.data.regions import cut_out, split_region
 from aocr.errors import ConfigError, ImageError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import is_box, open_folder
-from aocr.reading.predictions import to_predictions, turn_back
+from aocr.reading.predictions import to_predictions
 from aocr.reading.reader import Reader
-from aocr.reading.views import level, slope_of, stretch, unlevel, unstretch
+from aocr.reading.views import View, slope_of
 from aocr.report.pictures import encode_image, open_image
 from aocr.results import Prediction
 
@@ -25,7 +25,7 @@ TURN_ASPECT = 1.5
 """Height / width from which an image may show upright text."""
 SURE = 0.95
 """Confidence below which an image is also read stretched and, if its text slopes, levelled."""
-STRETCHES = (1.5, 0.7)
+STRETCHES = (1.5, 0.8)
 """Factors by which an image that is read unsurely is made wider."""
 WINDOW = 8
 """Number of batches whose images are sorted together, so that images of similar width share a batch."""
@@ -104,54 +104,35 @@ class Predictor:
         return results
 
     def try_views(self, images: Sequence[bytes], results: list[Prediction]) -> None:
-        """Replace results by surer ones: of high images turned, and of unsure ones levelled and stretched.
-
-        Only if this model `uses_views`.
-        """
+        """Replace results by surer ones of other views, if this model uses them: of high images turned, of unsure ones
+        levelled and stretched."""
         if not self.uses_views:
             return
         pictures = [open_image(image) for image in images]
         high = [i for i, picture in enumerate(pictures) if picture.height >= TURN_ASPECT * picture.width]
-        for turn in ("left", "right") if high else ():
-            _keep_surer(results, high, self.read_turned([images[i] for i in high], turn))
         unsure = [i for i, result in enumerate(results) if result.confidence < SURE]
-        angles = {i: angle for i in unsure if (angle := slope_of(pictures[i]))}
-        if angles:
-            _keep_surer(results, angles, self.read_levelled([images[i] for i in angles], list(angles.values())))
-        for factor in STRETCHES if unsure else ():
-            _keep_surer(results, unsure, self.read_stretched([images[i] for i in unsure], factor))
+        tries = [(i, View(turn=turn)) for turn in ("left", "right") for i in high]
+        tries += [(i, View(angle=angle)) for i in unsure if (angle := slope_of(pictures[i]))]
+        tries += [(i, View(stretch=stretch)) for stretch in STRETCHES for i in unsure]
+        for start in range(0, len(tries), self.batch_size):
+            batch = tries[start : start + self.batch_size]
+            readings = self.read_views([images[i] for i, _ in batch], [view for _, view in batch])
+            for (i, _), reading in zip(batch, readings, strict=True):
+                if reading.text and reading.confidence > results[i].confidence:
+                    results[i] = reading
 
-    def read_turned(self, images: Sequence[bytes], turn: str) -> list[Prediction]:
-        """Read encoded images turned to the `left` or to the `right` as one batch."""
-        turned = [open_image(image).convert("RGB").rotate(90 * TURNS[turn], expand=True) for image in images]
-        readings = self.read_encoded([encode_image(picture, "PNG") for picture in turned])
-        return [turn_back(reading, turn) for reading in readings]
-
-    def read_levelled(self, images: Sequence[bytes], angles: Sequence[int]) -> list[Prediction]:
-        """Read encoded images as one batch, each rotated counterclockwise by its angle in degrees."""
+    def read_views(self, images: Sequence[bytes], views: Sequence[View]) -> list[Prediction]:
+        """Read encoded images as one batch, each in one view."""
         pictures = [open_image(image).convert("RGB") for image in images]
-        levelled = map(level, pictures, angles)
-        readings = self.read_encoded([encode_image(picture, "PNG") for picture in levelled])
-        return [unlevel(*each) for each in zip(readings, (picture.size for picture in pictures), angles, strict=True)]
-
-    def read_stretched(self, images: Sequence[bytes], factor: float) -> list[Prediction]:
-        """Read encoded images as one batch, each made wider by a factor."""
-        pictures = [open_image(image).convert("RGB") for image in images]
-        readings = self.read_encoded([encode_image(stretch(picture, factor), "PNG") for picture in pictures])
-        return [unstretch(reading, picture.width) for reading, picture in zip(readings, pictures, strict=True)]
+        seen = [encode_image(view.of(picture), "PNG") for view, picture in zip(views, pictures, strict=True)]
+        readings = zip(views, self.read_encoded(seen), pictures, strict=True)
+        return [view.back(reading, picture.size) for view, reading, picture in readings]
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""
         pixels = self.reader.transform(images)
         reading = self.reader.read(pixels.images, pixels.widths)
         return to_predictions(reading, pixels, self.reader)
-
-
-def _keep_surer(results: list[Prediction], indices: Iterable[int], readings: list[Prediction]) -> None:
-    """Replace the results at these indices by readings that are surer and not empty."""
-    for i, reading in zip(indices, readings, strict=True):
-        if reading.text and reading.confidence > results[i].confidence:
-            results[i] = reading
 
 
 def _to_bytes(image: Any, colour: str) -> Any:

@@ -1,26 +1,73 @@
-"""Other views of an image: level it if its text slopes, stretch it; and convert readings back.
+"""Other views of an image, turned, levelled or stretched, whose readings are converted back to the image itself.
 
-The slope is found from the ink. Angles are in degrees, counterclockwise.
+Angles are in degrees, counterclockwise.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from aocr.config import TURNS
+from aocr.reading.predictions import turned_back
 from aocr.results import Character, Prediction
 
 HEIGHT, MAX_WIDTH = 32, 256
 """Size to which an image is scaled before its slope is found."""
-ANGLES = range(-40, 41, 2)
-"""Rotations that are tried."""
+ANGLES = sorted(range(-40, 41, 2), key=abs)
+"""Rotations that are tried; of equally good ones the smallest counts."""
 MIN_SLOPE = 6
 """Slopes below are left as they are."""
 LINE_SHARE, MIN_SHARE = 0.6, 0.45
 """An image is higher than its sloping line by this share of the line's rise; a levelled image keeps this height."""
+
+
+class View(NamedTuple):
+    """One way to look at an image: one of the three."""
+
+    turn: str = "none"
+    """`left` or `right`: turned by 90 degrees."""
+    angle: int = 0
+    """Rotated around the middle, so that sloping text is level; what is above and below its line is cut off."""
+    stretch: float = 1.0
+    """Made wider by a factor."""
+
+    def of(self, image: Image.Image) -> Image.Image:
+        """Return an RGB image as it looks in this view."""
+        if self.turn != "none":
+            return image.rotate(90 * TURNS[self.turn], expand=True)
+        if self.angle:
+            return _level(image, self.angle)
+        return image.resize((max(1, round(image.width * self.stretch)), image.height), Image.Resampling.BICUBIC)
+
+    def back(self, prediction: Prediction, size: tuple[int, int]) -> Prediction:
+        """Convert the reading of this view into that of the image, (width, height), itself; boxes contain theirs."""
+        seen, ratio = (prediction.image_width, prediction.image_height), 1.0
+        edges = np.array([(c.x0, c.x1, c.y0, c.y1) for c in prediction.characters]).reshape(-1, 4).T
+        if self.turn != "none":
+            x0, x1, y0, y1 = edges
+            edges = np.array(turned_back(x0, x1, y0, y1, seen, self.turn))
+        elif self.angle:
+            x, y = positions(edges[[0, 1, 1, 0]], edges[[2, 2, 3, 3]], seen, size, -self.angle)
+            edges = np.array([x.min(axis=0), x.max(axis=0), y.min(axis=0), y.max(axis=0)])
+        else:
+            ratio = size[0] / max(1, seen[0])
+            edges[:2] *= ratio
+        edges = np.clip(edges.T, 0, np.repeat(size, 2)).round(1).tolist()
+        pairs = zip(prediction.characters, edges, strict=True)
+        return replace(
+            prediction,
+            characters=tuple(Character(c.char, c.confidence, *places) for c, places in pairs),
+            image_width=size[0],
+            image_height=size[1],
+            column_width=prediction.column_width * ratio,
+            turn=self.turn,
+            slope=self.angle,
+        )
 
 
 def slope_of(image: Image.Image) -> int:
@@ -50,14 +97,13 @@ def _contrast(ink: np.ndarray, angle: float) -> float:
 
 
 def levelled_size(width: int, height: int, angle: int) -> tuple[int, int]:
-    """Return the (width, height) of an image after `level`."""
+    """Return the (width, height) of a levelled image."""
     cos, sin = math.cos(math.radians(angle)), abs(math.sin(math.radians(angle)))
     line = max(height * cos - LINE_SHARE * width * sin, MIN_SHARE * height)
     return round(width * cos + height * sin), int(line) + 1
 
 
-def level(image: Image.Image, angle: int) -> Image.Image:
-    """Rotate an RGB image around its middle and keep the line of text through it."""
+def _level(image: Image.Image, angle: int) -> Image.Image:
     width, height = levelled_size(*image.size, angle)
     ground = tuple(int(value) for value in np.median(np.asarray(image), axis=(0, 1)))
     rotated = image.rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor=ground)
@@ -70,29 +116,3 @@ def positions(x: np.ndarray, y: np.ndarray, source: tuple[int, int], target: tup
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     x, y = x - source[0] / 2, y - source[1] / 2
     return x * cos + y * sin + target[0] / 2, y * cos - x * sin + target[1] / 2
-
-
-def unlevel(prediction: Prediction, size: tuple[int, int], angle: int) -> Prediction:
-    """Convert the reading of a levelled image into that of the image (width, height) before; boxes contain theirs."""
-    levelled = prediction.image_width, prediction.image_height
-    characters = []
-    for char in prediction.characters:
-        x, y = np.array([char.x0, char.x1, char.x1, char.x0]), np.array([char.y0, char.y0, char.y1, char.y1])
-        x, y = positions(x, y, levelled, size, -angle)
-        x, y = np.clip(x, 0, size[0]).round(1), np.clip(y, 0, size[1]).round(1)
-        edges = [float(edge) for edge in (x.min(), x.max(), y.min(), y.max())]
-        characters.append(Character(char.char, char.confidence, *edges))
-    return replace(prediction, characters=tuple(characters), image_width=size[0], image_height=size[1], slope=angle)
-
-
-def stretch(image: Image.Image, factor: float) -> Image.Image:
-    """Make an image wider by a factor."""
-    return image.resize((max(1, round(image.width * factor)), image.height), Image.Resampling.BICUBIC)
-
-
-def unstretch(prediction: Prediction, width: int) -> Prediction:
-    """Convert the reading of a stretched image into that of the image before, which was `width` pixels wide."""
-    ratio = width / max(1, prediction.image_width)
-    characters = tuple(replace(c, x0=round(c.x0 * ratio, 1), x1=round(c.x1 * ratio, 1)) for c in prediction.characters)
-    column_width = prediction.column_width * ratio
-    return replace(prediction, characters=characters, image_width=width, column_width=column_width)
