@@ -104,8 +104,10 @@ class Predictor:
         return results
 
     def try_views(self, images: Sequence[bytes], results: list[Prediction]) -> None:
-        """Replace results by surer ones of other views, if this model uses them: of high images turned, of unsure ones
-        levelled and stretched."""
+        """Replace results by surer ones of high images turned, and of unsure images levelled and stretched.
+
+        Does nothing unless this model `uses_views`.
+        """
         if not self.uses_views:
             return
         pictures = [open_image(image) for image in images]
