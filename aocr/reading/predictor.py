@@ -116,6 +116,7 @@ class Predictor:
         tries = [(i, View(turn=turn)) for turn in ("left", "right") for i in high]
         tries += [(i, View(angle=angle)) for i in unsure if (angle := slope_of(pictures[i]))]
         tries += [(i, View(stretch=stretch)) for stretch in STRETCHES for i in unsure]
+        tries.sort(key=lambda each: each[1].aspect(*pictures[each[0]].size))  # similar widths share a batch
         for start in range(0, len(tries), self.batch_size):
             batch = tries[start : start + self.batch_size]
             readings = self.read_views([images[i] for i, _ in batch], [view for _, view in batch])
@@ -126,7 +127,7 @@ class Predictor:
     def read_views(self, images: Sequence[bytes], views: Sequence[View]) -> list[Prediction]:
         """Read encoded images as one batch, each in one view."""
         pictures = [open_image(image).convert("RGB") for image in images]
-        seen = [encode_image(view.of(picture), "PNG") for view, picture in zip(views, pictures, strict=True)]
+        seen = [encode_image(view.of(picture), "BMP") for view, picture in zip(views, pictures, strict=True)]
         readings = zip(views, self.read_encoded(seen), pictures, strict=True)
         return [view.back(reading, picture.size) for view, reading, picture in readings]
 

@@ -18,8 +18,8 @@ from aocr.results import Character, Prediction
 
 HEIGHT, MAX_WIDTH = 32, 256
 """Size to which an image is scaled before its slope is found."""
-ANGLES = sorted(range(-40, 41, 2), key=abs)
-"""Rotations that are tried; of equally good ones the smallest counts."""
+ANGLES, FINER = sorted(range(-40, 41, 4), key=abs), (0, -2, 2)
+"""Rotations that are tried, and then those near the best; of equally good ones the smallest counts."""
 MIN_SLOPE = 6
 """Slopes below are left as they are."""
 LINE_SHARE, MIN_SHARE = 0.6, 0.45
@@ -35,6 +35,10 @@ class View(NamedTuple):
     """Rotated around the middle, so that sloping text is level; what is above and below its line is cut off."""
     stretch: float = 1.0
     """Made wider by a factor."""
+
+    def aspect(self, width: int, height: int) -> float:
+        """Return the width of an image in its heights, as it looks in this view, roughly."""
+        return height / width if self.turn != "none" else self.stretch * width / height
 
     def of(self, image: Image.Image) -> Image.Image:
         """Return an RGB image as it looks in this view."""
@@ -79,14 +83,16 @@ def slope_of(image: Image.Image) -> int:
     pixels = np.asarray(image.convert("RGB").resize((width, HEIGHT)), np.float32)
     ink = np.abs(pixels - np.median(pixels, axis=(0, 1))).max(axis=2)
     ink = np.minimum(ink / max(1.0, float(np.percentile(ink, 95))), 1.0)
-    angle = max(ANGLES, key=lambda angle: _contrast(ink, math.radians(angle)))
+    rough = max(ANGLES, key=lambda angle: _contrast(ink, angle))
+    angle = max((rough + change for change in FINER), key=lambda angle: _contrast(ink, angle))
     return angle if abs(angle) >= MIN_SLOPE else 0
 
 
-def _contrast(ink: np.ndarray, angle: float) -> float:
+def _contrast(ink: np.ndarray, angle: int) -> float:
     """Return the sum of squared differences between neighbouring rows of the ink (H, W) after a rotation."""
     height, width = ink.shape
-    rows = np.arange(height)[:, None] * math.cos(angle) - np.arange(width) * math.sin(angle)
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    rows = np.arange(height)[:, None] * cos - np.arange(width) * sin
     rows = (rows - rows.min()).ravel()
     above = rows.astype(int)
     share = rows - above
