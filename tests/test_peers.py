@@ -120,11 +120,9 @@ def run_compare(tmp_path, monkeypatch, kinds, *flags):
     monkeypatch.setattr(compare, "PEERS", kinds)
     monkeypatch.setattr(compare, "SETS", ("toy",))
     monkeypatch.setattr(compare.os, "sched_setaffinity", lambda *args: None)
-    paths = ["--data", tmp_path / "data", "--work", tmp_path / "work"]
-    paths += ["--results", tmp_path / "results.jsonl", "--plot", tmp_path / "peers.png"]
-    monkeypatch.setattr(
-        sys, "argv", list(map(str, ["compare.py", *paths, "--minutes", "2,6", "--labels", "all", *flags]))
-    )
+    given = {"data": "data", "work": "work", "results": "results.jsonl", "plot": "peers.png"}
+    arguments = [f"--{flag}={tmp_path / name}" for flag, name in given.items()]
+    monkeypatch.setattr(sys, "argv", ["compare.py", *arguments, "--minutes=2,6", "--labels=all", *flags])
     compare.main()
     return [json.loads(line) for line in (tmp_path / "results.jsonl").read_text("utf-8").splitlines()]
 
@@ -155,7 +153,8 @@ def test_compare_fills_the_table_and_resumes(peers, tmp_path, monkeypatch, capsy
     assert rows[2]["error"] == "no disk space in WORK/broken/broken-toy-all"
     printed = capsys.readouterr().out
     assert "| toy | all | 6 | 75.0 / " in printed and "broken: no disk space" in printed
-    assert Image.open(tmp_path / "peers.png").width > 300
+    with Image.open(tmp_path / "peers.png") as picture:
+        assert picture.width > 300
     assert run_compare(tmp_path, monkeypatch, [Fake, Broken]) == rows
     assert len(run_compare(tmp_path, monkeypatch, [Fake, Broken], "--retry")) == 6
 
@@ -165,10 +164,8 @@ def test_table_names_what_is_missing(peers):
 
     key = {"set": "toy", "labels": "all"}
     scores = {"words": 0.5, "cer": 0.25, "loose": 0.75}
-    rows = [
-        {"peer": "a", "minutes": 2.0, **key, **scores},
-        {"peer": "b", "minutes": 6.0, **key, **scores, "ended": True},
-    ]
+    rows = [{"peer": "a", "minutes": 2.0, **key, **scores}]
+    rows += [{"peer": "b", "minutes": 6.0, **key, **scores, "ended": True}]
     rows += [{"peer": "a", "minutes": 6.0, **key, "error": "it broke"}]
     rows += [{"peer": "c", "set": "toy", "labels": "none", "minutes": 0, **scores}]
     text = table(rows, ["toy"], ["a", "b", "c"])

@@ -46,8 +46,14 @@ def table(rows: Sequence[dict], sets: Sequence[str], peers: Sequence[str]) -> st
         for labels, minutes in sorted(keys, key=lambda key: (key[0] != "all", key)):
             cells = [cell(by_key.get((peer, name, labels, minutes)), notes) for peer in trained]
             lines.append(f"| {name} | {labels} | {minutes:g} | {' | '.join(cells)} |")
-    lines += ["", "Without labels: exact words / letters and digits only / CER, in %.", "", *header("set", *untrained)]
-    for name in sets:
+    if untrained:
+        lines += [
+            "",
+            "Without labels: exact words / letters and digits only / CER, in %.",
+            "",
+            *header("set", *untrained),
+        ]
+    for name in sets if untrained else ():
         cells = [cell(by_key.get((p, name, "none", 0)), notes, ("words", "loose", "cer")) for p in untrained]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     absent = {r["peer"]: r["error"] for r in rows if r["minutes"] and r["peer"] not in trained}
