@@ -32,9 +32,9 @@ class Aocr(Peer):
             flags = ["train.txt", "--data-base-dir", task.images, "--model-dir", folder, time_flag, *self.flags]
             done = self.run([self.bin / "python", __file__, "train", *flags], log, 2 * 60 * limit)
             steps = json.loads((folder / "history.json").read_text("utf-8"))["points"][-1]["step"]
-            batch = json.loads((folder / "train.json").read_text("utf-8")).get("batch_size")
-            ended = "time limit" not in log.read_text("utf-8")
-            yield limit, Model(folder, done.cpu_seconds, batch and steps * batch, ended)
+            batch = json.loads((folder / "train.json").read_text("utf-8"))["train"]["batch_size"]
+            ended = "(--max-time" not in log.read_text("utf-8")
+            yield limit, Model(folder, done.cpu_seconds, steps * batch, ended)
 
     def read(self, task: Task, model: Model | None) -> Reading:
         """Read in one process."""
