@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 from peer import Model, Peer, Reading, Task
 
-RESERVE = 15
+RESERVE = 10
 """Processor seconds of the start and the end of a training, which `--max-time` does not count."""
 
 
