@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import random
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 THREAD_SETTINGS = "OMP_NUM MKL_NUM OPENBLAS_NUM NUMEXPR_NUM TF_NUM_INTRAOP TF_NUM_INTEROP"
 ONE_THREAD = {f"{name}_THREADS": "1" for name in THREAD_SETTINGS.split()}
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.5
 HELD_OUT = 0.05
 """Share of the training list that a peer without a split of its own gets as its validation list; 20 % of up to 100."""
 
@@ -80,15 +79,13 @@ class Peer:
     """A program beside `aocr`. Subclasses say how it is installed, trained and run."""
 
     name = ""
-    settings = ""
-    """Which settings, and who recommends them."""
     environment = ""
     """Folder of its installation: of two ways to use one program the same."""
     requirements: tuple[str, ...] = ()
     trains = True
 
     def __init__(self, work: Path):
-        self.folder = work / (self.environment or self.name)
+        self.folder = work / (self.environment or self.name).lower()
         self.bin = self.folder / "venv/bin"
 
     def install(self) -> None:
@@ -243,12 +240,6 @@ def last_line(log: Path) -> str:
     """Return the last line of a log that says something, shortened."""
     lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip(" ╭╮╰╯─│\r")]
     return (lines[-1] if lines else "no output")[:200]
-
-
-def write_csv(path: Path, rows: Rows, header: tuple[str, str]) -> None:
-    """Write rows as a table."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])
 
 
 def write_pairs(folder: Path, images: Path, rows: Rows) -> list[Path]:

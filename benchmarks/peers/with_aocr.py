@@ -16,10 +16,9 @@ RESERVE = 10
 
 
 class Aocr(Peer):
-    """The default: training starts from the model in the package."""
+    """`aocr train` without flags but `--max-time`: it starts from the model in the package."""
 
     name, environment = "aocr", "aocr"
-    settings = "`aocr train` without flags but `--max-time`"
     requirements = (f"{Path(__file__).resolve().parents[2]}[onnx]",)
     flags: tuple[str, ...] = ()
 
@@ -45,7 +44,6 @@ class AocrFromNothing(Aocr):
     """Random weights at the start, as the other peers have them."""
 
     name = "aocr from nothing"
-    settings = "`--init-from none`"
     flags = ("--init-from", "none")
 
 
@@ -53,7 +51,6 @@ class Words(Aocr):
     """The model in the package, as it is."""
 
     name = "words"
-    settings = "`aocr predict`, the model in the package"
     trains = False
 
 

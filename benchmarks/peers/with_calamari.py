@@ -8,11 +8,9 @@ from peer import Model, Reading, SnapshotPeer, Task, read_beside, write_pairs
 
 
 class Calamari(SnapshotPeer):
-    """Its rate is constant; the best model so far is kept after each epoch."""
+    """The defaults of `calamari-train`: a constant rate; the best model so far is kept after each epoch."""
 
     name = "Calamari"
-    settings = "the defaults of `calamari-train`"
-    environment = "calamari"
     requirements = ("calamari-ocr==2.3.1",)
 
     def convert(self, task: Task) -> list[object]:

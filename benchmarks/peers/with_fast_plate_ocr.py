@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 import tarfile
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from peer import Model, Peer, PeerError, Reading, Task, write_csv
+from peer import Model, Peer, PeerError, Reading, Task
 
 VERSION = "1.1.0"
 NETWORK = "cct_xs_v2.yaml"
@@ -19,10 +20,12 @@ BUDGET_SHARE = 0.96
 
 
 class FastPlateOCR(Peer):
-    """Its rate follows the number of epochs, which is set from measured epochs so that they fill the limit."""
+    """The defaults of its `train` and its smallest network; colour and size are those of its guide.
+
+    Its rate follows the number of epochs, which is set from measured epochs so that they fill the limit.
+    """
 
     name = "fast-plate-ocr"
-    settings = f"the defaults of its `train` (batch 64), its smallest network ({NETWORK}), colour, 128 x 64 pixels"
     requirements = (f"fast-plate-ocr[train,onnx]=={VERSION}",)
     max_slots = 10
 
@@ -44,7 +47,8 @@ class FastPlateOCR(Peer):
         if not link.is_symlink():
             link.symlink_to(task.images / "images")
         for name, rows in zip(("train", "val"), task.split(), strict=True):
-            write_csv(task.work / f"{name}.csv", rows, ("image_path", "plate_text"))
+            with open(task.work / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([("image_path", "plate_text"), *rows])
         plate = {"max_plate_slots": max(map(len, labels)), "alphabet": "".join(sorted(set("".join(labels)))) + "_"}
         plate |= {"pad_char": "_", "img_height": 64, "img_width": 128, "image_color_mode": "rgb"}
         (task.work / "plate.yaml").write_text(json.dumps(plate), "utf-8")  # JSON is YAML

@@ -12,10 +12,9 @@ ON_ONE_THREAD = ("--device", "cpu", "--threads", 1)
 
 
 class Kraken(SnapshotPeer):
-    """Its rate is constant; a state is saved after each check, four in an epoch so that short limits have one."""
+    """The defaults of `ketos train`: a constant rate; but four checks per epoch, so that short limits have a state."""
 
     name = "kraken"
-    settings = "the defaults of `ketos train`, except four checks per epoch (`--freq 0.25`)"
     requirements = ("kraken==7.1.1",)
 
     def convert(self, task: Task) -> list[object]:

@@ -11,10 +11,9 @@ from peer import Model, Peer, Reading, Task
 
 
 class RapidOCR(Peer):
-    """Recognition only: the images are cut to their text already."""
+    """Recognition only, with the model in the package (PP-OCRv6 small); no text is dropped as uncertain."""
 
     name = "RapidOCR"
-    settings = "recognition only, the model in the package (PP-OCRv6 small), no text is dropped as uncertain"
     requirements = ("rapidocr==3.10.0", "onnxruntime==1.32.0")
     trains = False
 

@@ -10,10 +10,9 @@ LANGUAGES = {"kannada": "kan", "lines_fraktur": "frk"}
 
 
 class Tesseract(Peer):
-    """One call for all images of a set."""
+    """One call for all images of a set, each one line, in the language of the set."""
 
     name = "Tesseract"
-    settings = "`--psm 7` (one line) and the language of the set: kan, frk or eng"
     trains = False
 
     def install(self) -> None:
