@@ -15,7 +15,7 @@ class Calamari(SnapshotPeer):
 
     def convert(self, task: Task) -> list[object]:
         """Write a `.gt.txt` beside each image."""
-        command = [self.bin / "calamari-train", "--output_dir", task.work / "model", "--trainer.random_seed", 1]
+        command = [self.bin / "calamari-train", "--trainer.output_dir", task.work / "model", "--trainer.random_seed", 1]
         for name, rows in zip(("train", "val"), task.split(), strict=True):
             command += [f"--{name}.images", *write_pairs(task.work / name, task.images, rows)]
         return command

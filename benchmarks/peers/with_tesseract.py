@@ -21,12 +21,12 @@ class Tesseract(Peer):
             raise PeerError("not installed: apt-get install tesseract-ocr tesseract-ocr-kan tesseract-ocr-frk")
 
     def read(self, task: Task, model: Model | None) -> Reading:
-        """Read a list of images; the texts are separated by form feeds."""
+        """Read a list of images; the texts are separated by form feeds, with none or one at the end."""
         paths, output = task.work / "images.txt", task.work / "texts"
         paths.write_text("".join(f"{task.images / path}\n" for path, _ in task.test), "utf-8")
         language = LANGUAGES.get(task.set, "eng")
         run = self.run(["tesseract", paths, output, "--psm", "7", "-l", language], task.work / "read.log")
-        texts = output.with_suffix(".txt").read_text("utf-8").split("\f")[:-1]
+        texts = output.with_suffix(".txt").read_text("utf-8").split("\f")[: len(task.test)]
         if len(texts) != len(task.test):
             raise PeerError(f"{len(texts)} texts for {len(task.test)} images")
         pairs = zip(task.test, texts, strict=True)
