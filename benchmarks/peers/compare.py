@@ -5,7 +5,8 @@
 DATA holds a folder per set with `train.txt` and `test.txt`; displays has no `test.txt`, so every fifth image is used.
 Each peer is installed into an environment of its own in WORK. A line of `results.jsonl` is a finished cell, which is
 not repeated; a peer that cannot be installed, fails or leaves no model is a cell that says so (`--retry` repeats
-these). Prints the tables and draws docs/peers.png. Everything runs on one core, with one thread. Linux only.
+these). Prints the tables and draws docs/peers.png once a training has two limits. Everything runs on one core, with
+one thread. Linux only.
 """
 
 from __future__ import annotations

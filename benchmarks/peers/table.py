@@ -91,9 +91,9 @@ def curves(rows: Sequence[dict], name: str) -> dict[str, list[tuple[float, float
 
 
 def draw(rows: Sequence[dict], sets: Sequence[str], names: Sequence[str], path: Path) -> None:
-    """Plot the score over processor minutes, a panel for each set."""
+    """Plot the score over processor minutes, a panel for each set; nothing until a training has two limits."""
     panels = [(name, curves(rows, name)) for name in sets if curves(rows, name)]
-    if not panels:
+    if not any(len(points) > 1 for _, lines in panels for points in lines.values()):
         return
     peers = [name for name in names if any(name in lines for _, lines in panels)]
     colours = dict(zip(peers, COLOURS, strict=False))
