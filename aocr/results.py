@@ -55,7 +55,7 @@ class Prediction:
     """Width of the original image in pixels."""
     column_width: float = 0.0
     """Pixels of the original image per memory column: column s of a band covers [s * column_width, (s + 1) *
-    column_width) of the image's width (of its height, if it was turned); beyond that is padding."""
+    column_width) of the width of the image as it was read; beyond that is padding."""
     alternatives: tuple[Alternative, ...] = ()
     """Other readings, best first."""
     uncalibrated: float = float("nan")
@@ -66,6 +66,8 @@ class Prediction:
     """Number of bands."""
     turn: str = "none"
     """Direction in which the image was turned before it was read: none, left or right."""
+    slope: int = 0
+    """Degrees, counterclockwise, by which the image was rotated before it was read, so that its text was level."""
     cut: bool = False
     """Whether the text continues beyond the model's length limit."""
 

@@ -32,14 +32,15 @@ WAYS = {
     "from-scratch": ("--init-from", "none"),
     "default": (),
     "no-look-alikes": ("--look-alikes", "0"),
+    "three-bands": ("--lines", "2"),
     "unlabelled": UNLABELLED,
     "unlabelled-and-look-alikes": (*UNLABELLED, "--look-alikes", "2000"),
 }
 """Flags of each way to train. {all}: annotations of the whole training set, whose labels are ignored; {test}: those of
 the test set. All but the first start from `words`."""
-ALL_SIZES = ("from-scratch", "default")
+ALL_SIZES = ("from-scratch", "default", "three-bands")
 """Ways that are measured with every number of labels; the others only with a hundred."""
-COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80), (130, 70, 160), (210, 150, 20))
+COLOURS = ((200, 60, 30), (30, 100, 190), (40, 140, 80), (90, 90, 90), (130, 70, 160), (210, 150, 20))
 PANEL, GAP = 220, 60
 
 

@@ -146,6 +146,30 @@ def test_one_bad_region_or_image_does_not_stop_the_others(page, texts, trained, 
     assert missing.returncode == 1 and "no.png: there is no such file" in missing.stderr
 
 
+def test_parts_named_in_paths(page, texts, trained, tmp_path):
+    image, boxes = page
+    names = [f"{image}#{','.join(map(str, box))}" for box in boxes]
+    done = run_aocr("predict", *names, f"{image}#900,900,20,20", "--model-dir", trained)
+    assert [line.split("\t")[:2] for line in done.stdout.splitlines()] == [
+        [name, text] for name, text in zip(names, texts, strict=True)
+    ]
+    assert done.returncode == 1 and re.search(r"page\.png#900,900,20,20: the region .* is outside", done.stderr)
+    from aocr import load
+
+    assert [prediction.text for prediction in load(trained).predict([names[0], Path(names[1])])] == texts[:2]
+
+
+def test_document_of_parts_named_in_paths(page, texts, trained, numbers, tmp_path):
+    image, boxes = page
+    first, *others = (f"{image}#{','.join(map(str, box))}" for box in boxes)
+    flags = ("--format", "alto", "--output-dir", tmp_path, "--model-dir", trained)
+    done = run_aocr("predict", first, numbers.parent / "0.png", *others, *flags)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.glob("*.xml")) == ["0.xml", "page.xml"]
+    strings = [element.get("CONTENT") for element in ET.parse(tmp_path / "page.xml").iter() if "String" in element.tag]
+    assert strings == texts
+
+
 @pytest.mark.parametrize("text", ["", "what is this\n", "<PcGts", "{", "image,x,y,w,h\npage.png,1,2,three,4\n"])
 def test_files_that_hold_no_boxes(page, trained, tmp_path, text):
     (tmp_path / "b.csv").write_text(text)

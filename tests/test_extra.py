@@ -119,7 +119,7 @@ def test_look_alikes_imitate_usable_images_only(folders):
         originals = find_originals(data, Reader(), usable)
         assert [original.label for original in originals] == [data.summary.labels[i] for i in np.flatnonzero(usable)]
         assert set(map(pixel_digest, (original.data for original in originals))) == set(digests_of(data, usable))
-    assert all(original.centres is None for original in originals)
+    assert all(original.edges is None for original in originals)
 
 
 def test_reading_is_restricted_to_texts_like_the_labels():

@@ -424,6 +424,42 @@ async def label_slowly(work, released):
         assert page.complaints == []
 
 
+async def look_at_boxes(work):
+    app = make_label_app(ServerAccess("127.0.0.1", 0), work, Retraining(work, "words", None, lambda model: []), False)
+    place = """[...document.querySelectorAll(".mark.box")].map((mark) => {
+        const box = mark.getBoundingClientRect(), image = document.querySelector("#picture").getBoundingClientRect();
+        return [(box.left - image.left) / image.width, (box.top - image.top) / image.height, box.width / image.width,
+            box.height / image.height].map((share) => Math.round(100 * share)); })"""
+    async with TestServer(app) as server, browser.Browser() as page:
+        await page.open(str(server.make_url("/")))
+        await page.until("document.querySelectorAll('.mark.box').length === 2")
+        assert await page.evaluate(place) == [[10, 0, 20, 50], [20, 50, 30, 40]]
+        await page.evaluate("actions.check()")
+        await page.until("state.checks === 1 && document.querySelector('#check').hidden")
+        assert "Being checked: 1" in await page.evaluate("document.querySelector('#basis').textContent")
+        await page.key("Enter")
+        await page.until("state.image.index === 2 && !busy && !document.querySelector('.loading')")
+        assert await page.evaluate("document.querySelectorAll('.mark.box').length") == 0, "a single line has bars"
+        await page.key("Escape")
+        await page.until("state.image.index === 1 && !busy && !document.querySelector('.loading')")
+        assert await page.evaluate("document.querySelector('#picture').clientHeight") > 300, "upright text is not tiny"
+        assert await page.evaluate("document.querySelector('#about').textContent.includes('reads no text')")
+        assert page.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not browser.PROGRAM, reason="chromium is not installed")
+def test_boxes_of_several_lines_and_upright_images(tmp_path):
+    characters = (Character("A", 1.0, 10, 30, 0, 50), Character("1", 0.5, 20, 50, 50, 90))
+    several = Prediction("A1", 0.5, characters, None, 100, image_height=100)
+    single = Prediction("7", 0.99, (Character("7", 1.0, 0, 20, 0, 20),), None, 30, image_height=20)
+    paths = [os.path.realpath(tmp_path / f"{i}.png") for i in range(3)]
+    for path, size in zip(paths, ((100, 100), (40, 400), (30, 20)), strict=True):
+        Image.new("L", size, 255).save(path)
+    guesses = [guess_reading(reading) for reading in (several, Prediction("", 0.99), single)]
+    asyncio.run(look_at_boxes(Labelling(paths, guesses, LabelFiles(f"{tmp_path}/l.txt"))))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not browser.PROGRAM, reason="chromium is not installed")
 def test_labelling_over_a_slow_network(work, monkeypatch):

@@ -185,6 +185,32 @@ def test_accept_all(images, tmp_path):
     assert (tmp_path / "labels.txt").read_bytes() == before and work.acceptable(0.8) == rest
 
 
+def test_checking_five_first(images, tmp_path):
+    work = labelling(images, tmp_path / "labels.txt", wrong=range(40, 60))
+    current = work.queue.current()
+    work.check(0.8)
+    assert work.queue.current() == current and work.num_waiting_checks == 5
+    label_correctly(work, 1)
+    checked = [image.index for image in label_correctly(work, 5)]
+    assert min(checked) >= 40 and checked != sorted(checked) and work.num_waiting_checks == 0
+    assert (work.estimate(0.8).sample, work.estimate(0.8).wrong) == (5, 5)
+    assert work.estimate(0.9).sample == sum(index >= 50 for index in checked)
+    assert work.estimate(0.7).sample == 0, "they were not chosen from the images that are less sure"
+    assert set(read_back(tmp_path / "labels.txt")) == {images[i] for i in (0, *checked)}, "not for validation"
+    work.back()
+    assert work.estimate(0.8).sample == 4
+    work.mark_unreadable(checked[-1])
+    assert (work.estimate(0.8).sample, work.estimate(0.8).wrong) == (5, 5)
+
+
+def test_checks_that_are_accepted_unseen_do_not_count(images, tmp_path):
+    work = labelling(images, tmp_path / "labels.txt")
+    work.queue.current()
+    work.check(0.8)
+    work.accept_all(0.9, work.digest(0.9))
+    assert work.estimate(0.8).sample == 0
+
+
 def test_training_images_are_not_in_the_sample(images, tmp_path):
     work = labelling(images, tmp_path / "labels.txt")
     at_random = [image.index for image in label_correctly(work, 40) if image.at_random]

@@ -2,7 +2,9 @@
 
 import io
 import json
+import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from aocr.config import ModelConfig
 from aocr.data.annotations import parse_annotations
-from aocr.data.automatic import is_upright, lines_for, width_of_several_lines
+from aocr.data.automatic import is_column, is_upright, lines_for, width_of_several_lines
+from aocr.data.datasets import open_dataset
+from aocr.data.images import image_to_bytes
 from aocr.errors import ConfigError
 from aocr.exchange.export import FORMATS
 from aocr.folder.model_folder import ModelFolder, WeightsInfo
@@ -20,12 +24,15 @@ from aocr.folder.words import open_folder
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.boxes import character_boxes
 from aocr.reading.predictor import load, load_network
-from aocr.report.attention import attention_map, overlay_frames, pixel_weights
+from aocr.reading.views import level, levelled_size, positions, slope_of
+from aocr.report.attention import CAPTION_HEIGHT, MAP_ROW_HEIGHT, attention_map, overlay_frames, pixel_weights
 from aocr.report.diagnostics import Drift, attention_drift
 from aocr.results import Character, Prediction, Sample
 from aocr.synth.drawing import break_lines
 from aocr.text.charset import Charset
 from aocr.training.fine_tune import read_start, start_from
+from aocr.training.prepare import new_config
+from aocr.training.request import TrainRequest
 
 HEBREW = Charset("אבגדהוזח")
 
@@ -90,6 +97,10 @@ def test_upright_text():
     assert is_upright(lengths, sizes[:, ::-1])
     assert not is_upright(lengths, sizes)
     assert not is_upright(np.array([1, 2]), np.array([[10, 30], [20, 60]]))
+    assert is_column(lengths, sizes[:, ::-1])
+    stacked, in_lines = (np.column_stack([np.full(50, 30), 30 * height]) for height in (lengths, lengths // 2))
+    assert is_upright(lengths, stacked) and is_column(lengths, stacked)  # letters above each other
+    assert not is_column(lengths, in_lines // [1, 2])  # lines of three or four letters
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"needs the real images in {REAL_DATA}")
@@ -192,6 +203,88 @@ def test_words_turns_high_images(angle, turn):
         assert first.y1 < last.y0 if turn == "left" else first.y0 > last.y1
 
 
+@pytest.mark.parametrize("angle", [-20, 14, 0])
+def test_words_levels_images_whose_text_slopes(angle):
+    image = Image.new("RGB", (200, 120), (230, 230, 230))
+    ImageDraw.Draw(image).text((40, 40), "Hello", (20, 20, 20), ImageFont.load_default(44))
+    image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=(230, 230, 230))
+    assert slope_of(image) == pytest.approx(-angle, abs=2)
+    predictor = load("words")
+    result = predictor.read_levelled([image_to_bytes(image).data], [-angle])[0]
+    assert result.text == "Hello"
+    assert (result.image_width, result.image_height, result.slope) == (200, 120, -angle)
+    xs, ys = ([(getattr(c, a) + getattr(c, b)) / 2 for c in result.characters] for a, b in (("x0", "x1"), ("y0", "y1")))
+    rise = math.degrees(math.atan2(ys[0] - ys[-1], xs[-1] - xs[0]))
+    assert rise == pytest.approx(angle, abs=8)
+    heat = pixel_weights(result, 200, 120)  # the attention of each letter is where its box is
+    y, x = np.mgrid[:120, :200]
+    for weights, middle_x, middle_y in zip(heat, xs, ys, strict=False):
+        along = (x - middle_x) * math.cos(math.radians(angle)) - (y - middle_y) * math.sin(math.radians(angle))
+        assert np.average(along, weights=weights**2) == pytest.approx(0, abs=16)
+
+
+def test_surer_reading_of_a_sloping_image_counts():
+    image = Image.new("RGB", (200, 110), (90, 120, 150))
+    ImageDraw.Draw(image).text((30, 30), "market", (230, 230, 220), ImageFont.load_default(44))
+    image = image.rotate(24, Image.Resampling.BICUBIC, fillcolor=(90, 120, 150))
+    (result,) = load("words").predict([image])
+    assert (result.text, result.slope) == ("market", -24)
+
+
+@pytest.mark.parametrize("factor", [1.5, 0.7])
+def test_positions_of_a_stretched_image_are_those_of_the_image(factor):
+    image = Image.new("RGB", (120, 32), (230, 230, 230))
+    ImageDraw.Draw(image).text((8, 2), "Hello", (20, 20, 20), ImageFont.load_default(24))
+    predictor, data = load("words"), image_to_bytes(image).data
+    (plain,), (other,) = predictor.read_encoded([data]), predictor.read_stretched([data], factor)
+    assert plain.text == other.text == "Hello"
+    assert other.image_width == 120
+    boxes = [np.array([(c.x0, c.x1, c.y0, c.y1) for c in p.characters]) for p in (plain, other)]
+    assert np.abs(boxes[0] - boxes[1]).mean() < 2
+    heat = [pixel_weights(p, 120, 32)[0].sum(axis=0) for p in (plain, other)]
+    middles = [np.average(np.arange(120), weights=weights) for weights in heat]
+    assert middles[0] == pytest.approx(middles[1], abs=5)
+
+
+def test_words_reads_unsure_images_in_other_views():
+    predictor = load("words")
+    image = Image.new("RGB", (120, 32), (230, 230, 230))
+    data = [image_to_bytes(image).data]
+    sure, unsure = Prediction("a", 0.99), Prediction("b", 0.5)
+    calls = []
+    predictor.read_stretched = lambda images, factor: calls.append(factor) or [Prediction("c", 0.6 * factor)]
+    for first, text in ((sure, "a"), (unsure, "c")):
+        predictor.read_encoded = lambda images, first=first: [first]
+        assert predictor.read_batch(data)[0].text == text
+    assert calls == [1.5, 0.7]
+    predictor.read_stretched = lambda images, factor: [Prediction("", 0.9)]
+    assert predictor.read_batch(data)[0].text == "b"  # nothing is not surer than a text
+
+
+def test_level_and_positions_agree():
+    image = Image.new("RGB", (120, 60), "white")
+    ImageDraw.Draw(image).rectangle((70, 25, 76, 31), "black")
+    for angle in (-30, 18):
+        levelled = level(image, angle)
+        assert levelled.size == levelled_size(120, 60, angle)
+        ys, xs = np.nonzero(np.asarray(levelled)[:, :, 0] < 128)
+        x, y = positions(np.array(73.5), np.array(28.5), image.size, levelled.size, angle)
+        assert (xs.mean() + 0.5, ys.mean() + 0.5) == (pytest.approx(x, abs=0.7), pytest.approx(y, abs=0.7))
+
+
+@pytest.mark.parametrize("size, turn", [((40, 160), "left"), ((160, 40), "none")])
+def test_training_keeps_the_turn_of_init_from(size, turn, tmp_path):
+    box = open_folder("words")
+    base = ModelFolder(tmp_path / "turned")
+    base.write_weights(box.read_weights(), WeightsInfo(), ModelConfig(**{**vars(box.read_config()), "turn": "left"}))
+    for i in range(3):
+        Image.new("L", size, 200).save(tmp_path / f"{i}.png")
+    (tmp_path / "a.txt").write_text("".join(f"{i}.png 12345678\n" for i in range(3)))
+    request = TrainRequest([f"{tmp_path}/a.txt"], model_dir=f"{tmp_path}/m", init_from=base.path)
+    with open_dataset(request.datasets) as data:
+        assert new_config(request, [data]).turn == turn
+
+
 # boxes
 
 LETTERS = [(8, 6, 18, 26), (22, 6, 30, 26), (4, 36, 14, 58), (18, 36, 30, 58), (36, 38, 48, 58)]
@@ -274,14 +367,46 @@ def test_heat_is_on_the_characters():
     np.testing.assert_allclose(turned, np.rot90(heat, -1, axes=(1, 2)))
 
 
+def test_heat_on_an_image_that_is_lower_than_the_bands():
+    """A wide image is shrunk to fit: here it is half as high as the network's, and the bands lie every half of it."""
+    attention = np.zeros((2, 3, 16), np.float32)
+    attention[0, 0] = attention[1, 1] = 1
+    heat = pixel_weights(replace(prediction(), attention=attention.reshape(2, -1), image_height=32), 64, 32)
+    assert heat[0, 0].min() > 0.9 and heat[0, 16:].max() < 0.1
+    assert heat[1].mean(axis=1).argmax() in (15, 16)
+
+
+def upright_prediction() -> Prediction:
+    """Five letters that run downwards in an image of 32 x 64 pixels."""
+    attention = np.eye(6, 16, dtype=np.float32)
+    characters = tuple(Character("x", 0.9, 4, 28, 4 * i, 4 * i + 4) for i in range(5))
+    return Prediction("xxxxx", 0.9, characters, attention, 32, 4.0, image_height=64, turn="left")
+
+
+def test_pictures_of_upright_text():
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 64), "white").save(buffer, "PNG")
+    upright = upright_prediction()
+    sample = Sample("a.png", "xxxxx", upright, buffer.getvalue())
+    with Image.open(io.BytesIO(attention_map(upright, 32, 64))) as columns:
+        assert columns.size == (6 * MAP_ROW_HEIGHT, 64)
+        opacity = np.asarray(columns)[:, ::MAP_ROW_HEIGHT, 3]
+    assert (np.diff(opacity.argmax(axis=0)) > 0).all(), "each step is further down"
+    frame = np.asarray(overlay_frames(sample)[2], int)[CAPTION_HEIGHT:]
+    bars = np.flatnonzero((frame.max(axis=2) < 64).any(axis=1))  # black, from the upper to the lower edge
+    assert bars.tolist() == list(range(2 * 8, 2 * 12))
+    assert attention_drift(upright) == attention_drift(replace(upright, turn="right")) == Drift(4)
+
+
 @pytest.mark.parametrize("turn", ["none", "left"])
 def test_pictures_of_several_lines(turn):
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "white").save(buffer, "PNG")
     sample = Sample("a.png", "xxxxx", prediction(turn=turn), buffer.getvalue())
     assert len(overlay_frames(sample)) == 5
-    assert Image.open(io.BytesIO(attention_map(sample.prediction, 64))).width == 64
-    assert attention_drift(sample.prediction) == Drift(3)  # the step to the next line is not a move
+    assert 64 in Image.open(io.BytesIO(attention_map(sample.prediction, 64, 64))).size
+    if turn == "none":
+        assert attention_drift(sample.prediction) == Drift(3)  # the step to the next line is not a move
 
 
 # drawing

@@ -131,11 +131,13 @@ def test_a_space_and_nothing_have_different_marks(tmp_path):
 
 def test_index_of_pictures(tmp_path):
     samples = [sample("ab", "ab"), sample("<x", "ab", 0.3, "b.png"), sample("xx", "ab", 0.8, "c.png")]
+    samples.append(sample("", "ab", 0.2, "d.png"))
     path = write_index(str(tmp_path), {write_visualization(s, tmp_path): s for s in samples})
     page = (tmp_path / "index.html").read_text("utf-8")
-    assert path == str(tmp_path / "index.html") and re.findall(r"<bdi>(.*?)</bdi>", page)[1::2] == ["xx", "&lt;x", "ab"]
+    assert path == str(tmp_path / "index.html")
+    assert re.findall(r"<bdi>(.*?)</bdi>", page)[1::2] == ["xx", "&lt;x", "\u2205", "ab"]
     links = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert len(links) == 6 and all((tmp_path / link).exists() for link in links)
+    assert len(links) == 8 and all((tmp_path / link).exists() for link in links)
     (tmp_path / "index.html").write_text("mine")
     with pytest.raises(AocrError):
         write_index(str(tmp_path), {})

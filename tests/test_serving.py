@@ -30,7 +30,7 @@ import browser
 from aiohttp import FormData
 from aiohttp.test_utils import TestClient, TestServer
 
-from aocr.config import ReadConfig
+from aocr.config import ModelConfig, ReadConfig
 from aocr.data.annotations import parse_annotations
 from aocr.errors import ImageError
 from aocr.folder.model_folder import ModelFolder
@@ -39,7 +39,8 @@ from aocr.onnx.file import write_graph
 from aocr.report.lines import prediction_json
 from aocr.results import Prediction
 from aocr.serving import app, batching, web
-from aocr.serving.models import Model, find_versions, name_of
+from aocr.serving.models import Model, Version, find_versions, name_of
+from aocr.text.charset import Charset
 
 IMAGES = sorted((ROOT / "datasets/images").glob("testing_0*.jpg"))[:6]
 B64 = [{"b64": base64.b64encode(path.read_bytes()).decode()} for path in IMAGES]
@@ -109,6 +110,16 @@ def test_read_returns_what_predict_prints(words, predicted):
     for reading, expected in zip(readings, predicted, strict=True):
         assert reading["path"] == expected["path"]
         assert_same_reading(reading, expected)
+
+
+def test_upright_words_are_read_turned_as_by_predict(words):
+    with Image.open(IMAGES[0]) as image:
+        buffer = io.BytesIO()
+        image.rotate(90, expand=True).save(buffer, "PNG")
+    (expected,) = words.version.predictor.predict([buffer.getvalue()])
+    for query in ("", "&pattern=.*"):
+        _, reading = ask([words], "POST", f"/read?attention=1{query}", data=buffer.getvalue(), headers=JPEG)
+        assert (reading["text"], reading["turn"]) == (expected.text, "right")
 
 
 def test_read_with_patterns_and_lexicons(words):
@@ -283,6 +294,13 @@ def graph():
 def put(folder, number, graph):
     (folder / str(number)).mkdir(parents=True)
     (folder / str(number) / "reader.onnx").write_bytes(graph)
+
+
+@pytest.mark.parametrize("turn, width", [("none", 8), ("left", 128)])
+def test_width_of_an_upright_image(turn, width):
+    """The server reads images of similar width together."""
+    version = SimpleNamespace(config=ModelConfig(Charset("ab"), turn=turn, max_width=160, max_height=32))
+    assert Version.width(version, 16, 64) == width
 
 
 def test_names_and_versions_of_models(tmp_path):
@@ -499,6 +517,7 @@ async def use_page(words, predicted, tmp_path):
         await page.until(f"{count}.startsWith('2 of 3 read') && {count}.endsWith('1 refused')")
         texts = await page.evaluate("[...document.querySelectorAll('.text')].map(e => e.textContent)")
         assert texts[:2] == expected[:2] and "is not an image" in texts[2]
+        assert (await page.evaluate("document.querySelector('.card.bad').innerText")).count("setup.py") == 1
         boxes = await page.evaluate("document.querySelectorAll('.card')[0].querySelectorAll('.box').length")
         assert boxes == len(expected[0])
 
@@ -559,7 +578,10 @@ async def use_page(words, predicted, tmp_path):
         assert await page.evaluate(count + ".startsWith('4 of 4 read')")
         page.complaints[:] = [text for text in page.complaints if "400" not in text]
         await page.evaluate("document.getElementById('pattern').value = '[0-9]+'")
-        await page.evaluate("document.getElementById('pattern').dispatchEvent(new Event('change'))")
+        change = "document.getElementById('pattern').dispatchEvent(new Event('change'))"
+        assert (await page.evaluate(f"({change}, {count})")).endswith("reading 4 again…")
+        assert await page.evaluate("document.querySelectorAll('.card.again').length") == 4
+        await page.until(f"!{count}.includes('again') && !document.querySelector('.again')")
         await page.until("/^[0-9]+$/.test(document.querySelector('.text').textContent)")
         await page.until("!document.getElementById('pattern-error').textContent")
         assert await page.evaluate("document.querySelector('.card').classList.contains('unsure')")
@@ -575,3 +597,51 @@ async def use_page(words, predicted, tmp_path):
 @pytest.mark.skipif(not browser.PROGRAM, reason="chromium is not installed")
 def test_page(words, predicted, tmp_path):
     asyncio.run(use_page(words, predicted, tmp_path))
+
+
+SEVERAL_LINES = """(() => {
+  const at = (char, x0, y0) => ({ char, confidence: 0.95, x0, x1: x0 + 40, y0, y1: y0 + 40 });
+  const usual = { confidence: 1, alternatives: [], column_width: 10 };
+  const column = (n, i) => Array.from({ length: n }, (_, k) => +(k === i));
+  const bands = { ...usual, bands: 3, turn: "none", text: "AB1",
+    characters: [at("A", 0, 0), at("B", 60, 0), at("1", 0, 60)],
+    attention: [column(30, 2), column(30, 8), column(30, 22)] };
+  const upright = (turn) => ({ ...usual, bands: 1, turn, text: "ab", characters: [at("a", 60, 0), at("b", 60, 50)],
+    attention: [column(12, 2), column(12, 7)] });
+  [bands, upright("left"), upright("right"), { ...bands, text: "", characters: [], attention: [column(30, 2)] }]
+    .forEach((result, i) => { items[i].result = result; show(items[i]); });
+})()"""
+HEAT = """(n, c) => { const card = items[n].card, image = card.querySelector("img").getBoundingClientRect();
+  card.querySelectorAll(".characters button")[c].dispatchEvent(new Event("pointerenter"));
+  const box = card.querySelector(".heat[fill-opacity='0.650']").getBoundingClientRect();
+  return [box.left - image.left, box.top - image.top, box.right - image.left, box.bottom - image.top]
+    .map((edge, i) => Math.round(100 * edge / [image.width, image.height][i % 2])); }"""
+
+
+async def look_at_several_lines(words, tmp_path):
+    for i in range(4):
+        Image.new("L", (100, 100 if i in (0, 3) else 120), 200 + i).save(tmp_path / f"{i}.png")
+    service = app.Service([words], {}, batch_size=8).make_app(web.ServerAccess("127.0.0.1", 0))
+    async with TestServer(service) as server, browser.Browser() as page:
+        await page.open(str(server.make_url("/")))
+        await page.until("document.getElementById('about').textContent.includes('words')")
+        await page.choose("#files", *(tmp_path / f"{i}.png" for i in range(4)))
+        await page.until("items.length === 4 && !running && !waiting.length")
+        await page.evaluate(SEVERAL_LINES)
+        await page.until("items.slice(0, 2).every(({ card }) => card.querySelector('.strip span').style.left)")
+        strip = "[...items[0].card.querySelectorAll('.strip span')].map((e) => e.textContent + e.style.top)"
+        assert await page.evaluate(strip) == ["A0rem", "B0rem", "11.5rem"], "a row for each line"
+        assert await page.evaluate("getComputedStyle(items[1].card.querySelector('.strip')).display") == "none"
+        assert await page.evaluate(f"({HEAT})(0, 0)") == [20, -30, 30, 50], "lower than the bands"
+        assert await page.evaluate(f"({HEAT})(0, 2)") == [20, 50, 30, 130]
+        assert await page.evaluate(f"({HEAT})(1, 1)") == [0, 58, 100, 67]
+        assert await page.evaluate(f"({HEAT})(2, 1)") == [0, 33, 100, 42], "text that runs upwards"
+        empty = "getComputedStyle(items[3].card.querySelector('.text'), '::before').content"
+        assert "no text" in await page.evaluate(empty)
+        assert page.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not browser.PROGRAM, reason="chromium is not installed")
+def test_page_of_several_lines_and_upright_text(words, tmp_path):
+    asyncio.run(look_at_several_lines(words, tmp_path))

@@ -67,8 +67,8 @@ def block_image(label, located=True, cell=24):
     for i, char in enumerate(label):
         x = cell // 2 + i * cell
         pixels[8:32, x + 4 : x + cell - 4] = block_colour(char)
-    centres = tuple(cell * (i + 1.0) for i in range(len(label)))
-    return Original(encode(Image.fromarray(pixels.astype(np.uint8)), "PNG"), label, centres if located else None)
+    edges = tuple((cell * (i + 0.5) + 4, cell * (i + 1.5) - 4) for i in range(len(label)))
+    return Original(encode(Image.fromarray(pixels.astype(np.uint8)), "PNG"), label, edges if located else None)
 
 
 def test_cuts_are_between_the_characters():
@@ -93,16 +93,17 @@ def test_recombined_images_show_their_label():
     assert len(texts - set(LABELS)) > 20
 
 
-def test_images_with_wrong_centres_are_not_cut():
+def test_images_with_wrong_edges_are_not_cut():
     image = block_image("407")
-    for centres in (None, (24, 48), (24, 24.5, 72), (72, 48, 24), (24, 48, 300), (-50, -20, 10)):
-        assert cut(Look(Original(image.data, image.label, centres))) == []
+    for middles in (None, (24, 48), (24, 24.5, 72), (72, 48, 24), (-50, -20, 10)):
+        edges = middles and tuple((x - 8, x + 8) for x in middles)
+        assert cut(Look(Original(image.data, image.label, edges))) == []
 
 
 def test_dissimilar_images_do_not_exchange_characters():
     light = block_image("999")
     dark = Image.fromarray(255 - np.asarray(light.picture()))
-    recombiner = Recombiner([block_image("000"), Original(encode(dark, "PNG"), "999", light.centres)])
+    recombiner = Recombiner([block_image("000"), Original(encode(dark, "PNG"), "999", light.edges)])
     rng = Random(0)
     assert {recombiner.draw(rng)[2] for _ in range(30)} == {"000", "999"}
 
@@ -129,10 +130,11 @@ def test_images_are_encoded_like_the_original():
 
 
 def test_large_images_are_shrunk():
-    small = Original(encode(Image.new("L", (2000, 1000), 90), "PNG"), "ab", (500.0, 1500.0)).shrunk()
+    small = Original(encode(Image.new("L", (2000, 1000), 90), "PNG"), "ab", ((400.0, 600.0), (1400.0, 1600.0))).shrunk()
     stored = Image.open(io.BytesIO(small.data))
     assert (stored.size, stored.format, stored.mode) == ((512, 256), "PNG", "L")
-    assert (small.label, small.centres) == ("ab", (128.0, 384.0))
+    assert small.label == "ab"
+    np.testing.assert_allclose(small.edges, ((102.4, 153.6), (358.4, 409.6)))
     assert small.shrunk() is small
 
 

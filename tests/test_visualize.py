@@ -106,7 +106,7 @@ def test_attention_on_padding():
 
 
 def test_map_has_rows_of_equal_height():
-    with Image.open(io.BytesIO(attention_map(sample().prediction, 100))) as picture:
+    with Image.open(io.BytesIO(attention_map(sample().prediction, 100, 40))) as picture:
         assert picture.size == (100, 4 * MAP_ROW_HEIGHT)
 
 

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     # fmt: off
     add("images", nargs="*", metavar="IMAGE",
-        help="image files, folders or globs; - or nothing: read paths from standard input")
+        help="image files, folders or globs; - or nothing: read paths from standard input; path#x,y,w,h: a part")
     options.add_model_dir(parser, or_words=True, or_export=True)
     options.add_log_path(parser)
     options.add_gpu(parser)
@@ -121,18 +121,14 @@ def _check(args: argparse.Namespace) -> None:
 
 def _results(args: argparse.Namespace, predictor: Any) -> Iterator[tuple[Any, Prediction | ImageError]]:
     """Yield a Part and its reading for each image that the command line names."""
-    from aocr.reading.pages import Boxes, Part, read_parts
+    from aocr.reading.pages import Boxes, read_parts
 
     if args.boxes:
         paths = paths_of(args.images)
         yield from read_parts(predictor, paths, Boxes(args.boxes, only=len(paths) == 1))
         return
     for paths in _chunks(args.images):
-        if args.format in DOCUMENTS:
-            yield from read_parts(predictor, paths)
-        else:
-            for path, result in zip(paths, predictor.predict_each(paths), strict=True):
-                yield Part(path), result
+        yield from read_parts(predictor, paths)
 
 
 Emit = Callable[[Any, Prediction, float | None], None]
@@ -161,10 +157,11 @@ def _output(args: argparse.Namespace) -> Iterator[Emit]:
     if args.format not in DOCUMENTS:
         yield _printer(args)
         return
+    from aocr.data.regions import split_region
     from aocr.exchange.documents import DocumentWriter
 
-    args.images = paths_of(args.images)
-    writer = DocumentWriter(args.format, args.images, args.output_dir)
+    args.images = sorted(paths_of(args.images), key=lambda path: split_region(path)[0])  # parts of an image together
+    writer = DocumentWriter(args.format, [split_region(path)[0] for path in args.images], args.output_dir)
     yield lambda part, prediction, _: writer.add(part.path, part.width, part.height, part.region, prediction)
     writer.close()
 

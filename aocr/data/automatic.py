@@ -39,8 +39,9 @@ LINES_MESSAGE = "In %d of %d images the characters are far narrower than the ima
 LINE_FILL = 1.3
 """How much longer the longest of several lines is than their mean."""
 
-UPRIGHT_ASPECT = 1.2
-"""Median height / width of images above which their text may run upwards or downwards."""
+UPRIGHT_ASPECT, COLUMN_ASPECT = 1.2, 0.4
+"""Median height / width of images above which their text may run upwards or downwards, and that of one character from
+which there is one per row."""
 
 SMALLEST_BATCH = 8
 STEPS_PER_EPOCH = 24
@@ -81,11 +82,22 @@ def is_upright(lengths: np.ndarray, sizes: np.ndarray) -> bool:
     Their images are higher than wide, and long enough for one line if turned. `lengths` are (N,) characters of each
     label, `sizes` (N, 2) original (width, height).
     """
+    aspects, character = _upright_aspects(lengths, sizes)
+    return aspects > UPRIGHT_ASPECT and character >= NARROW_SET
+
+
+def is_column(lengths: np.ndarray, sizes: np.ndarray) -> bool:
+    """Return whether upright images have room for only one character beside another; arguments as above."""
+    return _upright_aspects(lengths, sizes)[1] >= COLUMN_ASPECT
+
+
+def _upright_aspects(lengths: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """Return the median height of an image, and of one character, in widths of the image; 0 without longer texts."""
     is_text = lengths >= MIN_LINE_LENGTH
     if not is_text.any():
-        return False
+        return 0.0, 0.0
     aspects = sizes[is_text, 1] / np.maximum(sizes[is_text, 0], 1)
-    return bool(np.median(aspects) > UPRIGHT_ASPECT and np.median(aspects / lengths[is_text]) >= NARROW_SET)
+    return float(np.median(aspects)), float(np.median(aspects / lengths[is_text]))
 
 
 def lines_for(lengths: np.ndarray, sizes: np.ndarray) -> tuple[int, np.ndarray]:

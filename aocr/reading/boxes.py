@@ -17,13 +17,13 @@ LAG = 1.0
 """Pixels by which the attention's centre is behind the middle of a character, in the direction of reading."""
 PEAK_COLUMNS = 2
 """Columns on each side of the peak of attention that count."""
-REACH = 0.9
+REACH = 0.7
 """Maximum distance from the middle of a line's first and last character to its edge, in distances between middles."""
-MIDDLE_COST = 1.0
+MIDDLE_COST = 2.0
 """Cost of a cut one such distance away from halfway, compared with a cut through the darkest column."""
 GROUND_PERCENT = 10
 """Percentage of a row that is ground at least."""
-INK = 0.3
+INK = 0.2
 """Share of the darkest ink above which a column or row belongs to a character."""
 
 

@@ -25,10 +25,18 @@ class Evaluator:
     Args:
       use_distance: whether the score of aocr 0.7.6 is based on edit distance; if not, on whole words.
       workers: the Cluster of processes that share the reading; None: this process reads everything.
+      predictor: also reads in the views that it uses; the batches must keep the encoded images.
     """
 
-    def __init__(self, reader: NetworkReader, batches: Batches, use_distance: bool = True, workers: Any = None):
-        self.reader, self.batches, self.use_distance = reader, batches, use_distance
+    def __init__(
+        self,
+        reader: NetworkReader,
+        batches: Batches,
+        use_distance: bool = True,
+        workers: Any = None,
+        predictor: Predictor | None = None,
+    ):
+        self.reader, self.batches, self.use_distance, self.predictor = reader, batches, use_distance, predictor
         self.workers = workers if workers and workers.num_workers > 1 else None
         self.seconds = 0.0
         self.num_timed = 0
@@ -55,6 +63,10 @@ class Evaluator:
         indices, labels, comments, images = (
             part.numpy() for part in (batch.index, batch.label, batch.comment, batch.record)
         )
+        if self.predictor:
+            start = time.perf_counter()
+            self.predictor.try_views(images, predictions)
+            self.seconds += time.perf_counter() - start
         for i, prediction in enumerate(predictions):
             label = labels[i].decode("utf-8")
             is_expressible = not config.charset.missing(label) and len(label) <= config.max_prediction
@@ -102,7 +114,7 @@ def evaluate(
     config = predictor.config
     plan = plan_batches(network_widths(dataset.summary.sizes, config), predictor.batch_size, config)
     batches = Batches(dataset.paths, config, plan, dataset.summary, part, keep_source=True)
-    evaluator = Evaluator(predictor.reader, batches, use_distance)  # type: ignore[arg-type]
+    evaluator = Evaluator(predictor.reader, batches, use_distance, predictor=predictor)  # type: ignore[arg-type]
     by_index = {i: sample if keep_source else _without_arrays(sample) for i, sample in evaluator.samples()}
     samples = [by_index[i] for i in sorted(by_index)]
     report = evaluator.report(samples, dataset.skipped)

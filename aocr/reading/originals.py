@@ -44,13 +44,13 @@ def find_originals(
     records = list(dataset.records(chosen))
     results = predictor.predict_each([record.image for record in records])
     return [
-        Original(record.image, record.label, _centres(result, record.label)).shrunk()
+        Original(record.image, record.label, _edges(result, record.label)).shrunk()
         for record, result in zip(records, track(results, len(records), "reading the images"), strict=True)
     ]
 
 
-def _centres(result: Prediction | ImageError, label: str) -> tuple[float, ...] | None:
-    """Return the middle of each character in pixels from the left, or None if the image was misread."""
+def _edges(result: Prediction | ImageError, label: str) -> tuple[tuple[float, float], ...] | None:
+    """Return the left and right edge of each character in pixels, or None if the image was misread."""
     if isinstance(result, ImageError) or result.text != label:
         return None
-    return tuple((char.x0 + char.x1) / 2 for char in result.characters)
+    return tuple((char.x0, char.x1) for char in result.characters)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from aocr import files
 from aocr.data.formats.boxes import regions_of
 from aocr.data.images import CanonicalImage, canonical_image, read_file
-from aocr.data.regions import Corners, cut_out, name_region
+from aocr.data.regions import Corners, cut_out, name_region, split_region
 from aocr.errors import AnnotationError, ImageError
 from aocr.reading.predictor import Predictor
 from aocr.results import Prediction
@@ -104,23 +104,23 @@ def read_parts(
 
     Args:
       predictor: reads them, in batches across images.
-      paths: of the images.
-      boxes: returns the parts of the image at a path, given its width and height; by default the whole image.
+      paths: of the images, or of parts of them as `split_region` reads them.
+      boxes: returns the parts of an image, given its path, width and height, if the path names none; by default all.
     """
     parts: deque[Part] = deque()
 
     def images() -> Iterator[Any]:
-        for path in paths:
+        for path, named in map(split_region, paths):
             try:
                 page = canonical_image(read_file(path), path)
             except ImageError as error:
                 parts.append(Part(path))
                 yield error
                 continue
-            for region in boxes(path, page.width, page.height):
+            for region in [named] if named else boxes(path, page.width, page.height):
                 part = Part(path, region, page.width, page.height)
                 parts.append(part)
-                yield _cut(page, part) if region else page.data
+                yield _cut(page, part) if region else page
 
     for result in predictor.predict_each(images()):
         yield parts.popleft(), result

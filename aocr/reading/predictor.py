@@ -10,17 +10,23 @@ from typing import Any
 
 from aocr import files, machine
 from aocr.config import TURNS, ReadConfig
-from aocr.data.images import CanonicalImage, image_to_bytes, is_single
+from aocr.data.images import CanonicalImage, canonical_image, image_to_bytes, is_single, read_file
+from aocr.data.regions import cut_out, split_region
 from aocr.errors import ConfigError, ImageError
 from aocr.folder.model_folder import ModelFolder
 from aocr.folder.words import is_box, open_folder
 from aocr.reading.predictions import to_predictions, turn_back
 from aocr.reading.reader import Reader
+from aocr.reading.views import level, slope_of, stretch, unlevel, unstretch
 from aocr.report.pictures import encode_image, open_image
 from aocr.results import Prediction
 
 TURN_ASPECT = 1.5
 """Height / width from which an image may show upright text."""
+SURE = 0.95
+"""Confidence below which an image is also read stretched and, if its text slopes, levelled."""
+STRETCHES = (1.5, 0.7)
+"""Factors by which an image that is read unsurely is made wider."""
 WINDOW = 8
 """Number of batches whose images are sorted together, so that images of similar width share a batch."""
 
@@ -35,23 +41,25 @@ log = logging.getLogger("aocr")
 class Predictor:
     """A trained model, ready to read; `source` describes its weights in messages, `warns` is about cut texts.
 
-    With `turns_upright`, images that are far higher than wide are also read turned, and the surest reading counts.
+    With `uses_views`, images far higher than wide are also read turned, those that are read unsurely also levelled and
+    stretched, and the surest reading counts.
     Several threads may read with it at once. After a fork, TensorFlow's readers raise an AocrError; those of ONNX
     Runtime work.
     """
 
     def __init__(
-        self, reader: Reader, batch_size: int = 64, source: str = "", turns_upright: bool = False, warns: bool = True
+        self, reader: Reader, batch_size: int = 64, source: str = "", uses_views: bool = False, warns: bool = True
     ):
         self.reader, self.config, self.batch_size, self.source = reader, reader.config, batch_size, source
-        self._turns_upright, self._has_warned = turns_upright, not warns
+        self.uses_views, self._has_warned = uses_views, not warns
 
     def predict(self, images: Any, *, colour: str = "rgb") -> list[Prediction]:
         """Read images.
 
         Args:
-          images: one image or an iterable of images, each a path, encoded bytes, a file object, a PIL image, or an
-            array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or float in 0 to 1; or an array (N, H, W, C).
+          images: one image or an iterable of images, each a path (`path#x,y,width,height` names a part), encoded
+            bytes, a file object, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or float in
+            0 to 1; or an array (N, H, W, C).
           colour: order of the channels of arrays, `rgb` or `bgr` (OpenCV).
 
         Returns:
@@ -79,9 +87,7 @@ class Predictor:
             results: dict[int, Any] = dict(enumerate(window))
             for start in range(0, len(order), self.batch_size):
                 batch = order[start : start + self.batch_size]
-                results.update(zip(batch, self.read_encoded([window[i].data for i in batch]), strict=True))
-            if self._turns_upright:
-                self._try_turns({i: window[i] for i in order}, results)
+                results.update(zip(batch, self.read_batch([window[i].data for i in batch]), strict=True))
             self._warn_of_cut(results.values())
             yield from (results[i] for i in range(len(window)))
 
@@ -91,21 +97,48 @@ class Predictor:
             self._has_warned = True
             log.warning(CUT, self.config.max_prediction)
 
-    def _try_turns(self, images: dict[int, CanonicalImage], results: dict[int, Any]) -> None:
-        """Replace the result of each image that is far higher than wide if it reads more surely turned."""
-        high = [i for i, image in images.items() if image.height >= TURN_ASPECT * image.width]
-        for start in range(0, len(high), self.batch_size):
-            batch = high[start : start + self.batch_size]
-            for turn in ("left", "right"):
-                readings = self.read_turned([images[i].data for i in batch], turn)
-                for i, reading in zip(batch, readings, strict=True):
-                    results[i] = max(results[i], reading, key=lambda r: r.confidence)
+    def read_batch(self, images: Sequence[bytes]) -> list[Prediction]:
+        """Read encoded images as one batch, some also in other views if this model `uses_views`."""
+        results = self.read_encoded(images)
+        self.try_views(images, results)
+        return results
+
+    def try_views(self, images: Sequence[bytes], results: list[Prediction]) -> None:
+        """Replace results by surer ones: of high images turned, and of unsure ones levelled and stretched.
+
+        Only if this model `uses_views`.
+        """
+        if not self.uses_views:
+            return
+        pictures = [open_image(image) for image in images]
+        high = [i for i, picture in enumerate(pictures) if picture.height >= TURN_ASPECT * picture.width]
+        for turn in ("left", "right") if high else ():
+            _keep_surer(results, high, self.read_turned([images[i] for i in high], turn))
+        unsure = [i for i, result in enumerate(results) if result.confidence < SURE]
+        angles = {i: angle for i in unsure if (angle := slope_of(pictures[i]))}
+        if angles:
+            _keep_surer(results, angles, self.read_levelled([images[i] for i in angles], list(angles.values())))
+        for factor in STRETCHES if unsure else ():
+            _keep_surer(results, unsure, self.read_stretched([images[i] for i in unsure], factor))
 
     def read_turned(self, images: Sequence[bytes], turn: str) -> list[Prediction]:
         """Read encoded images turned to the `left` or to the `right` as one batch."""
         turned = [open_image(image).convert("RGB").rotate(90 * TURNS[turn], expand=True) for image in images]
         readings = self.read_encoded([encode_image(picture, "PNG") for picture in turned])
         return [turn_back(reading, turn) for reading in readings]
+
+    def read_levelled(self, images: Sequence[bytes], angles: Sequence[int]) -> list[Prediction]:
+        """Read encoded images as one batch, each rotated counterclockwise by its angle in degrees."""
+        pictures = [open_image(image).convert("RGB") for image in images]
+        levelled = map(level, pictures, angles)
+        readings = self.read_encoded([encode_image(picture, "PNG") for picture in levelled])
+        return [unlevel(*each) for each in zip(readings, (picture.size for picture in pictures), angles, strict=True)]
+
+    def read_stretched(self, images: Sequence[bytes], factor: float) -> list[Prediction]:
+        """Read encoded images as one batch, each made wider by a factor."""
+        pictures = [open_image(image).convert("RGB") for image in images]
+        readings = self.read_encoded([encode_image(stretch(picture, factor), "PNG") for picture in pictures])
+        return [unstretch(reading, picture.width) for reading, picture in zip(readings, pictures, strict=True)]
 
     def read_encoded(self, images: Sequence[bytes]) -> list[Prediction]:
         """Read encoded png, jpeg, bmp or gif images as one batch, as exports do: without converting them first."""
@@ -114,11 +147,21 @@ class Predictor:
         return to_predictions(reading, pixels, self.reader)
 
 
+def _keep_surer(results: list[Prediction], indices: Iterable[int], readings: list[Prediction]) -> None:
+    """Replace the results at these indices by readings that are surer and not empty."""
+    for i, reading in zip(indices, readings, strict=True):
+        if reading.text and reading.confidence > results[i].confidence:
+            results[i] = reading
+
+
 def _to_bytes(image: Any, colour: str) -> Any:
     """Convert an image to a CanonicalImage, or return the ImageError that says why it cannot be read."""
-    if isinstance(image, ImageError):
+    if isinstance(image, (ImageError, CanonicalImage)):
         return image
     try:
+        path, region = split_region(str(image)) if isinstance(image, (str, os.PathLike)) else ("", ())
+        if region:
+            return canonical_image(cut_out(read_file(path), region, path))
         return image_to_bytes(image, colour=colour)
     except ImageError as error:
         return error
@@ -158,7 +201,7 @@ def load(
     else:
         folder = open_folder(model_dir)
         graph, source = open_weights(folder), _describe(folder)
-    return Predictor(OnnxReader(graph, read_config), batch_size, source, turns_upright=is_box(model_dir))
+    return Predictor(OnnxReader(graph, read_config), batch_size, source, uses_views=is_box(model_dir))
 
 
 def load_network(
@@ -181,7 +224,7 @@ def load_network(
     model = build_recognizer(config, machine.POLICIES[precision])
     assign_weights(model_dir, model, weights)
     reader = NetworkReader(model, config, read_config, folder.weights_info().temperature)
-    return Predictor(reader, batch_size, _describe(folder), turns_upright=is_box(model_dir))
+    return Predictor(reader, batch_size, _describe(folder), uses_views=is_box(model_dir))
 
 
 def _uses_onnxruntime(precision: str) -> bool:

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from aocr import files
-from aocr.config import TURNS
+from aocr.config import BAND_STRIDE, COLUMN_PIXELS, TURNS
+from aocr.reading.views import levelled_size, positions
 from aocr.report.diagnostics import columns_of
 from aocr.report.fonts import FAINT, INK, draw_note, draw_text, glyph, is_rtl
 from aocr.report.pictures import encode_image, fit_image, load_image
@@ -24,6 +25,8 @@ from aocr.text.charset import normalise
 FRAME_MILLISECONDS = 500
 MIN_PADDING_SHARE = 0.01
 """Share of a step's attention on padding above which the sheet mentions it."""
+UPRIGHT_HEIGHT = 288
+"""Maximum height in pixels of an image of upright text on sheets and in reports."""
 
 HEAT = (235, 64, 20)
 PAPER, TRACK, MARK = (255, 255, 255), (234, 234, 234), (255, 214, 74)
@@ -36,20 +39,32 @@ def _resampled(values: np.ndarray, centres: np.ndarray, positions: np.ndarray) -
     return np.array(rows, np.float32).reshape(*values.shape[:-1], len(positions))
 
 
+def _size_as_read(prediction: Prediction) -> tuple[int, int]:
+    """Return the (width, height) of the image when it was read, turned or levelled."""
+    size = prediction.image_width, prediction.image_height
+    if prediction.slope:
+        return levelled_size(*size, prediction.slope)
+    return size if prediction.turn == "none" else size[::-1]
+
+
 def pixel_weights(prediction: Prediction, width: int, height: int) -> np.ndarray:
     """Resample the attention to an image of `width` x `height` pixels: float32 (T, height, width).
 
     It is 1 at the maximum of each step; a step whose maximum is on padding stays below 1 on the whole image.
     """
-    turns = TURNS[prediction.turn]
-    size, image_size = (width, height), (prediction.image_width, prediction.image_height)
-    (wide, tall), (length, _) = (size[::-1], image_size[::-1]) if turns else (size, image_size)
-    bands = prediction.bands
+    turns, bands, (length, across) = TURNS[prediction.turn], prediction.bands, _size_as_read(prediction)
+    wide, tall = (height, width) if turns else (width, height)
     weights = prediction.attention.reshape(len(prediction.attention), bands, -1)  # (T, R, S)
     weights = weights / np.maximum(weights.max((1, 2), keepdims=True), 1e-9)
     columns = (np.arange(weights.shape[2]) + 0.5) * prediction.column_width
+    if prediction.slope:
+        size = prediction.image_width, prediction.image_height
+        y, x = (np.mgrid[:tall, :wide] + 0.5) * np.array([size[1] / tall, size[0] / wide])[:, None, None]
+        x, _ = positions(x, y, size, (length, across), prediction.slope)
+        return _resampled(weights.max(axis=1), columns, x.ravel()).reshape(-1, tall, wide)
     weights = _resampled(weights, columns, (np.arange(wide) + 0.5) * length / wide)  # (T, R, W)
-    middles = (np.arange(bands) + 1) / (bands + 1)  # bands overlap by half
+    stride = BAND_STRIDE / COLUMN_PIXELS * prediction.column_width / max(1, across)  # a shrunk image is lower than all
+    middles = 0.5 + (np.arange(bands) - (bands - 1) / 2) * stride
     weights = _resampled(weights.swapaxes(1, 2), middles, (np.arange(tall) + 0.5) / tall).swapaxes(1, 2)
     return np.rot90(weights, -turns, axes=(1, 2))
 
@@ -57,8 +72,7 @@ def pixel_weights(prediction: Prediction, width: int, height: int) -> np.ndarray
 def padding_share(prediction: Prediction) -> np.ndarray:
     """Return the share of each step's attention that is on padding: float32 (T,), 0 to 1."""
     weights = columns_of(prediction)
-    length = prediction.image_width if prediction.turn == "none" else prediction.image_height
-    inside = length / prediction.column_width - np.arange(weights.shape[1])
+    inside = _size_as_read(prediction)[0] / prediction.column_width - np.arange(weights.shape[1])
     total = np.maximum(weights.sum(axis=1), 1e-9)
     return ((weights * (1.0 - inside.clip(0.0, 1.0))).sum(axis=1) / total).astype(np.float32)
 
@@ -109,28 +123,33 @@ def _curve(weights: np.ndarray, edges: tuple[float, float] | None) -> Image.Imag
 
 
 def _step_picture(image: Image.Image, prediction: Prediction, step: int, weights: np.ndarray) -> Image.Image:
-    """Draw the image with the attention of one step over it and as a curve below: (H + CURVE_HEIGHT, W)."""
-    edges = None
+    """Draw the image with the attention of one step over it, and as a curve below; of upright text, at its right."""
+    is_turned, edges = prediction.turn != "none", None
     if step < len(prediction.characters):
         character, scale = prediction.characters[step], image.width / prediction.image_width
-        edges = (character.x0 * scale, min(character.x1 * scale, image.width))
-    picture = Image.new("RGB", (image.width, image.height + CURVE_HEIGHT), PAPER)
+        start, stop = (character.y0, character.y1) if is_turned else (character.x0, character.x1)
+        edges = (start * scale, min(stop * scale, image.size[is_turned]))
+    curve = _curve(weights[step].max(axis=int(is_turned)), edges)
+    if is_turned:
+        curve = curve.transpose(Image.Transpose.TRANSPOSE)
+    corner = (image.width, 0) if is_turned else (0, image.height)
+    picture = Image.new("RGB", (corner[0] + curve.width, corner[1] + curve.height), PAPER)
     picture.paste(_heated(image, weights[step]))
-    picture.paste(_curve(weights[step].max(axis=0), edges), (0, image.height))
+    picture.paste(curve, corner)
     return picture
 
 
 def _frame(image: Image.Image, prediction: Prediction, step: int, weights: np.ndarray) -> Image.Image:
-    width = max(image.width, MIN_CANVAS)
-    canvas = Image.new("RGB", (width, CAPTION_HEIGHT + image.height + CURVE_HEIGHT), PAPER)
+    picture = _step_picture(image, prediction, step, weights)
+    width = max(picture.width, MIN_CANVAS)
+    canvas = Image.new("RGB", (width, CAPTION_HEIGHT + picture.height), PAPER)
     draw = ImageDraw.Draw(canvas)
     note = "nothing read"
     if prediction.characters:
         _draw_cells(draw, "".join(character.char for character in prediction.characters), step, width - 56)
         note = f"{prediction.characters[step].confidence:.0%}"
     draw_note(draw, (width - 6, 30), note, "rs")
-    picture = _step_picture(image, prediction, step, weights)
-    canvas.paste(picture, ((width - image.width) // 2, CAPTION_HEIGHT))
+    canvas.paste(picture, ((width - picture.width) // 2, CAPTION_HEIGHT))
     return canvas
 
 
@@ -156,17 +175,19 @@ def attention_sheet(sample: Sample) -> Image.Image:
       ImageError: Pillow cannot decode the image.
     """
     prediction = sample.prediction
-    image = fit_image(load_image(sample.image, sample.name), 48, 96, 1280)
+    max_height = 96 if prediction.turn == "none" else UPRIGHT_HEIGHT
+    image = fit_image(load_image(sample.image, sample.name), 48, max_height, 1280)
     weights = pixel_weights(prediction, image.width, image.height)
     padding = padding_share(prediction)
-    header, row_height = 100, image.height + CURVE_HEIGHT + 8
-    width = max(MIN_CANVAS, GUTTER + image.width + 8)
+    pictures = [_step_picture(image, prediction, step, weights) for step in range(len(weights))]
+    header, row_height = 100, pictures[0].height + 8
+    width = max(MIN_CANVAS, GUTTER + pictures[0].width + 8)
     canvas = Image.new("RGB", (width, header + len(weights) * row_height), PAPER)
     draw = ImageDraw.Draw(canvas)
     _draw_header(draw, sample, width)
     for step in range(len(weights)):
         top = header + step * row_height
-        canvas.paste(_step_picture(image, prediction, step, weights), (GUTTER, top))
+        canvas.paste(pictures[step], (GUTTER, top))
         _draw_gutter(draw, prediction, step, top, padding[step])
     return canvas
 
@@ -192,13 +213,18 @@ def _draw_gutter(draw: ImageDraw.ImageDraw, prediction: Prediction, step: int, t
         draw_note(draw, (8, top + 56), f"off image: {padding:.0%}")
 
 
-def attention_map(prediction: Prediction, width: int) -> bytes:
-    """Draw all steps as a PNG `width` pixels wide, a row per step, transparent where attention is low."""
-    weights = pixel_weights(prediction, width, 16 * prediction.bands).max(axis=1)  # (T, W)
+def attention_map(prediction: Prediction, width: int, height: int) -> bytes:
+    """Draw all steps as a PNG, transparent where attention is low, beside an image of `width` x `height` pixels.
+
+    It has a row per step, to go below the image; for upright text a column per step, to go at its right.
+    """
+    is_turned = prediction.turn != "none"
+    weights = pixel_weights(prediction, width, height).max(axis=1 + is_turned)  # (T, W) or (T, H)
     pixels = np.empty((*weights.shape, 4), np.uint8)
     pixels[..., :3] = HEAT
     pixels[..., 3] = (weights * 255).round()
-    return encode_image(Image.fromarray(pixels.repeat(MAP_ROW_HEIGHT, axis=0)), "PNG")
+    image = Image.fromarray(pixels.repeat(MAP_ROW_HEIGHT, axis=0))
+    return encode_image(image.transpose(Image.Transpose.TRANSPOSE) if is_turned else image, "PNG")
 
 
 def _safe_part(text: str, max_bytes: int = 60) -> str:

@@ -52,10 +52,11 @@ def attention_centres(prediction: Prediction) -> np.ndarray:
 
 def _moves(prediction: Prediction) -> np.ndarray:
     """Return the moves of attention from character to character in the same line, in columns."""
-    tops = np.array([character.y0 for character in prediction.characters])
-    heights = np.array([character.y1 - character.y0 for character in prediction.characters])
+    edges = np.array([(c.x0, c.x1, c.y0, c.y1) for c in prediction.characters]).reshape(-1, 4)
+    columns = {"none": edges[:, 2:], "right": edges[:, :2], "left": -edges[:, 1::-1]}  # tops and bottoms, as read
+    tops, bottoms = columns[prediction.turn].T
     moves = np.diff(attention_centres(prediction))
-    return moves[np.diff(tops) <= heights[:-1] / 2]
+    return moves[np.diff(tops) <= (bottoms - tops)[:-1] / 2]
 
 
 def attention_drift(prediction: Prediction, direction: int = 1) -> Drift:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from aocr import files
+from aocr.report.page import NOTHING
 from aocr.results import Sample
 
 INDEX = "index.html"
@@ -23,7 +24,7 @@ body { font: 15px/1.45 system-ui, sans-serif; max-width: 62rem; margin: 2rem aut
 td, th { padding: .3rem 1rem .3rem 0; text-align: left; vertical-align: middle; }
 bdi { font: 1.1rem ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
 img { max-height: 9rem; max-width: 22rem; }
-tr.incorrect bdi:last-of-type { color: #c22; }
+tr.incorrect td:nth-child(3) { color: #c22; }
 </style>
 </head>
 <body>
@@ -47,7 +48,8 @@ def write_index(output_dir: str, folders: Mapping[str, Sample]) -> str:
     for folder, sample in sorted(folders.items(), key=lambda row: (row[1].correct, -row[1].prediction.confidence)):
         link = quote(os.path.relpath(folder, output_dir).replace(os.sep, "/"))
         kind = "correct" if sample.correct else "incorrect"
-        name, label, text = map(html.escape, (sample.name, sample.label, sample.prediction.text))
+        texts = sample.name, sample.label or NOTHING, sample.prediction.text or NOTHING
+        name, label, text = map(html.escape, texts)
         rows.append(
             f'<tr class="{kind}"><td><a href="{link}/attention.png"><img loading="lazy" alt="{name}" '
             f'src="{link}/attention.gif"></a></td><td><bdi>{label}</bdi></td><td><bdi>{text}</bdi></td>'

@@ -99,7 +99,8 @@ def prediction_json(
     if min_confidence is not None:
         value["sure"] = prediction.confidence >= min_confidence and not prediction.cut
     if attention:
-        value |= {"column_width": round(prediction.column_width, 3), "bands": prediction.bands, "turn": prediction.turn}
+        value |= {"column_width": round(prediction.column_width, 3), "bands": prediction.bands}
+        value |= {"turn": prediction.turn, "slope": prediction.slope}
         value["attention"] = [[round(float(w), 4) for w in row] for row in prediction.attention]
     return _json_line(value)
 

@@ -11,7 +11,7 @@ from string import Template
 
 from aocr import files
 from aocr.errors import ImageError
-from aocr.report.attention import attention_map
+from aocr.report.attention import UPRIGHT_HEIGHT, attention_map
 from aocr.report.diagnostics import SKIPPED, Drift, attention_drift, cer_by_length, writing_direction
 from aocr.report.lines import scores
 from aocr.report.pictures import encode_image, fit_image, load_image
@@ -93,15 +93,18 @@ def _image_tag(data: bytes, css: str, alt: str) -> str:
 
 
 def _pictures(sample: Sample) -> str:
-    """Return the image with the attention below it, as HTML."""
+    """Return the image with the attention below it, or at the right of upright text, as HTML."""
+    is_turned = sample.prediction.turn != "none"
     try:
-        image = fit_image(load_image(sample.image, sample.name), MISS_HEIGHT, MISS_HEIGHT, 900)
+        max_height = UPRIGHT_HEIGHT if is_turned else MISS_HEIGHT
+        image = fit_image(load_image(sample.image, sample.name), MISS_HEIGHT, max_height, 900)
     except ImageError:
         return '<p class="note">(the image is not available)</p>'
-    attention = attention_map(sample.prediction, image.width)
-    about = "attention: a row per character, dark where it is high"
+    attention = attention_map(sample.prediction, image.width, image.height)
+    about = f"attention: a {'column' if is_turned else 'row'} per character, dark where it is high"
     picture = _image_tag(encode_image(image, "PNG"), "picture", f"image of {sample.name}")
-    return picture + _image_tag(attention, "map", about)
+    pictures = picture + _image_tag(attention, "map", about)
+    return f'<div class="upright">{pictures}</div>' if is_turned else pictures
 
 
 def _marked(pairs: list[tuple[str, str]], side: int) -> str:
@@ -134,7 +137,7 @@ def _misses(samples: Sequence[Sample], direction: int) -> str:
     """Return the misses, surest first, as HTML."""
     if not samples:
         return "<p>None: every image was read correctly.</p>"
-    legend = "Below each image: a row per read character, dark where attention is high."
+    legend = "Below each image: a row per read character (upright text: a column), dark where attention is high."
     legend = f'<p class="note">{legend} {SPACE} is a space, {NOTHING} nothing.</p>'
     num_more = len(samples) - MAX_MISSES
     note = f'<p class="note">{num_more} more misses are not shown.</p>' if num_more > 0 else ""

@@ -81,8 +81,9 @@ class Version:
         def make_reader(read_config: ReadConfig) -> Read:
             """Return the function that reads encoded images with `read_config`; this may take seconds."""
             if read_config == usual:
-                return predictor.read_encoded
-            return Predictor(predictor.reader.with_config(read_config), batch_size).read_encoded
+                return predictor.read_batch
+            reader = predictor.reader.with_config(read_config)
+            return Predictor(reader, batch_size, uses_views=predictor.uses_views).read_batch
 
         self.reader = lru_cache(MAX_READERS)(make_reader)
         blank = io.BytesIO()  # a first batch makes TensorFlow trace its graph, and shows whether the model can read
@@ -91,6 +92,8 @@ class Version:
 
     def width(self, width: int, height: int) -> int:
         """Return the width of an image at the network's height, in pixels."""
+        if self.config.turn != "none":
+            width, height = height, width
         return min(int(width_at(self.config.height, width, height)), self.config.network_width)
 
     def read_pixels(self, images: Sequence[np.ndarray]) -> list[Prediction]:

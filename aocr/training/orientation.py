@@ -17,21 +17,30 @@ NUM_SAMPLES = 40
 MAX_CER = 0.7
 """Character error rate of the reader that comes with aocr above which turned images seem not to be upright text."""
 
+UNREADABLE = (
+    "Most images are higher than wide, and words reads them neither way turned. They are %s. Text that runs downwards "
+    "and letters above each other need --turn left, text that runs upwards --turn right."
+)
 
-def turn_for(data: Dataset) -> str:
-    """Return how the images of a dataset are turned: none, left or right; log it if they are."""
+
+def turn_for(data: Dataset, start: str = "none") -> str:
+    """Return how the images of a dataset are turned: none, left or right; log it if they are.
+
+    `start` is the turn of the model that the training starts from; images of upright text are turned like its own.
+    """
     lengths = np.array([len(label) for label in data.summary.labels])
     if not automatic.is_upright(lengths, data.summary.sizes):
         return "none"
+    if start != "none":
+        log.info("Most images are higher than wide: they are turned to the %s, as those of --init-from", start)
+        return start
     records = list(data.records(spread(lengths >= automatic.MIN_LINE_LENGTH, NUM_SAMPLES)))
     predictor = load(NAME)
     errors = {turn: _error_rate(records, predictor, turn) for turn in ("left", "right")}
     turn = min(errors, key=errors.__getitem__)
     if errors[turn] > MAX_CER:
-        turn = "none"
-        log.warning(
-            "Most images are higher than wide. If their text runs downwards, give --turn left; if upwards, right."
-        )
+        turn = "left" if automatic.is_column(lengths, data.summary.sizes) else "none"
+        log.warning(UNREADABLE, "turned to the left" if turn == "left" else "not turned")
     else:
         log.info("Most images are higher than wide: they are turned to the %s (--turn none: not at all)", turn)
     return turn

@@ -173,17 +173,18 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
     """
     labels = [label for data in datasets for label in data.summary.labels]
     settings = {"charset": Charset.from_labels(labels), **request.typed}
-    arch = find_arch(settings.get("arch", ModelConfig.arch))
+    base = _init_config(request)
+    arch = find_arch(settings.get("arch", base.arch if base else ModelConfig.arch))
     if arch.follows_data and "turn" not in settings:
-        settings["turn"] = turn_for(datasets[0])
+        settings["turn"] = turn_for(datasets[0], base.turn if base else "none")
     turn = settings.get("turn", "none")
     sizes = [automatic.turned_sizes(data.summary.sizes, turn) for data in datasets]
     if arch.follows_data and "bands" not in settings:
         settings.update(_bands_of(datasets[0].summary.labels, sizes[0], settings))
     bands_height = settings["height"] if settings.get("bands", 1) > 1 else None
     settings.update(automatic.limits_for(labels, np.concatenate(sizes), request.typed, bands_height))
-    if request.init_from not in (None, NOTHING):
-        return _extended(settings, request)
+    if base:
+        return _extended(base, settings, request)
     if arch.follows_data:
         settings.setdefault("height", automatic.height_for(sizes[0]))
         if "channels" not in settings:
@@ -213,11 +214,18 @@ def _channels_of(data: Dataset) -> int:
     return channels
 
 
-def _extended(settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
-    """Return the settings of the `init_from` model, updated with `settings`; `charset_policy` decides the charset."""
+def _init_config(request: TrainRequest) -> ModelConfig | None:
+    """Return the settings of the `init_from` model, if one was named."""
+    if request.init_from in (None, NOTHING):
+        return None
     base = open_folder(str(request.init_from)).find_config()
     if base is None:
         raise ConfigError("--init-from", request.init_from, "is not a model folder of aocr (none: random weights).")
+    return base
+
+
+def _extended(base: ModelConfig, settings: dict[str, Any], request: TrainRequest) -> ModelConfig:
+    """Return the settings of the `init_from` model, updated with `settings`; `charset_policy` decides the charset."""
     check_typed(str(request.init_from), base, {name: settings[name] for name in ("arch",) if name in settings})
     new = settings["charset"]
     missing = base.charset.missing(new.symbols)

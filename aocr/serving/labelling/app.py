@@ -48,6 +48,7 @@ def make_label_app(
             "progress": labelling.progress(),
             "estimate": asdict(labelling.estimate(threshold)),
             "digest": labelling.digest(threshold),
+            "checks": labelling.num_waiting_checks,
             "above": threshold,
             "upcoming": labelling.queue.upcoming(NUM_AHEAD),
             "offer": labelling.offer(),
@@ -86,6 +87,7 @@ def make_label_app(
     add_action("/skip", lambda values: labelling.skip(_field(values, "index", int), _field(values, "text", str)))
     add_action("/leave-out", lambda values: labelling.leave_out(_field(values, "is_on", bool)))
     add_action("/back", lambda values: labelling.back())
+    add_action("/check", lambda values: labelling.check(_field(values, "above", float)))
     add_action(
         "/accept-all",
         lambda values: labelling.accept_all(_field(values, "above", float), _field(values, "digest", str)),
@@ -116,6 +118,7 @@ def _image_values(labelling: Labelling, image: QueuedImage) -> dict[str, Any]:
         "confidence": reading.confidence,
         "characters": [asdict(character) for character in reading.characters],
         "width": reading.image_width,
+        "height": reading.image_height,
     }
 
 

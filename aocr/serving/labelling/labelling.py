@@ -17,6 +17,9 @@ from aocr.serving.labelling.queue import Estimate, Queue, QueuedImage, estimate_
 from aocr.serving.web import HTTPError
 from aocr.text.charset import normalise
 
+NUM_CHECKS = 5
+"""Images that `Labelling.check` shows."""
+
 
 class Decision(NamedTuple):
     """A decision that can be undone."""
@@ -61,6 +64,7 @@ class Labelling:
         self.texts: dict[int, str] = {**labels[Kind.TRAINING], **labels[Kind.VALIDATION]}
         self.unreadable = set(labels[Kind.UNREADABLE]) - set(self.texts)
         self._at_random = set(labels[Kind.VALIDATION])
+        self._checks: dict[int, float] = {}  # images chosen at random from those at least this sure
         open = [index for index in range(len(images)) if index not in self.texts and index not in self.unreadable]
         self.queue = Queue([guess.rank for guess in guesses], open, seed, len(images) - len(open))
         self.history: list[Decision] = []
@@ -148,18 +152,29 @@ class Labelling:
     def estimate(self, threshold: float) -> Estimate:
         """Estimate how many texts of `acceptable(threshold)` are wrong.
 
-        The sample consists of images chosen at random whose scores are in the range of the estimated ones, without
-        those that the model was trained on. Skipped and unreadable images count as wrong. After a retraining the
-        sample also has images that the earlier order showed for their low score, so the estimate is too high.
+        The sample consists of images chosen at random whose scores are in the range of the estimated ones, and those
+        that `check` chose from this range or a wider one, without those that the model was trained on. Skipped and
+        unreadable images count as wrong. After a retraining the sample also has images that the earlier order showed
+        for their low score, so the estimate is too high.
         """
         rest = self.acceptable(threshold)
         scores = [self.guesses[i].score for i in rest] or [2.0]
         low, high = min(scores), max(scores)
         unsettled = self.unreadable | self.queue.skipped
-        sample = [i for i in self._at_random | unsettled if low <= self.guesses[i].score <= high]
-        sample = [i for i in sample if not self._was_trained_on(i)]
+        sample = {i for i in self._at_random | unsettled if low <= self.guesses[i].score <= high}
+        sample |= {i for i in self._checks.keys() & self.texts if self._checks[i] <= threshold <= self.guesses[i].score}
+        sample = {i for i in sample if not self._was_trained_on(i)}
         wrong = sum(i in unsettled or self.texts.get(i) != self.guesses[i].text for i in sample)
         return estimate_errors(len(rest), len(sample), wrong)
+
+    def check(self, threshold: float) -> None:
+        """Show a few images of `acceptable(threshold)` next, chosen at random, for the estimate."""
+        self._checks.update(dict.fromkeys(self.queue.show_next(self.acceptable(threshold), NUM_CHECKS), threshold))
+
+    @property
+    def num_waiting_checks(self) -> int:
+        """Number of images of `check` that are still to be shown."""
+        return len(self.queue.unseen & self._checks.keys())
 
     def digest(self, threshold: float) -> str:
         """Return a digest of the images of `acceptable(threshold)` and their texts."""
@@ -172,12 +187,14 @@ class Labelling:
         if self.digest(threshold) != digest:
             raise HTTPError(409, "Other images are this sure now. Nothing was accepted: check the number again.")
         if rest:
+            for i in rest:  # nobody has checked these
+                self._checks.pop(i, None)
             images = [QueuedImage(i, False) for i in rest]
             self._decide(Kind.TRAINING, images, [self.guesses[i].text for i in rest])
 
     def renew(self, guesses: Sequence[Guess]) -> None:
         """Replace the guesses with those of another model; the order changes, the current image stays."""
-        self._plain_guesses, self._would_be = guesses, ((), [])
+        self._plain_guesses, self._would_be, self._checks = guesses, ((), []), {}
         self._filter(filter_without(self._left_out, self._readings()) if self._left_out else self._shown_through)
 
     def _readings(self) -> list[str]:

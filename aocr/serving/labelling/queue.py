@@ -6,7 +6,7 @@ import heapq
 import math
 import random
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 RANDOM_EVERY = 10
@@ -61,6 +61,13 @@ class Queue:
         waiting = [image.index for image in self._next[-2::-1]]
         rest = self.unseen - {image.index for image in self._next}
         return [*waiting, *heapq.nsmallest(count, rest, key=lambda index: (self.ranks[index], index))][:count]
+
+    def show_next(self, indexes: Collection[int], count: int) -> list[int]:
+        """Choose up to `count` of some images at random, to be shown after the current one; return them."""
+        rest = sorted(set(indexes) - {image.index for image in self._next})
+        chosen = self._random.sample(rest, min(count, len(rest)))
+        self._next[-1:-1] = [QueuedImage(index, False) for index in chosen]
+        return chosen
 
     def _pick(self) -> QueuedImage:
         unseen = self.unseen

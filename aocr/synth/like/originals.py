@@ -21,6 +21,8 @@ MIN_ROWS = 0.25
 """Minimum height of a text, as a share of the image's; with fewer rows, `MIDDLE` is used."""
 MIDDLE = (0.15, 0.85)
 """Rows of a typical text, as shares of the height."""
+MARGIN = 0.3
+"""Ground on the left and right that counts as part of the text, in widths of a character."""
 THUMBNAIL = (24, 8)
 LUMA = (0.3, 0.59, 0.11)
 MIN_IMBALANCE = 0.1
@@ -34,8 +36,8 @@ class Original:
     data: bytes
     """Encoded PNG or JPEG."""
     label: str
-    centres: tuple[float, ...] | None = None
-    """Centre of each character of the label, in pixels from the left; None if unknown."""
+    edges: tuple[tuple[float, float], ...] | None = None
+    """Left and right edge of each character of the label in pixels; None if unknown."""
 
     def _open(self) -> Image.Image:
         return Image.open(io.BytesIO(self.data), formats=("PNG", "JPEG"))  # for some others, Pillow starts programs
@@ -52,8 +54,9 @@ class Original:
             return self
         size = [max(1, int(side * scale)) for side in (width, height)]
         picture = self.picture().resize(size, Image.Resampling.LANCZOS)
-        centres = self.centres and tuple(x * picture.width / width for x in self.centres)
-        return Original(self.encode(picture), self.label, centres)
+        ratio = picture.width / width
+        edges = self.edges and tuple((left * ratio, right * ratio) for left, right in self.edges)
+        return Original(self.encode(picture), self.label, edges)
 
     def encode(self, picture: Image.Image) -> bytes:
         """Encode an RGB image like this one: grey or colour, PNG or JPEG of the same quality."""
@@ -115,14 +118,13 @@ class Look:
 
     @cached_property
     def columns(self) -> tuple[int, int]:
-        """Left and right edge of the text in pixels; those of the image if the centres are unknown."""
+        """Left and right edge of the text in pixels; those of the image if the characters' are unknown."""
         width = self.pixels.shape[1]
-        centres = self.original.centres
-        if centres and len(centres) > 1:
-            first, last = (float(np.clip(x, 0, width)) for x in (min(centres), max(centres)))
-            half = max(1.0, 0.6 * (last - first) / (len(centres) - 1))
-            return max(0, int(first - half)), min(width, int(last + half) + 1)
-        return 0, width
+        if not self.original.edges:
+            return 0, width
+        lefts, rights = zip(*self.original.edges, strict=True)
+        margin = max(1.0, MARGIN * (max(rights) - min(lefts)) / len(lefts))
+        return max(0, int(min(lefts) - margin)), min(width, int(max(rights) + margin) + 1)
 
     @cached_property
     def rows(self) -> tuple[int, int]:

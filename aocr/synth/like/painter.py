@@ -138,7 +138,7 @@ def bare_ground(look: Look, rng: np.random.Generator) -> np.ndarray:
     If the text's location is unknown, only broad shades are kept, since remains of the text could be readable.
     """
     left, right = look.columns
-    located = look.original.centres is not None
+    located = look.original.edges is not None
     inked = np.zeros(look.inkiness.shape, np.uint8)
     inked[:, left:right] = 255 * (look.inkiness[:, left:right] > MIN_INKINESS)
     size = 3 if len(inked) < 32 else 5

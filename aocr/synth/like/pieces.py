@@ -16,8 +16,6 @@ from aocr.synth.like.texts import clusters, kind_of
 
 MIN_CELL = 3
 """Minimum width of a character, pixels."""
-SEARCH = 0.3
-"""Maximum distance of a cut from the middle between two characters, as a share of their distance."""
 SIMILAR, MIN_SIMILAR = 0.1, 8
 """Share and minimum number of the most similar images, from which an image takes characters."""
 MIN_INK = 0.3
@@ -57,19 +55,18 @@ def units(label: str) -> list[str]:
 
 
 def cut(look: Look) -> list[Piece]:
-    """Cut an image into pieces, left to right; return [] if its characters' positions are unknown or unreliable."""
-    centres, label = look.original.centres, look.original.label
+    """Cut an image into pieces, left to right; return [] if its characters' edges are unknown or unreliable."""
+    known, label = look.original.edges, look.original.label
     parts = units(label)
-    if not centres or len(centres) != len(label) or "" in parts:
+    if not known or len(known) != len(label) or "" in parts:
         return []
     ends = accumulate(map(len, parts))
-    spans = [(centres[end - len(part)], centres[end - 1]) for part, end in zip(parts, ends, strict=True)]
-    if any(right[0] - left[1] < MIN_CELL for left, right in pairwise(spans)):
+    spans = [(known[end - len(part)][0], known[end - 1][1]) for part, end in zip(parts, ends, strict=True)]
+    if any(right[0] < left[1] - 1 for left, right in pairwise(spans)):
         return []
-    pitch = (centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else look.pixels.shape[0] / 2
-    start, stop = spans[0][0] - pitch, spans[-1][1] + pitch
-    spans = [(start, start), *spans, (stop, stop)]
-    edges = list(pairwise(_cut_column(look, left[1], right[0]) for left, right in pairwise(spans)))
+    between = [(left[1] + right[0]) / 2 for left, right in pairwise(spans)]
+    columns = np.clip((spans[0][0], *between, spans[-1][1]), 0, look.pixels.shape[1]).round().astype(int).tolist()
+    edges = list(pairwise(columns))
     if any(right - left < MIN_CELL for left, right in edges):
         return []
     pieces = [Piece(look, part, i, *edge) for i, (part, edge) in enumerate(zip(parts, edges, strict=True))]
@@ -81,19 +78,6 @@ def _all_have_ink(look: Look, pieces: list[Piece]) -> bool:
     upper, lower = look.rows
     ink = [float(look.inkiness[upper:lower, piece.left : piece.right].mean()) for piece in pieces]
     return min(ink) >= MIN_INK * float(np.median(ink))
-
-
-def _cut_column(look: Look, left: float, right: float) -> int:
-    """Find the column with the least ink near the middle between two positions."""
-    width = look.pixels.shape[1]
-    middle, reach = (left + right) / 2, SEARCH * (right - left)
-    start, stop = int(np.clip(middle - reach, 0, width)), int(np.clip(middle + reach + 1, 0, width))
-    if stop - start < 2:
-        return int(np.clip(middle, 0, width))
-    upper, lower = look.rows
-    ink = look.inkiness[upper:lower, start:stop].mean(0)
-    distance = abs(np.arange(start, stop) - middle) / max(reach, 1)
-    return start + int(np.argmin(ink + 0.05 * distance))
 
 
 class Recombiner:
