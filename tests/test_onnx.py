@@ -171,7 +171,7 @@ def test_predict_without_tensorflow(model, exported, numbers, network):
     done = run_blocked("predict", *images, "--model-dir", exported if model == "export" else model, *flags)
     assert done.returncode == 0, done.stderr
     read_config = ReadConfig(alternatives=2, pattern="[0-9]{1,2}")
-    expected = Predictor(network.reader.with_config(read_config)).predict(images)
+    expected = Predictor(network.reader.with_config(read_config), uses_views=model == "words").predict(images)
     for line, prediction in zip(done.stdout.splitlines(), expected, strict=True):
         row = json.loads(line)
         assert row["text"] == prediction.text

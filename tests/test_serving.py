@@ -608,7 +608,8 @@ SEVERAL_LINES = """(() => {
     attention: [column(30, 2), column(30, 8), column(30, 22)] };
   const upright = (turn) => ({ ...usual, bands: 1, turn, text: "ab", characters: [at("a", 60, 0), at("b", 60, 50)],
     attention: [column(12, 2), column(12, 7)] });
-  [bands, upright("left"), upright("right"), { ...bands, text: "", characters: [], attention: [column(30, 2)] }]
+  const empty = { ...bands, text: "", characters: [], attention: [column(30, 2)] };
+  [bands, upright("left"), upright("right"), empty, { ...upright("none"), slope: 90 }]
     .forEach((result, i) => { items[i].result = result; show(items[i]); });
 })()"""
 HEAT = """(n, c) => { const card = items[n].card, image = card.querySelector("img").getBoundingClientRect();
@@ -619,14 +620,14 @@ HEAT = """(n, c) => { const card = items[n].card, image = card.querySelector("im
 
 
 async def look_at_several_lines(words, tmp_path):
-    for i in range(4):
-        Image.new("L", (100, 100 if i in (0, 3) else 120), 200 + i).save(tmp_path / f"{i}.png")
+    for i in range(5):
+        Image.new("L", (100, 120 if i in (1, 2) else 100), 200 + i).save(tmp_path / f"{i}.png")
     service = app.Service([words], {}, batch_size=8).make_app(web.ServerAccess("127.0.0.1", 0))
     async with TestServer(service) as server, browser.Browser() as page:
         await page.open(str(server.make_url("/")))
         await page.until("document.getElementById('about').textContent.includes('words')")
-        await page.choose("#files", *(tmp_path / f"{i}.png" for i in range(4)))
-        await page.until("items.length === 4 && !running && !waiting.length")
+        await page.choose("#files", *(tmp_path / f"{i}.png" for i in range(5)))
+        await page.until("items.length === 5 && !running && !waiting.length")
         await page.evaluate(SEVERAL_LINES)
         await page.until("items.slice(0, 2).every(({ card }) => card.querySelector('.strip span').style.left)")
         strip = "[...items[0].card.querySelectorAll('.strip span')].map((e) => e.textContent + e.style.top)"
@@ -636,6 +637,9 @@ async def look_at_several_lines(words, tmp_path):
         assert await page.evaluate(f"({HEAT})(0, 2)") == [20, 50, 30, 130]
         assert await page.evaluate(f"({HEAT})(1, 1)") == [0, 58, 100, 67]
         assert await page.evaluate(f"({HEAT})(2, 1)") == [0, 33, 100, 42], "text that runs upwards"
+        assert await page.evaluate(f"({HEAT})(4, 1)") == [0, 70, 100, 80], "rotated by its slope"
+        rows = "[...items[4].card.querySelectorAll('.strip span')].map((e) => e.style.top)"
+        assert await page.evaluate(rows) == ["0rem", "0rem"], "one row for a line that slopes"
         empty = "getComputedStyle(items[3].card.querySelector('.text'), '::before').content"
         assert "no text" in await page.evaluate(empty)
         assert page.complaints == []
