@@ -24,9 +24,10 @@ from aocr.folder.words import open_folder
 from aocr.model.recognizer import build_recognizer
 from aocr.reading.boxes import character_boxes
 from aocr.reading.predictor import load, load_network
-from aocr.reading.views import View, levelled_size, positions, slope_of
+from aocr.reading.views import View, slope_of
 from aocr.report.attention import CAPTION_HEIGHT, MAP_ROW_HEIGHT, attention_map, overlay_frames, pixel_weights
 from aocr.report.diagnostics import Drift, attention_drift
+from aocr.report.pictures import levelled_size, positions
 from aocr.results import Character, Prediction, Sample
 from aocr.synth.drawing import break_lines
 from aocr.text.charset import Charset

@@ -14,6 +14,7 @@ from PIL import Image
 
 from aocr.config import TURNS
 from aocr.reading.predictions import turned_back
+from aocr.report.pictures import levelled_size, positions
 from aocr.results import Character, Prediction
 
 HEIGHT, MAX_WIDTH = 32, 256
@@ -22,8 +23,6 @@ ANGLES, FINER = sorted(range(-40, 41, 4), key=abs), (0, -2, 2)
 """Rotations that are tried, and then those near the best; of equally good ones the smallest counts."""
 MIN_SLOPE = 6
 """Slopes below are left as they are."""
-LINE_SHARE, MIN_SHARE = 0.6, 0.45
-"""An image is higher than its sloping line by this share of the line's rise; a levelled image keeps this height."""
 
 
 class View(NamedTuple):
@@ -102,23 +101,9 @@ def _contrast(ink: np.ndarray, angle: int) -> float:
     return float((np.diff(np.convolve(profile, (0.25, 0.5, 0.25))) ** 2).sum())
 
 
-def levelled_size(width: int, height: int, angle: int) -> tuple[int, int]:
-    """Return the (width, height) of a levelled image."""
-    cos, sin = math.cos(math.radians(angle)), abs(math.sin(math.radians(angle)))
-    line = max(height * cos - LINE_SHARE * width * sin, MIN_SHARE * height)
-    return round(width * cos + height * sin), int(line) + 1
-
-
 def _level(image: Image.Image, angle: int) -> Image.Image:
     width, height = levelled_size(*image.size, angle)
     ground = tuple(int(value) for value in np.median(np.asarray(image), axis=(0, 1)))
     rotated = image.rotate(angle, Image.Resampling.BICUBIC, expand=True, fillcolor=ground)
     left, top = (rotated.width - width) // 2, (rotated.height - height) // 2
     return rotated.crop((left, top, left + width, top + height))
-
-
-def positions(x: np.ndarray, y: np.ndarray, source: tuple[int, int], target: tuple[int, int], angle: int) -> tuple:
-    """Rotate positions from an image of size `source` to one of size `target` around their middles."""
-    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    x, y = x - source[0] / 2, y - source[1] / 2
-    return x * cos + y * sin + target[0] / 2, y * cos - x * sin + target[1] / 2

@@ -15,10 +15,9 @@ from PIL import Image, ImageDraw
 
 from aocr import files
 from aocr.config import BAND_STRIDE, COLUMN_PIXELS, TURNS
-from aocr.reading.views import levelled_size, positions
 from aocr.report.diagnostics import columns_of
 from aocr.report.fonts import FAINT, INK, draw_note, draw_text, glyph, is_rtl
-from aocr.report.pictures import encode_image, fit_image, load_image
+from aocr.report.pictures import encode_image, fit_image, levelled_size, load_image, positions
 from aocr.results import Prediction, Sample
 from aocr.text.charset import normalise
 

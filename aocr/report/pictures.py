@@ -1,4 +1,4 @@
-"""Decode, scale and encode pictures for people."""
+"""Decode, scale, rotate and encode pictures for people."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from aocr.files import one_line
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """Pillow's names of the image formats to read. Its forty others are disabled; EPS would start Ghostscript."""
 
+LINE_SHARE, MIN_SHARE = 0.6, 0.45
+"""An image is higher than its sloping line by this share of the line's rise; a levelled image keeps this height."""
 SAMPLE_PIXELS = 2**20
 """Number of pixels by which the ground of a transparent image is chosen."""
 
@@ -101,3 +103,17 @@ def encode_image(image: Image.Image, kind: str, **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def levelled_size(width: int, height: int, angle: int) -> tuple[int, int]:
+    """Return the (width, height) of a levelled image."""
+    cos, sin = math.cos(math.radians(angle)), abs(math.sin(math.radians(angle)))
+    line = max(height * cos - LINE_SHARE * width * sin, MIN_SHARE * height)
+    return round(width * cos + height * sin), int(line) + 1
+
+
+def positions(x: np.ndarray, y: np.ndarray, source: tuple[int, int], target: tuple[int, int], angle: int) -> tuple:
+    """Rotate positions from an image of size `source` to one of size `target` around their middles."""
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    x, y = x - source[0] / 2, y - source[1] / 2
+    return x * cos + y * sin + target[0] / 2, y * cos - x * sin + target[1] / 2
