@@ -211,7 +211,7 @@ def test_words_levels_images_whose_text_slopes(angle):
     image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=(230, 230, 230))
     assert slope_of(image) == pytest.approx(-angle, abs=2)
     predictor = load("words")
-    result = predictor.read_views([image_to_bytes(image).data], [View(angle=-angle)])[0]
+    result = predictor.read_views([image], [View(angle=-angle)])[0]
     assert result.text == "Hello"
     assert (result.image_width, result.image_height, result.slope) == (200, 120, -angle)
     xs, ys = ([(getattr(c, a) + getattr(c, b)) / 2 for c in result.characters] for a, b in (("x0", "x1"), ("y0", "y1")))
@@ -242,7 +242,7 @@ def test_positions_of_a_stretched_image_are_those_of_the_image(factor):
     image = Image.new("RGB", (120, 32), (230, 230, 230))
     ImageDraw.Draw(image).text((8, 2), "Hello", (20, 20, 20), ImageFont.load_default(24))
     predictor, data = load("words"), image_to_bytes(image).data
-    (plain,), (other,) = predictor.read_encoded([data]), predictor.read_views([data], [View(stretch=factor)])
+    (plain,), (other,) = predictor.read_encoded([data]), predictor.read_views([image], [View(stretch=factor)])
     assert plain.text == other.text == "Hello"
     assert other.image_width == 120
     boxes = [np.array([(c.x0, c.x1, c.y0, c.y1) for c in p.characters]) for p in (plain, other)]
@@ -267,6 +267,18 @@ def test_words_reads_unsure_images_in_other_views():
     assert sorted(calls) == [View(stretch=0.8), View(stretch=1.5)]
     predictor.read_views = lambda images, views: [Prediction("", 0.9) for _ in views]
     assert predictor.read_batch(data)[0].text == "b"  # nothing is not surer than a text
+
+
+def test_views_of_a_record_with_16_bits():
+    pixels = np.full((32, 120), 50_000, np.uint16)
+    pixels[8:24, 20:100:9] = 9_000
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    predictor, seen = load("words"), []
+    predictor.read_views = lambda pictures, views: seen.extend(pictures) or [Prediction("c", 0.6)] * len(views)
+    predictor.try_views([buffer.getvalue()], [Prediction("b", 0.5)])
+    assert all(picture.mode == "RGB" and picture.getextrema()[0] == (35, 195) for picture in seen)
+    assert seen
 
 
 def test_level_and_positions_agree():

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from PIL import Image
+
 from aocr import files, machine
 from aocr.config import ReadConfig
 from aocr.data.images import CanonicalImage, canonical_image, image_to_bytes, is_single, read_file
@@ -18,7 +20,7 @@ from aocr.folder.words import is_box, open_folder
 from aocr.reading.predictions import to_predictions
 from aocr.reading.reader import Reader
 from aocr.reading.views import View, slope_of
-from aocr.report.pictures import encode_image, open_image
+from aocr.report.pictures import encode_image, load_image, open_image
 from aocr.results import Prediction
 
 TURN_ASPECT = 1.5
@@ -110,23 +112,23 @@ class Predictor:
         """
         if not self.uses_views:
             return
-        pictures = [open_image(image) for image in images]
-        high = [i for i, picture in enumerate(pictures) if picture.height >= TURN_ASPECT * picture.width]
+        sizes = [open_image(image).size for image in images]
+        high = [i for i, (width, height) in enumerate(sizes) if height >= TURN_ASPECT * width]
         unsure = [i for i, result in enumerate(results) if result.confidence < SURE]
+        pictures = {i: load_image(images[i], f"image {i + 1}") for i in {*high, *unsure}}
         tries = [(i, View(turn=turn)) for turn in ("left", "right") for i in high]
         tries += [(i, View(angle=angle)) for i in unsure if (angle := slope_of(pictures[i]))]
         tries += [(i, View(stretch=stretch)) for stretch in STRETCHES for i in unsure]
-        tries.sort(key=lambda each: each[1].aspect(*pictures[each[0]].size))  # similar widths share a batch
+        tries.sort(key=lambda each: each[1].aspect(*sizes[each[0]]))  # similar widths share a batch
         for start in range(0, len(tries), self.batch_size):
             batch = tries[start : start + self.batch_size]
-            readings = self.read_views([images[i] for i, _ in batch], [view for _, view in batch])
+            readings = self.read_views([pictures[i] for i, _ in batch], [view for _, view in batch])
             for (i, _), reading in zip(batch, readings, strict=True):
                 if reading.text and reading.confidence > results[i].confidence:
                     results[i] = reading
 
-    def read_views(self, images: Sequence[bytes], views: Sequence[View]) -> list[Prediction]:
-        """Read encoded images as one batch, each in one view."""
-        pictures = [open_image(image).convert("RGB") for image in images]
+    def read_views(self, pictures: Sequence[Image.Image], views: Sequence[View]) -> list[Prediction]:
+        """Read RGB images as one batch, each in one view."""
         seen = [encode_image(view.of(picture), "BMP") for view, picture in zip(views, pictures, strict=True)]
         readings = zip(views, self.read_encoded(seen), pictures, strict=True)
         return [view.back(reading, picture.size) for view, reading, picture in readings]

@@ -10,6 +10,7 @@ from aocr.data.records import Example
 from aocr.folder.words import NAME
 from aocr.reading.predictor import Predictor, load
 from aocr.reading.views import View
+from aocr.report.pictures import load_image
 from aocr.text.metrics import edit_distance
 from aocr.training.monitor import log
 
@@ -49,7 +50,9 @@ def turn_for(data: Dataset, start: str = "none") -> str:
 
 def _error_rate(records: list[Example], predictor: Predictor, turn: str) -> float:
     """Return the character error rate on turned images."""
-    results = predictor.read_views([record.image for record in records], [View(turn=turn)] * len(records))
+    results = predictor.read_views(
+        [load_image(record.image, "a record") for record in records], [View(turn=turn)] * len(records)
+    )
     distances = [
         edit_distance(result.text.casefold(), record.label.casefold())
         for result, record in zip(results, records, strict=True)
