@@ -97,6 +97,25 @@ def test_characters_of_a_slanted_part_follow_its_edges():
     ]
 
 
+@pytest.mark.parametrize("turn", ["none", "left"])
+def test_a_text_of_several_lines_has_a_line_for_each(turn):
+    first, second = (0, 40) if turn == "none" else (40, 0)
+    places = [(0, first), (20, first), (40, first), (0, second), (20, second)]
+    sides = ("x0", "x1", "y0", "y1") if turn == "none" else ("y0", "y1", "x0", "x1")
+    characters = tuple(
+        Character(char, 0.9, **dict(zip(sides, (along, along + 18, across, across + 30), strict=True)))
+        for char, (along, across) in zip("AB 12", places, strict=True)
+    )
+    size = {"image_width": 80, "image_height": 80}
+    page = Page("p.png", 80, 80, [((), Prediction("AB 12", 0.5, characters, bands=3, turn=turn, **size))])
+    lines = list(parsed("alto", page).iter("TextLine"))
+    assert [[string.get("CONTENT") for string in line.iter("String")] for line in lines] == [["AB"], ["12"]]
+    assert [line.get("VPOS" if turn == "none" else "HPOS") for line in lines] == [str(first), str(second)]
+    assert [line.find("TextEquiv/Unicode").text for line in parsed("page", page).iter("TextLine")] == ["AB", "12"]
+    rows = [part for part in parsed("hocr", page).iter("span") if part.get("class") == "ocr_line"]
+    assert ["".join(row.itertext()).strip() for row in rows] == ["AB", "12"]
+
+
 def test_hocr_has_the_parts_that_its_readers_look_for():
     root = parsed("hocr")
     parts = [(element.get("class"), element.get("title")) for element in root.iter() if element.get("class")]

@@ -47,7 +47,7 @@ class Piece(NamedTuple):
     corners: Corners
     """Its corners in pixels."""
     pieces: Sequence[Piece] = ()
-    """The words of a line, the characters of a word."""
+    """The lines of a block, the words of a line, the characters of a word."""
 
 
 def _piece(characters: Sequence[Character], corners: Corners, prediction: Prediction, is_word: bool = True) -> Piece:
@@ -71,13 +71,33 @@ def _piece(characters: Sequence[Character], corners: Corners, prediction: Predic
     return Piece(text, confidence, place, pieces)
 
 
-def _lines(page: Page) -> Iterator[tuple[int, Piece]]:
-    """Yield the lines of a page, numbered from 1."""
+def _line(characters: Sequence[Character], corners: Corners, prediction: Prediction) -> Piece:
+    """Return a line: its characters, split into words at white space."""
+    groups = groupby(characters, key=lambda character: character.char.isspace())
+    words = [_piece(list(word), corners, prediction) for is_space, word in groups if not is_space]
+    line = _piece(characters, corners, prediction)
+    return line._replace(text=line.text.strip(), pieces=words)
+
+
+def _block(corners: Corners, prediction: Prediction) -> Piece:
+    """Return a text as a block of lines; the characters of a line have the same upper and lower edge."""
+
+    def edges(char: Character) -> tuple[float, float]:
+        return (char.y0, char.y1) if prediction.turn == "none" else (char.x0, char.x1)
+
+    rows = [list(row) for _, row in groupby(prediction.characters, edges)] if prediction.bands > 1 else []
+    lines = [_line(row, corners, prediction) for row in rows if any(not char.char.isspace() for char in row)]
+    whole = Piece(prediction.text, min(1.0, prediction.confidence), corners)
+    if len(lines) < 2:
+        words = _line(prediction.characters, corners, prediction).pieces if prediction.characters else ()
+        lines = [whole._replace(pieces=words)]
+    return whole._replace(pieces=lines)
+
+
+def _blocks(page: Page) -> Iterator[tuple[int, Piece]]:
+    """Yield the texts of a page as blocks, numbered from 1."""
     for number, (region, prediction) in enumerate(page.lines, 1):
-        corners = region or box(0, 0, page.width, page.height)
-        groups = groupby(prediction.characters, key=lambda character: character.char.isspace())
-        words = [_piece(list(word), corners, prediction) for is_space, word in groups if not is_space]
-        yield number, Piece(prediction.text, min(1.0, prediction.confidence), corners, words)
+        yield number, _block(region or box(0, 0, page.width, page.height), prediction)
 
 
 def _add(parent: ET.Element, tag: str, text: str = "", /, **attributes: object) -> ET.Element:
@@ -109,16 +129,17 @@ def alto(page: Page) -> ET.Element:
         (x0, y0), _, (x1, y1), _ = bounds(piece.corners)
         return {"HPOS": f"{x0:.10g}", "VPOS": f"{y0:.10g}", "WIDTH": f"{x1 - x0:.6g}", "HEIGHT": f"{y1 - y0:.6g}"}
 
-    for number, line in _lines(page):
-        block = _add(space, "TextBlock", ID=f"block_{number}", **edges(line))
-        row = _add(block, "TextLine", ID=f"line_{number}", **edges(line))
-        _add(_add(row, "Shape"), "Polygon", POINTS=_points(line))
-        for i, word in enumerate(line.pieces or [line]):  # a line needs a string
-            if i:
-                _add(row, "SP")
-            string = _add(row, "String", CONTENT=word.text.strip(), WC=f"{word.confidence:.4f}", **edges(word))
-            for glyph in word.pieces:
-                _add(string, "Glyph", CONTENT=glyph.text, GC=f"{glyph.confidence:.4f}", **edges(glyph))
+    for number, block in _blocks(page):
+        parent = _add(space, "TextBlock", ID=f"block_{number}", **edges(block))
+        for n, line in enumerate(block.pieces, 1):
+            row = _add(parent, "TextLine", ID=f"line_{number}_{n}", **edges(line))
+            _add(_add(row, "Shape"), "Polygon", POINTS=_points(line))
+            for i, word in enumerate(line.pieces or [line]):  # a line needs a string
+                if i:
+                    _add(row, "SP")
+                string = _add(row, "String", CONTENT=word.text.strip(), WC=f"{word.confidence:.4f}", **edges(word))
+                for glyph in word.pieces:
+                    _add(string, "Glyph", CONTENT=glyph.text, GC=f"{glyph.confidence:.4f}", **edges(glyph))
     ET.indent(root)
     return root
 
@@ -140,10 +161,11 @@ def page_xml(page: Page) -> ET.Element:
             add_piece(element, tags[1:], f"{id}_{number}", inner)
         _add(_add(element, "TextEquiv", conf=f"{piece.confidence:.4f}"), "Unicode", piece.text)
 
-    for number, line in _lines(page):
+    for number, block in _blocks(page):
         region = _add(paper, "TextRegion", id=f"region_{number}")
-        _add(region, "Coords", points=_points(line))
-        add_piece(region, ("TextLine", "Word", "Glyph"), f"line_{number}", line)
+        _add(region, "Coords", points=_points(block))
+        for n, line in enumerate(block.pieces, 1):
+            add_piece(region, ("TextLine", "Word", "Glyph"), f"line_{number}_{n}", line)
     ET.indent(root)
     return root
 
@@ -163,7 +185,8 @@ def hocr(page: Page) -> ET.Element:
         start, _, end, _ = bounds(piece.corners)
         return " ".join(f"{max(0, round(value))}" for value in (*start, *end))
 
-    for number, line in _lines(page):
+    lines = (line for _, block in _blocks(page) for line in block.pieces)
+    for number, line in enumerate(lines, 1):
         title = f"bbox {edges(line)}; poly {_points(line).replace(',', ' ')}; x_wconf {100 * line.confidence:.0f}"
         row = _add(paper, "span", class_="ocr_line", id=f"line_1_{number}", title=title)
         row.tail = "\n"
