@@ -173,8 +173,12 @@ def test_the_same_command_after_the_end(data, uninterrupted, tmp_path):
     assert ": the steps of 10 epochs are done" in again.stderr
     assert newest_step(model_dir) == before
     assert "marked" in record.read_text("utf-8"), "train.json describes the last run that trained"
-    more = run_aocr("train", data, *flags(model_dir, "--num-epoch", "11"))
+    assert "is resumed with" not in again.stderr
+    copies = [shutil.copy(data, tmp_path / f"copy-{number}.txt") for number in range(5)]
+    base = ("--data-base-dir", data.parent)
+    more = run_aocr("train", *copies, *base, *flags(model_dir, "--num-epoch", "11"))
     assert more.returncode == 0, more.stderr
+    assert f"is resumed with {copies[0]}, {copies[1]}, {copies[2]}, and 2 more and without {data}." in more.stderr
     assert newest_step(model_dir) > before
     fresh = run_aocr("train", data, *flags(model_dir, "--num-epoch", "1", "--no-resume"))
     assert fresh.returncode == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 
@@ -149,11 +150,20 @@ def _log_start(request: TrainRequest, plan: Plan, folder: ModelFolder, checkpoin
     record = (folder.read_json(TRAIN) if checkpoint else None) or {}
     datasets = record.get("datasets")
     if isinstance(datasets, list) and datasets != list(request.datasets):
-        names = ", ".join(map(str, datasets))
-        log.warning("Until now this model was trained on %s. To start again, add --no-resume.", names)
+        added = [name for name in request.datasets if name not in datasets]
+        left_out = [name for name in datasets if name not in request.datasets]
+        changes = [f"{what} {_some(names)}" for what, names in (("with", added), ("without", left_out)) if names]
+        what = " and ".join(changes) or "in another order"
+        log.warning("This training is resumed %s. To start again, add --no-resume.", what)
     if record and request.init_from not in (None, record.get("init_from")):
         log.warning("--init-from is ignored: the training is resumed. To start from another model, add --no-resume.")
     log.info("Resuming from %s" if checkpoint else "A new model in %s", checkpoint or request.model_dir)
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return up to three names, and how many more there are."""
+    more = [f"and {len(names) - 3} more"] if len(names) > 3 else []
+    return ", ".join([*map(str, names[:3]), *more])
 
 
 def _log_network(request: TrainRequest, plan: Plan, cluster: Cluster, parameters: int, precision: str) -> None:
