@@ -23,9 +23,13 @@ class Aocr(Peer):
     flags: tuple[str, ...] = ()
 
     def train(self, task: Task, minutes: Sequence[float]) -> Iterator[tuple[float, Model]]:
-        """Train anew for each limit: the learning rate falls towards its end."""
+        """Train anew for each limit, as the learning rate falls towards it; one that ended by itself needs no more."""
+        model: Model | None = None
         (task.work / "train.txt").write_text("".join(f"{path} {label}\n" for path, label in task.train), "utf-8")
         for limit in minutes:
+            if model and model.ended:
+                yield limit, model
+                continue
             folder, log = task.work / f"model-{limit:g}", task.work / f"train-{limit:g}.log"
             time_flag = f"--max-time={max(1, round(60 * limit - RESERVE))}s"
             flags = ["train.txt", "--data-base-dir", task.images, "--model-dir", folder, time_flag, *self.flags]
@@ -33,7 +37,8 @@ class Aocr(Peer):
             steps = json.loads((folder / "history.json").read_text("utf-8"))["points"][-1]["step"]
             batch = json.loads((folder / "train.json").read_text("utf-8"))["train"]["batch_size"]
             ended = "(--max-time" not in log.read_text("utf-8")
-            yield limit, Model(folder, done.cpu_seconds, steps * batch, ended)
+            model = Model(folder, done.cpu_seconds, steps * batch, ended)
+            yield limit, model
 
     def read(self, task: Task, model: Model | None) -> Reading:
         """Read in one process."""
