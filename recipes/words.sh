@@ -4,7 +4,7 @@
 #   recipes/words.sh WORK LEG [MINUTES [IMAGES]]
 #
 # A leg draws IMAGES words (default 400,000) with its own seed and trains on them for MINUTES (default 120): at a
-# constant learning rate, which falls to zero over the last 15 % of the time. It leaves two model folders: WORK/legN,
+# constant learning rate, which falls to zero over the last 25 % of the time. It leaves two model folders: WORK/legN,
 # the weights before the rate falls, where the next leg starts (recipes/words holds those of the last published leg);
 # and WORK/legN-ship, the weights after it, which are packed for aocr/folder/box. To resume a stopped leg, repeat the
 # command. Needs aocr in PATH, npm, and Debian's apt-get for the fonts (336 MB).
@@ -38,18 +38,18 @@ elif [ -e "$recipes/words/weights.npz" ]; then
 else
   start=(--init-from none --height 32 --color --charset full-ascii)
 fi
-train=(train "leg$leg"-*.tfrecords* --validation validation-*.tfrecords --batch-size 64 --augment-strength 0.7
-  --max-prediction 32 --max-width 640 --max-height 32 --initial-learning-rate 1e-3 --steps-per-checkpoint 500
+train=(train "leg$leg"-*.tfrecords* --validation validation-*.tfrecords --batch-size 128 --augment-strength 0.7
+  --max-prediction 32 --max-width 640 --max-height 32 --initial-learning-rate 1e-3 --steps-per-checkpoint 250
   --patience 100000 "${start[@]}" --seed "$leg")
 
 if [ ! -e "leg$leg-ship" ]; then
   # stop with a signal instead of --max-time, so that the rate does not fall; 124: timeout sent it, and aocr saved
-  timeout --signal=TERM "$((minutes * 85 / 100))m" aocr "${train[@]}" --model-dir "leg$leg" || [ $? = 124 ]
+  timeout --signal=TERM "$((minutes * 75 / 100))m" aocr "${train[@]}" --model-dir "leg$leg" || [ $? = 124 ]
   cp -r "leg$leg" "leg$leg-ship"
 fi
-# by default the rate falls for a tenth of the steps before; 15 % of all steps are 15 / 85 of those before
+# by default the rate falls for a tenth of the steps before; 25 % of all steps are 25 / 75 of those before
 python -c 'import sys; from aocr.training import schedule; from aocr.cli.main import main
-schedule.DECAY_SHARE = 15 / 85; sys.exit(main(sys.argv[1:]))' "${train[@]}" --model-dir "leg$leg-ship" --max-time "${minutes}m"
+schedule.DECAY_SHARE = 25 / 75; sys.exit(main(sys.argv[1:]))' "${train[@]}" --model-dir "leg$leg-ship" --max-time "${minutes}m"
 
 python "$recipes/pack.py" "leg$leg-ship" "packed-leg$leg"
 python "$recipes/pack.py" "leg$leg" "packed-leg$leg-undecayed"
