@@ -75,22 +75,23 @@ def _line(characters: Sequence[Character], corners: Corners, prediction: Predict
     """Return a line: its characters, split into words at white space."""
     groups = groupby(characters, key=lambda character: character.char.isspace())
     words = [_piece(list(word), corners, prediction) for is_space, word in groups if not is_space]
-    line = _piece(characters, corners, prediction)
+    line = _piece(characters, corners, prediction, False)
     return line._replace(text=line.text.strip(), pieces=words)
 
 
 def _block(corners: Corners, prediction: Prediction) -> Piece:
     """Return a text as a block of lines; the characters of a line have the same upper and lower edge."""
 
-    def edges(char: Character) -> tuple[float, float]:
+    def line_edges(char: Character) -> tuple[float, float] | None:
+        if prediction.bands == 1:
+            return None
         return (char.y0, char.y1) if prediction.turn == "none" else (char.x0, char.x1)
 
-    rows = [list(row) for _, row in groupby(prediction.characters, edges)] if prediction.bands > 1 else []
+    rows = [list(row) for _, row in groupby(prediction.characters, line_edges)]
     lines = [_line(row, corners, prediction) for row in rows if any(not char.char.isspace() for char in row)]
     whole = Piece(prediction.text, min(1.0, prediction.confidence), corners)
-    if len(lines) < 2:
-        words = _line(prediction.characters, corners, prediction).pieces if prediction.characters else ()
-        lines = [whole._replace(pieces=words)]
+    if len(lines) < 2:  # the line is the whole text
+        lines = [whole._replace(pieces=lines[0].pieces if lines else ())]
     return whole._replace(pieces=lines)
 
 

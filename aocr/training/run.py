@@ -153,7 +153,7 @@ def _log_start(request: TrainRequest, plan: Plan, folder: ModelFolder, checkpoin
         added = [name for name in request.datasets if name not in datasets]
         left_out = [name for name in datasets if name not in request.datasets]
         changes = [f"{what} {_some(names)}" for what, names in (("with", added), ("without", left_out)) if names]
-        what = " and ".join(changes) or "in another order"
+        what = " and ".join(changes) or "with the datasets in another order"
         log.warning("This training is resumed %s. To start again, add --no-resume.", what)
     if record and request.init_from not in (None, record.get("init_from")):
         log.warning("--init-from is ignored: the training is resumed. To start from another model, add --no-resume.")
