@@ -7,12 +7,17 @@ from pathlib import Path
 
 from peer import Model, Reading, SnapshotPeer, Task, read_beside, write_pairs
 
+EPOCH = re.compile(r"stage \d+/\S+ \S+ (\d+)/\1 ")
+"""A whole epoch in the log of its training, with the number of batches, of one image each."""
 METRIC = re.compile(r"-(\d\.\d+)\.ckpt$")
 ON_ONE_THREAD = ("--device", "cpu", "--threads", 1)
 
 
 class Kraken(SnapshotPeer):
-    """The defaults of `ketos train`: a constant rate; but four checks per epoch, so that short limits have a state."""
+    """The defaults of `ketos train`: a constant rate; but four checks per epoch, so that short limits have a state.
+
+    It ends, as by default, after ten epochs without improvement: 40 checks.
+    """
 
     name = "kraken"
     requirements = ("kraken==7.1.1",)
@@ -24,12 +29,16 @@ class Kraken(SnapshotPeer):
             links = write_pairs(task.work / name, task.images, rows)
             (task.work / f"{name}.txt").write_text("".join(f"{link}\n" for link in links), "utf-8")
             command += [flag, task.work / f"{name}.txt"]
-        return [*command, "--freq", 0.25, "--output", task.work / "model"]
+        return [*command, "--freq", 0.25, "--lag", 40, "--output", task.work / "model"]
 
     def best(self, task: Task) -> Path | None:
         """Return the state with the highest validation score, which is in its name."""
         found = [path for path in (task.work / "model").glob("*.ckpt") if METRIC.search(path.name)]
         return max(found, key=lambda path: float(METRIC.search(path.name)[1]), default=None)
+
+    def images(self, task: Task) -> int | None:
+        """Count the images of whole epochs."""
+        return sum(map(int, EPOCH.findall((task.work / "train.log").read_text("utf-8"))))
 
     def read(self, task: Task, model: Model | None) -> Reading:
         """Convert the state, then read with one command."""
