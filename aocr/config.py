@@ -173,6 +173,10 @@ def _check_choice(config: object, name: str, choices: Mapping[str, Any] | tuple[
         raise ConfigError(name, value, f"must be one of {', '.join(choices)}.")
 
 
+CTC_WEIGHT = 0.5
+"""Weight of the CTC head in reading with models that are trained now; see benchmarks/README.md."""
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything that determines the shape or the meaning of a network's tensors."""
@@ -203,6 +207,8 @@ class ModelConfig:
     """Size of a symbol's embedding."""
     use_gru: bool = False
     """Use GRU cells in the decoder instead of LSTM."""
+    ctc_weight: float = 0.0
+    """Weight of the CTC head in reading, where that of the decoder is 1; 0 to read with the decoder alone."""
 
     def __post_init__(self):
         traits = self.traits
@@ -221,6 +227,9 @@ class ModelConfig:
         _check_at_most(self, "max_height", MAX_PIXELS)
         _check_at_most(self, "network_width", MAX_PIXELS)
         _check_at_most(self, "max_prediction", MAX_LENGTH)
+        if not isinstance(self.ctc_weight, (int, float)) or not 0 <= self.ctc_weight <= (10 if traits.ctc else 0):
+            reason = "must be from 0 to 10." if traits.ctc else f"must be 0: the {self.arch} network has no CTC head."
+            raise ConfigError("ctc_weight", self.ctc_weight, reason)
 
     def _check_height(self) -> None:
         heights = tuple(LINE_HEIGHTS.values()) if self.bands > 1 else self.traits.heights

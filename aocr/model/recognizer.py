@@ -16,6 +16,7 @@ from aocr.model.encoder import Encoder
 from aocr.model.layers import collect_steps
 from aocr.results import Reading
 from aocr.text.charset import PAD
+from aocr.text.ctc import column_log_probs
 from aocr.text.search import Constraint, search
 
 NO_SYMBOL = -30.0
@@ -108,17 +109,23 @@ class Recognizer(keras.Model):
         stop_early: bool = True,
     ) -> Reading:
         """Read a batch; images and widths as for `call`, other arguments as for `search`."""
+        memory, logits = self._encode(images, widths)
+        log_probs = None
+        if self.config.ctc_weight:
+            log_probs = column_log_probs(keras.ops, logits, memory.mask, self.config.charset.right_to_left)
         return search(
             keras.ops,
             collect_steps,
             self.decoder,
-            self.encode(images, widths),
+            memory,
             self.config.max_steps,
             temperatures=temperatures,
             beam=beam,
             constraints=constraints,
             free_symbols=self.config.traits.free_symbols,
             stop_early=stop_early,
+            ctc_log_probs=log_probs,
+            ctc_weight=self.config.ctc_weight,
         )
 
 

@@ -30,7 +30,7 @@ def log_softmax(x: np.ndarray) -> np.ndarray:
 
 def top_k(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Do what `keras.ops.top_k` does."""
-    indices = np.argsort(-x, axis=-1, kind="stable")[..., :k]
+    indices = x.argmax(axis=-1, keepdims=True) if k == 1 else np.argsort(-x, axis=-1, kind="stable")[..., :k]
     return np.take_along_axis(x, indices, axis=-1), indices
 
 

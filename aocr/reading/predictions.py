@@ -62,13 +62,14 @@ def _prediction(reading: Reading, b: int, pixels: Pixels, reader: Reader) -> Pre
         Character(charset.decode([ids[t]]), float(reading.probabilities[b, t]), *box.tolist())
         for t, box in zip(written, boxes, strict=True)
     )
+    text = charset.decode(ids)
     alternatives = [
         Alternative(charset.decode(beam), float(np.exp(log_probs[-1])))
         for beam, log_probs in zip(reading.beam_ids[b, 1:], reading.log_probs[b, 1:], strict=True)
-        if log_probs[-1] > NEVER / 2
+        if log_probs[-1] > NEVER / 2 and charset.decode(beam) != text
     ]
     return Prediction(
-        text=charset.decode(ids),
+        text=text,
         confidence=float(reading.confidence[b]),
         characters=characters,
         attention=attention[:steps],

@@ -5,12 +5,12 @@ Written once for Keras's tensors and for numpy's arrays: `ops` is a module with 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from aocr.results import NEVER, Reading
 from aocr.text.charset import EOS, GO, PAD
+from aocr.text.ctc import best_path, text_log_probs
 
 LAST_RESORT = -1e4
 """Added to the log-probability of symbols that are allowed only if nothing else is."""
@@ -18,6 +18,8 @@ MAX_OVERRUN = 4.0
 """A text is ended this many symbols after the last one in the image, because lost attention goes in circles."""
 LENGTH_POWER = 0.6
 """Exponent of the length penalty (Wu et al., 2016, equation 14)."""
+TINY = 1e-30
+"""Instead of a sum of probabilities that are too small for a float32."""
 OUTSIDE = -1
 """State of a text that has left a constraint."""
 
@@ -119,10 +121,10 @@ def _posterior(ops: Any, log_probs, costs, outside_cost: float):
 
     Texts outside the beam have the probability that remains, and cost `outside_cost`.
     """
-    probabilities = ops.exp(log_probs)
-    weighted = probabilities * ops.exp(-costs)
-    rest = ops.maximum(1.0 - ops.sum(probabilities, axis=1), 0.0) * math.exp(-outside_cost)
-    return weighted[:, 0] / (ops.sum(weighted, axis=1) + rest)
+    probabilities, least = ops.exp(log_probs), ops.min(costs, axis=1, keepdims=True)
+    weighted = probabilities * ops.exp(least - costs)  # all by a common factor, so that not all become 0
+    rest = ops.maximum(1.0 - ops.sum(probabilities, axis=1), 0.0) * ops.exp(least[:, 0] - outside_cost)
+    return weighted[:, 0] / ops.maximum(ops.sum(weighted, axis=1) + rest, TINY)
 
 
 def _reading(
@@ -162,8 +164,8 @@ def _reading(
 class _Search:
     """The constants of a search and its step. Arguments as in `search`."""
 
-    def __init__(self, ops, decoder, memory, max_steps, temperatures, beam, constraints, free_symbols):
-        self.ops, self.decoder, self.max_steps, self.beam = ops, decoder, max_steps, beam
+    def __init__(self, ops, decoder, memory, max_steps, temperatures, beam, constraints, free_symbols, text=None):
+        self.ops, self.decoder, self.max_steps, self.beam, self.text = ops, decoder, max_steps, beam, text
         self.constraints, self.free_symbols = constraints, free_symbols
         self.num_temperatures = len(temperatures)
         self.temperatures = ops.convert_to_tensor(temperatures, dtype="float32")
@@ -201,9 +203,11 @@ class _Search:
             scores = ops.where(beams.ended[:, None], only_padding, scores)
         return scores, tuple(states)
 
-    def choose(self, totals, length) -> tuple:
+    def choose(self, i, totals, length) -> tuple:
         """Choose the likeliest continuations of each image: (R,) rows of their texts, and (R,) next symbols."""
         ops = self.ops
+        if self.text is not None:
+            return self.first_row, ops.take(self.text, i, axis=1)
         if self.beam == 1:
             return self.first_row, ops.cast(ops.top_k(totals, 1)[1][:, 0], "int32")  # LiteRT has no `ops.argmax`
         size = totals.shape[-1]
@@ -216,11 +220,11 @@ class _Search:
         """Run step i; return its outputs, (R, ...) tokens, probabilities, attention and parents, and the new beams."""
         ops = self.ops
         logits, weights, inner = self.decoder.step(beams.token, beams.inner, self.memory)
-        late = self.decoder.overrun(inner, self.memory) > MAX_OVERRUN
+        late = self.decoder.overrun(inner, self.memory) > (MAX_OVERRUN if self.text is None else -NEVER)
         scores, states = self.score_symbols(logits, i, beams, late)
         totals = beams.total[:, None] + scores  # (R, V)
         length = beams.length + ops.cast(ops.logical_not(beams.ended), "float32")
-        parent, token = self.choose(totals, length)
+        parent, token = self.choose(i, totals, length)
         if self.beam > 1:
             rows = (beams, inner, logits, weights, length, totals, states)
             beams, inner, logits, weights, length, totals, states = gather_rows(ops, rows, parent)
@@ -239,6 +243,45 @@ class _Search:
         return (token, ops.exp(log_prob[:, -1]), weights, parent - self.first_row), next_beams
 
 
+def _run(search: _Search, collect_steps: Callable, stop_early: bool) -> tuple:
+    """Run a search; return its reading, and the log-probability and penalties of its best texts, (B,)."""
+    ops = search.ops
+
+    def is_unfinished(beams):
+        return ops.logical_not(ops.all(beams.ended)) if stop_early else ops.convert_to_tensor(True)
+
+    outputs, end = collect_steps(search.step, search.start(), search.max_steps, is_unfinished)
+    end = _Beams(*end)
+    reading = _reading(ops, collect_steps, outputs, end, search.beam, search.constraints)
+    return reading, ops.reshape(end.total, (-1, search.beam))[:, 0]
+
+
+def _lengthened(ops: Any, reading: Reading, steps) -> Reading:
+    """Append zeros after the last step of a reading, up to T = `steps`."""
+    ids, beam_ids = reading.ids, reading.beam_ids
+    missing = (0, steps - ops.shape(ids)[1])
+    return reading._replace(
+        ids=ops.pad(ids, ((0, 0), missing)),
+        probabilities=ops.pad(reading.probabilities, ((0, 0), missing)),
+        attention=ops.pad(reading.attention, ((0, 0), missing, (0, 0))),
+        beam_ids=ops.pad(beam_ids, ((0, 0), (0, 0), missing)),
+    )
+
+
+def _better(ops: Any, first: Reading, second: Reading, is_second) -> Reading:
+    """Take each image's reading from one of two, (B,) bool; the second, of one beam, goes before the first's beams."""
+    beam = first.beam_ids.shape[1]
+    second = second._replace(
+        log_probs=ops.concatenate([second.log_probs, first.log_probs], axis=1)[:, :beam],
+        beam_ids=ops.concatenate([second.beam_ids, first.beam_ids], axis=1)[:, :beam],
+    )
+
+    def pick(one, other):
+        return ops.where(ops.reshape(is_second, (-1, *[1] * (len(one.shape) - 1))), other, one)
+
+    return Reading(*map(pick, first, second))
+
+
 def search(
     ops: Any,
     collect_steps: Callable,
@@ -251,10 +294,14 @@ def search(
     constraints: Sequence[Constraint] = (),
     free_symbols: bool = False,
     stop_early: bool = True,
+    ctc_log_probs: Any = None,
+    ctc_weight: float = 0.0,
 ) -> Reading:
     """Find the likeliest texts by beam search (Graves, 2012; length penalty of Wu et al., 2016).
 
-    The texts do not depend on the temperatures, which only change the reported probabilities.
+    With `ctc_log_probs`, the CTC head's text is taken instead if both heads together find it likelier (the scores of
+    hybrid CTC/attention decoding, Watanabe et al., 2017): the decoder may lose its place in a long text, the CTC head
+    cannot. The texts do not depend on the temperatures, which only change the reported probabilities.
 
     Args:
       ops: array functions, as in `keras.ops`.
@@ -267,11 +314,16 @@ def search(
       constraints: automata that texts follow or are penalised for leaving.
       free_symbols: allow PAD, GO and texts without EOS; greedy search continues after EOS.
       stop_early: stop when every text has ended, not at `max_steps`.
+      ctc_log_probs: (B, S, V), of `aocr.text.ctc.column_log_probs`.
+      ctc_weight: factor of its log-probabilities, where that of the decoder's is 1.
     """
-    run = _Search(ops, decoder, memory, max_steps, temperatures, beam, constraints, free_symbols)
-
-    def is_unfinished(beams):
-        return ops.logical_not(ops.all(beams.ended)) if stop_early else ops.convert_to_tensor(True)
-
-    outputs, end = collect_steps(run.step, run.start(), max_steps, is_unfinished)
-    return _reading(ops, collect_steps, outputs, _Beams(*end), beam, constraints)
+    settings = (ops, decoder, memory, max_steps, temperatures)
+    reading, total = _run(_Search(*settings, beam, constraints, free_symbols), collect_steps, stop_early)
+    if ctc_log_probs is None:
+        return reading
+    text = best_path(ops, ctc_log_probs, max_steps)
+    other, other_total = _run(_Search(*settings, 1, constraints, free_symbols, text), collect_steps, stop_early)
+    steps = ops.maximum(ops.shape(reading.ids)[1], ops.shape(other.ids)[1])
+    reading, other = (_lengthened(ops, one, steps) for one in (reading, other))
+    scores = text_log_probs(ops, collect_steps, ctc_log_probs, ops.stack([reading.ids, other.ids], axis=1))
+    return _better(ops, reading, other, other_total + ctc_weight * scores[:, 1] > total + ctc_weight * scores[:, 0])
