@@ -23,20 +23,21 @@ from aocr.reading import predictor
 from aocr.reading.network import NetworkReader
 from aocr.reading.onnx import OnnxGraph, OnnxReader, open_weights
 from aocr.reading.predictor import Predictor, load, load_network
-from aocr.text.charset import Charset
+from aocr.text.charset import EOS, GO, Charset
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 NETWORKS = {
-    "default": {},
-    "colour, height 48": {"height": 48, "channels": 3, "attn_num_layers": 2},
-    "height 64, long": {"height": 64, "max_prediction": 90},
+    "default": {"ctc_weight": 0.5},
+    "without CTC head": {},
+    "colour, height 48": {"height": 48, "channels": 3, "attn_num_layers": 2, "ctc_weight": 5},
+    "height 64, long": {"height": 64, "max_prediction": 90, "ctc_weight": 5},
     "gru": {"use_gru": True},
-    "gru, layers": {"use_gru": True, "attn_num_layers": 3},
-    "right to left": {"charset": Charset("אבגדהוזח")},
-    "several lines": {"height": 64, "bands": 3},
-    "several lines, right to left": {"height": 96, "bands": 5, "charset": Charset("אבגדהוזח")},
+    "gru, layers": {"use_gru": True, "attn_num_layers": 3, "ctc_weight": 5},
+    "right to left": {"charset": Charset("אבגדהוזח"), "ctc_weight": 5},
+    "several lines": {"height": 64, "bands": 3, "ctc_weight": 5},
+    "several lines, right to left": {"height": 96, "bands": 5, "charset": Charset("אבגדהוזח"), "ctc_weight": 5},
     "classic": {"arch": "classic", "attn_num_layers": 2},
     "classic gru, odd width": {
         "arch": "classic", "attn_num_layers": 3, "use_gru": True, "channels": 3, "max_width": 157
@@ -58,6 +59,10 @@ def random_reader(settings: dict) -> NetworkReader:
     for name, variable in weights_of(model).items():
         spread = 0.5 if "variance" in name else 0.05
         variable.assign_add(np.abs(rng.normal(0, spread, variable.shape)).astype(np.float32))
+    if model.ctc is not None:  # logits of a usual size; never GO or EOS, as if trained
+        *_, logits = model(*random_batch(config, 5), np.full((5, 1), GO, np.int32))
+        model.ctc.kernel.assign(2 * model.ctc.kernel / np.std(logits))
+        model.ctc.bias.assign_add(-50.0 * np.isin(np.arange(config.charset.vocabulary_size), (GO, EOS)))
     return NetworkReader(model, config, temperature=1.7)
 
 
@@ -91,7 +96,7 @@ def test_graph_of_every_network(name):
     onnx.checker.check_model(model, full_check=True)
     metadata = {prop.key: prop.value for prop in model.metadata_props}
     assert ModelConfig.from_dict(json.loads(metadata["model"])) == reader.config
-    assert (metadata["temperature"], metadata["format"]) == ("1.7", "1")
+    assert (metadata["temperature"], metadata["format"]) == ("1.7", "2")
     graph = OnnxGraph("graph", data)
     for count in (1, 7):
         batch = random_batch(reader.config, count)
@@ -267,7 +272,7 @@ def damaged_exports(good: bytes) -> dict[str, bytes]:
         "cut": good[: len(good) // 2],
         "another program's": changed(lambda model: model.ClearField("metadata_props")),
         "weights in another file": changed(with_external_data),
-        "newer": with_metadata("format", "2"),
+        "newer": with_metadata("format", "3"),
         "no charset": with_metadata("model", "{}"),
     }
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aocr.config import ModelConfig
+from aocr.onnx.ctc import best_path, column_log_probs, text_log_probs
 from aocr.onnx.graph import BOOL, FLOAT, INT64, Graph
 from aocr.onnx.network import Memory, Weights
 from aocr.text.charset import EOS, GO, PAD
@@ -26,6 +27,30 @@ class State(NamedTuple):
     """(B, M), the attended memory."""
     position: str
     """(B,), number of symbols read."""
+
+
+class Reading(NamedTuple):
+    """Names of the tensors that reading a batch gives."""
+
+    ids: str
+    """(T, B) symbols."""
+    probabilities: str
+    """(T, B), of each symbol at the last temperature."""
+    attention: str
+    """(T, B, S)."""
+    log_probs: str
+    """(B, 2), of the text at each temperature."""
+
+
+def _lengthened(g: Graph, reading: Reading, steps: str) -> Reading:
+    """Append zeros after the last step of a reading, up to T = `steps`, (1,)."""
+    missing = g.Sub(steps, g.Slice(g.Shape(reading.ids), [0], [1], [0]))
+
+    def pad(x: str, rank: int) -> str:
+        return g.Pad(x, g.Concat(np.zeros(rank, np.int64), missing, np.zeros(rank - 1, np.int64), axis=0))
+
+    ids, probabilities, attention = pad(reading.ids, 2), pad(reading.probabilities, 2), pad(reading.attention, 3)
+    return reading._replace(ids=ids, probabilities=probabilities, attention=attention)
 
 
 class Decoder:
@@ -130,13 +155,27 @@ class Decoder:
             is_last = g.Or(is_last, g.Greater(g.Sub(position, num_symbols), MAX_OVERRUN))
         return g.Where(ended, PAD, g.Where(is_last, EOS, token))
 
-    def read(self, g: Graph, memory: Memory, temperatures: tuple[float, float]) -> tuple[str, str, str, str]:
-        """Add the loop of greedy reading, which runs until every text has ended.
+    def read(self, g: Graph, memory: Memory, temperatures: tuple[float, float]) -> Reading:
+        """Add greedy reading, and the choice between its text and the CTC head's if that takes part."""
+        reading = self._run(g, memory, temperatures)
+        if not self.config.ctc_weight:
+            return reading
+        log_probs = column_log_probs(g, memory.ctc, memory.mask, self.config.charset.right_to_left)
+        text = best_path(g, log_probs, self.config.max_steps)
+        other = self._run(g, memory, temperatures, text)
+        steps = g.Max(*(g.Slice(g.Shape(one.ids), [0], [1], [0]) for one in (reading, other)))
+        reading, other = (_lengthened(g, one, steps) for one in (reading, other))
+        both = g.Concat(*(g.Unsqueeze(g.Transpose(one.ids, perm=[1, 0]), [1]) for one in (reading, other)), axis=1)
+        scores = g.Mul(text_log_probs(g, log_probs, both), float(self.config.ctc_weight))  # (B, 2)
+        totals = g.Concat(*(g.Slice(one.log_probs, [0], [1], [1]) for one in (reading, other)), axis=1)
+        totals = g.Add(totals, scores)
+        is_other = g.Greater(g.Gather(totals, 1, axis=1), g.Gather(totals, 0, axis=1))
+        shapes = ([0], [0], [0, 2], [1])
+        masks = (g.Unsqueeze(is_other, axes) for axes in shapes)
+        return Reading(*(g.Where(mask, b, a) for mask, a, b in zip(masks, reading, other, strict=True)))
 
-        Returns:
-          Symbols (T, B), their probabilities (T, B) at the last of `temperatures`, attention (T, B, S),
-          and the log-probability of the text (B, 2) at each temperature.
-        """
+    def _run(self, g: Graph, memory: Memory, temperatures: tuple[float, float], text: str | None = None) -> Reading:
+        """Add the loop of greedy reading, or of following `text`, (B, T), which runs until every text has ended."""
         num_symbols = g.ReduceMax(memory.counts, axes=[1], keepdims=0) if memory.counts else None
         state = self.initial_state(g, memory)
         zeros = state.position
@@ -148,16 +187,17 @@ class Decoder:
             "context": (state.context, FLOAT, ("B", self.weights["key/kernel"].shape[0])),
             "position": (state.position, FLOAT, ("B",)),
         }
-        body = self._loop_body(g, memory, num_symbols, temperatures, carried)
+        body = self._loop_body(g, memory, num_symbols, temperatures, carried, text)
         start = [tensor for tensor, *_ in carried.values()]
         results = g.Loop(self.config.max_steps, True, *start, outputs=len(carried) + 3, body=body)
         log_probs = results[list(carried).index("log_probs")]
         ids, probabilities, attention = results[len(carried) :]
-        return ids, probabilities, attention, log_probs
+        return Reading(ids, probabilities, attention, log_probs)
 
     def _loop_body(
-        self, g: Graph, memory: Memory, num_symbols: str | None, temperatures: tuple[float, float], carried: dict
-    ) -> Graph:
+        self, g: Graph, memory: Memory, num_symbols: str | None, temperatures: tuple[float, float], carried: dict,
+        text: str | None,
+    ) -> Graph:  # fmt: skip
         """Build the loop's body; `carried`: name -> (start, type, shape) of what an iteration passes to the next."""
         body = Graph(g)
         i = body.input("i", INT64, ())
@@ -167,7 +207,10 @@ class Decoder:
         state = State(before["flat"], before["context"], before["position"])
         logits, weights, state = self.step(body, token, state, memory)
         is_last = body.Equal(i, self.config.max_steps - 1)
-        token = self._choose(body, logits, is_last, ended, state.position, num_symbols)
+        if text is None:
+            token = self._choose(body, logits, is_last, ended, state.position, num_symbols)
+        else:
+            token = body.Gather(text, i, axis=1)
         scales = np.array(temperatures, np.float32)
         scaled = body.LogSoftmax(body.Div(body.Unsqueeze(logits, [1]), scales[:, None]), axis=2)  # (B, 2, V)
         index = body.Unsqueeze(token, [1, 2])

@@ -15,7 +15,7 @@ from aocr.onnx.graph import BOOL, FLOAT, INT32, INT64, Graph
 from aocr.onnx.network import Memory, Weights, encode
 from aocr.protobuf import fields
 
-FORMAT = 1
+FORMAT = 2
 """Increase it when the graph's inputs, outputs or metadata change."""
 
 MEMORY: dict[str, tuple] = {
@@ -24,6 +24,7 @@ MEMORY: dict[str, tuple] = {
     "mask": (BOOL, "columns"),
     "counts": (FLOAT, "columns"),
     "state": (FLOAT, "state"),
+    "ctc": (FLOAT, "columns", "symbols"),
 }
 """Element type of each part of the memory, and its dimensions after the batch."""
 
@@ -37,7 +38,8 @@ def memory_parts(config: ModelConfig) -> list[str]:
     """List the names of the parts of a network's memory."""
     traits = config.traits
     guided = ["mask", "counts"] if traits.ctc else []
-    return ["values", "keys", *guided, *(["state"] if traits.starts_from_encoder else [])]
+    state = ["state"] if traits.starts_from_encoder else []
+    return ["values", "keys", *guided, *state, *(["ctc"] if config.ctc_weight else [])]
 
 
 def write_graph(weights: Weights, config: ModelConfig, temperature: float) -> bytes:
@@ -70,8 +72,8 @@ def write_step(weights: Weights, config: ModelConfig) -> bytes:
     """Encode one decoder step as an ONNX file, for beam search.
 
     Inputs, for R texts and S columns: `token` (R,) int64, the state before the step, and the memory without its
-    `state`, one row per text. Outputs: `logits` (R, V), `attention` (R, S), and the state after the step, its names
-    with the prefix `new_`.
+    `state` and `ctc`, one row per text. Outputs: `logits` (R, V), `attention` (R, S), and the state after the step,
+    its names with the prefix `new_`.
     """
     g = Graph()
     token = g.input("token", INT64, ("rows",))
@@ -80,7 +82,7 @@ def write_step(weights: Weights, config: ModelConfig) -> bytes:
     state = State(**{name: g.input(name, FLOAT, shape) for name, shape in state_shapes.items()})
     memory = {}
     for name in memory_parts(config):
-        if name != "state":
+        if name not in ("state", "ctc"):
             kind, *sizes = MEMORY[name]
             memory[name] = g.input(name, kind, ("rows", *sizes))
     logits, attention, new_state = Decoder(weights, config).step(g, token, state, Memory(**memory))

@@ -30,6 +30,8 @@ class Memory(NamedTuple):
     """(B, S) number of symbols started up to each column; None without a CTC head."""
     state: Any = None
     """(B, state size), the decoder's first state; None for zeros."""
+    ctc: Any = None
+    """(B, S, V), logits of the CTC head; None without one, or if it takes no part in reading."""
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int, int]:
@@ -173,9 +175,8 @@ def _encoder(g: Graph, weights: Weights, features: str, lengths: str | None) -> 
     return memory, g.Concat(*hs, axis=0), g.Concat(*cs, axis=0)
 
 
-def _symbol_counts(g: Graph, weights: Weights, features: str, mask: str, from_right: bool) -> str:
-    """Add `aocr.model.attention.symbol_counts` of features (B, S, F)."""
-    logits = g.Add(g.MatMul(features, weights["ctc/kernel"]), weights["ctc/bias"])
+def _symbol_counts(g: Graph, logits: str, mask: str, from_right: bool) -> str:
+    """Add `aocr.model.attention.symbol_counts` of the CTC head's logits (B, S, V)."""
     end = np.iinfo(np.int64).max
     probabilities = g.Slice(g.Softmax(logits, axis=-1), [1], [end], [2])
     probabilities = g.Mul(probabilities, g.Unsqueeze(g.Cast(mask, to=FLOAT), [2]))
@@ -201,7 +202,7 @@ def _in_succession(g: Graph, x: str, config: ModelConfig) -> str:
 def encode(g: Graph, weights: Weights, config: ModelConfig, images: str, widths: str) -> Memory:
     """Add the CNN and the encoder for images (B, H, W, C) of these widths (B,)."""
     traits = config.traits
-    mask = lengths = counts = state = None
+    mask = lengths = counts = state = logits = None
     if traits.residual_cnn:
         features = _residual(g, weights, config, images, widths)
     else:
@@ -214,10 +215,11 @@ def encode(g: Graph, weights: Weights, config: ModelConfig, images: str, widths:
             mask = g.Tile(mask, np.array([1, config.bands]))
             lengths = g.Reshape(g.Tile(g.Unsqueeze(lengths, [1]), np.array([1, config.bands])), np.array([-1]))
         by_column = _in_succession(g, g.Transpose(features, perm=[0, 2, 1]), config)
-        counts = _symbol_counts(g, weights, by_column, mask, config.charset.right_to_left)
+        logits = g.Add(g.MatMul(by_column, weights["ctc/kernel"]), weights["ctc/bias"])
+        counts = _symbol_counts(g, logits, mask, config.charset.right_to_left)
     values, h, c = _encoder(g, weights, features, lengths)
     values = _in_succession(g, values, config)
     if traits.starts_from_encoder:
         forward = (g.Gather(part, 0, axis=0) for part in (c, h))
         state = g.Slice(g.Concat(*forward, axis=1), [0], [config.state_size], [1])
-    return Memory(values, g.MatMul(values, weights["key/kernel"]), mask, counts, state)
+    return Memory(values, g.MatMul(values, weights["key/kernel"]), mask, counts, state, logits)

@@ -25,6 +25,7 @@ from aocr.reading.constraints import make_constraints
 from aocr.reading.reader import Pixels, Reader
 from aocr.results import Reading
 from aocr.text.charset import GO
+from aocr.text.ctc import column_log_probs
 from aocr.text.search import search
 
 _OUTPUTS = ["ids", "probabilities", "attention", "confidence", "log_probs"]
@@ -153,16 +154,21 @@ class OnnxReader(Reader):
         """See `Reader.read`."""
         if self._beam == 1 and not self._constraints:
             return self.graph.read(images, widths)
+        memory, log_probs = self.graph.encode(images, widths), None
+        if memory.ctc is not None:
+            log_probs = column_log_probs(arrays, memory.ctc, memory.mask, self.config.charset.right_to_left)
         return search(
             arrays,
             arrays.collect_steps,
             self.graph,
-            self.graph.encode(images, widths),
+            memory._replace(ctc=None),
             self.config.max_steps,
             temperatures=(1.0, self.temperature),
             beam=self._beam,
             constraints=self._constraints,
             free_symbols=self.config.traits.free_symbols,
+            ctc_log_probs=log_probs,
+            ctc_weight=self.config.ctc_weight,
         )
 
     def with_config(self, read_config: ReadConfig) -> OnnxReader:
