@@ -9,6 +9,7 @@ tests/test_words.py.
 import hashlib
 import io
 import sys
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,7 +27,8 @@ def pack(trained: ModelFolder, packed: ModelFolder) -> None:
             sys.exit(f"{trained}: {name} has values that float16 cannot hold. Train with a lower learning rate.")
     info = trained.weights_info()
     kept_info = WeightsInfo(temperature=info.temperature, num_calibration_images=info.num_calibration_images)
-    packed.write_config(trained.read_config(), kept_info)
+    config = replace(trained.read_config(), ctc_weight=0.0)  # photographs read half a point better without
+    packed.write_config(config, kept_info)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **halves)
     files.write(packed.file(WEIGHTS), buffer.getvalue())

@@ -10,10 +10,11 @@ from conftest import draw_numbers, random_batch, run_aocr
 from PIL import Image
 
 from aocr import machine
-from aocr.config import ARCHS, ModelConfig, TrainConfig
+from aocr.config import ARCHS, CTC_WEIGHT, ModelConfig, TrainConfig
 from aocr.data.datasets import open_dataset
 from aocr.errors import AocrError, ConfigError
 from aocr.folder.variables import weights_of
+from aocr.folder.words import open_folder
 from aocr.model.recognizer import build_recognizer
 from aocr.text.charset import Charset
 from aocr.training.cluster import Cluster
@@ -153,6 +154,15 @@ def test_colour_follows_the_images(tmp_path):
         Image.fromarray(np.where(ink[..., None], (230, 60, 60), (40, 150, 40)).astype(np.uint8)).save(path)
     assert settings_for(data).channels == 3
     assert settings_for(data, channels=1).channels == 1
+
+
+def test_both_heads_read_in_every_new_training(tmp_path):
+    data = draw_numbers(tmp_path / "n", 20)
+    assert settings_for(data).ctc_weight == CTC_WEIGHT
+    assert settings_for(data, arch="classic").ctc_weight == 0
+    with open_dataset([str(data)]) as dataset:  # `words` itself reads with its decoder alone
+        assert new_config(TrainRequest([str(data)], init_from="words"), [dataset]).ctc_weight == CTC_WEIGHT
+    assert open_folder("words").read_config().ctc_weight == 0
 
 
 def network(**settings):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aocr.config import LINE_HEIGHTS, ModelConfig, check_typed, find_arch, num_bands
+from aocr.config import CTC_WEIGHT, LINE_HEIGHTS, ModelConfig, check_typed, find_arch, num_bands
 from aocr.data import automatic
 from aocr.data.batching import Share, plan_batches, share_work
 from aocr.data.datasets import Dataset
@@ -175,6 +175,7 @@ def new_config(request: TrainRequest, datasets: Sequence[Dataset]) -> ModelConfi
     settings = {"charset": Charset.from_labels(labels), **request.typed}
     base = _init_config(request)
     arch = find_arch(settings.get("arch", base.arch if base else ModelConfig.arch))
+    settings["ctc_weight"] = CTC_WEIGHT if arch.ctc else 0.0
     if arch.follows_data and "turn" not in settings:
         settings["turn"] = turn_for(datasets[0], base.turn if base else "none")
     turn = settings.get("turn", "none")
