@@ -5,6 +5,7 @@ Written once for Keras's tensors and for numpy's arrays: `ops` is a module with 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -162,10 +163,14 @@ def _reading(
 
 
 class _Search:
-    """The constants of a search and its step. Arguments as in `search`."""
+    """The constants of a search and its step.
+
+    Arguments as in `search`; `text`, (B, T) int32, is followed instead of the likeliest symbols, with a beam of one.
+    """
 
     def __init__(self, ops, decoder, memory, max_steps, temperatures, beam, constraints, free_symbols, text=None):
         self.ops, self.decoder, self.max_steps, self.beam, self.text = ops, decoder, max_steps, beam, text
+        self.max_overrun = MAX_OVERRUN if text is None else math.inf
         self.constraints, self.free_symbols = constraints, free_symbols
         self.num_temperatures = len(temperatures)
         self.temperatures = ops.convert_to_tensor(temperatures, dtype="float32")
@@ -220,7 +225,7 @@ class _Search:
         """Run step i; return its outputs, (R, ...) tokens, probabilities, attention and parents, and the new beams."""
         ops = self.ops
         logits, weights, inner = self.decoder.step(beams.token, beams.inner, self.memory)
-        late = self.decoder.overrun(inner, self.memory) > (MAX_OVERRUN if self.text is None else -NEVER)
+        late = self.decoder.overrun(inner, self.memory) > self.max_overrun
         scores, states = self.score_symbols(logits, i, beams, late)
         totals = beams.total[:, None] + scores  # (R, V)
         length = beams.length + ops.cast(ops.logical_not(beams.ended), "float32")
