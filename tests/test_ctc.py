@@ -44,7 +44,7 @@ def padded(texts, steps: int = STEPS) -> np.ndarray:
 def output():
     """Log-probabilities of three images; the second has three columns, the third begins with padding."""
     logits = np.random.default_rng(2).normal(0, 2, (3, COLUMNS, SYMBOLS)).astype(np.float32)
-    logits[:, :, [GO, EOS]] = -30
+    logits[:, :, [GO, EOS]] = -30  # no probability is lost by their never being read
     mask = np.array([[True] * 5, [True] * 3 + [False] * 2, [False] + [True] * 4])
     return column_log_probs(arrays, logits, mask, from_right=False)
 
@@ -93,7 +93,7 @@ def tiny(request):
     *_, logits = model(images, widths, np.full((24, 1), GO, np.int32))
     kernel = model.ctc.kernel / np.std(logits)
     model.ctc.kernel.assign(3 * (kernel - np.mean(kernel, axis=0)))  # logits of a usual size, no symbol always wins
-    model.ctc.bias.assign([0, -50, -50, 0, 0])  # as if trained: never GO or EOS
+    model.ctc.bias.assign([0, 50, 50, 0, 0])  # GO and EOS, which are never read
     return model, images, widths
 
 
@@ -113,6 +113,13 @@ def scored(tiny, ids: np.ndarray) -> np.ndarray:
         decoder = sum(steps[t, symbol] for t, symbol in enumerate([*text, EOS]))
         scores.append(decoder + model.config.ctc_weight * float(aligned[0, 0]))
     return np.array(scores)
+
+
+def test_reading_does_not_depend_on_the_batch(tiny):
+    model, images, widths = tiny
+    together = texts_of(model, model.read(images, widths).ids)
+    for i, text in enumerate(together):
+        assert texts_of(model, model.read(images[i : i + 1], widths[i : i + 1]).ids) == [text]
 
 
 def texts_of(model, rows) -> list[str]:

@@ -325,6 +325,7 @@ def test_flags_of_a_training(tmp_path):
         "charset": "0123456789", "arch": "default", "channels": 3, "height": 48, "bands": 1, "turn": "none",
         "max_width": 40, "max_height": 32,
         "max_prediction": 2, "attn_num_hidden": 8, "attn_num_layers": 2, "target_embedding_size": 6, "use_gru": True,
+        "ctc_weight": 0.5,
     }  # fmt: skip
     assert "images 60 px wide at height 48" in err
     assert re.search(r"\d+ of 24 images are wider", err)

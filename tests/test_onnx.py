@@ -23,7 +23,7 @@ from aocr.reading import predictor
 from aocr.reading.network import NetworkReader
 from aocr.reading.onnx import OnnxGraph, OnnxReader, open_weights
 from aocr.reading.predictor import Predictor, load, load_network
-from aocr.text.charset import EOS, GO, Charset
+from aocr.text.charset import GO, Charset
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -59,10 +59,9 @@ def random_reader(settings: dict) -> NetworkReader:
     for name, variable in weights_of(model).items():
         spread = 0.5 if "variance" in name else 0.05
         variable.assign_add(np.abs(rng.normal(0, spread, variable.shape)).astype(np.float32))
-    if model.ctc is not None:  # logits of a usual size; never GO or EOS, as if trained
+    if model.ctc is not None:  # logits of a usual size
         *_, logits = model(*random_batch(config, 5), np.full((5, 1), GO, np.int32))
         model.ctc.kernel.assign(2 * model.ctc.kernel / np.std(logits))
-        model.ctc.bias.assign_add(-50.0 * np.isin(np.arange(config.charset.vocabulary_size), (GO, EOS)))
     return NetworkReader(model, config, temperature=1.7)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aocr.onnx.graph import BOOL, FLOAT, INT64, Graph
-from aocr.text.charset import EOS, PAD
+from aocr.text.charset import EOS, GO, PAD
 
 _NEVER = -1e9
 
@@ -15,12 +15,11 @@ def count(g: Graph, condition: str, axis: int) -> str:
     return g.Cast(g.ReduceSum(g.Where(condition, 1.0, 0.0), [axis], keepdims=1), to=INT64)
 
 
-def column_log_probs(g: Graph, logits: str, mask: str, from_right: bool) -> str:
-    """Add `aocr.text.ctc.column_log_probs`: logits (B, S, V), mask (B, S) -> (B, S, V)."""
-    log_probs = g.LogSoftmax(logits, axis=-1)
-    num_symbols = g.Slice(g.Shape(logits), [2], [3], [0])
-    is_blank = g.Equal(g.Range(0, g.Squeeze(num_symbols, [0]), 1), PAD)
-    log_probs = g.Where(g.Unsqueeze(mask, [2]), log_probs, g.Where(is_blank, 0.0, _NEVER))
+def column_log_probs(g: Graph, logits: str, mask: str, num_symbols: int, from_right: bool) -> str:
+    """Add `aocr.text.ctc.column_log_probs`: logits (B, S, V = num_symbols), mask (B, S) -> (B, S, V)."""
+    symbols = np.arange(num_symbols)
+    log_probs = g.Add(g.LogSoftmax(logits, axis=-1), np.where(np.isin(symbols, (GO, EOS)), _NEVER, 0.0))
+    log_probs = g.Where(g.Unsqueeze(mask, [2]), log_probs, np.where(symbols == PAD, 0.0, _NEVER))
     return g.Slice(log_probs, [-1], [-np.iinfo(np.int64).max], [1], [-1]) if from_right else log_probs
 
 

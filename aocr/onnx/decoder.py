@@ -160,7 +160,8 @@ class Decoder:
         reading = self._run(g, memory, temperatures)
         if not self.config.ctc_weight:
             return reading
-        log_probs = column_log_probs(g, memory.ctc, memory.mask, self.config.charset.right_to_left)
+        charset = self.config.charset
+        log_probs = column_log_probs(g, memory.ctc, memory.mask, charset.vocabulary_size, charset.right_to_left)
         text = best_path(g, log_probs, self.config.max_steps)
         other = self._run(g, memory, temperatures, text)
         steps = g.Max(*(g.Slice(g.Shape(one.ids), [0], [1], [0]) for one in (reading, other)))

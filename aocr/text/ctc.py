@@ -10,18 +10,19 @@ from collections.abc import Callable
 from typing import Any
 
 from aocr.results import NEVER
-from aocr.text.charset import EOS, PAD
+from aocr.text.charset import EOS, GO, PAD
 
 
 def column_log_probs(ops: Any, logits, mask, from_right: bool):
     """Compute the log-probability of each symbol in each column, in reading order: (B, S, V) float32.
 
     `logits` (B, S, V) of the CTC head, PAD is the blank; `mask` (B, S), False on padding, which becomes blank for
-    certain; `from_right`: the text begins at the right.
+    certain; GO and EOS are never read; `from_right`: the text begins at the right.
     """
-    is_blank = ops.equal(ops.arange(logits.shape[-1], dtype="int32"), PAD)
+    symbols = ops.arange(logits.shape[-1], dtype="int32")
     log_probs = ops.log_softmax(ops.cast(logits, "float32"))
-    log_probs = ops.where(mask[:, :, None], log_probs, ops.where(is_blank, 0.0, NEVER))
+    log_probs = ops.where((symbols == GO) | (symbols == EOS), NEVER, log_probs)
+    log_probs = ops.where(mask[:, :, None], log_probs, ops.where(ops.equal(symbols, PAD), 0.0, NEVER))
     return ops.flip(log_probs, axis=1) if from_right else log_probs
 
 
