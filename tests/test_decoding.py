@@ -225,7 +225,7 @@ def endless():
 def test_text_ends_soon_after_the_last_symbol_of_the_image(endless, beam):
     model, images, widths = endless
     reading = read(endless, beam=beam)
-    for b, counts in enumerate(model.encode(images, widths).counts.numpy()[:, :12]):
+    for b, counts in enumerate(model.encode(images, widths)[0].counts.numpy()[:, :12]):
         counts = counts[: widths[b] // 4]
         position, steps = 0.0, 0
         while position <= counts[-1] + MAX_OVERRUN:

@@ -146,8 +146,8 @@ def test_memory_of_several_bands_does_not_depend_on_the_batch(settings, tmp_path
     model = load_network(several_lines_model(tmp_path, **settings)).reader.model
     images = np.random.default_rng(1).uniform(-1, 1, (2, 64, 96, 3)).astype(np.float32)
     images[1, :, 30:] = 0
-    together = model.encode(images, np.array([96, 30], np.int32))
-    alone = model.encode(images[1:, :, :32], np.array([30], np.int32))
+    together, _ = model.encode(images, np.array([96, 30], np.int32))
+    alone, _ = model.encode(images[1:, :, :32], np.array([30], np.int32))
     columns = np.flatnonzero(np.array(together.mask)[1])
     assert columns.tolist() == [24 * band + i for band in range(3) for i in range(8)]
     np.testing.assert_allclose(np.array(together.values)[1, columns], np.array(alone.values)[0], atol=1e-4)

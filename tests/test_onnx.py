@@ -30,7 +30,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 NETWORKS = {
     "default": {"ctc_weight": 0.5},
-    "without CTC head": {},
+    "decoder alone": {},
     "colour, height 48": {"height": 48, "channels": 3, "attn_num_layers": 2, "ctc_weight": 5},
     "height 64, long": {"height": 64, "max_prediction": 90, "ctc_weight": 5},
     "gru": {"use_gru": True},

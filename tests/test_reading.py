@@ -149,6 +149,7 @@ def test_learning_curves_are_drawn(trained):
     points = json.loads((trained / "history.json").read_text("utf-8"))["points"]
     assert [p["step"] for p in points] == sorted({p["step"] for p in points})
     assert points[-1]["word_accuracy"] > 0.9
+    assert points[-1]["perplexity"] < 1.5 < points[0]["perplexity"]  # both heads read all long before the decoder does
     with Image.open(trained / "curves.png") as picture:
         assert picture.width > 500 and len(picture.convert("RGB").getcolors(100_000)) > 3
 

@@ -78,9 +78,15 @@ class Recognizer(keras.Model):
             x = keras.ops.flip(x, axis=1)
         return keras.ops.reshape(x, (-1, bands * columns, *rest))
 
-    def encode(self, images, widths) -> Memory:
-        """Encode images (B, H, W, C), W a multiple of 4, with valid widths (B,)."""
-        return self._encode(images, widths)[0]
+    def encode(self, images, widths) -> tuple:
+        """Encode images (B, H, W, C), W a multiple of 4, with valid widths (B,).
+
+        Returns the memory, and the `column_log_probs` of the CTC head or None if it takes no part in reading.
+        """
+        memory, logits = self._encode(images, widths)
+        if not self.config.ctc_weight:
+            return memory, None
+        return memory, column_log_probs(keras.ops, logits, memory.mask, self.config.charset.right_to_left)
 
     def call(self, images, widths, tokens, training: bool = False):
         """Compute the logits of given texts (teacher forcing).
@@ -109,10 +115,7 @@ class Recognizer(keras.Model):
         stop_early: bool = True,
     ) -> Reading:
         """Read a batch; images and widths as for `call`, other arguments as for `search`."""
-        memory, logits = self._encode(images, widths)
-        log_probs = None
-        if self.config.ctc_weight:
-            log_probs = column_log_probs(keras.ops, logits, memory.mask, self.config.charset.right_to_left)
+        memory, log_probs = self.encode(images, widths)
         return search(
             keras.ops,
             collect_steps,
